@@ -1,0 +1,84 @@
+# Needs git, make and Python 3.11 or 3.12; whichever target comes first sets up .venv.
+# A particular interpreter: make PYTHON=/path/to/python3.12 run
+
+PORTFOLIO ?= gmsc
+
+VENV := .venv
+BIN := $(VENV)/bin
+SET_UP := $(VENV)/.set-up
+
+# Nothing here reports usage to anybody.
+export DO_NOT_TRACK := 1
+export BENTOML_DO_NOT_TRACK := True
+
+SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+
+# The notebooks get a BentoML home of their own, as conftest.py gives one to pytest.
+NBDEV_TEST = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT INT TERM && \
+	BENTOML_HOME="$$home" $(BIN)/nbdev_test --n_workers 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve report lab check test test-all lock clean
+
+help: ## List the targets
+	@echo 'Usage: make TARGET [PORTFOLIO=gmsc]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(SET_UP) ## Data, EDA, training, drift report and a served prediction of PORTFOLIO
+	@$(BIN)/credit-default run --portfolio $(PORTFOLIO)
+
+serve: $(SET_UP) ## Serve the champion model on this machine
+	@$(BIN)/credit-default serve
+
+report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into reports/
+	@$(BIN)/credit-default eda --portfolio $(PORTFOLIO)
+	@$(BIN)/credit-default train --portfolio $(PORTFOLIO)
+
+# The configuration folder is added to the user's own, not put in its place.
+lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans a notebook on saving it
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab
+
+check: $(SET_UP) ## Is every notebook clean and exported? Changes nothing
+	@$(BIN)/python tools/source_of_truth.py
+
+# Chapters are tested on the synthetic sample, whatever data this machine holds; test-all lets them see it.
+test: check ## Check, then test chapters and modules, all but the slow tests
+	@unset CREDIT_DEFAULT_DATA; $(NBDEV_TEST)
+	@$(BIN)/python -m pytest
+
+test-all: check ## Like test, with the slow tests and the data of CREDIT_DEFAULT_DATA in the chapters
+	@$(NBDEV_TEST) --flags slow
+	@$(BIN)/python -m pytest -m ''
+
+# uv starts from the versions locked so far: only what must move moves (UPGRADE=--upgrade moves all).
+lock: $(SET_UP) ## Resolve settings.ini into requirements.lock and environment.yml
+	@$(BIN)/python tools/locked.py requirements > $(VENV)/requirements.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links $(UPGRADE) --output-file requirements.lock $(VENV)/requirements.in
+	@$(BIN)/python tools/locked.py environment > environment.yml
+
+clean: ## Remove caches and build output; .venv, data and reports stay
+	@rm -rf build dist *.egg-info _docs _proc .pytest_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print | xargs rm -rf
+
+# Runs again only when one of the three files changed. A python3.12 on PATH may be a launcher with nothing
+# behind it, so candidates are run, not looked up. uv is held to the hash that the lock has for it, like all the rest;
+# the project itself is built with the locked setuptools, not with whatever is newest today.
+$(SET_UP): requirements.lock settings.ini setup.py
+	@if ! $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		for candidate in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
+			if $$candidate -c '$(SUPPORTED)' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo 'Python 3.11 or 3.12 is needed and was not found. Install one, or name it: make PYTHON=/path/to/python3.12 ...' >&2; \
+			exit 1; \
+		fi; \
+		echo "Setting up $(VENV) with $$($$found --version)"; \
+		$$found -m venv --clear $(VENV) || { \
+			echo "$$found cannot make a virtual environment (on Debian and Ubuntu: install python3-venv)." >&2; exit 1; }; \
+	fi
+	@awk '/^uv==/ {on = 1} on {print; if (!/\\$$/) exit}' requirements.lock > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@

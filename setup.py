@@ -1,0 +1,52 @@
+"""Builds the package from settings.ini, the one place for name, version and requirements."""
+import configparser
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).parent
+parser = configparser.ConfigParser(delimiters=["="], interpolation=None)
+parser.read(HERE / "settings.ini", encoding="utf-8")
+cfg = parser["DEFAULT"]
+
+
+def listed(key):
+    "The lines of a settings.ini list."
+    return [line.strip() for line in cfg.get(key, "").splitlines() if line.strip()]
+
+
+class BuildWithTemplates(build_py):
+    "Ships the report notebooks inside the package; in a checkout they are read from nbs/reports."
+
+    def run(self):
+        super().run()
+        target = Path(self.build_lib) / "credit_default" / "templates"
+        target.mkdir(parents=True, exist_ok=True)
+        for notebook in sorted((HERE / "nbs" / "reports").glob("*.ipynb")):
+            shutil.copy(notebook, target / notebook.name)
+
+
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    author=cfg["author"],
+    author_email=cfg["author_email"],
+    license="Apache-2.0",
+    keywords=cfg["keywords"],
+    url=cfg["git_url"],
+    python_requires=f">={cfg['min_python']},<3.13",
+    packages=find_packages(include=["credit_default", "credit_default.*"]),
+    include_package_data=True,
+    install_requires=listed("requirements"),
+    extras_require={
+        "train": listed("train_requirements"),
+        "dev": listed("train_requirements") + listed("dev_requirements"),
+    },
+    entry_points={"console_scripts": listed("console_scripts")},
+    cmdclass={"build_py": BuildWithTemplates},
+)
