@@ -34,9 +34,9 @@ report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into report
 	@$(BIN)/credit-default eda --portfolio $(PORTFOLIO)
 	@$(BIN)/credit-default train --portfolio $(PORTFOLIO)
 
-# The configuration folder is added to the user's own, not put in its place.
+# The configuration folder is added to the user's own, not put in its place. More options: make lab LAB_FLAGS=--no-browser
 lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans a notebook on saving it
-	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(LAB_FLAGS)
 
 check: $(SET_UP) ## Is every notebook clean and exported? Changes nothing
 	@$(BIN)/python tools/source_of_truth.py

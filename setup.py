@@ -22,8 +22,11 @@ class BuildWithTemplates(build_py):
 
     def run(self):
         super().run()
+        if self.editable_mode:
+            return
         target = Path(self.build_lib) / "credit_default" / "templates"
-        target.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)  # an earlier build may have left a template that is gone
+        target.mkdir(parents=True)
         for notebook in sorted((HERE / "nbs" / "reports").glob("*.ipynb")):
             shutil.copy(notebook, target / notebook.name)
 

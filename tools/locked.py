@@ -49,8 +49,8 @@ def environment():
         "  - python>=3.11,<3.13",
         "  - pip",
         "  - pip:",
-        *(f"      - {line!r}" if "'" not in line else f'      - "{line.replace(chr(34), chr(39))}"' for line in lines),
-        "      - '--editable .'",
+        *(f"      - '{line}'" if '"' in line else f"      - {line}" for line in lines),
+        "      - -e .",
         "",
     ])
 

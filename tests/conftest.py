@@ -1,0 +1,89 @@
+"""What all tests share: homes of their own, settings of nobody, and real data where there is any."""
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+OWN_SETTINGS = "CREDIT_DEFAULT_"
+DATA = "CREDIT_DEFAULT_DATA"
+NO_SKIP = "CREDIT_DEFAULT_NO_SKIP"
+
+data_folder = pytest.StashKey[str]()
+no_skip = pytest.StashKey[bool]()
+temporary_home = pytest.StashKey[str]()
+former_environment = pytest.StashKey[dict]()
+
+
+def pytest_configure(config):
+    "Cut this run off from the user's model store and settings, before any test module imports bentoml."
+    config.stash[former_environment] = dict(os.environ)
+    config.stash[data_folder] = os.environ.get(DATA, "")
+    config.stash[no_skip] = os.environ.get(NO_SKIP) == "1"
+    # CREDIT_DEFAULT_DATA goes too: without `real_data` a test sees the same on every machine.
+    for name in [name for name in os.environ if name.startswith(OWN_SETTINGS)]:
+        del os.environ[name]
+    config.stash[temporary_home] = tempfile.mkdtemp(prefix="bentoml-")
+    os.environ |= {"BENTOML_HOME": config.stash[temporary_home], "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
+
+
+def pytest_unconfigure(config):
+    "Leave nothing behind."
+    if temporary_home in config.stash:
+        shutil.rmtree(config.stash[temporary_home], ignore_errors=True)
+        os.environ.clear()
+        os.environ |= config.stash[former_environment]
+
+
+@pytest.fixture(scope="session")
+def bentoml_home(pytestconfig):
+    "The folder that is BENTOML_HOME for all of this run."
+    return Path(pytestconfig.stash[temporary_home])
+
+
+@pytest.fixture
+def real_data(pytestconfig, monkeypatch):
+    "`real_data('gmsc')`: the folder of that portfolio's real data; the test sees CREDIT_DEFAULT_DATA, or is skipped."
+    def folder(portfolio):
+        root = pytestconfig.stash[data_folder]
+        if not root:
+            pytest.skip(f"real data: {DATA} is not set")
+        if not (Path(root) / portfolio).is_dir():
+            pytest.skip(f"real data: {DATA} has no folder {portfolio}")
+        monkeypatch.setenv(DATA, root)
+        return Path(root) / portfolio
+    return folder
+
+
+# With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool that went missing
+# there must not turn into tests that quietly no longer run. Real data is another matter, since it may not be handed
+# out: where it was not provided, the tests that need it are left out, and counted as deselected.
+
+def pytest_collection_modifyitems(config, items):
+    "Leave out the tests on real data where skipping is a failure and there is none."
+    if config.stash[no_skip] and not config.stash[data_folder]:
+        without = [item for item in items if "real_data" in getattr(item, "fixturenames", ())]
+        items[:] = [item for item in items if item not in without]
+        config.hook.pytest_deselected(items=without)
+
+
+def fail_if_skipped(config, report):
+    "Turn `report` of a skip, not of an expected failure, into a failure that keeps the reason."
+    if config.stash[no_skip] and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: {reason}. {NO_SKIP}=1: a skip is a failure."
+    return report
+
+
+# The outermost wrappers, so that pytest's own have already told skips from expected failures.
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    return fail_if_skipped(item.config, (yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector):
+    return fail_if_skipped(collector.config, (yield))
