@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'BoosterModel', 'LinearModel', 'array_bytes',
-           'bytes_arrays', 'Member', 'export_member', 'Scores', 'BundleError', 'to_json', 'Bundle', 'sigmoid',
-           'deciding_files', 'sha256', 'content_hash', 'write', 'read', 'golden_rows', 'verify_golden', 'store_home',
-           'beside', 'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'promote', 'rollback',
+           'bytes_arrays', 'Member', 'export_member', 'Scores', 'BundleError', 'to_json', 'Bundle', 'deciding_files',
+           'sha256', 'content_hash', 'write', 'read', 'golden_rows', 'verify_golden', 'store_home', 'beside',
+           'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'promote', 'rollback',
            'may_become_champion', 'stored']
 
-# %% ../nbs/20_bundle.ipynb #79750e37
+# %% ../nbs/20_bundle.ipynb #0e99ef31
 import hashlib
 import io
 import json
@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import xgboost as xgb
 
-from .calibration import Calibrator
+from .calibration import Calibrator, pd_of
 from .features import FeatureMap
 from .imputation import Imputer, signed_log
-from .portfolio import Columns, Portfolio
+from .portfolio import Columns, Portfolio, parse_table
 from .reasons import by_field, field_shares, reason_codes
-from .scorecard import Scorecard
+from .scorecard import Scorecard, rating, risk
 from .stability import Reference
 
 # %% ../nbs/20_bundle.ipynb #24c36ee6
@@ -168,7 +168,7 @@ def to_json(value) -> bytes:
     "JSON that is the same for the same value, and readable. Floats keep every digit; no line break at the end, so that a cut shows."
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
-# %% ../nbs/20_bundle.ipynb #2b3099fd
+# %% ../nbs/20_bundle.ipynb #2d5352f8
 @dataclass
 class Bundle:
     """The exported model.
@@ -222,9 +222,9 @@ class Bundle:
         "PD, score, rating, decision and reasons."
         matrices = [m.matrix(columns) for m in self.members]
         log_odds = self.calibrator.log_odds(self.margin(matrices))
-        pd, card = sigmoid(log_odds), self.scorecard
+        pd, card = pd_of(log_odds), self.scorecard
         score = card.score(log_odds)
-        return Scores(pd, log_odds, card.prediction(pd), card.label(pd), card.decision(pd), score, card.rating(score), card.risk(score),
+        return Scores(pd, log_odds, card.prediction(pd), card.label(pd).tolist(), card.decision(pd).tolist(), score, rating(score).tolist(), risk(score).tolist(),
                       reason_codes(self.portfolio, self.contributions(matrices, log_odds), self.names, columns) if reasons else [[] for _ in pd])
 
     def contributions(self, matrices: list[np.ndarray], log_odds: np.ndarray) -> np.ndarray:
@@ -242,11 +242,6 @@ class Bundle:
         far = np.abs(distance) > 1e-9
         slope = np.where(far, (log_odds - self.calibrator.log_odds(base)) / np.where(far, distance, 1.0), 1.0)
         return total * slope[:, None]
-
-# %% ../nbs/20_bundle.ipynb #15a90aab
-def sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    "The probability that belongs to log-odds."
-    return 1.0 / (1.0 + np.exp(-log_odds))
 
 # %% ../nbs/20_bundle.ipynb #f0389eb7
 def deciding_files(bundle: Bundle) -> dict[str, bytes]:
@@ -316,7 +311,7 @@ def _checked_files(folder: Path) -> dict[str, bytes]:
     if absent: raise BundleError(f"{name}: manifest.json does not list {', '.join(absent)}")
     return data
 
-# %% ../nbs/20_bundle.ipynb #effe1fd6
+# %% ../nbs/20_bundle.ipynb #b0db8e91
 def golden_rows(
     bundle: Bundle,
     columns: Columns,  # applicants of the synthetic sample, never real ones
@@ -328,7 +323,6 @@ def golden_rows(
 def verify_golden(bundle: Bundle):
     "Scores the golden rows again. Raises BundleError where they differ."
     if not bundle.golden: raise BundleError(f"{bundle.tag or bundle.portfolio.name}: no golden rows to verify")
-    from credit_default.portfolio import parse_table
     found = bundle.log_odds(parse_table(bundle.portfolio, bundle.golden["columns"]))
     apart = np.abs(found - np.array(bundle.golden["log_odds"]))
     if not (apart <= GOLDEN_TOLERANCE).all():
@@ -382,7 +376,7 @@ def path_of(tag: str) -> Path:
     try: return Path(bentoml.models.get(tag).path)
     except (bentoml.exceptions.BentoMLException, ValueError) as e: raise BundleError(f"no model {tag} in the model store: {e}") from e
 
-# %% ../nbs/20_bundle.ipynb #9efb7b0b
+# %% ../nbs/20_bundle.ipynb #4b3e0d32
 _lock = threading.Lock()
 
 def history(portfolio: str) -> list[dict]:
@@ -412,7 +406,7 @@ def promote(tag: str, portfolio: str, by: str = "", why: str = "") -> str:
 def rollback(portfolio: str, by: str = "", why: str = "") -> str:
     "Makes the champion before this one the champion again."
     tags = [e["tag"] for e in history(portfolio)]
-    before = [t for t in tags if t != tags[-1]]
+    before = [t for t in tags if t != tags[-1]] if tags else []
     if not before: raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
     return promote(before[-1], portfolio, by, why or f"rollback from {tags[-1]}")
 

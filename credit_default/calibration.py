@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-# %% ../nbs/14_calibration.ipynb #daa2026f
+# %% ../nbs/14_calibration.ipynb #9a7ff818
 METHODS = ("none", "prior", "platt", "beta", "isotonic")
 LIMIT = float(np.log(1e6))   # log-odds are kept within +-LIMIT: no PD below one in a million or above its counterpart
 
@@ -19,8 +19,10 @@ def softplus(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
 
 def pd_of(log_odds: np.ndarray) -> np.ndarray:
-    "The probability that belongs to log-odds."
-    return 1.0 / (1.0 + np.exp(-np.asarray(log_odds, float)))
+    "The probability that belongs to log-odds, without overflow at either end."
+    x = np.asarray(log_odds, np.float64)
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)
 
 # %% ../nbs/14_calibration.ipynb #6a53c9c3
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ __all__ = ['PALETTE', 'BLUE', 'ORANGE', 'GREY', 'checked', 'cumulative', 'auc', 
            'plot_score_distribution', 'plot_cost_curve', 'plot_default_rate_by_band', 'plot_missingness',
            'plot_correlation', 'plot_importance', 'plot_contributions', 'plot_dependence', 'plot_psi', 'plot_bins']
 
-# %% ../nbs/15_evaluation.ipynb #27ceeb79
+# %% ../nbs/15_evaluation.ipynb #6d4ed925
 from functools import wraps
 from statistics import NormalDist
 
 import numpy as np
 
+from .calibration import pd_of
 from .stability import BANDS, Bins
 
 # %% ../nbs/15_evaluation.ipynb #6baf6a37
@@ -153,20 +154,14 @@ def ece(y, pd, n_bins: int = 10) -> float:
     n, d, mean = _per_group(y, p, equal_count_groups(p, n_bins))
     return float(np.sum(n * np.abs(d / n - mean)) / len(y))
 
-# %% ../nbs/15_evaluation.ipynb #5e517d9f
+# %% ../nbs/15_evaluation.ipynb #1c815fd0
 def _logit(
     p: np.ndarray,  # PDs
 ) -> np.ndarray:
     p = np.clip(p, _EPS, 1 - _EPS)
     return np.log(p) - np.log1p(-p)
 
-def _sigmoid(
-    x: np.ndarray,  # log-odds
-) -> np.ndarray:
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
-
-# %% ../nbs/15_evaluation.ipynb #6e87644c
+# %% ../nbs/15_evaluation.ipynb #015ceeea
 def calibration_intercept(
     y,  # outcomes, 1 for default
     pd,  # PDs
@@ -175,7 +170,7 @@ def calibration_intercept(
     y, p = checked(y, pd)
     x, low, high, a = _logit(p), -80., 80., 0.
     for _ in range(200):  # Newton's step, or halving where it would leave the bracket
-        q = _sigmoid(a + x)
+        q = pd_of(a + x)
         gap, gradient = np.mean(y - q), np.mean(q * (1 - q))
         low, high = (a, high) if gap > 0 else (low, a)
         step = a + gap / gradient if gradient > 0 else np.inf
@@ -184,7 +179,7 @@ def calibration_intercept(
         a = new
     return float(new)
 
-# %% ../nbs/15_evaluation.ipynb #1168fb14
+# %% ../nbs/15_evaluation.ipynb #45417509
 def calibration_slope(
     y,  # outcomes, 1 for default
     pd,  # PDs
@@ -198,7 +193,7 @@ def calibration_slope(
     design, beta = np.column_stack([np.ones_like(z), z]), np.zeros(2)
     loss = lambda b: np.sum(np.logaddexp(0, design @ b) - y * (design @ b))
     for _ in range(100):
-        q = _sigmoid(design @ beta)
+        q = pd_of(design @ beta)
         step = np.linalg.lstsq(design.T * (q * (1 - q)) @ design, design.T @ (y - q))[0]
         while loss(beta + step) > loss(beta) + 1e-9 and np.abs(step).max() > 1e-10: step = step / 2
         beta = beta + step
@@ -563,7 +558,7 @@ def plot_deciles(
     ax.legend()
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #f4b8821a
+# %% ../nbs/15_evaluation.ipynb #41f0ef88
 def _log_odds_axis(*axes) -> None:
     "Ticks of log-odds axes that read as percent"
     from matplotlib.ticker import FuncFormatter, NullLocator
@@ -590,7 +585,7 @@ def plot_reliability(
                     label=f"{name}: ECE {ece(y, p):.4f}, slope {calibration_slope(y, p):.2f}")
         ends += [low.min(), high.max(), *np.quantile(p, (.005, .995))]
     span = max(min(ends) * .8, 1e-4), min(max(ends) * 1.2, .995)
-    bins = _sigmoid(np.linspace(*_logit(np.array(span)), 50))
+    bins = pd_of(np.linspace(*_logit(np.array(span)), 50))
     for i, p in enumerate(_models(pd).values()):
         below.hist(p, bins, histtype="step", color=PALETTE[i % len(PALETTE)], lw=1.2)
     ax.set(xscale="logit", yscale="logit", xlim=span, ylim=span)

@@ -56,6 +56,24 @@ def real_data(pytestconfig, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="session")
+def synthetic_bundle(bentoml_home):
+    "A small model of gmsc's synthetic sample, in the model store as its champion."
+    from served import synthetic_bundle
+
+    from credit_default import bundle as bundles
+    tag = bundles.promote(bundles.save(synthetic_bundle()), "gmsc", by="tests")
+    return bundles.load(tag)
+
+
+@pytest.fixture(scope="session")
+def service(synthetic_bundle, bentoml_home, tmp_path_factory):
+    "`bentoml serve` with that model, started once: its `client`, its `log`, its `port`."
+    from served import Server
+    with Server(bentoml_home, tmp_path_factory.mktemp("service") / "log") as server:
+        yield server
+
+
 # With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool that went missing
 # there must not turn into tests that quietly no longer run. Real data is another matter, since it may not be handed
 # out: where it was not provided, the tests that need it are left out, and counted as deselected.

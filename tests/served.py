@@ -1,0 +1,110 @@
+"""The service as tests see it: a model of the synthetic sample, and the real `bentoml serve` on a port of its own."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVICE = "credit_default.service:CreditDefault"
+JSON = {"Content-Type": "application/json"}
+
+
+def synthetic_bundle(name="gmsc", rows=4000):
+    "A bundle of portfolio `name`, trained on its synthetic sample in seconds: boosted trees, no search."
+    from credit_default.candidates import default_recipes
+    from credit_default.data import Source, load, split
+    from credit_default.portfolios import SHIPPED
+    from credit_default.training import fit_recipe
+
+    portfolio = SHIPPED[name]
+    dataset = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(range(rows))
+    train, holdout = split(dataset, 0.25, seed=0)
+    recipe = next(one for one in default_recipes(portfolio) if one.candidate == "xgboost")
+    return fit_recipe(portfolio, recipe, train, holdout).bundle
+
+
+def applicants(portfolio, rows, seed=11):
+    "Synthetic applicants as clients would send them: by alias, missing values null."
+    from credit_default.data import synthesize
+    from credit_default.portfolio import parse_table
+
+    frame, _, _ = synthesize(portfolio, rows, seed=seed)
+    return frame, as_sent(portfolio, parse_table(portfolio, frame))
+
+
+def as_sent(portfolio, columns):
+    "Columns as a list of JSON objects."
+    from credit_default.reasons import sent
+    n = len(columns[portfolio.fields[0].name])
+    return [{f.alias: sent(f, columns[f.name][i]) for f in portfolio.fields} for i in range(n)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    "`bentoml serve` in a process group of its own: `with Server(home, log) as server: server.client.post(...)`."
+
+    def __init__(self, home, log, python=sys.executable, target=SERVICE, cwd=ROOT, **settings):
+        self.log, self.port = Path(log), free_port()
+        # PYTHONPATH as it is: a test's own folders must not lend the service what it lacks.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CREDIT_DEFAULT_", "PROMETHEUS_", "PYTHONPATH"))}
+        self.environment = kept | {"BENTOML_HOME": str(home), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"} | settings
+        self.command = [str(python), "-m", "bentoml", "serve", str(target), "--host", "127.0.0.1", "--port", str(self.port)]
+        self.cwd = cwd
+
+    def start(self):
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.environment, stdout=log, stderr=log, start_new_session=True)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60)
+        return self
+
+    def __enter__(self):
+        begin = time.perf_counter()
+        self.start()
+        while True:
+            try:
+                self.client.get("/livez")
+                break
+            except httpx.TransportError:
+                assert self.process.poll() is None and time.perf_counter() - begin < 90, self.log.read_text()
+                time.sleep(0.02)
+        self.seconds = time.perf_counter() - begin  # from the command to the first answer
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(20)
+
+    def finished(self, seconds=60):
+        "The exit code and output of a service that is expected not to start."
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        finally:
+            self.client.close()
+        return code, self.log.read_text()
+
+
+def answered(one):
+    "An answer of the service without what is new in each."
+    return {name: value for name, value in one.items() if name not in ("prediction_id", "timestamp", "model_version")}
+
+
+def scored(bundle, frame):
+    "What the bundle itself says of a frame's rows, as JSON would carry it."
+    from credit_default.portfolio import parse_table
+    scores = bundle.score(parse_table(bundle.portfolio, frame))
+    return json.loads(json.dumps([scores.answer(i) for i in range(len(scores))]))
