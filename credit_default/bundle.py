@@ -168,7 +168,7 @@ def to_json(value) -> bytes:
     "JSON that is the same for the same value, and readable. Floats keep every digit; no line break at the end, so that a cut shows."
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
-# %% ../nbs/20_bundle.ipynb #2d5352f8
+# %% ../nbs/20_bundle.ipynb #04aea858
 @dataclass
 class Bundle:
     """The exported model.
@@ -188,7 +188,7 @@ class Bundle:
     members: list[Member]
     calibrator: Calibrator
     scorecard: Scorecard
-    reference: Reference
+    reference: Reference = field(default_factory=Reference)
     keep: tuple[str, ...] = ()
     metrics: dict = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)

@@ -141,7 +141,7 @@ def _fit_slopes(method: str, F: np.ndarray, m: np.ndarray, y: np.ndarray) -> Cal
     else: raise ValueError(f"{method}: the default rate does not rise with the margin; there is nothing to calibrate")
     return Calibrator(method, float(slopes[0]), float(slopes[-1]), matching_intercept(F @ slopes, y))
 
-# %% ../nbs/14_calibration.ipynb #b23c62a3
+# %% ../nbs/14_calibration.ipynb #77541b55
 def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
     "A rising line through the middles of the isotonic steps."
     from scipy.optimize import isotonic_regression
@@ -159,14 +159,15 @@ def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
     return Calibrator("isotonic", knots=line.knots, values=line.values, intercept=matching_intercept(line._between_knots(m), y))
 
 def _joined(steps: np.ndarray, least: int) -> np.ndarray:
-    "Steps (rows, defaults, sum of margins) joined with the next until each holds enough defaults and enough others."
-    out = [np.zeros(3)]
+    "Steps (rows, defaults, sum of margins) joined with the next until each holds enough defaults and enough others, and each rate is above the one before."
+    def enough(step): return min(step[1], step[0] - step[1]) >= least
+    out = []
     for step in steps:
-        n, k, _ = out[-1]
-        if min(k, n - k) >= least: out.append(np.zeros(3))
-        out[-1] = out[-1] + step
-    n, k, _ = out[-1]
-    if len(out) > 1 and min(k, n - k) < least: last = out.pop(); out[-1] = out[-1] + last
+        if out and not enough(out[-1]): out[-1] = out[-1] + step
+        else: out.append(step)
+        # equal rates on neighbouring steps: pool-adjacent-violators may leave them apart
+        if len(out) > 1 and enough(out[-1]) and out[-1][1] * out[-2][0] <= out[-2][1] * out[-1][0]: last = out.pop(); out[-1] = out[-1] + last
+    if len(out) > 1 and not enough(out[-1]): last = out.pop(); out[-1] = out[-1] + last
     return np.array(out)
 
 # %% ../nbs/14_calibration.ipynb #704d9238

@@ -72,7 +72,7 @@ class Marginal(Curve):
         "The fields that have to be drawn before this one."
         return {n for n in (self.follows, self.missing_with, self.codes_with, *self.ratio, self.instead.field if self.instead else "") if n}
 
-# %% ../nbs/00_portfolio.ipynb #8215c597
+# %% ../nbs/00_portfolio.ipynb #d748db43
 class Field(Definition):
     """One field of an applicant.
 
@@ -90,6 +90,8 @@ class Field(Definition):
     categories : allowed values of a category.
     unknown : what happens to a category that is not listed: `refuse` it, or score it as `other`.
     log : skewed and best compared on a logarithmic scale (imputation, logistic regression, charts).
+    per, per_floor : the field that this one is a ratio to. Where that field is missing or at most `per_floor`, the
+        file holds the amount itself, as lenders' files do; a model is given the amount, which is always known.
     direction : +1 where the PD can only rise with the value, -1 where it can only fall, 0 where either may be.
     reason, reason_missing : text of the reason code when the field, or its absence, raised the PD.
     """
@@ -107,10 +109,12 @@ class Field(Definition):
     categories: tuple[str, ...] = ()
     unknown: Literal["refuse", "other"] = "refuse"
     log: bool = False
+    per: str = ""
+    per_floor: float = 0.0
     direction: Literal[-1, 0, 1] = 0
     reason: str = ""
     reason_missing: str = ""
-    example: float | str | None = None
+    example: int | float | str | None = None
     sample: Marginal = Marginal()
 
     @model_validator(mode="before")
@@ -145,13 +149,13 @@ class Field(Definition):
         if not self.numeric: return "one of " + ", ".join(self.categories)
         low, high = self.hard
         what = "a whole number" if self.kind == "integer" else "a number"
-        if low is not None and high is not None: return f"{what} from {low:g} to {high:g}"
-        if low is not None: return f"{what} of at least {low:g}"
-        if high is not None: return f"{what} of at most {high:g}"
+        if low is not None and high is not None: return f"{what} from {low:,.12g} to {high:,.12g}"
+        if low is not None: return f"{what} of at least {low:,.12g}"
+        if high is not None: return f"{what} of at most {high:,.12g}"
         return what
 
-# %% ../nbs/00_portfolio.ipynb #df3045bf
-Operation = Literal["sum", "difference", "ratio", "product", "amount", "coded", "missing", "above"]
+# %% ../nbs/00_portfolio.ipynb #0ce3775b
+Operation = Literal["sum", "difference", "ratio", "product", "coded", "missing", "above"]
 
 class Derived(Definition):
     """A feature computed from fields, or from derived features named before it.
@@ -162,7 +166,6 @@ class Derived(Definition):
     | `difference` | first - second |
     | `ratio` | first / max(second + offset, floor) |
     | `product` | first x second |
-    | `amount` | first x second where the second was stated and above `floor`, else the first alone |
     | `coded` | 1 where any of the fields holds one of its codes |
     | `missing` | how many of the fields are missing |
     | `above` | 1 where the first exceeds `floor` |
@@ -179,7 +182,7 @@ class Derived(Definition):
 
     @model_validator(mode="after")
     def _check(self):
-        need = {"difference": 2, "ratio": 2, "product": 2, "amount": 2, "above": 1}.get(self.op)
+        need = {"difference": 2, "ratio": 2, "product": 2, "above": 1}.get(self.op)
         if need and len(self.fields) != need:
             raise ValueError(f"{self.name}: `{self.op}` takes {need} field(s), not {len(self.fields)}")
         if not self.fields: raise ValueError(f"{self.name}: names no field")
@@ -219,7 +222,7 @@ class ScoreScale(Definition):
     anchor_odds: float = 20
     points_to_double: float = 50
 
-# %% ../nbs/00_portfolio.ipynb #91836d84
+# %% ../nbs/00_portfolio.ipynb #084d3f1f
 class Portfolio(Definition):
     """Everything that is known about a portfolio of loans.
 
@@ -275,6 +278,8 @@ class Portfolio(Definition):
             if text: raise ValueError(f"derived {d.name}: {', '.join(text)} is text, not a number")
             known.append(d.name)
         for f in self.fields:
+            if f.per and not (f.numeric and f.per in names and self[f.per].numeric and not self[f.per].per):
+                raise ValueError(f"{f.name}: it is a ratio to {f.per!r}, which must be another field that is a number")
             wrong = sorted(f.sample.needs() - set(names))
             if wrong: raise ValueError(f"{f.name}: its sample depends on {', '.join(wrong)}, which is no field")
         for t in self.synthetic.terms:

@@ -15,7 +15,7 @@ import pydantic
 
 from .portfolio import Costs, Derived, Field, Instead, Marginal, Portfolio, Synthetic, Term
 
-# %% ../nbs/01_portfolios.ipynb #f235905e
+# %% ../nbs/01_portfolios.ipynb #d6e6dc33
 LATE = ("NumberOfTime30-59DaysPastDueNotWorse", "NumberOfTime60-89DaysPastDueNotWorse", "NumberOfTimes90DaysLate")
 NOT_COUNTED = {96: "not a count: the bureau gave a code", 98: "not a count: the bureau gave another code"}
 
@@ -36,7 +36,7 @@ GMSC_FIELDS = (
     Field(name="age", title="Age", kind="integer", unit="years", required=True, hard=(0, 150), plausible=(18, 110),
           direction=-1, example=45, reason="Age"),
     _late(LATE[0], "30 to 59 days"),
-    Field(name="DebtRatio", title="Debt ratio", unit="monthly debt over monthly income", required=True, hard=(0, 1e7), log=True, example=0.28,
+    Field(name="DebtRatio", title="Debt ratio", unit="monthly debt over monthly income", required=True, hard=(0, 1e7), per="MonthlyIncome", per_floor=1, log=True, example=0.28,
           description="Debt payments, alimony and living costs over gross income. Where the income is missing or 0 it is the debt itself, in money",
           reason="Obligations in relation to income"),
     Field(name="MonthlyIncome", title="Monthly income", unit="USD per month", hard=(0, 1e8), log=True, example=5400,
@@ -51,15 +51,15 @@ GMSC_FIELDS = (
           description="Not counting the applicant. Missing only where the income is missing too", reason="Number of dependents",
           reason_missing="Number of dependents not stated"))
 
-# %% ../nbs/01_portfolios.ipynb #4d40777f
+# %% ../nbs/01_portfolios.ipynb #5414b212
 GMSC_DERIVED = (
     Derived(name="late_weighted", title="Late payments, weighted by severity", op="sum", fields=LATE, weights=(1, 2, 4), log=True, direction=1),
     Derived(name="late_total", title="Late payments in all", op="sum", fields=LATE, log=True, direction=1),
     Derived(name="late_coded", title="A code in place of late payments", op="coded", fields=LATE),
     Derived(name="late_per_line", title="Late payments per credit line", op="ratio", fields=("late_total", "NumberOfOpenCreditLinesAndLoans"),
             offset=1, direction=1),
-    Derived(name="monthly_debt", title="Monthly debt", op="amount", fields=("DebtRatio", "MonthlyIncome"), log=True),
-    Derived(name="income_left", title="Income left after debt", op="difference", fields=("MonthlyIncome", "monthly_debt"), log=True),
+    Derived(name="debt_to_income", title="Debt to income", op="ratio", fields=("DebtRatio", "MonthlyIncome"), log=True),
+    Derived(name="income_left", title="Income left after debt", op="difference", fields=("MonthlyIncome", "DebtRatio"), log=True),
     Derived(name="income_per_person", title="Income per person", op="ratio", fields=("MonthlyIncome", "NumberOfDependents"), offset=1, log=True),
     Derived(name="unsecured_lines", title="Credit lines without real estate", op="difference",
             fields=("NumberOfOpenCreditLinesAndLoans", "NumberRealEstateLoansOrLines")),
@@ -82,14 +82,14 @@ def _drawn(
     "The fields, each with the way in which the synthetic sample draws it."
     return tuple(f.model_copy(update=dict(sample=samples[f.name])) for f in fields)
 
-# %% ../nbs/01_portfolios.ipynb #9d86f98c
+# %% ../nbs/01_portfolios.ipynb #cf4aa8e3
 CODES = {98: 0.00175, 96: 0.00005}
 UPPER = (0, .01, .05, .1, .25, .5, .75, .9, .95, .98, .99, .995, .999, 1)   # probabilities, finer where incomes and debts are skewed
 GMSC_SAMPLE = {
     "RevolvingUtilizationOfUnsecuredLines": Marginal(
         quantiles=(0, 0, .003, .03, .154, .56, .98, .9999999, .9999999, 1.09, 1.37, 2.8, 30, 3000, 40_000),
         at=(0, .072, .1, .25, .5, .75, .9, .91, .976, .99, .995, .998, .9985, .9995, 1), decimals=9, loading=.7),
-    "age": Marginal(quantiles=(21, 24, 29, 33, 41, 52, 63, 72, 78, 84, 87, 89, 94, 105), at=UPPER, loading=-.4, odd={0: .0001}),
+    "age": Marginal(quantiles=(21, 24, 29, 33, 41, 52, 63, 72, 78, 84, 87, 89, 94, 105), at=UPPER, loading=-.3, odd={0: .0001}),
     LATE[0]: Marginal(**_counts(.8417, .1072, .0306, .0118, .0048, .0022, .0009, longest=13), loading=.65, codes=CODES),
     LATE[1]: Marginal(**_counts(.9510, .0383, .0075, .0021, .0007, longest=11), loading=.75, codes_with=LATE[0]),
     LATE[2]: Marginal(**_counts(.9462, .0350, .0102, .0045, .0019, .0009, .0005, longest=17), loading=.8, codes_with=LATE[0]),
@@ -105,10 +105,10 @@ GMSC_SAMPLE = {
                                              follows="NumberOfOpenCreditLinesAndLoans", follows_by=.5),
     "NumberOfDependents": Marginal(**_counts(.5956, .1797, .1336, .0647, .0196, .0052, longest=10), follows="age", follows_by=-.25,
                                    missing=.0267, missing_with="MonthlyIncome")}
-GMSC_LOGIT = Synthetic(intercept=-4.48, terms=(
+GMSC_LOGIT = Synthetic(intercept=-4.43, terms=(
     Term(field="RevolvingUtilizationOfUnsecuredLines", coefficient=2.1, cap=1),
     Term(field="RevolvingUtilizationOfUnsecuredLines", coefficient=.5, transform="above", floor=1),
-    Term(field="age", coefficient=-.025, center=50),
+    Term(field="age", coefficient=-.02, center=50),
     Term(field=LATE[0], coefficient=1.0, transform="log1p"),
     Term(field=LATE[1], coefficient=1.2, transform="log1p"),
     Term(field=LATE[2], coefficient=1.6, transform="log1p"),

@@ -134,8 +134,8 @@ def _create_study(storage, name: str, folds: Folds) -> optuna.Study:
     study.set_user_attr("fingerprint", folds.fingerprint())
     return study
 
-# %% ../nbs/13_tuning.ipynb #803c4e87
-PRESETS = dict(quick=10, full=150)   # trials
+# %% ../nbs/13_tuning.ipynb #49e2d78d
+PRESETS = dict(quick=10, full=120)   # trials
 
 @dataclass
 class TuningResult:

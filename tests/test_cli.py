@@ -1,0 +1,333 @@
+"""The command line as a person or a script meets it: what it prints, its exit codes, the files that it leaves."""
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from credit_default import cli
+
+COMMANDS = ["data", "eda", "train", "drift", "score", "evaluate", "run", "serve",
+            "models list", "models show", "models compare", "models promote", "models rollback"]
+FIGURES = ("n default_rate mean_pd auc gini ks pr_auc brier log_loss ece calibration_slope calibration_intercept "
+           "model_version").split()
+MAIN = [sys.executable, "-c", "from credit_default.cli import main; main()"]
+
+
+def shell(*arguments):
+    "The command, in this process."
+    result = CliRunner().invoke(cli.app, [str(one) for one in arguments], prog_name="credit-default")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "An empty folder to stand in."
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    "300 synthetic loans of gmsc with their outcomes, as a CSV file."
+    from credit_default.data import save_sample
+    from credit_default.portfolios import get_portfolio
+    return save_sample(get_portfolio("gmsc"), tmp_path_factory.mktemp("sample"), 300, seed=3)
+
+
+def rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path, table, header=None):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, header or list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_examples(command):
+    helped = shell(*command.split(), "--help")
+    assert helped.exit_code == 0
+    assert f"  credit-default {command}" in helped.stdout.split("Examples:")[1]
+    if command not in ("serve",):
+        assert "[default: gmsc]" in helped.stdout or command == "run"
+
+
+def test_help_lists_these_commands_and_no_others():
+    def listed(*group):
+        lines = shell(*group, "--help").stdout.split("Commands:\n")[1].splitlines()
+        return [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    assert sorted(listed()) == sorted({command.split()[0] for command in COMMANDS})
+    assert sorted(listed("models")) == sorted(command.split()[1] for command in COMMANDS if command.startswith("models"))
+
+
+def test_serve_lists_the_settings():
+    from credit_default.service import Settings
+    helped = shell("serve", "--help").stdout
+    assert all(f"CREDIT_DEFAULT_{name.upper()} " in helped for name in Settings.model_fields)
+
+
+def test_help_needs_nothing_heavy():
+    code = ("import sys; from credit_default.cli import app; app(['--help'], standalone_mode=False); "
+            "print(sorted({'numpy', 'pandas', 'xgboost', 'bentoml', 'sklearn', 'pydantic', 'rich', 'matplotlib'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("command, said", [
+    ("data --portfolio persnal", "there are gmsc, personal"),
+    ("data --portfolio nowhere.toml", "nowhere.toml"),
+    ("data --portfolio wrong.toml", "wrong.toml"),
+    ("data --path nowhere.csv", "nowhere.csv"),
+    ("data --path page.csv", "web page"),
+    ("eda --path page.csv", "web page"),
+    ("train --path page.csv", "web page"),
+    ("train --keep grade", "no field 'grade'"),
+    ("train --resume 20260101T000000Z", "holds no search"),
+    ("drift --current nowhere.csv", "nowhere.csv"),
+    ("drift --model 0123456789abcdef", "no model"),
+    ("score nowhere.csv out.csv", "nowhere.csv"),
+    ("score page.csv out.csv", "web page"),
+    ("score page.csv out.parquet", "one kind"),
+    ("score page.csv out.csv --model 0123456789abcdef", "no model"),
+    ("score page.csv out.csv --portfolio personal", "no champion"),
+    ("evaluate nowhere.csv", "nowhere.csv"),
+    ("evaluate page.csv", "web page"),
+    ("evaluate unlabelled.csv", "SeriousDlqin2yrs"),
+    ("models show 0123456789abcdef", "no model"),
+    ("models compare 0123456789abcdef", "no model"),
+    ("models promote 0123456789abcdef", "no model"),
+    ("models rollback --portfolio personal", "no other champion"),
+    ("serve --portfolio persnal", "there are gmsc, personal"),
+])
+def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, command, said):
+    (here / "page.csv").write_text("<!DOCTYPE html>\n<html></html>\n")
+    (here / "wrong.toml").write_text('name = "wrong"\n')
+    write(here / "unlabelled.csv", [{k: v for k, v in row.items() if k != "SeriousDlqin2yrs"} for row in rows(sample)[:5]])
+    before = sorted(here.iterdir())
+    result = shell(*command.split())
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("SYNTHETIC")]
+    assert result.exit_code == 2 and len(lines) == 1 and said in lines[0], result.output
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --trials 0", "data --seed -1", "fly"])
+def test_a_wrong_option_is_exit_code_2(here, command):
+    assert shell(*command.split()).exit_code == 2
+
+
+def test_a_damaged_model_is_refused_and_the_file_named(synthetic_bundle, here, sample):
+    from credit_default import bundle as bundles
+    part = bundles.path_of(synthetic_bundle.tag) / "members.json"
+    whole = part.read_bytes()
+    try:
+        part.write_bytes(whole[:-1])
+        for command in (["score", sample, "out.csv"], ["evaluate", sample], ["models", "show"]):
+            result = shell(*command)
+            assert result.exit_code == 1 and "members.json" in result.stderr and len(result.stderr.splitlines()) == 1
+    finally:
+        part.write_bytes(whole)
+    assert not list(here.iterdir())
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    def broken(name):
+        raise KeyError("age")
+    monkeypatch.setattr(cli, "portfolio_of", broken)
+    with pytest.raises(KeyError):
+        shell("data")
+
+
+def test_data_says_which_and_that_it_is_synthetic(here, sample):
+    result = shell("data")
+    assert result.exit_code == 0 and "SYNTHETIC" in result.stdout and "SYNTHETIC" in result.stderr
+    result = shell("data", "--path", sample)
+    assert result.exit_code == 0 and sample.name in result.stdout and "300" in result.stdout
+
+
+def test_score_keeps_order_columns_and_texts(synthetic_bundle, here, sample):
+    table = rows(sample)
+    for i, row in enumerate(table):
+        row["note"] = ["007", ' "quoted", and a comma', "two\r\nlines", "ümlaut", ""][i % 5]
+    table[7]["age"], table[11]["MonthlyIncome"], table[11]["DebtRatio"] = "-5", "12 Main Street", ""
+    header = ["note", *[name for name in table[0] if name != "note"]]
+    source = write(here / "in.csv", table, header)
+    with open(source, "a", encoding="utf-8") as file:
+        file.write("a row that is,cut short\n")
+    result = shell("score", source, "out.csv")
+    assert result.exit_code == 0 and "301 rows: 298 scored, 3 refused" in result.stdout, result.output
+    assert result.stderr.startswith("SYNTHETIC")
+    out = rows("out.csv")
+    assert list(out[0]) == header + ("probability_default probability_no_default prediction prediction_label decision credit_score rating risk "
+                                     "reason_1 reason_2 reason_3 reason_4 model_version error").split()
+    assert [{k: row[k] for k in header} for row in out[:-1]] == table
+    assert {i for i, row in enumerate(out) if row["error"]} == {7, 11, 300}
+    assert out[7]["error"].startswith("age: must be")
+    assert [part.split(":")[0] for part in out[11]["error"].split("; ")] == ["DebtRatio", "MonthlyIncome"]
+    assert "Main Street" not in out[11]["error"] and "-5" not in out[7]["error"]
+    assert not any(out[i][name] for i in (7, 11, 300) for name in list(out[0])[-14:-1])
+    assert {row["model_version"] for row in out if not row["error"]} == {synthetic_bundle.tag}
+
+
+def test_score_says_what_the_bundle_says_to_the_last_digit(synthetic_bundle, here, sample):
+    from credit_default.data import read_table
+    from credit_default.portfolio import parse_table
+    assert shell("score", sample, "out.csv").exit_code == 0
+    scores = synthetic_bundle.score(parse_table(synthetic_bundle.portfolio, read_table(sample)))
+    for i, row in enumerate(rows("out.csv")):
+        answer = scores.answer(i)
+        assert row["probability_default"] == repr(answer["probability_default"])
+        assert [row[k] for k in ("credit_score", "rating", "decision")] == [str(answer[k]) for k in ("credit_score", "rating", "decision")]
+        assert [row[f"reason_{j}"] for j in range(1, 5) if row[f"reason_{j}"]] == [r["text"] for r in answer["reasons"]]
+
+
+def test_score_of_parquet_keeps_types(synthetic_bundle, here, sample):
+    import pandas as pd
+    table = pd.read_csv(sample).assign(made=pd.Timestamp("2026-01-01"))
+    table.loc[4, "age"] = -1
+    table.to_parquet("in.parquet", row_group_size=128)
+    assert shell("score", "in.parquet", "out.parquet").exit_code == 0
+    out = pd.read_parquet("out.parquet")
+    pd.testing.assert_frame_equal(out[list(table)], pd.read_parquet("in.parquet"))
+    assert shell("score", sample, "out.csv").exit_code == 0
+    pds = [float(row["probability_default"]) for row in rows("out.csv")]
+    assert out.probability_default.drop(4).tolist() == pds[:4] + pds[5:]
+    assert out.error[4].startswith("age") and out.error.notna().sum() == 1 and pd.isna(out.credit_score[4])
+
+
+def test_a_column_that_is_absent_is_said(synthetic_bundle, here, sample):
+    table = rows(sample)
+    source = write(here / "in.csv", [{k: v for k, v in row.items() if k != "MonthlyIncome"} for row in table])
+    assert "taken as missing in every row: MonthlyIncome" in shell("score", source, "out.csv").stderr
+    for row in table:
+        row["MonthlyIncome"] = ""
+    shell("score", write(here / "empty.csv", table), "other.csv")
+    assert [row["probability_default"] for row in rows("out.csv")] == [row["probability_default"] for row in rows("other.csv")]
+
+
+def test_evaluate_gives_exactly_these_figures(synthetic_bundle, here, sample):
+    from credit_default.data import load
+    from credit_default.evaluation import evaluate
+    from credit_default.portfolio import parse_table
+    result = shell("evaluate", sample, "--json")
+    figures = json.loads(result.stdout)
+    assert list(figures) == FIGURES and figures["n"] == 300 and figures["model_version"] == synthetic_bundle.tag
+    loans = load(synthetic_bundle.portfolio, sample)
+    pd = synthetic_bundle.score(parse_table(synthetic_bundle.portfolio, loans.frame), reasons=False).probability_default
+    expected = evaluate(loans.y, pd)
+    assert {k: figures[k] for k in FIGURES[:-1]} == {k: expected[k] for k in FIGURES[:-1]}
+    assert all(name in shell("evaluate", sample).stdout for name in FIGURES)
+
+
+def test_evaluate_leaves_out_what_it_must_and_says_so(synthetic_bundle, here, sample):
+    table = rows(sample)
+    table[0]["SeriousDlqin2yrs"], table[1]["SeriousDlqin2yrs"], table[2]["age"] = "", "NA", "-5"
+    result = shell("evaluate", write(here / "in.csv", table), "--json")
+    assert "3 of 300 rows are left out" in result.stderr and json.loads(result.stdout)["n"] == 297
+    assert json.loads(result.stdout) == json.loads(shell("evaluate", write(here / "less.csv", table[3:]), "--json").stdout)
+    table[5]["SeriousDlqin2yrs"] = "maybe"
+    result = shell("evaluate", write(here / "in.csv", table))
+    assert result.exit_code == 2 and "SeriousDlqin2yrs" in result.stderr and "maybe" not in result.stderr
+
+
+@pytest.fixture
+def challenger(synthetic_bundle):
+    "A second model in the store; the champion is the same again afterwards."
+    import dataclasses
+
+    from credit_default import bundle as bundles
+    other = dataclasses.replace(synthetic_bundle, calibrator=type(synthetic_bundle.calibrator).from_dict(synthetic_bundle.calibrator.to_dict()))
+    other.scorecard = synthetic_bundle.scorecard.model_copy(update={"cut_off": 0.2})
+    tag = bundles.save(other)
+    yield tag
+    if bundles.champion("gmsc") != synthetic_bundle.tag:
+        bundles.promote(synthetic_bundle.tag, "gmsc", by="tests")
+
+
+def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, challenger):
+    def champions():
+        return [one["tag"] for one in json.loads(shell("models", "list", "--json").stdout) if one["champion"]]
+    assert champions() == [synthetic_bundle.tag]
+    assert challenger in shell("models", "list").stdout
+    compared = json.loads(shell("models", "compare", challenger, "--json").stdout)
+    assert compared["tags"] == [challenger, synthetic_bundle.tag] and compared["same_holdout"]
+    assert {figure["difference"] for figure in compared["figures"]} == {0}
+    assert json.loads(shell("models", "promote", challenger.split(":")[1], "--why", "a test", "--json").stdout) == {"champion": challenger}
+    assert champions() == [challenger]
+    shown = json.loads(shell("models", "show", "--json").stdout)
+    assert shown["tag"] == challenger and shown["history"][-1]["why"] == "a test" and shown["metrics"]["n"]
+    assert synthetic_bundle.tag in shell("models", "rollback").stdout
+    assert champions() == [synthetic_bundle.tag]
+    assert "a test" in shell("models", "show", challenger).stdout
+
+
+@pytest.mark.parametrize("before, now, synthetic, said", [
+    (None, "m:1", False, "champion now: there was none"),
+    ("m:0", "m:1", False, "only m:0, a synthetic one"),
+    ("m:1", "m:1", False, "already"),
+    ("m:0", "m:0", False, "not the champion: m:0 is"),
+    ("m:0", "m:0", True, "This one is synthetic"),
+])
+def test_train_says_whether_and_why_it_is_champion(before, now, synthetic, said):
+    assert said in cli.standing("m:1", before, now, synthetic)
+
+
+@pytest.mark.parametrize("found, code", [(["age"], 3), ([], 0)])
+def test_drift_is_exit_code_3(synthetic_bundle, here, monkeypatch, found, code):
+    content = dict(synthetic=True, result=dict(drift=bool(found), drifted_features=found, n_current=1000))
+    monkeypatch.setattr(cli, "report", lambda *_: SimpleNamespace(content=content, html="drift.html"))
+    result = shell("drift")
+    assert result.exit_code == code and "drift.html" in result.stdout and all(name in result.stdout for name in found)
+
+
+def port_is_free(url):
+    import socket
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) != 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number):
+    script = ("import signal, sys, time; from pathlib import Path; from credit_default.cli import running_service\n"
+              "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+              "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); time.sleep(100)")
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    url = process.stdout.readline().strip()
+    assert url and not port_is_free(url)
+    process.send_signal(number)
+    process.wait(30)
+    assert port_is_free(url)
+
+
+def test_a_service_that_does_not_start_says_where_it_says_why(here, monkeypatch):
+    monkeypatch.setattr(cli, "server", lambda host, port: [sys.executable, "-c", "raise SystemExit('no model')"])
+    with pytest.raises(cli.CommandError, match="ended; what it said is in log"), cli.running_service("gmsc", here / "log"):
+        pass
+    assert "no model" in (here / "log").read_text()
+
+
+@pytest.mark.slow
+def test_run_goes_the_whole_way(tmp_path):
+    environment = os.environ | {"BENTOML_HOME": str(tmp_path / "home")}
+    begin = time.monotonic()
+    done = subprocess.run([*MAIN, "run"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    print(f"{time.monotonic() - begin:.0f} s")
+    assert done.returncode == 0, done.stderr
+    assert "SYNTHETIC" in done.stderr and "It is the champion now: there was none." in done.stdout
+    assert all(line in done.stdout for line in ("EDA report", "training report", "drift report", "served prediction"))
+    [folder] = (tmp_path / "reports" / "gmsc").iterdir()
+    assert {path.name for path in folder.iterdir()} >= {f"{name}.{kind}" for name in ("eda", "training", "drift") for kind in ("html", "ipynb", "json")}
+    shutil.rmtree(tmp_path / "home")

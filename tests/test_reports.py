@@ -1,0 +1,161 @@
+"""The report templates: run by papermill with parameters, offline HTML, and every figure in the JSON."""
+import html
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from locked import ROOT
+from made_reports import ROWS, reports
+
+from credit_default.reporting import ReportError, outside_references, run_report, templates
+
+NAMES = ("eda", "training", "drift")
+
+
+@pytest.fixture(scope="module", params=["gmsc", pytest.param("personal", marks=pytest.mark.slow)])
+def made(request):
+    return reports(request.param)
+
+
+def values(content, kind):
+    "All values of a type in nested JSON."
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return [v for item in content for v in values(item, kind)]
+    return [content] if isinstance(content, kind) and not isinstance(content, bool) else []
+
+
+def test_there_are_three_templates():
+    assert set(templates()) >= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_has_its_parameters_and_is_left_to_papermill(name):
+    notebook = nbformat.read(templates()[name], as_version=4)
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and 'portfolio = "gmsc"' in tagged[0].source
+    assert notebook.cells[0].cell_type == "raw" and "skip_exec: true" in notebook.cells[0].source  # for nbdev_test
+    assert not [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_leaves_three_files(made, name):
+    run = made.runs[name]
+    assert {path.name for path in run.folder.iterdir()} == {f"{n}.{suffix}" for n in NAMES for suffix in ("html", "ipynb", "json")}
+    assert run.folder == made.folder / "reports" / made.portfolio / "first"
+    assert run.html.stat().st_size < 12e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_is_offline_and_without_code(made, name):
+    page = made.runs[name].html.read_text(encoding="utf-8")
+    assert outside_references(page) == []
+    own = re.sub(r'srcdoc="[^"]*"', "", page)  # Evidently's view is a page of its own
+    assert "<script" not in own and "Traceback" not in own and "Warning" not in own and "import " not in own
+    assert page.startswith("<!DOCTYPE html>") and "SYNTHETIC" in own and 'id="section-2"' in own
+
+
+def text_of(cell):
+    return html.unescape(re.sub(r"<[^>]+>", "", cell)).replace("\u202f%", "%").replace("\u2212", "-").strip()
+
+
+NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?(?:e[+-]?\d+)?(%?)")
+
+
+def stands_in(shown, known):
+    "Whether one of the known numbers, rounded, is the one that is shown."
+    decimals, percent = NUMBER.fullmatch(shown).groups()
+    value = float(shown.rstrip("%").replace(",", ""))
+    rounding = .5000001 * 10 ** -len(decimals or "")
+    if "e" in shown:
+        rounding = abs(value) * 1e-3
+    # a number without decimals may be rounded to four digits that count
+    return any(math.isclose(v * (100 if percent else 1), value, rel_tol=0, abs_tol=rounding) for v in known)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_of_the_page_is_in_the_json(made, name):
+    run = made.runs[name]
+    known, texts = values(run.content, (int, float)), set(values(run.content, str))
+    page = re.sub(r'srcdoc="[^"]*"', "", run.html.read_text(encoding="utf-8"))
+    cells = [text_of(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>|<b>(.*?)</b>", page, flags=re.S) for cell in cell if cell]
+    numbers = [cell for cell in cells if NUMBER.fullmatch(cell) and cell not in texts]
+    assert len(numbers) > 50
+    assert [cell for cell in numbers if not stands_in(cell, known)] == []
+    assert len(re.findall(r'<img class="chart"', page)) == sum("chart" in figure for figure in run.content["figures"].values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_json_says_what_it_is(made, name):
+    content = json.loads(made.runs[name].figures.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert (content["report"], content["synthetic"], content["format_version"]) == (name, True, 1)
+    assert set(content["run"]) >= {"made", "seconds"}
+    assert str(made.folder) not in json.dumps({k: v for k, v in content.items() if k != "run"})
+
+
+def test_what_the_reports_found(made):
+    eda, training, drift = (made.runs[name].content for name in NAMES)
+    assert eda["figures"]["default_rate"]["values"]["n"] == ROWS and eda["result"]["suspects"] == []
+    result = training["result"]
+    assert re.fullmatch(rf"credit_default_{made.portfolio}:[0-9a-f]{{16}}", result["model_version"])
+    assert .6 < result["auc"] < 1 and training["run"]["Champion"] == "yes, by this run"
+    assert drift["result"]["model_version"] == result["model_version"]
+    assert drift["result"]["drift"] is False and drift["result"]["drifted_features"] == []
+
+
+def comparable(run):
+    return {k: v for k, v in run.content.items() if k != "run"}
+
+
+@pytest.mark.parametrize("name", [pytest.param("eda", marks=pytest.mark.slow), "training", pytest.param("drift", marks=pytest.mark.slow)])
+def test_a_second_run_agrees_to_the_digit(made, name):
+    assert comparable(made.again(name, "second")) == comparable(made.runs[name])
+
+
+def test_drift_is_found_and_named(made, tmp_path):
+    "Incomes go missing and fall by half."
+    import pandas as pd
+    [income] = [f for f in ("MonthlyIncome", "person_income") if f in pd.read_csv(made.current)]
+    table = pd.read_csv(made.current)
+    table[income] = (table[income] * .5).round()
+    made_poor = tmp_path / "poor.csv"
+    table.to_csv(made_poor, index=False)
+    changed = type(made)(made.folder, made.data, made_poor, made.portfolio, {})
+    run = changed.again("drift", "poor")
+    assert run.content["result"]["drift"] is True and income in run.content["result"]["drifted_features"]
+    assert "Drift in" in run.html.read_text()
+
+
+@pytest.mark.parametrize("name, parameters, message", [
+    ("eda", dict(data="nowhere.csv"), "there is no file nowhere.csv"),
+    ("training", dict(preset="quik"), "preset must be one of quick, full"),
+    ("drift", dict(model="credit_default_gmsc:0123"), "no model credit_default_gmsc:0123"),
+])
+def test_a_failing_report_says_why(tmp_path, name, parameters, message):
+    with pytest.raises(ReportError, match=message) as failed:
+        run_report(name, "gmsc", parameters, root=tmp_path, run="failed", progress=False)
+    assert "Traceback" not in str(failed.value) and "\n" not in str(failed.value)
+    assert [path.name for path in (tmp_path / "gmsc" / "failed").iterdir()] == [f"{name}.ipynb"]
+
+
+def test_a_wrong_call_is_refused_before_anything_runs(tmp_path):
+    for arguments, message in ((("eda", "nosuch"), "no portfolio named 'nosuch'"), (("edda", "gmsc"), "no report 'edda'"),
+                               (("eda", "gmsc", dict(colour="red")), "no parameter colour")):
+        with pytest.raises(ValueError, match=message):
+            run_report(*arguments, root=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_template_runs_with_plain_papermill(made, tmp_path):
+    papermill = Path(sys.executable).parent / "papermill"
+    subprocess.run([papermill, ROOT / "nbs" / "reports" / "eda.ipynb", "out.ipynb", "-p", "portfolio", made.portfolio, "-p", "data", made.data],
+                   cwd=tmp_path, check=True, capture_output=True)
+    content = json.loads((tmp_path / "eda.json").read_text())
+    assert {k: v for k, v in content.items() if k != "run"} == comparable(made.runs["eda"])
