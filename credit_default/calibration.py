@@ -141,7 +141,7 @@ def _fit_slopes(method: str, F: np.ndarray, m: np.ndarray, y: np.ndarray) -> Cal
     else: raise ValueError(f"{method}: the default rate does not rise with the margin; there is nothing to calibrate")
     return Calibrator(method, float(slopes[0]), float(slopes[-1]), matching_intercept(F @ slopes, y))
 
-# %% ../nbs/14_calibration.ipynb #77541b55
+# %% ../nbs/14_calibration.ipynb #c6aa194a
 def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
     "A rising line through the middles of the isotonic steps."
     from scipy.optimize import isotonic_regression
@@ -154,7 +154,6 @@ def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
     sums = [np.add.reduceat(a, blocks[:-1]) for a in (count, defaults, margins * count)]
     steps = _joined(np.column_stack(sums), least)
     n, k, total = steps.T
-    if len(steps) < 2: return Calibrator("isotonic", knots=(float(total[0] / n[0]),), values=(0.0,), intercept=float(np.log(k[0] / (n[0] - k[0]))))
     line = Calibrator("isotonic", knots=tuple((total / n).tolist()), values=tuple(np.log(k / (n - k)).tolist()))
     return Calibrator("isotonic", knots=line.knots, values=line.values, intercept=matching_intercept(line._between_knots(m), y))
 

@@ -6,12 +6,12 @@
 __all__ = ['PRESETS', 'STATES', 'Folds', 'rows_of', 'PairedPruner', 'open_study', 'TuningResult', 'tune', 'plot_trials',
            'out_of_fold']
 
-# %% ../nbs/13_tuning.ipynb #8a62cbc2
+# %% ../nbs/13_tuning.ipynb #9b4b5fe5
 import hashlib
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from .candidates import (CANDIDATES, Candidate, Recipe, checked_columns, default
 from .features import Clean, FeatureMap
 from .portfolio import Portfolio
 
-# %% ../nbs/13_tuning.ipynb #9db159f3
+# %% ../nbs/13_tuning.ipynb #45256b23
 class Folds:
     """The stratified folds of a search, with the matrices that trials share.
 
@@ -91,7 +91,7 @@ class Folds:
 
 def rows_of(clean: Clean, rows: np.ndarray) -> Clean:
     "Some of the cleaned applicants."
-    return Clean(clean.values[rows], clean.coded[rows], clean.stated[rows], clean.levels[rows])
+    return Clean(*(getattr(clean, part.name)[rows] for part in fields(Clean)))
 
 # %% ../nbs/13_tuning.ipynb #8688c12a
 class PairedPruner(optuna.pruners.BasePruner):
@@ -232,7 +232,7 @@ def _result(study: optuna.Study, folds: int) -> TuningResult:
     best = {c: Recipe.model_validate_json(r) for c, r in complete.drop_duplicates("candidate")[["candidate", "recipe"]].itertuples(index=False)}
     return TuningResult(Recipe.model_validate_json(complete.recipe.iloc[0]), best, table, study.study_name)
 
-# %% ../nbs/13_tuning.ipynb #207ff1b0
+# %% ../nbs/13_tuning.ipynb #8462aa32
 def plot_trials(result: TuningResult, ax=None):
     "Mean AUC of each trial by candidate; hollow where the trial was given up."
     import matplotlib.pyplot as plt
@@ -242,7 +242,7 @@ def plot_trials(result: TuningResult, ax=None):
         done = mine.state == "complete"
         ax.plot(mine.trial[done], mine.auc[done], "o", color=colour, label=candidate)
         ax.plot(mine.trial[~done], mine.auc[~done], "o", color=colour, mfc="none")
-    best = result.trials.auc.where(result.trials.state == "complete").cummax()
+    best = result.trials.auc.where(result.trials.state == "complete").cummax().ffill()
     ax.step(result.trials.trial, best, where="post", color="#555", lw=.8, label="best so far")
     ax.set(xlabel="trial", ylabel="mean AUC of the folds seen"); ax.xaxis.get_major_locator().set_params(integer=True); ax.legend(fontsize=8)
     return ax

@@ -3,6 +3,7 @@
 It is driven through the pipes of the DevTools protocol, so that no port and no further package is needed.
 """
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -34,10 +35,15 @@ class Browser:
                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
                  "--remote-debugging-pipe", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={self.profile}",
                  f"--window-size={self.width},{self.height}"]
-        # The protocol reads file descriptor 3 and writes 4, whatever numbers the pipes got here.
-        self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$0" "$@" 3<&{read_there} 4>&{write_there}', chromium(), *flags],
-            pass_fds=(read_there, write_there), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def as_three_and_four():  # what the protocol reads and writes, whatever numbers the pipes got here
+            ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read_there, write_there)]
+            for end, number in zip(ends, (3, 4)):
+                os.dup2(end, number)
+
+        # Python's own descriptors are not inherited anyway; closing all would close these two.
+        self.process = subprocess.Popen([chromium(), *flags], preexec_fn=as_three_and_four, close_fds=False,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(read_there)
         os.close(write_there)
         self.reader, self.writer, self.session = read_here, write_here, None

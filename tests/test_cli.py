@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -314,7 +315,7 @@ def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, num
 
 def test_a_service_that_does_not_start_says_where_it_says_why(here, monkeypatch):
     monkeypatch.setattr(cli, "server", lambda host, port: [sys.executable, "-c", "raise SystemExit('no model')"])
-    with pytest.raises(cli.CommandError, match="ended; what it said is in log"), cli.running_service("gmsc", here / "log"):
+    with pytest.raises(cli.CommandError, match="ended; what it said is in log"), cli.running_service("gmsc", Path("log")):
         pass
     assert "no model" in (here / "log").read_text()
 
