@@ -37,7 +37,7 @@ def report(name, made, run):
 
 
 @functools.cache
-def reports(portfolio="gmsc"):
+def reports(portfolio):
     "EDA, training and drift of a portfolio."
     folder = Path(tempfile.mkdtemp(prefix="reports-"))
     definition = get_portfolio(portfolio)

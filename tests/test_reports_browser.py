@@ -22,7 +22,7 @@ def test_the_browser_notices_what_it_is_meant_to(browser, tmp_path):
 
 @pytest.mark.parametrize("name", ["eda", "training", "drift"])
 def test_a_report_opens_offline(browser, name):
-    browser.open(reports().runs[name].html, settle=3 if name == "drift" else 1)
+    browser.open(reports("gmsc").runs[name].html, settle=3 if name == "drift" else 1)
     assert browser.requests() == []
     assert browser.complaints() == []
     assert browser.run("document.documentElement.scrollWidth") <= browser.width  # no scrolling sideways
@@ -34,5 +34,5 @@ def test_a_report_opens_offline(browser, name):
 
 
 def test_evidently_shows_its_view(browser):
-    browser.open(reports().runs["drift"].html, settle=3)
+    browser.open(reports("gmsc").runs["drift"].html, settle=3)
     assert "Dataset Drift" in browser.run("document.querySelector('iframe').contentDocument.body.innerText")
