@@ -18,7 +18,7 @@ NBDEV_TEST = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT INT TERM && \
 	BENTOML_HOME="$$home" $(BIN)/nbdev_test --n_workers 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve report lab check test test-all lock clean
+.PHONY: help run serve report lab check test test-all readme lock clean
 
 help: ## List the targets
 	@echo 'Usage: make TARGET [PORTFOLIO=gmsc]'
@@ -50,12 +50,16 @@ test-all: check ## Like test, with the slow tests and the data of CREDIT_DEFAULT
 	@$(NBDEV_TEST) --flags slow
 	@$(BIN)/python -m pytest -m ''
 
+readme: $(SET_UP) ## Make README.md of nbs/index.ipynb
+	@$(BIN)/python tools/readme.py
+
 # uv starts from the versions locked so far: only what must move moves (UPGRADE=--upgrade moves all).
-lock: $(SET_UP) ## Resolve settings.ini into requirements.lock and environment.yml
+lock: $(SET_UP) ## Resolve settings.ini into the lock files and environment.yml
 	@$(BIN)/python tools/locked.py requirements > $(VENV)/requirements.in
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links $(UPGRADE) --output-file requirements.lock $(VENV)/requirements.in
 	@$(BIN)/python tools/locked.py environment > environment.yml
+	@$(BIN)/python tools/serving.py > requirements-serving.lock
 
 clean: ## Remove caches and build output; .venv, data and reports stay
 	@rm -rf build dist *.egg-info _docs _proc .pytest_cache .hypothesis

@@ -1,0 +1,92 @@
+"""README.md is what nbs/index.ipynb makes, and what it says of commands, settings, routes and answers is so."""
+import json
+import re
+import tomllib
+from urllib.parse import unquote
+
+import pytest
+from readme import NOTEBOOK, README, ROOT, from_root, LINK, readme
+from typer.testing import CliRunner
+
+TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.M | re.S)
+
+
+def table(heading):
+    "First column of the first table under a heading: what stands in backticks."
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", TEXT, flags=re.M | re.S).group(1)
+    return [re.findall(r"`([^`]+)`", line.split("|")[1]) for line in section.splitlines() if line.startswith("| `")]
+
+
+def test_it_is_made_of_the_notebook():
+    assert TEXT == readme(), "run `make readme`"
+
+
+@pytest.mark.parametrize("link, expected", [
+    ("![a](images/x.svg)", "![a](nbs/images/x.svg)"), ("[a](../LICENSE)", "[a](LICENSE)"), ("[a](.)", "[a](nbs)"),
+    ("[a](https://example.com/x)", "[a](https://example.com/x)"), ("[a](#limits)", "[a](#limits)"),
+])
+def test_links_are_moved_from_the_notebooks_folder_to_the_root(link, expected):
+    assert LINK.sub(from_root, link) == expected
+
+
+@pytest.mark.parametrize("text, folder", [(TEXT, ROOT), ("".join(
+    "".join(cell["source"]) + "\n" for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]), NOTEBOOK.parent)], ids=["README.md", "index.ipynb"])
+def test_every_link_and_picture_is_there(text, folder):
+    targets = [target for _, target, _ in LINK.findall(text) if not re.match(r"[a-z]+:|#", target)]
+    assert len(targets) > 5
+    assert not [target for target in targets if not (folder / unquote(target)).exists()]
+
+
+def test_the_commands_are_those_that_there_are():
+    from credit_default import cli
+    helped = CliRunner().invoke(cli.app, ["--help"]).stdout.split("Commands:\n")[1]
+    assert {names[0] for names in table("Commands")} == {line.split()[0] for line in helped.splitlines() if re.match("  [a-z]", line)}
+
+
+def test_the_settings_are_those_that_there_are():
+    from credit_default.service import settings_table
+    assert [names[:2] for names in table("Settings of the service")] == [[row["variable"], row["default"]] for row in settings_table()]
+
+
+def test_the_routes_are_those_that_there_are():
+    from credit_default.service import APP, PROBES
+    stated = {route.split()[-1] for names in table("A prediction") for route in names}
+    assert stated <= {route.path for route in APP.routes} | set(PROBES) | {"/docs.json"}
+    assert {"/predict", "/predict_batch", "/model", "/health", "/metrics"} <= stated
+
+
+def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):
+    from credit_default.service import Loaded, Prediction
+    request = json.loads(re.search(r"-d '\n(\{.*?\})'\n", TEXT, flags=re.S).group(1))
+    loaded = Loaded(synthetic_bundle)
+    [real] = loaded.predict([loaded.one(request)])
+    shown = json.loads(blocks("json")[0])
+    assert list(shown) == list(real) and all(type(shown[k]) is type(real[k]) for k in real)
+    assert shown["reasons"] and {tuple(reason) for reason in shown["reasons"]} <= {tuple(reason) for reason in real["reasons"]}
+    assert {reason["field"] for reason in shown["reasons"]} <= set(request)
+    Prediction.model_validate(shown)
+
+
+def test_the_refusal_is_one_that_the_service_gives(synthetic_bundle):
+    from credit_default.service import Loaded, Refused
+    shown = json.loads(blocks("json")[1])
+    loaded = Loaded(synthetic_bundle)
+    with pytest.raises(Refused) as raised:
+        loaded.one(loaded.example | {"age": -5})
+    assert shown == {"error": raised.value.error, "detail": raised.value.detail}
+
+
+def test_the_example_of_a_portfolio_is_one():
+    from credit_default.portfolio import Portfolio
+    [example] = blocks("toml")
+    assert Portfolio.model_validate(tomllib.loads(example)).name == "corner_shop"
+
+
+def test_every_make_target_that_is_named_is_there():
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"\bmake ([a-z-]+)(?=[ `\n])", "\n".join(re.findall(r"`[^`\n]+`", TEXT) + blocks(""))))
+    assert named >= {"run", "serve", "lab", "test", "readme"} and not [name for name in named if f"\n{name}:" not in makefile]
