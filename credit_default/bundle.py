@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODELS', 'FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'BoosterModel', 'LinearModel', 'array_bytes',
            'bytes_arrays', 'Member', 'export_member', 'Scores', 'BundleError', 'to_json', 'Bundle', 'deciding_files',
-           'sha256', 'content_hash', 'write', 'read', 'golden_rows', 'verify_golden', 'store_home', 'beside',
+           'sha256', 'hash_of', 'content_hash', 'write', 'read', 'golden_rows', 'verify_golden', 'store_home', 'beside',
            'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'promote', 'rollback',
            'may_become_champion', 'stored']
 
@@ -243,7 +243,7 @@ class Bundle:
         slope = np.where(far, (log_odds - self.calibrator.log_odds(base)) / np.where(far, distance, 1.0), 1.0)
         return total * slope[:, None]
 
-# %% ../nbs/20_bundle.ipynb #f0389eb7
+# %% ../nbs/20_bundle.ipynb #3d640623
 def deciding_files(bundle: Bundle) -> dict[str, bytes]:
     "The files that decide a prediction, by name."
     files = {"portfolio.json": to_json(bundle.portfolio.to_json()), "calibrator.json": to_json(bundle.calibrator.to_dict()),
@@ -258,10 +258,13 @@ def deciding_files(bundle: Bundle) -> dict[str, bytes]:
 
 def sha256(data: bytes) -> str: return hashlib.sha256(data).hexdigest()
 
+def hash_of(files: dict[str, bytes]) -> str:
+    "Sixteen hexadecimal digits over the names and contents of files."
+    return sha256("\n".join(f"{name} {sha256(data)}" for name, data in sorted(files.items())).encode())[:16]
+
 def content_hash(bundle: Bundle) -> str:
-    "Sixteen hexadecimal digits over everything that decides a prediction, and over no time."
-    listing = "\n".join(f"{name} {sha256(data)}" for name, data in sorted(deciding_files(bundle).items()))
-    return sha256(listing.encode())[:16]
+    "The hash of everything that decides a prediction, and of no time."
+    return hash_of(deciding_files(bundle))
 
 def write(bundle: Bundle, folder: Path):
     "Writes all files and the manifest of their hashes."
@@ -271,7 +274,7 @@ def write(bundle: Bundle, folder: Path):
     manifest = dict(format_version=FORMAT_VERSION, content_hash=content_hash(bundle), files={name: sha256(data) for name, data in sorted(files.items())})
     (folder / "manifest.json").write_bytes(to_json(manifest))
 
-# %% ../nbs/20_bundle.ipynb #92fb7b4a
+# %% ../nbs/20_bundle.ipynb #0ebfb66c
 def read(
     folder: Path,
     threads: int = 1,  # for the booster; one is fastest for single applicants
@@ -296,19 +299,23 @@ def read(
 def _checked_files(folder: Path) -> dict[str, bytes]:
     "All files of a bundle, each held against the manifest."
     name = f"{folder.parent.name}/{folder.name}"
-    try: manifest = json.loads((folder / "manifest.json").read_bytes())
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        listed = {str(file): str(digest) for file, digest in manifest["files"].items()}
     except FileNotFoundError: raise BundleError(f"{name}: manifest.json is missing") from None
-    except ValueError: raise BundleError(f"{name}: manifest.json is damaged") from None
+    except (ValueError, KeyError, TypeError, AttributeError): raise BundleError(f"{name}: manifest.json is damaged") from None
     if manifest.get("format_version") != FORMAT_VERSION:
         raise BundleError(f"{name}: manifest.json has format version {manifest.get('format_version')}, this code reads {FORMAT_VERSION}")
     data = {}
-    for file, expected in manifest["files"].items():
+    for file, expected in listed.items():
         path = folder / file
         if not path.is_file(): raise BundleError(f"{name}: {file} is missing")
         data[file] = path.read_bytes()
         if sha256(data[file]) != expected: raise BundleError(f"{name}: {file} is damaged or was changed (its hash is not the manifest's)")
     absent = [f for f in DECIDING + DESCRIBING if f not in data]
     if absent: raise BundleError(f"{name}: manifest.json does not list {', '.join(absent)}")
+    if manifest.get("content_hash") != hash_of({file: d for file, d in data.items() if file not in DESCRIBING}):
+        raise BundleError(f"{name}: manifest.json was changed (its content hash is not that of the files)")
     return data
 
 # %% ../nbs/20_bundle.ipynb #b0db8e91
@@ -329,7 +336,7 @@ def verify_golden(bundle: Bundle):
         raise BundleError(f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
                           f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported")
 
-# %% ../nbs/20_bundle.ipynb #96fd62f0
+# %% ../nbs/20_bundle.ipynb #9afe06c8
 def store_home() -> Path:
     "BentoML's home folder."
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
@@ -358,8 +365,12 @@ def load(
     threads: int = 1,
 ) -> Bundle:
     "Loads a bundle from the model store. Raises BundleError where there is none or it must not be used."
-    bundle = read(path_of(resolve(tag, portfolio)), threads)
-    bundle.tag = resolve(tag, portfolio)
+    tag = resolve(tag, portfolio)
+    folder = path_of(tag)
+    bundle = read(folder, threads)
+    held = json.loads((folder / "manifest.json").read_bytes())["content_hash"]
+    if held != tag.split(":")[1]: raise BundleError(f"{tag} holds another model, whose content hash is {held}")
+    bundle.tag = tag
     return bundle
 
 def resolve(tag: str, portfolio: str) -> str:

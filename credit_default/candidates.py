@@ -9,13 +9,7 @@ __all__ = ['one_blas_thread', 'Candidate', 'Imputation', 'SamplerKind', 'CANDIDA
            'make_estimator', 'make_pipeline', 'estimator_margin', 'margin', 'default_recipes', 'has_directions',
            'suggest', 'search_point']
 
-# %% ../nbs/12_candidates.ipynb #a04197ff
-import os
-
-# Whoever waits for the other thread sleeps instead of spinning. On a machine that does other work too,
-# spinning makes XGBoost several times slower; the library reads this when it is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+# %% ../nbs/12_candidates.ipynb #5e133a15
 from typing import Any, Literal
 
 import numpy as np

@@ -1,10 +1,12 @@
 """The notebook's pipeline, the bundle in memory, the bundle from the store and single rows give the same answers."""
+import shutil
+
 import numpy as np
 import pytest
 
 from credit_default import bundle as bundles
 from credit_default.candidates import default_recipes, margin
-from credit_default.data import Dataset, split, synthesize
+from credit_default.data import find, from_table, load, split, synthesize
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.training import fit_recipe, save_training
@@ -13,8 +15,9 @@ KINDS = ("xgboost", "logistic", "forest")
 
 
 def synthetic(name, rows=4000):
-    frame, y, _ = synthesize(SHIPPED[name], rows, seed=3)
-    return Dataset(SHIPPED[name], frame, y, dict(synthetic=True, source="synthetic sample"))
+    portfolio = SHIPPED[name]
+    frame, y, _ = synthesize(portfolio, rows, seed=3)
+    return from_table(portfolio, frame.assign(**{portfolio.target: y}))
 
 
 def recipes(portfolio):
@@ -91,7 +94,6 @@ def test_no_pickle(exported):
 
 def damaged(exported, tmp_path, name):
     "A copy of the bundle, to damage one file of."
-    import shutil
     copy = tmp_path / "credit_default_personal" / "v1"
     shutil.copytree(exported, copy)
     return copy, copy / name
@@ -102,7 +104,7 @@ def test_every_damaged_file_is_named(exported, tmp_path):
         for what, damage in (("cut", lambda b: b[:-1]), ("changed", lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:]), ("empty", lambda b: b"")):
             copy, path = damaged(exported, tmp_path / f"{number}{what}", name)
             path.write_bytes(damage(path.read_bytes()))
-            with pytest.raises(bundles.BundleError, match=name if name != "manifest.json" or what != "changed" else ""): bundles.read(copy)
+            with pytest.raises(bundles.BundleError, match=name): bundles.read(copy)
         copy, path = damaged(exported, tmp_path / f"{number}gone", name)
         path.unlink()
         with pytest.raises(bundles.BundleError, match=f"{name} is missing"): bundles.read(copy)
@@ -110,25 +112,21 @@ def test_every_damaged_file_is_named(exported, tmp_path):
 
 def test_a_bundle_that_computes_otherwise_is_refused(exported, tmp_path):
     "Hashes in order, but the golden rows score differently: a changed library, or a forged file."
-    import json
-    copy, path = damaged(exported, tmp_path, "calibrator.json")
+    copy, _ = damaged(exported, tmp_path, "golden.json")
     b = bundles.read(copy, verify=False)
     b.golden["log_odds"][7] += 1e-3
     bundles.write(b, copy)
     with pytest.raises(bundles.BundleError, match="1 of 300 golden rows"): bundles.read(copy)
-    assert json.loads((copy / "golden.json").read_text())["log_odds"][7] == b.golden["log_odds"][7]
 
 
-def test_a_hostile_array_file_is_not_unpickled(exported, tmp_path):
+def test_a_hostile_array_file_is_not_unpickled():
     "An object array would need pickle, which runs code: it is refused unread."
-    copy, path = damaged(exported, tmp_path, "member_0_imputer.npz")
     data = bundles.array_bytes({"log": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle"): bundles.bytes_arrays(data)
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_agreement_on_real_data(real_data, name):
-    from credit_default.data import find, load
     portfolio = SHIPPED[name]
     train, holdout = split(load(portfolio, find(portfolio, path=real_data(name))), 0.2, seed=0)
     for recipe in recipes(portfolio): agree(fit_recipe(portfolio, recipe, train, holdout))

@@ -5,7 +5,7 @@ import tomllib
 from urllib.parse import unquote
 
 import pytest
-from readme import NOTEBOOK, README, ROOT, from_root, LINK, readme
+from readme import LINK, NOTEBOOK, README, ROOT, from_root, readme
 from typer.testing import CliRunner
 
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
@@ -16,9 +16,10 @@ def blocks(language):
 
 
 def table(heading):
-    "First column of the first table under a heading: what stands in backticks."
+    "What stands in backticks in each row of the tables under a heading, cell by cell."
     section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", TEXT, flags=re.M | re.S).group(1)
-    return [re.findall(r"`([^`]+)`", line.split("|")[1]) for line in section.splitlines() if line.startswith("| `")]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_it_is_made_of_the_notebook():
@@ -44,17 +45,17 @@ def test_every_link_and_picture_is_there(text, folder):
 def test_the_commands_are_those_that_there_are():
     from credit_default import cli
     helped = CliRunner().invoke(cli.app, ["--help"]).stdout.split("Commands:\n")[1]
-    assert {names[0] for names in table("Commands")} == {line.split()[0] for line in helped.splitlines() if re.match("  [a-z]", line)}
+    assert {cells[0][0] for cells in table("Commands")} == {line.split()[0] for line in helped.splitlines() if re.match("  [a-z]", line)}
 
 
 def test_the_settings_are_those_that_there_are():
     from credit_default.service import settings_table
-    assert [names[:2] for names in table("Settings of the service")] == [[row["variable"], row["default"]] for row in settings_table()]
+    assert [cells[0] + cells[1] for cells in table("Settings of the service")] == [[row["variable"], row["default"]] for row in settings_table()]
 
 
 def test_the_routes_are_those_that_there_are():
     from credit_default.service import APP, PROBES
-    stated = {route.split()[-1] for names in table("A prediction") for route in names}
+    stated = {route.split()[-1] for cells in table("A prediction") for route in cells[0]}
     assert stated <= {route.path for route in APP.routes} | set(PROBES) | {"/docs.json"}
     assert {"/predict", "/predict_batch", "/model", "/health", "/metrics"} <= stated
 
