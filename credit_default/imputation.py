@@ -83,7 +83,7 @@ class Imputer:
         "The imputer that `to_arrays` described."
         return cls(method, **{k: np.array(v) for k, v in arrays.items()})
 
-# %% ../nbs/11_imputation.ipynb #fc1866d1
+# %% ../nbs/11_imputation.ipynb #d442b4c8
 def fit_imputer(
     method: str,  # none, median or mice
     values: np.ndarray,  # (n, k) cleaned numbers of the training rows, and of no others
@@ -95,7 +95,6 @@ def fit_imputer(
     "Fits an imputer on training rows."
     if method == "none": return Imputer("none")
     if method not in ("median", "mice"): raise ValueError(f"imputation must be none, median or mice, not {method!r}")
-    k = values.shape[1]
     log = np.zeros(k, bool) if log is None else np.asarray(log, bool)
     z = np.where(log, signed_log(values), values)
     z[:, np.isnan(z).all(axis=0)] = 0.0   # a field that nobody stated: any constant serves
