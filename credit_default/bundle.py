@@ -336,7 +336,7 @@ def verify_golden(bundle: Bundle):
         raise BundleError(f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
                           f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported")
 
-# %% ../nbs/20_bundle.ipynb #9afe06c8
+# %% ../nbs/20_bundle.ipynb #58f45439
 def store_home() -> Path:
     "BentoML's home folder."
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
@@ -385,7 +385,7 @@ def path_of(tag: str) -> Path:
     "The folder of a bundle in the model store."
     import bentoml
     try: return Path(bentoml.models.get(tag).path)
-    except (bentoml.exceptions.BentoMLException, ValueError) as e: raise BundleError(f"no model {tag} in the model store: {e}") from e
+    except (bentoml.exceptions.BentoMLException, ValueError): raise BundleError(f"no model {tag} in the model store") from None
 
 # %% ../nbs/20_bundle.ipynb #4b3e0d32
 _lock = threading.Lock()

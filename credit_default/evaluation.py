@@ -627,7 +627,13 @@ def plot_score_distribution(
     ax.legend()
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #a8960494
+# %% ../nbs/15_evaluation.ipynb #3f6b008f
+def _amount(
+    x: float,
+) -> str: # in any currency
+    "Without decimals where there are three digits before the point"
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
 @chart
 def plot_cost_curve(
     y,  # outcomes, 1 for default
@@ -643,13 +649,13 @@ def plot_cost_curve(
         t, colour = cost_curve(y, p, cost_default, cost_decline), PALETTE[i % len(PALETTE)]
         at = t.loc[t.cost.idxmin()]
         least.append(at.cost)
-        ax.plot(t.approval_rate, t.cost, color=colour, label=f"{name}: least {at.cost:,.0f} at a PD of {at.cut_off:.3f}")
+        ax.plot(t.approval_rate, t.cost, color=colour, label=f"{name}: least {_amount(at.cost)} at a PD of {at.cut_off:.3f}")
         ax.plot(at.approval_rate, at.cost, "o", color=colour)
         if cut_off is not None:
             now = cost_curve(y, p, cost_default, cost_decline, [cut_off]).loc[0]
-            ax.plot(now.approval_rate, now.cost, "D", ls="", mfc="white", color=colour, label=f"{name} at {cut_off:.3f}: {now.cost:,.0f}")
-    _titled(ax, f"Approving everybody costs {cost_default * np.mean(y):,.0f}, the best cut-off {min(least):,.0f}",
-            f"A default costs {cost_default:,.0f}, declining a good applicant {cost_decline:,.0f}. {_sample(y)}",
+            ax.plot(now.approval_rate, now.cost, "D", ls="", mfc="white", color=colour, label=f"{name} at {cut_off:.3f}: {_amount(now.cost)}")
+    _titled(ax, f"Approving everybody costs {_amount(cost_default * np.mean(y))}, the best cut-off {_amount(min(least))}",
+            f"A default costs {_amount(cost_default)}, declining a good applicant {_amount(cost_decline)}. {_sample(y)}",
             xlabel="share approved", ylabel="cost per applicant", ylim=(0, None))
     _percent(ax.xaxis)
     ax.legend(loc="lower left")

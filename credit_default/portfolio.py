@@ -358,7 +358,7 @@ def parse_table(
     found = {f.name: f.name if f.name in table else f.alias for f in portfolio.fields}
     return {f.name: parse(f, table[found[f.name]] if found[f.name] in table else [None] * n) for f in portfolio.fields}
 
-# %% ../nbs/00_portfolio.ipynb #90eb3623
+# %% ../nbs/00_portfolio.ipynb #29d87f39
 class Problem(Definition):
     "A value that is refused."
     row: int       # position in the table, from 0
@@ -376,7 +376,8 @@ def refused(field: Field, values: np.ndarray, required: bool) -> np.ndarray:
     "Which values of a column are outside what the field allows, as a boolean array."
     if not field.numeric:
         missing = np.equal(values, None)
-        bad = np.zeros(len(values), bool) if field.unknown == "other" else ~missing & ~np.isin(values.astype(str), field.categories)
+        allowed = {None, *field.categories}
+        bad = np.zeros(len(values), bool) if field.unknown == "other" else np.fromiter((v not in allowed for v in values), bool, len(values))
         return bad | (missing & required)
     missing = np.isnan(values)
     low, high = limits(field)

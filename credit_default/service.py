@@ -201,12 +201,13 @@ def read_json(body: bytes) -> Any:
     except json.JSONDecodeError as e: raise Refused(400, "the body is not JSON", [problem([], f"{e.msg}: line {e.lineno}, column {e.colno}")]) from None
     except RecursionError: raise Refused(400, "the body is not JSON", [problem([], "nested too deeply")]) from None
 
-# %% ../nbs/33_service.ipynb #de01ce35
+# %% ../nbs/33_service.ipynb #6e2cb0a2
 def example_applicant(bundle: Bundle) -> dict[str, Any]:
     "A valid applicant, from the examples in the portfolio."
     def example(f):
-        if f.example is None: return f.categories[0] if not f.numeric else max(0, f.hard[0] or 0)
-        return int(f.example) if f.kind == "integer" else f.example
+        value = f.example
+        if value is None: value = next((v for v in (f.plausible[0], f.hard[0]) if v is not None), 0) if f.numeric else f.categories[0]
+        return int(value) if f.kind == "integer" else value
     used = {f.name for f in bundle.portfolio.used(bundle.keep)}
     return {f.alias: example(f) for f in bundle.portfolio.fields if f.name in used and (f.required or f.example is not None)}
 
