@@ -109,6 +109,21 @@ def test_every_real_applicant_is_answered(ask, synthetic_bundle, real_data):
         assert answer.status_code == 200 and len(answer.json()) == len(rows), answer.text[:500]
 
 
+@pytest.mark.slow
+def test_every_real_borrower_of_the_other_portfolio_is_answered(bentoml_home, tmp_path, real_data):
+    from served import synthetic_bundle
+
+    from credit_default import bundle as bundles
+    from credit_default.data import find, load
+    bundle = synthetic_bundle("personal")
+    bundles.promote(bundles.save(bundle), "personal", by="tests")
+    columns = load(bundle.portfolio, find(bundle.portfolio, path=real_data("personal"))).columns
+    with Server(bentoml_home, tmp_path / "log", CREDIT_DEFAULT_PORTFOLIO="personal") as server:
+        for rows in chunks(as_sent(bundle.portfolio, columns)):
+            answer = server.client.post("/predict_batch", json=rows)
+            assert answer.status_code == 200 and len(answer.json()) == len(rows), answer.text[:500]
+
+
 @pytest.mark.parametrize("name", ["gmsc", "personal"])
 def test_every_real_applicant_is_accepted(name, real_data):
     from credit_default.data import find, load
