@@ -6,16 +6,17 @@
 __all__ = ['MODELS', 'FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'BoosterModel', 'LinearModel', 'array_bytes',
            'bytes_arrays', 'Member', 'export_member', 'Scores', 'BundleError', 'to_json', 'Bundle', 'deciding_files',
            'sha256', 'hash_of', 'content_hash', 'write', 'read', 'golden_rows', 'verify_golden', 'store_home', 'beside',
-           'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'promote', 'rollback',
+           'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'promote', 'line', 'rollback',
            'may_become_champion', 'stored']
 
-# %% ../nbs/20_bundle.ipynb #0e99ef31
+# %% ../nbs/20_bundle.ipynb #dbed6c43
 import hashlib
 import io
 import json
 import os
 import sys
 import threading
+import zipfile
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +32,7 @@ from .reasons import by_field, field_shares, reason_codes
 from .scorecard import Scorecard, rating, risk
 from .stability import Reference
 
-# %% ../nbs/20_bundle.ipynb #24c36ee6
+# %% ../nbs/20_bundle.ipynb #07bf1d99
 class BoosterModel:
     "Boosted trees or a random forest, as XGBoost's own booster."
     kind = "booster"
@@ -46,6 +47,7 @@ class BoosterModel:
 
     def contributions(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         "(n, features) exact Shapley values in log-odds, and (n,) the base they start from."
+        if not len(X): return np.zeros(X.shape), np.zeros(0)
         values = self.booster.predict(xgb.DMatrix(X, nthread=self.threads), pred_contribs=True).astype(np.float64)
         return values[:, :-1], values[:, -1]
 
@@ -274,7 +276,7 @@ def write(bundle: Bundle, folder: Path):
     manifest = dict(format_version=FORMAT_VERSION, content_hash=content_hash(bundle), files={name: sha256(data) for name, data in sorted(files.items())})
     (folder / "manifest.json").write_bytes(to_json(manifest))
 
-# %% ../nbs/20_bundle.ipynb #0ebfb66c
+# %% ../nbs/20_bundle.ipynb #df18174f
 def read(
     folder: Path,
     threads: int = 1,  # for the booster; one is fastest for single applicants
@@ -291,9 +293,11 @@ def read(
         bundle = Bundle(portfolio, members, Calibrator.from_dict(json.loads(data["calibrator.json"])),
                         Scorecard.model_validate(json.loads(data["scorecard.json"])), Reference.from_dict(json.loads(data["stability.json"])),
                         tuple(described["keep"]), *(json.loads(data[f"{n}.json"]) for n in ("metrics", "provenance", "golden")))
-    except (KeyError, ValueError, TypeError, xgb.core.XGBoostError) as e:
+        if not (isinstance(bundle.metrics, dict) and isinstance(bundle.provenance, dict)): raise ValueError("metrics.json and provenance.json must hold objects")
+        if verify: verify_golden(bundle)
+    except BundleError: raise
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile, xgb.core.XGBoostError) as e:
         raise BundleError(f"{folder.parent.name}/{folder.name} cannot be read by this version of the code: {e}") from e
-    if verify: verify_golden(bundle)
     return bundle
 
 def _checked_files(folder: Path) -> dict[str, bytes]:
@@ -318,7 +322,7 @@ def _checked_files(folder: Path) -> dict[str, bytes]:
         raise BundleError(f"{name}: manifest.json was changed (its content hash is not that of the files)")
     return data
 
-# %% ../nbs/20_bundle.ipynb #b0db8e91
+# %% ../nbs/20_bundle.ipynb #d9bab870
 def golden_rows(
     bundle: Bundle,
     columns: Columns,  # applicants of the synthetic sample, never real ones
@@ -329,14 +333,16 @@ def golden_rows(
 
 def verify_golden(bundle: Bundle):
     "Scores the golden rows again. Raises BundleError where they differ."
-    if not bundle.golden: raise BundleError(f"{bundle.tag or bundle.portfolio.name}: no golden rows to verify")
+    if not bundle.golden or not bundle.golden["log_odds"]: raise BundleError(f"{bundle.tag or bundle.portfolio.name}: no golden rows to verify")
+    expected = np.array(bundle.golden["log_odds"], float)
     found = bundle.log_odds(parse_table(bundle.portfolio, bundle.golden["columns"]))
-    apart = np.abs(found - np.array(bundle.golden["log_odds"]))
+    if found.shape != expected.shape: raise BundleError(f"{bundle.tag or bundle.portfolio.name}: golden.json holds {len(found)} applicants and {len(expected)} log-odds")
+    apart = np.abs(found - expected)
     if not (apart <= GOLDEN_TOLERANCE).all():
         raise BundleError(f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
                           f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported")
 
-# %% ../nbs/20_bundle.ipynb #58f45439
+# %% ../nbs/20_bundle.ipynb #294079c0
 def store_home() -> Path:
     "BentoML's home folder."
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
@@ -351,13 +357,21 @@ def save(bundle: Bundle) -> str:  # its tag
     "Puts a bundle into the model store. One with the same content is there only once."
     import bentoml
     tag = f"{model_name(bundle.portfolio.name)}:{content_hash(bundle)}"
-    try: bentoml.models.get(tag)
-    except bentoml.exceptions.NotFound:
+    if not _stored_whole(tag):
         with bentoml.models.create(tag, module=__name__, labels=dict(portfolio=bundle.portfolio.name, synthetic=str(bundle.synthetic).lower()),
                                    context=bentoml.models.ModelContext(framework_name="xgboost", framework_versions={"xgboost": xgb.__version__})) as model:
             write(bundle, Path(model.path))
     bundle.tag = tag
     return tag
+
+def _stored_whole(tag: str) -> bool:
+    "Whether the store holds the bundle undamaged. One that is damaged is taken out."
+    import bentoml
+    try: folder = path_of(tag)
+    except BundleError: return False
+    try: return bool(_checked_files(folder))
+    except BundleError: bentoml.models.delete(tag)
+    return False
 
 def load(
     tag: str,  # name:version, a version, or `champion`
@@ -387,7 +401,7 @@ def path_of(tag: str) -> Path:
     try: return Path(bentoml.models.get(tag).path)
     except (bentoml.exceptions.BentoMLException, ValueError): raise BundleError(f"no model {tag} in the model store") from None
 
-# %% ../nbs/20_bundle.ipynb #4b3e0d32
+# %% ../nbs/20_bundle.ipynb #7ebcda58
 _lock = threading.Lock()
 
 def history(portfolio: str) -> list[dict]:
@@ -400,7 +414,13 @@ def champion(portfolio: str) -> str | None:
     events = history(portfolio)
     return events[-1]["tag"] if events else None
 
-def promote(tag: str, portfolio: str, by: str = "", why: str = "") -> str:
+def promote(
+    tag: str,
+    portfolio: str,
+    by: str = "",
+    why: str = "",
+    rollback: bool = False,  # it was champion before, and the present one is taken back
+) -> str:  # the full tag
     "Makes a model the champion, after it was verified."
     tag = resolve(tag, portfolio)
     bundle = load(tag, portfolio)   # raises where it must not be used
@@ -408,24 +428,32 @@ def promote(tag: str, portfolio: str, by: str = "", why: str = "") -> str:
     with _lock:
         folder = beside(portfolio)
         folder.mkdir(parents=True, exist_ok=True)
-        event = dict(tag=tag, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why)
+        event = dict(tag=tag, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why) | (dict(rollback=True) if rollback else {})
         waiting = folder / f"champion.json.{os.getpid()}"
         waiting.write_text(json.dumps(history(portfolio) + [event], indent=1))
         os.replace(waiting, folder / "champion.json")   # readers see the old list or the new one, never half of one
     return tag
 
+def line(portfolio: str) -> list[str]:
+    "The champions that led to this one: a promotion adds one, a rollback takes the last one away."
+    tags = []
+    for event in history(portfolio):
+        if event.get("rollback"): tags.pop()
+        elif not tags or tags[-1] != event["tag"]: tags.append(event["tag"])
+    return tags
+
 def rollback(portfolio: str, by: str = "", why: str = "") -> str:
-    "Makes the champion before this one the champion again."
-    tags = [e["tag"] for e in history(portfolio)]
-    before = [t for t in tags if t != tags[-1]] if tags else []
-    if not before: raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
-    return promote(before[-1], portfolio, by, why or f"rollback from {tags[-1]}")
+    "Makes the champion before this one the champion again; once more, the one before that."
+    tags = line(portfolio)
+    if len(tags) < 2: raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
+    return promote(tags[-2], portfolio, by, why or f"rollback from {tags[-1]}", rollback=True)
 
 def may_become_champion(bundle: Bundle) -> bool:
     "By itself only where there is none, or where a real model meets a synthetic one."
     current = champion(bundle.portfolio.name)
     if current is None: return True
-    return not bundle.synthetic and load(current, bundle.portfolio.name).synthetic
+    try: return not bundle.synthetic and load(current, bundle.portfolio.name).synthetic
+    except BundleError: return not bundle.synthetic   # a champion that may not be used is none, but a synthetic model is no remedy
 
 def stored(portfolio: str) -> list[str]:
     "The tags of all bundles of a portfolio, newest first."

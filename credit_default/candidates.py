@@ -195,7 +195,7 @@ class ScaledSampler(BaseEstimator):
         if self.kind == "adasyn": return ADASYN(n_neighbors=k, **common)
         raise ValueError(f"kind must be one of {', '.join(SYNTHETIC_SAMPLERS)}, not {self.kind!r}")
 
-# %% ../nbs/12_candidates.ipynb #7fa0bd3b
+# %% ../nbs/12_candidates.ipynb #79bf51b0
 class ScaledLogistic(ClassifierMixin, BaseEstimator):
     """Logistic regression on clipped, standardised columns.
 
@@ -238,15 +238,17 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
         z = self._fit_scale(X)
         directions = np.zeros(X.shape[1]) if self.directions is None else np.asarray(self.directions)
         used, self.coef_ = np.ones(X.shape[1], bool), np.zeros(X.shape[1])
-        while True:
+        while used.any():
             model = LogisticRegression(C=self.C, solver="newton-cholesky", class_weight=dict(zip(self.classes_, (1.0, self.positive_weight))))
             model.fit(z[:, used], y)
             self.coef_[:] = 0.0
             self.coef_[used] = model.coef_[0]
+            self.intercept_, self.n_iter_ = float(model.intercept_[0]), int(model.n_iter_[0])
             wrong = self.coef_ * directions < 0
-            if not wrong.any() or (used & ~wrong).sum() == 0: break
+            if not wrong.any(): return self
             used &= ~wrong
-        self.intercept_, self.n_iter_ = float(model.intercept_[0]), int(model.n_iter_[0])
+        self.coef_[:] = 0.0   # no column moves as it must: what is left is the default rate
+        self.intercept_ = float(np.log(self.positive_weight * (y == self.classes_[1]).sum() / (y == self.classes_[0]).sum()))
         return self
 
     def _fit_scale(self, X: np.ndarray) -> np.ndarray:

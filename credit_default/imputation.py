@@ -83,7 +83,7 @@ class Imputer:
         "The imputer that `to_arrays` described."
         return cls(method, **{k: np.array(v) for k, v in arrays.items()})
 
-# %% ../nbs/11_imputation.ipynb #d442b4c8
+# %% ../nbs/11_imputation.ipynb #691e6fa2
 def fit_imputer(
     method: str,  # none, median or mice
     values: np.ndarray,  # (n, k) cleaned numbers of the training rows, and of no others
@@ -95,7 +95,7 @@ def fit_imputer(
     "Fits an imputer on training rows."
     if method == "none": return Imputer("none")
     if method not in ("median", "mice"): raise ValueError(f"imputation must be none, median or mice, not {method!r}")
-    log = np.zeros(k, bool) if log is None else np.asarray(log, bool)
+    log = np.zeros(values.shape[1], bool) if log is None else np.asarray(log, bool)
     z = np.where(log, signed_log(values), values)
     z[:, np.isnan(z).all(axis=0)] = 0.0   # a field that nobody stated: any constant serves
     mean, std = np.nanmean(z, axis=0), np.nanstd(z, axis=0)
@@ -103,10 +103,9 @@ def fit_imputer(
     z = (z - mean) / std
     parameters = dict(log=log, mean=mean, std=std, start=np.nanmedian(z, axis=0), low=np.nanmin(z, axis=0), high=np.nanmax(z, axis=0))
     if method == "median": return Imputer("median", **parameters)
-    parameters["start"] = np.nanmean(z, axis=0)
-    return Imputer("mice", **parameters, **_fit_chain(z, parameters["low"], parameters["high"], rounds, max_rows, seed))
+    return Imputer("mice", **parameters | _fit_chain(z, parameters["low"], parameters["high"], rounds, max_rows, seed))
 
-# %% ../nbs/11_imputation.ipynb #5f46f294
+# %% ../nbs/11_imputation.ipynb #298babd6
 def _fit_chain(z, low, high, rounds, max_rows, seed) -> dict[str, np.ndarray]:
     "The steps of a MICE chain, fitted on standardised values."
     import warnings
@@ -116,7 +115,7 @@ def _fit_chain(z, low, high, rounds, max_rows, seed) -> dict[str, np.ndarray]:
 
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(z), max_rows, replace=False)) if len(z) > max_rows else np.arange(len(z))
-    if z.shape[1] < 2: return dict(target=np.zeros(0, np.int64), intercept=np.zeros(0), coefficients=np.zeros((0, z.shape[1])))
+    if z.shape[1] < 2: return dict(start=np.nanmean(z, axis=0), target=np.zeros(0, np.int64), intercept=np.zeros(0), coefficients=np.zeros((0, z.shape[1])))
     imputer = IterativeImputer(max_iter=rounds, tol=1e-3, random_state=seed, skip_complete=False, keep_empty_features=True,
                                min_value=low - 1e-9, max_value=high + 1e-9)
     with warnings.catch_warnings():   # the number of rounds is a choice here, not a failure
@@ -125,5 +124,5 @@ def _fit_chain(z, low, high, rounds, max_rows, seed) -> dict[str, np.ndarray]:
     steps = imputer.imputation_sequence_
     coefficients = np.zeros((len(steps), z.shape[1]))
     for s, step in enumerate(steps): coefficients[s, step.neighbor_feat_idx] = step.estimator.coef_
-    return dict(target=np.array([s.feat_idx for s in steps], np.int64),
+    return dict(start=imputer.initial_imputer_.statistics_, target=np.array([s.feat_idx for s in steps], np.int64),
                 intercept=np.array([s.estimator.intercept_ for s in steps], float), coefficients=coefficients)
