@@ -6,11 +6,12 @@
 __all__ = ['ANSWER', 'REASONS', 'RESULTS', 'LONGEST', 'CHUNK', 'BatchError', 'score_chunk', 'known_columns', 'check_room',
            'Counts', 'score_csv', 'whole_file', 'score_parquet', 'score_file']
 
-# %% ../nbs/22_batch.ipynb #ccc49210
+# %% ../nbs/22_batch.ipynb #24d4ae11
 import csv
 import gzip
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def score_chunk(
             rows[row][:-1] = [answer[k] for k in ANSWER] + texts + [None] * (MOST - len(texts)) + [bundle.tag]
     return rows
 
-# %% ../nbs/22_batch.ipynb #c2beee92
+# %% ../nbs/22_batch.ipynb #434c98c3
 def known_columns(
     portfolio: Portfolio,
     header: list[str],  # the file's column names
@@ -68,17 +69,15 @@ def known_columns(
     "Where the fields stand in a file. Raises BatchError where the file cannot be scored."
     names = [h.strip() for h in header]
     if names and names[0].lower().startswith(("<!doctype", "<html", "<?xml")): raise BatchError("this is a web page, not a CSV file")
-    twice = sorted({n for n in names if n and names.count(n) > 1})
-    if twice: raise BatchError(f"the header names a column twice: {', '.join(twice)}")
-    found = {}
-    for f in portfolio.fields:
-        at = [i for i, n in enumerate(names) if n in (f.name, f.alias)]
-        if len(at) > 1: raise BatchError(f"the header names {f.name} twice: as {names[at[0]]} and as {names[at[1]]}")
-        if at: found[f.name] = at[0]
-    used = portfolio.used(keep)
-    if not any(f.name in found for f in used):
+    used, at = portfolio.used(keep), {f.name: [i for i, n in enumerate(names) if n in (f.name, f.alias)] for f in portfolio.fields}
+    if not any(at[f.name] for f in used):
         raise BatchError(f"the first line names no field of portfolio {portfolio.name}; it must be a header, separated by commas, with "
                          + ", ".join(f.name for f in used if f.required or not any(u.required for u in used)))
+    for name, places in at.items():
+        if len(places) > 1: raise BatchError(f"the header names {name} twice: as {names[places[0]]} and as {names[places[1]]}")
+    for name, n in Counter(names).items():
+        if name and n > 1: raise BatchError(f"columns {', '.join(str(i) for i, other in enumerate(names, 1) if other == name)} have the same name")
+    found = {name: places[0] for name, places in at.items() if places}
     absent = [f for f in used if f.name not in found]
     required = [f.name for f in absent if f.required]
     if required: raise BatchError(f"required column{'s' * (len(required) > 1)} missing: {', '.join(required)}")

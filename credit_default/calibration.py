@@ -169,7 +169,15 @@ def _joined(steps: np.ndarray, least: int) -> np.ndarray:
     if len(out) > 1 and not enough(out[-1]): last = out.pop(); out[-1] = out[-1] + last
     return np.array(out)
 
-# %% ../nbs/14_calibration.ipynb #704d9238
+# %% ../nbs/14_calibration.ipynb #96564ddd
+def _cross_fitted(margins: np.ndarray, y: np.ndarray, fold_ids: np.ndarray, method: str) -> np.ndarray:
+    "Calibrated log-odds of each fold by a calibrator that was fitted on the others."
+    log_odds = np.empty(len(y))
+    for fold in np.unique(fold_ids):
+        out = fold_ids == fold
+        log_odds[out] = fit_calibrator(margins[~out], y[~out], method).log_odds(margins[out])
+    return log_odds
+
 def choose_calibrator(
     margins: np.ndarray,  # (n,) out-of-fold margins
     y: np.ndarray,  # (n,) 1 for default
@@ -180,11 +188,9 @@ def choose_calibrator(
     margins, y = np.asarray(margins, np.float64), np.asarray(y, np.float64)
     rows = []
     for method in METHODS:
-        log_odds = np.empty(len(y))
-        for fold in np.unique(fold_ids):
-            out = fold_ids == fold
-            log_odds[out] = fit_calibrator(margins[~out], y[~out], method).log_odds(margins[out])
-        rows.append(dict(method=method, log_loss=float((softplus(log_odds) - y * log_odds).mean()), mean_pd=float(pd_of(log_odds).mean())))
+        try: log_odds = _cross_fitted(margins, y, fold_ids, method)
+        except ValueError: rows.append(dict(method=method, log_loss=np.inf, mean_pd=np.nan))   # cannot be fitted here: never the lowest
+        else: rows.append(dict(method=method, log_loss=float((softplus(log_odds) - y * log_odds).mean()), mean_pd=float(pd_of(log_odds).mean())))
     table = pd.DataFrame(rows).set_index("method")
     chosen = table.log_loss.drop("none").idxmin()
     return fit_calibrator(margins, y, chosen), table.assign(chosen=table.index == chosen)

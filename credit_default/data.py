@@ -7,14 +7,15 @@ __all__ = ['SYNTHETIC', 'DataError', 'Source', 'find', 'read_table', 'parse_outc
            'from_table', 'term', 'synthesize', 'write_csv', 'save_sample', 'describe', 'summary', 'split', 'folds',
            'from_openml', 'fetch']
 
-# %% ../nbs/02_data.ipynb #1db7a174
+# %% ../nbs/02_data.ipynb #245c2e6d
 import csv
 import gzip
 import hashlib
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from .portfolio import Columns, Curve, Field, Portfolio, Term, implausible, message, parse_table, refused
+from .portfolio import Columns, Curve, Field, Portfolio, Term, check, implausible, parse_table, refused
 
 # %% ../nbs/02_data.ipynb #4e80b3b9
 SYNTHETIC = "SYNTHETIC"   # a file whose name begins with it holds a synthetic sample, and whatever is made of it says so
@@ -67,7 +68,22 @@ def find(
     looked = " nor in ".join(shown for _, _, shown in places)
     return Source("synthetic", None, f"{portfolio.title}: no {file} in {looked}: a SYNTHETIC sample stands in")
 
-# %% ../nbs/02_data.ipynb #e49cdf55
+# %% ../nbs/02_data.ipynb #e2b4b5a5
+def _check_header(
+    header: list[str],
+    portfolio: Portfolio | None,  # whose columns are looked for; None takes any
+    file: str = "",  # begins the error
+) -> None:
+    "Raises DataError where the portfolio's columns are not there, or two columns have one name."
+    known = {portfolio.target, *(n for f in portfolio.fields for n in (f.name, f.alias))} if portfolio else set()
+    if portfolio and not known.intersection(header):
+        raise DataError(f"{file}there is no header line with the columns of {portfolio.title}; the first line must name them: "
+                        + ", ".join(f.name for f in portfolio.used() if f.required or not any(u.required for u in portfolio.used())))
+    for name, n in Counter(header).items():
+        if not name or n == 1: continue
+        at = ", ".join(str(i) for i, h in enumerate(header, 1) if h == name)   # an unknown name may be an applicant's value
+        raise DataError(f"{file}the header names the column {name} {n} times" if name in known else f"{file}columns {at} have the same name")
+
 def _decompressed(name: str, content: bytes) -> bytes:
     "The content of a file that may be compressed by gzip, known by its first bytes."
     if not content.startswith(b"\x1f\x8b"): return content
@@ -86,26 +102,25 @@ def _text(name: str, content: bytes) -> str:
         line = content.count(b"\n", 0, e.start) + 1
         raise DataError(f"{name}: is not UTF-8 (line {line}); save it as UTF-8, with or without a byte order mark") from None
 
-def _rows(name: str, text: str) -> tuple[list[str], list[list[str]]]:
+def _rows(name: str, text: str, portfolio: Portfolio | None) -> tuple[list[str], list[list[str]]]:
     "Header and rows of a CSV text."
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header, rows = [h.strip() for h in next(reader, [])], []
         if not header: raise DataError(f"{name}: the first line is empty; it must name the columns")
+        for mark, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
+            if len(header) == 1 and mark in header[0]: raise DataError(f"{name}: its columns are separated by {what}; save it with commas (and a decimal point)")
+        _check_header(header, portfolio, f"{name}: ")
         for row in reader:
             if len(row) == len(header): rows.append(row)
             elif row: raise DataError(f"{name}: columns in line {reader.line_num}: {len(row)}, in the header: {len(header)}; is the file cut short?")
     except csv.Error as e: raise DataError(f"{name}: line {reader.line_num} is not CSV: {e}") from None
-    if len(header) == 1:
-        for mark, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
-            if mark in header[0]: raise DataError(f"{name}: its columns are separated by {what}; save it with commas (and a decimal point)")
-    twice = sorted({h for h in header if header.count(h) > 1})
-    if twice: raise DataError(f"{name}: the header names a column twice: {', '.join(map(repr, twice))}")
     return header, rows
 
-# %% ../nbs/02_data.ipynb #e5628aea
+# %% ../nbs/02_data.ipynb #9ad0c91f
 def read_table(
     path: str | Path,  # CSV (also compressed by gzip) or Parquet, known by its content
+    portfolio: Portfolio | None = None,  # some of whose columns a CSV file's first line must name
 ) -> pd.DataFrame:  # the cells of a CSV file as text; a column without a name is called as pandas calls it
     "The table in a file. Raises DataError with the reason where there is none."
     path = Path(path)
@@ -115,7 +130,7 @@ def read_table(
     if content.startswith(b"PAR1"):
         try: return pd.read_parquet(io.BytesIO(content))
         except Exception as e: raise DataError(f"{path.name}: the Parquet file is damaged or cut short ({type(e).__name__})") from None
-    header, rows = _rows(path.name, _text(path.name, _decompressed(path.name, content)))
+    header, rows = _rows(path.name, _text(path.name, _decompressed(path.name, content)), portfolio)
     header = [h or f"Unnamed: {i}" for i, h in enumerate(header)]
     return pd.DataFrame(dict(zip(header, zip(*rows))) if rows else {h: [] for h in header}, dtype=object)
 
@@ -201,35 +216,36 @@ def content_hash(
     names = "\n".join(columns)
     return hashlib.sha256(names.encode() + b"\0" + np.sort(_row_bytes(columns)).tobytes()).hexdigest()
 
-# %% ../nbs/02_data.ipynb #e025da95
+# %% ../nbs/02_data.ipynb #2cba41e2
 def _found_columns(portfolio: Portfolio, table: pd.DataFrame, labelled: bool, keep: tuple[str, ...]) -> dict[str, str]:
     "The name in the file of each field that it has. Raises DataError where a needed column is missing."
+    _check_header([str(c) for c in table], portfolio)
+    for f in portfolio.fields:
+        if f.alias != f.name and f.name in table and f.alias in table: raise DataError(f"two columns are the field {f.name}: {f.name} and {f.alias}")
     found = {f.name: f.name if f.name in table else f.alias for f in portfolio.fields if f.name in table or f.alias in table}
-    missing = [f.name for f in portfolio.used(keep) if f.name not in found and f.required]
+    missing = [f.name for f in portfolio.used(keep) if f.name not in found and (f.required or not found)]
     if labelled and portfolio.target not in table: missing.append(portfolio.target)
-    if not missing: return found
-    if not found and portfolio.target not in table:
-        raise DataError(f"none of the columns of {portfolio.title} is in the file; its first line must name them: {', '.join(missing)}")
-    raise DataError(f"missing column{'s' * (len(missing) > 1)}: {', '.join(missing)}")
+    if missing: raise DataError(f"missing column{'s' * (len(missing) > 1)}: {', '.join(missing)}")
+    return found
 
 def _refusals(portfolio: Portfolio, columns: Columns, keep: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    "Which rows have to be refused because of a field; only fields that refuse any."
-    needed = {f.name for f in portfolio.used(keep) if f.required}
-    bad = {f.name: refused(f, columns[f.name], f.name in needed) for f in portfolio.fields}
+    "The rows that `check` finds something wrong with, as one boolean array for each field that is the reason."
+    used = portfolio.used(keep)
+    bad = {f.name: refused(f, columns[f.name], f.required and f in used) for f in portfolio.fields}
     return {name: b for name, b in bad.items() if b.any()}
 
-def _check_refusals(portfolio: Portfolio, columns: Columns, bad: dict[str, np.ndarray], tolerated: float) -> None:
+def _check_refusals(portfolio: Portfolio, columns: Columns, bad: dict[str, np.ndarray], keep: tuple[str, ...], tolerated: float) -> None:
     "Raises DataError where so many rows are refused that the definition and the table do not belong together."
     n = len(next(iter(columns.values())))
     if not bad or np.any(list(bad.values()), axis=0).sum() <= tolerated * n: return
     lines = []
     for name, b in sorted(bad.items(), key=lambda item: -item[1].sum()):
-        first, field = int(np.flatnonzero(b)[0]), portfolio[name]
-        gone = columns[name][first] is None or columns[name][first] != columns[name][first]
-        lines.append(f"{name} {message(field, gone)} ({b.sum():,} rows, the first of them row {first + 1})")
+        first = int(np.flatnonzero(b)[0])
+        why = next(p.message for p in check(portfolio, {n: v[[first]] for n, v in columns.items()}, keep) if p.field == name)
+        lines.append(f"{name} {why} ({b.sum():,} rows, the first of them row {first + 1})")
     raise DataError(f"more than {tolerated:.0%} of {n:,} rows have to be refused: " + "; ".join(lines))
 
-# %% ../nbs/02_data.ipynb #2da45786
+# %% ../nbs/02_data.ipynb #b8aa0d68
 def load(
     portfolio: Portfolio,
     source: Source | str | Path | None = None,  # from `find`, or a file; None looks for it
@@ -244,7 +260,7 @@ def load(
     if source.kind == "synthetic": return _load_synthetic(portfolio, source, labelled, seed)
     synthetic = source.path.name.startswith(SYNTHETIC)
     message = f"{source.message} (a SYNTHETIC sample)" if synthetic else source.message
-    return from_table(portfolio, read_table(source.path), labelled, keep, tolerated, min_rows,
+    return from_table(portfolio, read_table(source.path, portfolio), labelled, keep, tolerated, min_rows,
                       dict(source=source.kind, file=source.path.name, message=message, synthetic=synthetic))
 
 def from_table(
@@ -259,12 +275,10 @@ def from_table(
     "The data set of a table that is already in memory."
     found = _found_columns(portfolio, table, labelled, keep)
     if len(table) < max(min_rows, 1): raise DataError(f"{len(table):,} rows are too few: at least {max(min_rows, 1):,} are needed")
-    special = [c for c in table if not isinstance(table[c].dtype, np.dtype)]   # categories and pandas' own missing values
-    table = table.assign(**{c: table[c].astype(object).where(table[c].notna(), None) for c in special})
     y = _outcome(portfolio, table, labelled)
     columns = parse_table(portfolio, table)
     bad = _refusals(portfolio, columns, keep)
-    _check_refusals(portfolio, columns, bad, tolerated)
+    _check_refusals(portfolio, columns, bad, keep, tolerated)
     good = np.flatnonzero(~np.any(list(bad.values()), axis=0)) if bad else np.arange(len(table))
     frame = pd.DataFrame({f.name: columns[f.name][good] for f in portfolio.fields})
     others = [str(c) for c in table if c not in found.values() and c != portfolio.target]
@@ -295,7 +309,7 @@ def _dataset(portfolio: Portfolio, frame: pd.DataFrame, y: np.ndarray | None, tr
         duplicates=len(frame) - len(applicants), equal_applicants_with_both_outcomes=outcomes,
         **{what: {name: n for name, n in c.items() if n} for what, c in counts.items()}), true_pd)
 
-# %% ../nbs/02_data.ipynb #9610fb23
+# %% ../nbs/02_data.ipynb #47f0f014
 def _rng(seed: int, name: str) -> np.random.Generator:
     "A stream of its own for each purpose: a field that is added changes no other."
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
@@ -306,7 +320,7 @@ def _at_quantile(
     log: bool,  # interpolate on the logarithmic scale
     decimals: int,
 ) -> np.ndarray:
-    "The values at these probabilities."
+    "The values at these probabilities. The scale is `signed_log` of the imputation, a later chapter that cannot be imported from here."
     at = curve.at or np.linspace(0, 1, len(curve.quantiles))
     q = np.asarray(curve.quantiles, float)
     if log: values = np.interp(u, at, np.sign(q) * np.log1p(np.abs(q))); values = np.sign(values) * np.expm1(np.abs(values))
@@ -473,12 +487,12 @@ def summary(dataset: Dataset) -> str:
 
 def _listed(counts: dict[str, int]) -> str: return ", ".join(f"{name} {n:,}" for name, n in counts.items())
 
-# %% ../nbs/02_data.ipynb #694aa568
-def _strata(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+# %% ../nbs/02_data.ipynb #9779d408
+def _strata(columns: Columns, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Equal applicants as groups: each group's bytes, the group of each row, and whether one of the group defaulted."
-    keys, groups = np.unique(_row_bytes(dataset.columns), return_inverse=True)
+    keys, groups = np.unique(_row_bytes(columns), return_inverse=True)
     defaulted = np.zeros(len(keys), np.int64)
-    if dataset.y is not None: np.maximum.at(defaulted, groups, dataset.y)
+    if y is not None: np.maximum.at(defaulted, groups, np.asarray(y).astype(np.int64))
     return keys, groups, defaulted
 
 def split(
@@ -488,7 +502,7 @@ def split(
 ) -> tuple[Dataset, Dataset]:  # train, holdout
     "Two data sets with the same default rate and no applicant in common."
     if not 0 < holdout < 1: raise ValueError(f"the holdout's share must be between 0 and 1, not {holdout}")
-    keys, groups, defaulted = _strata(dataset)
+    keys, groups, defaulted = _strata(dataset.columns, dataset.y)
     salt = seed.to_bytes(8, "little", signed=True)
     lot = np.array([int.from_bytes(hashlib.blake2b(k.tobytes(), digest_size=8, key=salt).digest()) for k in keys], np.uint64)
     size, out = np.bincount(groups), np.zeros(len(keys), bool)
@@ -503,18 +517,18 @@ def split(
             raise DataError(f"{int(dataset.y.sum()):,} defaults among {len(dataset):,} rows are too few to split: one side has none")
     return tuple(parts)
 
-# %% ../nbs/02_data.ipynb #63ba8f27
+# %% ../nbs/02_data.ipynb #306ac59e
 def folds(
-    dataset: Dataset,
+    columns: Columns,  # fields as parsed; applicants that are equal in all of them stay together
+    y: np.ndarray,  # (n,) 1 for default
     k: int = 5,
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # k pairs of row positions: to fit on, to judge on
-    "Stratified folds in which equal applicants stay together."
+    "Stratified folds in which equal applicants stay together. Raises DataError where the rarer outcome is too rare."
     from sklearn.model_selection import StratifiedKFold
 
-    keys, groups, defaulted = _strata(dataset)
-    if dataset.y is None: raise ValueError("folds need outcomes")
-    if min(np.bincount(defaulted, minlength=2)) < k: raise DataError(f"{k} folds need at least {k} defaults and {k} others")
+    keys, groups, defaulted = _strata(columns, y)
+    if min(np.bincount(defaulted, minlength=2)) < k: raise DataError(f"{k} folds need at least {k} defaults and {k} others, of applicants that differ")
     fold = np.empty(len(keys), np.int64)
     for i, (_, judged) in enumerate(StratifiedKFold(k, shuffle=True, random_state=seed).split(keys, defaulted)): fold[judged] = i
     of_row = fold[groups]

@@ -8,8 +8,8 @@ __all__ = ['PALETTE', 'BLUE', 'ORANGE', 'GREY', 'checked', 'cumulative', 'auc', 
            'segment_table', 'jeffreys_interval', 'jeffreys_test', 'decile_table', 'rating_table', 'calibration_table',
            'brier_decomposition', 'hosmer_lemeshow', 'confusion', 'cost_curve', 'default_rate_by_band', 'missingness',
            'style', 'chart', 'plot_roc', 'plot_precision_recall', 'plot_ks', 'plot_deciles', 'plot_reliability',
-           'plot_score_distribution', 'plot_cost_curve', 'plot_default_rate_by_band', 'plot_missingness',
-           'plot_correlation', 'plot_importance', 'plot_contributions', 'plot_dependence', 'plot_psi', 'plot_bins']
+           'plot_score_distribution', 'plot_cost_curve', 'plot_missingness', 'plot_correlation', 'plot_importance',
+           'plot_contributions', 'plot_dependence', 'plot_psi', 'plot_bins']
 
 # %% ../nbs/15_evaluation.ipynb #6d4ed925
 from functools import wraps
@@ -659,34 +659,6 @@ def plot_cost_curve(
             xlabel="share approved", ylabel="cost per applicant", ylim=(0, None))
     _percent(ax.xaxis)
     ax.legend(loc="lower left")
-    return fig
-
-# %% ../nbs/15_evaluation.ipynb #6ae3d43a
-@chart
-def plot_default_rate_by_band(
-    values,  # of one field
-    y,  # outcomes, 1 for default
-    name: str = "value",  # of the field, with its unit, for the axis
-    **bands,  # codes, categories, edges, n_bands of `default_rate_by_band`
-): # Figure
-    "Default rate over the bands of a field, above how many loans each holds"
-    t = default_rate_by_band(values, y, **bands)
-    fig, ax = _axes(max(4.5, 1.6 + .52 * len(t)), 3.9)
-    x = np.arange(len(t))
-    ax.bar(x, t.n, color=GREY, alpha=.3)
-    ax.set(ylabel="loans (bars)", xlabel=name)
-    ax.set_xticks(x, t.band, rotation=35, ha="right", rotation_mode="anchor")
-    ax.grid(visible=False)
-    rate = ax.twinx()
-    rate.errorbar(x, t.default_rate, [t.default_rate - t.low, t.high - t.default_rate], fmt="o", color=ORANGE, ms=5, lw=1.3)
-    rate.axhline(np.mean(y), color=ORANGE, lw=1, ls=":")
-    rate.set_ylim(0, min(1, 1.1 * t.high.max()))
-    rate.set_ylabel("default rate (points)", color=ORANGE)
-    rate.spines["right"].set_visible(True)
-    rate.grid(visible=False)
-    _percent(rate.yaxis)
-    worst = t.loc[t.default_rate.where(t.n >= min(100, t.n.max())).idxmax()]  # a handful of loans makes no headline
-    _titled(ax, f"{worst.default_rate:.1%} default at {worst.band}", f"95% intervals; dotted: all. {_sample(y)}")
     return fig
 
 # %% ../nbs/15_evaluation.ipynb #aac73be5

@@ -74,7 +74,7 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError: pass   # xgboost and xgboost-cpu are one library under two names
     return found
 
-# %% ../nbs/21_training.ipynb #506da238
+# %% ../nbs/21_training.ipynb #0784f061
 GOLDEN = 300        # rows of the synthetic sample that a bundle carries
 HOLDOUT = 0.2       # share of rows that no model sees
 CALIBRATION_FOLDS = 5
@@ -99,7 +99,7 @@ def fit_recipe(
     columns = holdout.columns
     scores = bundle.score(columns, reasons=False)
     bundle.reference = reference_of(portfolio, columns, scores)
-    bundle.metrics = evaluate(holdout.y, scores.probability_default)
+    bundle.metrics = {k: None if v != v else v for k, v in evaluate(holdout.y, scores.probability_default).items()}   # a slope may not exist
     bundle.golden = golden_rows(bundle, parse_table(portfolio, synthesize(portfolio, GOLDEN, seed)[0]))
     bundle.provenance = dict(
         synthetic=train.synthetic, data=train.provenance, rows=dict(train=len(train), holdout=len(holdout)),
@@ -113,14 +113,14 @@ def reference_of(portfolio: Portfolio, columns, scores: Scores) -> Reference:
     return Reference.fit(both, codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes},
                          categories={f.name: f.categories for f in portfolio.fields if not f.numeric})
 
-# %% ../nbs/21_training.ipynb #0d5b2938
+# %% ../nbs/21_training.ipynb #87b0b892
 def train_model(
     portfolio: Portfolio,
     dataset: Dataset,
     *,
     preset: str = "quick",  # quick (about a minute) or full
     trials: int | None = None,  # overrides the preset's number
-    timeout: float | None = None,  # seconds for the search, at most
+    timeout: float | None = None,  # seconds after which no new trial begins
     seed: int = 0,
     keep: tuple[str, ...] = (),  # lender's or leaky fields that the model may see
     storage: str | None = None,  # where the study is kept
@@ -131,7 +131,7 @@ def train_model(
     keep = tuple(portfolio[k].name for k in keep)   # an alias is welcome too
     train, holdout = split(dataset, HOLDOUT, seed)
     tuning = tune(portfolio, train.frame, train.y, preset=preset, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=storage, resume=resume, progress=progress)
-    parameters = dict(preset=preset, trials=trials, timeout=timeout)
+    parameters = dict(preset=preset, trials=trials, timeout=timeout, made=len(tuning.trials))
     return fit_recipe(portfolio, tuning.champion, train, holdout, keep, seed, parameters, tuning)
 
 def save_training(training: Training) -> str:  # the bundle's tag

@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'STATES', 'Folds', 'rows_of', 'PairedPruner', 'open_study', 'TuningResult', 'tune', 'plot_trials',
            'out_of_fold']
 
-# %% ../nbs/13_tuning.ipynb #9b4b5fe5
+# %% ../nbs/13_tuning.ipynb #30895c88
 import hashlib
 import time
 import warnings
@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 from tqdm import TqdmWarning, tqdm
 
 with warnings.catch_warnings():   # Optuna asks for a progress widget that is not used here
@@ -26,10 +25,11 @@ with warnings.catch_warnings():   # Optuna asks for a progress widget that is no
 
 from .candidates import (CANDIDATES, Candidate, Recipe, checked_columns, default_recipes, estimator_margin, fit_numbers, make_estimator,
                                        make_pipeline, make_sampler, margin, search_point, suggest)
+from .data import folds as equal_folds
 from .features import Clean, FeatureMap
-from .portfolio import Portfolio
+from .portfolio import Portfolio, parse_table
 
-# %% ../nbs/13_tuning.ipynb #45256b23
+# %% ../nbs/13_tuning.ipynb #6231a838
 class Folds:
     """The stratified folds of a search, with the matrices that trials share.
 
@@ -46,8 +46,9 @@ class Folds:
         self.portfolio, self.y, self.seed, self.keep = portfolio, np.asarray(y).astype(int), seed, tuple(keep)
         rarest = np.bincount(self.y, minlength=2)[:2].min()
         if rarest < 2 * folds: raise ValueError(f"{rarest} rows with the rarer outcome are too few for {folds} folds: there must be at least {2 * folds}")
-        self.clean = self.feature_map(False).clean(checked_columns(portfolio, frame, self.keep))
-        self.splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(self.y, self.y))
+        columns = checked_columns(portfolio, frame, self.keep)
+        self.clean = self.feature_map(False).clean(columns)
+        self.splits = equal_folds(columns, self.y, folds, seed)
         self._imputed, self._matrices = {}, {}
 
     def __len__(self): return len(self.splits)
@@ -189,7 +190,7 @@ def tune(
             if callable(progress): progress(len(_finished(study)), total, best)
     return _result(study, folds)
 
-# %% ../nbs/13_tuning.ipynb #026d9419
+# %% ../nbs/13_tuning.ipynb #ee7c0c7b
 STATES = {optuna.trial.TrialState.COMPLETE: "complete", optuna.trial.TrialState.PRUNED: "pruned"}
 
 def _finished(study: optuna.Study) -> list:
@@ -202,7 +203,7 @@ def _best_value(study: optuna.Study) -> float:
 def _one_trial(study: optuna.Study, folds: Folds, candidates: tuple[Candidate, ...], first: list[Recipe], seed: int, threads: int):
     "One trial: one of the first recipes while there are any, then what the sampler proposes from the trials before."
     number = len(_finished(study))
-    study.sampler = optuna.samplers.TPESampler(seed=1_000_003 * seed + number, n_startup_trials=len(first))
+    study.sampler = optuna.samplers.TPESampler(seed=(1_000_003 * seed + number) % 2**32, n_startup_trials=len(first))
     if number < len(first): study.enqueue_trial(search_point(first[number], folds.portfolio))
     trial = study.ask()
     candidate = trial.suggest_categorical("candidate", list(candidates))
@@ -247,7 +248,7 @@ def plot_trials(result: TuningResult, ax=None):
     ax.set(xlabel="trial", ylabel="mean AUC of the folds seen"); ax.xaxis.get_major_locator().set_params(integer=True); ax.legend(fontsize=8)
     return ax
 
-# %% ../nbs/13_tuning.ipynb #b929270d
+# %% ../nbs/13_tuning.ipynb #bfaef0d6
 def out_of_fold(
     portfolio: Portfolio,
     recipe: Recipe,
@@ -261,7 +262,7 @@ def out_of_fold(
     "Uncalibrated log-odds of each row by a model that has not seen it."
     y = np.asarray(y).astype(int)
     margins, fold_ids = np.empty(len(y)), np.empty(len(y), np.int64)
-    for fold, (train, valid) in enumerate(StratifiedKFold(k, shuffle=True, random_state=seed).split(y, y)):
+    for fold, (train, valid) in enumerate(equal_folds(parse_table(portfolio, frame), y, k, seed)):
         pipeline = make_pipeline(portfolio, recipe, keep, seed, threads).fit(frame.iloc[train], y[train])
         margins[valid], fold_ids[valid] = margin(pipeline, frame.iloc[valid]), fold
     return margins, fold_ids

@@ -45,6 +45,14 @@ def sample(tmp_path_factory):
     return save_sample(get_portfolio("gmsc"), tmp_path_factory.mktemp("sample"), 300, seed=3)
 
 
+@pytest.fixture(scope="module")
+def personal(tmp_path_factory):
+    "300 synthetic loans of personal."
+    from credit_default.data import save_sample
+    from credit_default.portfolios import get_portfolio
+    return save_sample(get_portfolio("personal"), tmp_path_factory.mktemp("personal"), 300, seed=3)
+
+
 def rows(path):
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -93,19 +101,26 @@ def test_help_needs_nothing_heavy():
     ("data --portfolio wrong.toml", "wrong.toml"),
     ("data --path nowhere.csv", "nowhere.csv"),
     ("data --path page.csv", "web page"),
+    ("data --path headless.csv", "no header line"),
+    ("data --path loans.csv --sample samples", "give one of them"),
+    ("data --sample page.csv", "page.csv"),
     ("eda --path page.csv", "web page"),
     ("train --path page.csv", "web page"),
     ("train --keep grade", "no field 'grade'"),
     ("train --resume 20260101T000000Z", "holds no search"),
+    ("train --portfolio personal --path ungraded.csv --keep loan_grade", "loan_grade is required: one of A, B, C, D, E, F, G (30 rows, the first of them row 7)"),
     ("drift --current nowhere.csv", "nowhere.csv"),
+    ("drift --current headless.csv", "no header line"),
     ("drift --model 0123456789abcdef", "no model"),
     ("score nowhere.csv out.csv", "nowhere.csv"),
     ("score page.csv out.csv", "web page"),
+    ("score headless.csv out.csv", "names no field of portfolio gmsc"),
     ("score page.csv out.parquet", "one kind"),
     ("score page.csv out.csv --model 0123456789abcdef", "no model"),
     ("score page.csv out.csv --portfolio personal", "no champion"),
     ("evaluate nowhere.csv", "nowhere.csv"),
     ("evaluate page.csv", "web page"),
+    ("evaluate headless.csv", "no header line"),
     ("evaluate unlabelled.csv", "SeriousDlqin2yrs"),
     ("models show 0123456789abcdef", "no model"),
     ("models compare 0123456789abcdef", "no model"),
@@ -113,20 +128,47 @@ def test_help_needs_nothing_heavy():
     ("models rollback --portfolio personal", "no other champion"),
     ("serve --portfolio persnal", "there are gmsc, personal"),
 ])
-def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, command, said):
+def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, personal, command, said):
     (here / "page.csv").write_text("<!DOCTYPE html>\n<html></html>\n")
     (here / "wrong.toml").write_text('name = "wrong"\n')
     write(here / "unlabelled.csv", [{k: v for k, v in row.items() if k != "SeriousDlqin2yrs"} for row in rows(sample)[:5]])
+    (here / "headless.csv").write_text("1,0.7731,45,2,0.8,9120,13,0,6,0,2\n" * 300)
+    write(here / "ungraded.csv", [row | (dict(loan_grade="") if 6 <= i < 36 else {}) for i, row in enumerate(rows(personal))])
     before = sorted(here.iterdir())
     result = shell(*command.split())
+    assert "0.7731" not in result.output and "9120" not in result.output
     lines = [line for line in result.stderr.splitlines() if not line.startswith("SYNTHETIC")]
     assert result.exit_code == 2 and len(lines) == 1 and said in lines[0], result.output
     assert sorted(here.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --trials 0", "data --seed -1", "fly"])
+@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --trials 0", "data --seed -1", "data --seed 4294967296", "fly"])
 def test_a_wrong_option_is_exit_code_2(here, command):
     assert shell(*command.split()).exit_code == 2
+
+
+def test_the_largest_seed_is_taken_and_the_next_named(here):
+    assert shell("data", "--seed", 2**32 - 1).exit_code == 0
+    assert "4294967295" in shell("data", "--seed", 2**32).stderr
+
+
+def test_the_sample_is_written_as_the_lender_would(here):
+    from credit_default.data import load
+    from credit_default.portfolios import get_portfolio
+    result = shell("data", "--sample", "samples", "--seed", 4)
+    written = here / "samples" / "SYNTHETIC-cs-training.csv"
+    assert result.exit_code == 0 and str(written.relative_to(here)) in result.stderr and "20,000 applicants" in result.stdout
+    dataset = load(get_portfolio("gmsc"), written)
+    assert dataset.synthetic and dataset.provenance["sha256"] == load(get_portfolio("gmsc"), seed=4).provenance["sha256"]
+    assert shell("data", "--path", written).stdout.endswith(result.stdout.split("sample).")[1])
+
+
+def test_a_kept_field_is_asked_for_in_the_file(here, personal):
+    table = rows(personal)
+    table[6]["loan_grade"] = ""
+    path = write(here / "loans.csv", table)
+    assert cli.load_data("personal", path).provenance["refused"] == {}
+    assert cli.load_data("personal", path, keep=("loan_grade",)).provenance["refused"] == {"loan_grade": 1}
 
 
 def test_a_damaged_model_is_refused_and_the_file_named(synthetic_bundle, here, sample):
@@ -264,7 +306,7 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
     assert challenger in shell("models", "list").stdout
     compared = json.loads(shell("models", "compare", challenger, "--json").stdout)
     assert compared["tags"] == [challenger, synthetic_bundle.tag] and compared["same_holdout"]
-    assert {figure["difference"] for figure in compared["figures"]} == {0}
+    assert {figure["difference"] for figure in compared["figures"]} == {0} and compared["auc_difference"] is None
     assert json.loads(shell("models", "promote", challenger.split(":")[1], "--why", "a test", "--json").stdout) == {"champion": challenger}
     assert champions() == [challenger]
     shown = json.loads(shell("models", "show", "--json").stdout)
@@ -272,6 +314,27 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
     assert synthetic_bundle.tag in shell("models", "rollback").stdout
     assert champions() == [synthetic_bundle.tag]
     assert "a test" in shell("models", "show", challenger).stdout
+
+
+def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger, sample):
+    from credit_default import bundle as bundles
+    from credit_default.data import load
+    from credit_default.evaluation import auc_difference
+    loans = load(synthetic_bundle.portfolio, sample)
+    pds = {synthetic_bundle.tag: synthetic_bundle.score(loans.columns, reasons=False).probability_default, challenger: loans.frame.age.to_numpy() / 1000}
+    for tag, pd in pds.items():
+        folder = bundles.beside("gmsc") / tag.split(":")[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        loans.frame.assign(probability_default=pd, credit_score=600, outcome=loans.y).to_parquet(folder / "reference.parquet")
+    try:
+        found = json.loads(shell("models", "compare", challenger, "--json").stdout)["auc_difference"]
+        assert found == auc_difference(loans.y, pds[challenger], pds[synthetic_bundle.tag]) and found["high"] < 0
+        assert f"AUC on the same loans: {found['difference']:+.4f}" in shell("models", "compare", challenger).stdout
+        loans.frame[::-1].assign(probability_default=.1, credit_score=600, outcome=loans.y).to_parquet(folder / "reference.parquet")
+        assert json.loads(shell("models", "compare", challenger, "--json").stdout)["auc_difference"] is None
+    finally:
+        for tag in pds:
+            (bundles.beside("gmsc") / tag.split(":")[1] / "reference.parquet").unlink()
 
 
 @pytest.mark.parametrize("before, now, synthetic, said", [

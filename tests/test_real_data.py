@@ -79,7 +79,7 @@ def test_features_against_lightgbm(real_data, name, depth, trees, margin):
     settings = dict(max_depth=depth, eta=0.06, objective="binary:logistic", subsample=0.8, colsample_bytree=0.8, min_child_weight=5,
                     monotone_constraints=tuple(f.direction for f in features.features), nthread=2, seed=0)
     difference = []
-    for fit, judge in folds(real, 3):
+    for fit, judge in folds(real.columns, real.y, 3):
         theirs = lightgbm.LGBMClassifier(verbose=-1, n_jobs=2).fit(raw.iloc[fit], real.y[fit]).predict_proba(raw.iloc[judge])[:, 1]
         booster = xgboost.train(settings, xgboost.DMatrix(derived[fit], real.y[fit]), trees)
         ours = booster.predict(xgboost.DMatrix(derived[judge]))

@@ -12,6 +12,8 @@ import pytest
 from locked import ROOT
 from made_reports import ROWS, reports
 
+from credit_default.data import save_sample
+from credit_default.portfolios import get_portfolio
 from credit_default.reporting import ReportError, outside_references, run_report, templates
 
 NAMES = ("eda", "training", "drift")
@@ -130,6 +132,41 @@ def test_drift_is_found_and_named(made, tmp_path):
     run = changed.again("drift", "poor")
     assert run.content["result"]["drift"] is True and income in run.content["result"]["drifted_features"]
     assert "Drift in" in run.html.read_text()
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    "Loans with dates that default from an age on and never before, one of them without the grade that the model is to see."
+    import pandas as pd
+    folder = tmp_path_factory.mktemp("odd")
+    definition = get_portfolio("personal").model_copy(update=dict(date="issued", limits=()))
+    (folder / "dated.json").write_text(json.dumps(definition.to_json()))
+    table = pd.read_csv(save_sample(definition, folder, ROWS, seed=1))
+    table["loan_status"] = (table.person_age > 30).astype(int)
+    table.loc[6, "loan_grade"] = None
+    table.assign(issued="2024-02-01").to_csv(folder / "SYNTHETIC-odd.csv", index=False)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BENTOML_HOME", str(folder / "bentoml"))
+        return run_report("training", folder / "dated.json", dict(data=folder / "SYNTHETIC-odd.csv", trials=1, keep="loan_grade"), root=folder, progress=False)
+
+
+@pytest.mark.slow
+def test_a_figure_that_does_not_exist_is_a_dash(odd):
+    assert odd.content["result"]["auc"] == 1 and odd.content["result"]["calibration_slope"] is None
+    assert odd.content["figures"]["reliability"]["values"]["slope"] is None
+    assert "slope <b>–</b>" in odd.html.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_portfolio_with_dates_is_told_that_the_split_is_random(odd):
+    said = "The split is random; the portfolio has dates, but an out-of-time split is not made yet."
+    page = odd.html.read_text(encoding="utf-8")
+    assert page.count(said) == 2 and "has no dates" not in page and said in odd.content["figures"]["limits"]["table"]
+
+
+@pytest.mark.slow
+def test_a_row_without_a_kept_field_is_refused_and_counted(odd):
+    assert f"1 of {ROWS:,} refused" in odd.content["identity"]["Rows"]
 
 
 @pytest.mark.parametrize("name, parameters, message", [
