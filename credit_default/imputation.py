@@ -19,7 +19,7 @@ def signed_exp(z: np.ndarray) -> np.ndarray:
     "Undoes `signed_log`."
     return np.sign(z) * np.expm1(np.abs(z))
 
-# %% ../nbs/11_imputation.ipynb #70905e5b
+# %% ../nbs/11_imputation.ipynb #24f07151
 @dataclass
 class Imputer:
     """Fills missing numbers.
@@ -72,7 +72,7 @@ class Imputer:
     def unscale(self, z: np.ndarray) -> np.ndarray:
         "Back to the fields' own units."
         raw = z * self.std + self.mean
-        return np.where(self.log, signed_exp(raw), raw)
+        return np.where(self.log, signed_exp(np.where(self.log, raw, 0.0)), raw)   # exp of an amount that is on no logarithmic scale would overflow
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         "Its numbers, to be stored without pickle."
