@@ -25,14 +25,14 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(SET_UP) ## Data, EDA, training, drift report and a served prediction of PORTFOLIO
-	@$(BIN)/credit-default run --portfolio $(PORTFOLIO)
+	@$(BIN)/credit-default run --portfolio "$(PORTFOLIO)"
 
 serve: $(SET_UP) ## Serve the champion model on this machine
-	@$(BIN)/credit-default serve
+	@$(BIN)/credit-default serve $(if $(filter command line environment,$(origin PORTFOLIO)),--portfolio "$(PORTFOLIO)")
 
 report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into reports/
-	@$(BIN)/credit-default eda --portfolio $(PORTFOLIO)
-	@$(BIN)/credit-default train --portfolio $(PORTFOLIO)
+	@$(BIN)/credit-default eda --portfolio "$(PORTFOLIO)"
+	@$(BIN)/credit-default train --portfolio "$(PORTFOLIO)"
 
 # The configuration folder is added to the user's own, not put in its place. More options: make lab LAB_FLAGS=--no-browser
 lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans a notebook on saving it

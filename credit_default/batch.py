@@ -196,7 +196,7 @@ def score_parquet(
     except pa.ArrowInvalid as e: raise BatchError(f"not a Parquet file, or a damaged one: {str(e).splitlines()[0]}") from None
     return counts
 
-# %% ../nbs/22_batch.ipynb #30bb43cc
+# %% ../nbs/22_batch.ipynb #43cd0470
 def _open(path: Path, mode: str, kind: str) -> IO[str]:
     "A CSV file as text, compressed where its name says so. Line ends inside quotation marks stay as they are."
     if kind == ".gz": return gzip.open(path, mode, encoding="utf-8", newline="")
@@ -213,6 +213,9 @@ def score_file(
     "Scores a file into another, which appears only when it is complete."
     source, target = Path(source), Path(target)
     parquet = [p.suffix.lower() in (".parquet", ".pq") for p in (source, target)]
+    for p in (source, target):
+        if not p.name.lower().endswith((".csv", ".csv.gz", ".parquet", ".pq")): raise BatchError(f"{p.name}: the name must end in .csv, .csv.gz or .parquet")
+    if not target.absolute().parent.is_dir(): raise BatchError(f"{target.name} cannot be written: its folder does not exist")
     if parquet[0] != parquet[1]: raise BatchError(f"{source.name} and {target.name} must be of one kind: both CSV or both Parquet")
     if source.resolve() == target.resolve(): raise BatchError(f"{target.name} would replace its own input; name another file")
     with whole_file(target) as part:

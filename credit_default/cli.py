@@ -9,7 +9,8 @@ __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT', 'FAILURES', 'app', 'Name', 'Model', 
            'load_data', 'data', 'report', 'eda', 'Preset', 'train', 'training', 'standing', 'drift', 'progress_bar',
            'count_rows', 'score', 'labelled_rows', 'evaluate', 'card', 'table', 'models_list', 'models_show', 'paired',
            'models_compare', 'who', 'models_promote', 'models_rollback', 'promoted', 'service_environment', 'server',
-           'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'running_service', 'stop', 'run', 'main']
+           'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'running_service', 'stop', 'run',
+           'main']
 
 # %% ../nbs/41_cli.ipynb #4796dd4d
 import json
@@ -435,10 +436,17 @@ def service_environment(portfolio: str | None) -> dict[str, str]:
     quiet = dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True")
     return quiet | dict(CREDIT_DEFAULT_PORTFOLIO=portfolio_path(portfolio)) if portfolio else quiet
 
-# %% ../nbs/41_cli.ipynb #74fb9f77
+# %% ../nbs/41_cli.ipynb #c8649c98
 def server(host: str, port: int) -> list[str]:
     "The command that starts the service."
     return [sys.executable, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", host, "--port", str(port)]
+
+def taken(host: str, port: int) -> bool:
+    "Whether somebody listens on this port already."
+    import socket
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0
 
 def settings_help() -> str:
     "The service's settings, with their defaults."
@@ -464,6 +472,7 @@ def serve(
     This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it.
     """
     if portfolio: portfolio_of(portfolio)   # a misspelt name is said at once
+    if taken(host, port): raise CommandError(f"port {port} is in use; name another one with --port")
     note(f"http://{host}:{port}/docs.json describes the API once it is up.")
     sys.stdout.flush()
     os.execve(sys.executable, server(host, port), service_environment(portfolio))   # in our place, so that signals reach it

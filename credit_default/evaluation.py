@@ -730,7 +730,7 @@ def plot_importance(
     _titled(ax, headline, f"Largest first, {len(order)} shown", xlabel=what)
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #d31315ac
+# %% ../nbs/15_evaluation.ipynb #2d455acb
 def _ranks01(
     x: np.ndarray,  # values with NaN for missing
 ) -> np.ndarray: # ranks from 0 to 1, NaN kept
@@ -755,7 +755,7 @@ def _coloured(
     "Colours by rank, low to high, grey for missing"
     if by is None: return dict(color=BLUE)
     from matplotlib.colors import LinearSegmentedColormap
-    colours = LinearSegmentedColormap.from_list("low_high", [BLUE, "#DDDDDD", ORANGE]).with_extremes(bad=GREY)
+    colours = LinearSegmentedColormap.from_list("low_high", [BLUE, "#D9B8D0", ORANGE]).with_extremes(bad=GREY)
     return dict(c=_ranks01(np.asarray(by, dtype=float)), cmap=colours, vmin=0, vmax=1, plotnonfinite=True)
 
 # %% ../nbs/15_evaluation.ipynb #5d4d98aa

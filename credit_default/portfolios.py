@@ -117,7 +117,7 @@ GMSC_LOGIT = Synthetic(intercept=-4.43, terms=(
     Term(field="NumberRealEstateLoansOrLines", coefficient=.6, transform="above", floor=2),
     Term(field="NumberOfDependents", coefficient=.05)))
 
-# %% ../nbs/01_portfolios.ipynb #f97477f9
+# %% ../nbs/01_portfolios.ipynb #e353f029
 GMSC = Portfolio(
     name="gmsc", title="Give Me Some Credit", currency="USD",
     description="Unsecured consumer borrowers of a lender in the USA, as published for a competition",
@@ -128,7 +128,7 @@ GMSC = Portfolio(
     intended_use="PD of an applicant for consumer credit at the time of application; study and demonstration, not the decisions of a lender",
     limits=("There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
             "Period, product and the way in which the applicants were chosen are not documented; those who were declined are not in it.",
-            "609 rows repeat another one exactly, and 37 groups of equal applicants have different outcomes.",
+            "In the full public file 609 of 150,000 rows repeat another one exactly, and 37 groups of equal applicants have different outcomes.",
             "The currency is not stated and taken to be the US dollar. Incomes and debts are those of about 2008, not adjusted for inflation.",
             "The costs of the two mistakes are an example, not a lender's own."),
     dropped={"Unnamed: 0": "the row's number in the file"},
@@ -189,7 +189,7 @@ PERSONAL_LOGIT = Synthetic(intercept=-3.74, terms=(
       for k, c in dict(VENTURE=-.6, EDUCATION=-.2, MEDICAL=.4, HOMEIMPROVEMENT=.8, DEBTCONSOLIDATION=.7).items()),
     *(Term(field="loan_grade", coefficient=c, transform="is", equals=k) for k, c in dict(B=.4, C=.8, D=3, E=3.4, F=3.8, G=5).items())))
 
-# %% ../nbs/01_portfolios.ipynb #0e3f22b6
+# %% ../nbs/01_portfolios.ipynb #6581e4da
 PERSONAL = Portfolio(
     name="personal", title="Credit Risk Dataset", currency="USD", description="Personal loans of young borrowers",
     source="Kaggle laotse/credit-risk-dataset; OpenML data set 43454",
@@ -200,7 +200,7 @@ PERSONAL = Portfolio(
             "Lender, period and performance window are not documented; those who were declined are not in it. The rows may be simulated in part.",
             "loan_grade and loan_int_rate are the lender's own verdict; a model at application time does without them.",
             "loan_percent_income betrays the outcome where it disagrees with the amounts (1.3 % of the rows, all defaults), so it is left out.",
-            "165 rows repeat another one exactly. The currency is not stated and taken to be the US dollar.",
+            "In the full public file 165 of 32,581 rows repeat another one exactly. The currency is not stated and taken to be the US dollar.",
             "The costs of the two mistakes are an example, not a lender's own."),
     fields=_drawn(PERSONAL_FIELDS, PERSONAL_SAMPLE), derived=PERSONAL_DERIVED, costs=Costs(default=5, decline=1), synthetic=PERSONAL_LOGIT)
 
