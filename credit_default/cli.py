@@ -7,10 +7,10 @@ __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT', 'FAILURES', 'app', 'Name', 'Model', 
            'SYNTHETIC', 'REPORTS', 'STUDY', 'models', 'Why', 'CommandError', 'InputError', 'exit_code', 'in_one_line',
            'Commands', 'note', 'to_json', 'portfolio_of', 'portfolio_path', 'model_tag', 'load_model', 'examples',
            'load_data', 'data', 'report', 'eda', 'Preset', 'train', 'training', 'standing', 'drift', 'progress_bar',
-           'count_rows', 'score', 'labelled_rows', 'evaluate', 'card', 'table', 'models_list', 'models_show', 'paired',
-           'models_compare', 'who', 'models_promote', 'models_rollback', 'promoted', 'service_environment', 'server',
-           'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'running_service', 'stop', 'run',
-           'main']
+           'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate', 'card', 'table', 'models_list',
+           'models_show', 'paired', 'models_compare', 'who', 'models_promote', 'models_rollback', 'promoted',
+           'service_environment', 'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask',
+           'running_service', 'stop', 'run', 'main']
 
 # %% ../nbs/41_cli.ipynb #4796dd4d
 import json
@@ -283,7 +283,14 @@ def score(
     if counts.absent: note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
     typer.echo(f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}")
 
-# %% ../nbs/41_cli.ipynb #c3ebf890
+# %% ../nbs/41_cli.ipynb #0cd864c7
+def known_rows(bundle, columns, y) -> bool:
+    "Whether a table holds exactly the rows that a model was made from. A part of them is not recognised: a bundle knows no row."
+    import pandas as pd
+
+    from credit_default.data import content_hash
+    return content_hash(pd.DataFrame(columns), y) == bundle.provenance["data"].get("split", {}).get("sha256")
+
 def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were left out
     "The rows of a file that a model can be judged on."
     import numpy as np
@@ -311,6 +318,7 @@ def evaluate(
     bundle = load_model(model, portfolio)
     columns, y, left_out = labelled_rows(bundle, file)
     if left_out: note(f"{left_out:,} of {left_out + len(y):,} rows are left out: without an outcome, or with a value that the service refuses.")
+    if known_rows(bundle, columns, y): note("These are the rows that the model was trained on and judged by: the figures flatter it.")
     figures = figures_of(y, bundle.score(columns, reasons=False).probability_default)
     figures = {k: None if v != v else v for k, v in figures.items()} | dict(n=len(y), model_version=bundle.tag)
     if as_json: typer.echo(to_json(figures))
