@@ -11,6 +11,9 @@ SET_UP := $(VENV)/.set-up
 export DO_NOT_TRACK := 1
 export BENTOML_DO_NOT_TRACK := True
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links $(UPGRADE)
+
 SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 
 # The notebooks get a BentoML home of their own, as conftest.py gives one to pytest.
@@ -53,11 +56,13 @@ test-all: check ## Like test, with the slow tests and the data of CREDIT_DEFAULT
 readme: $(SET_UP) ## Make README.md of nbs/index.ipynb
 	@$(BIN)/python tools/readme.py
 
-# uv starts from the versions locked so far: only what must move moves (UPGRADE=--upgrade moves all).
+# uv starts from the versions locked so far: only what must move moves (UPGRADE=--upgrade moves all). What the benchmarks
+# compare with is locked by itself, at the versions of requirements.lock where both have a package.
 lock: $(SET_UP) ## Resolve settings.ini into the lock files and environment.yml
 	@$(BIN)/python tools/locked.py requirements > $(VENV)/requirements.in
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links $(UPGRADE) --output-file requirements.lock $(VENV)/requirements.in
+	@$(COMPILE) --output-file requirements.lock $(VENV)/requirements.in
+	@$(BIN)/python tools/locked.py bench > $(VENV)/requirements-bench.in
+	@$(COMPILE) --constraint requirements.lock --output-file requirements-bench.lock $(VENV)/requirements-bench.in
 	@$(BIN)/python tools/locked.py environment > environment.yml
 	@$(BIN)/python tools/serving.py > requirements-serving.lock
 

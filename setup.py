@@ -49,6 +49,7 @@ setup(
     extras_require={
         "train": listed("train_requirements"),
         "dev": listed("train_requirements") + listed("dev_requirements"),
+        "bench": listed("train_requirements") + listed("bench_requirements"),
     },
     entry_points={"console_scripts": listed("console_scripts")},
     cmdclass={"build_py": BuildWithTemplates},

@@ -514,7 +514,7 @@ def plot_precision_recall(
     ax.legend()
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #5274e3c2
+# %% ../nbs/15_evaluation.ipynb #77f76fcf
 @chart
 def plot_ks(
     y,  # outcomes, 1 for default
@@ -527,13 +527,11 @@ def plot_ks(
     fig, ax = _axes(5.8, 3.8)
     for name, part, colour in (("defaults", bad, ORANGE), ("repaid", good, BLUE)):
         ax.plot(*_line(np.r_[0, share], np.r_[0, part]), color=colour, label=name)
-    ax.plot([share[k]] * 2, [good[k], bad[k]], color="black", lw=1.2, marker="_", ms=8)
-    ax.annotate(f" KS {abs(bad[k] - good[k]):.3f} at a PD of {values[k]:.3f}", (share[k], (good[k] + bad[k]) / 2), va="center",
-                bbox=dict(fc="white", ec="none", pad=1))
+    ax.plot([share[k]] * 2, [good[k], bad[k]], color="black", lw=1.2, marker="_", ms=8, label=f"KS {abs(bad[k] - good[k]):.3f} at a PD of {values[k]:.3f}")
     _titled(ax, f"The riskiest {share[k]:.0%} hold {bad[k]:.0%} of the defaults", f"Kolmogorov-Smirnov; {_sample(y)}",
             xlabel="applicants, riskiest first", ylabel="cumulative share")
     _percent(ax.xaxis, ax.yaxis)
-    ax.legend(loc="lower right")
+    fig.legend(loc="outside lower center", ncols=3)  # below: the curves may pass anywhere
     return fig
 
 # %% ../nbs/15_evaluation.ipynb #27854a7c
@@ -598,7 +596,7 @@ def plot_reliability(
     below.set(xlabel="PD (log-odds axis)", ylabel="loans")
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #383fe888
+# %% ../nbs/15_evaluation.ipynb #89497b3b
 @chart
 def plot_score_distribution(
     score,  # credit scores
@@ -615,11 +613,11 @@ def plot_score_distribution(
     medians = []
     for name, (values, colour) in groups.items():
         if not len(values): continue
-        medians.append(np.median(values))
-        ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=.45, label=f"{name}, median {medians[-1]:.0f}")
+        medians.append(int(np.median(values)))  # a score is whole, so is its median; cut, not rounded, so that text and chart agree
+        ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=.45, label=f"{name}, median {medians[-1]}")
     for b in bands: ax.axvline(b, color=GREY, lw=1, ls=":")
     both = len(medians) == 2
-    seen = f"Defaults score {medians[0] - medians[1]:.0f} points lower" if both else f"Half of the applicants score above {medians[0]:.0f}"
+    seen = f"Defaults score {medians[0] - medians[1]} points lower" if both else f"Half of the applicants score above {medians[0]}"
     sample = f"{len(s):,} applicants" if y is None else _sample(y)
     _titled(ax, title or seen, f"Each group sums to 100%; dotted: a rating begins. {sample}",
             xlabel="credit score (points)", ylabel="share of the group")
@@ -730,12 +728,14 @@ def plot_importance(
     _titled(ax, headline, f"Largest first, {len(order)} shown", xlabel=what)
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #2d455acb
+# %% ../nbs/15_evaluation.ipynb #2866177a
 def _ranks01(
     x: np.ndarray,  # values with NaN for missing
-) -> np.ndarray: # ranks from 0 to 1, NaN kept
+) -> np.ndarray: # ranks, 0 for the least and 1 for the largest, NaN kept
     out, ok = np.full(len(x), np.nan), ~np.isnan(x)
-    if ok.any(): out[ok] = (_midranks(x[ok]) - .5) / ok.sum()
+    if ok.any():
+        r = _midranks(x[ok]) - 1
+        out[ok] = (r - r.min()) / max(r.max() - r.min(), 1)  # the least is 0 also where most share it, as most are never late
     return out
 
 def _jitter(
@@ -751,14 +751,15 @@ def _jitter(
 
 def _coloured(
     by,  # values of a feature, NaN for missing; None for one colour
+    category: bool = False,  # whether the values have no order
 ) -> dict: # arguments of `scatter`
-    "Colours by rank, low to high, grey for missing"
-    if by is None: return dict(color=BLUE)
+    "Colours by rank, low to high, grey for missing; one colour for a category"
+    if by is None or category: return dict(color="#3A3A3A" if category else BLUE)
     from matplotlib.colors import LinearSegmentedColormap
-    colours = LinearSegmentedColormap.from_list("low_high", [BLUE, "#D9B8D0", ORANGE]).with_extremes(bad=GREY)
+    colours = LinearSegmentedColormap.from_list("low_high", [BLUE, "#EBCB17", ORANGE]).with_extremes(bad=GREY)
     return dict(c=_ranks01(np.asarray(by, dtype=float)), cmap=colours, vmin=0, vmax=1, plotnonfinite=True)
 
-# %% ../nbs/15_evaluation.ipynb #5d4d98aa
+# %% ../nbs/15_evaluation.ipynb #0fb943aa
 @chart
 def plot_contributions(
     names,  # of the features
@@ -767,6 +768,7 @@ def plot_contributions(
     *,
     top: int = 12,  # features to show
     max_rows: int = 2000,  # points to draw per feature
+    categories=(),  # names of the features whose values have no order
 ): # Figure
     "Mean size of each feature's contribution, and the contributions themselves"
     c = np.asarray(contributions, dtype=float)
@@ -779,15 +781,16 @@ def plot_contributions(
     left.set_yticks(range(len(order)), [names[i] for i in order])
     for k, i in enumerate(order):
         x, by = c[rows, i], None if values is None else np.asarray(values)[rows, i]
-        right.scatter(x, k + _jitter(x, .38), s=4, linewidths=0, rasterized=True, **_coloured(by))
+        right.scatter(x, k + _jitter(x, .38), s=4, linewidths=0, rasterized=True, **_coloured(by, by is not None and names[i] in categories))
     right.axvline(0, color="#444444", lw=.8)
     for ax in (left, right): ax.grid(axis="y", visible=False)
     _titled(left, "How much", f"{len(c):,} applicants", xlabel="mean size (log-odds)")
-    note = "" if values is None else "Colour: the feature, low (blue) to high (orange), grey: missing"
+    some = any(names[i] in categories for i in order)
+    note = "" if values is None else "Low blue, high orange, missing grey" + (", a category dark" if some else "")
     _titled(right, "Left lowers the PD, right raises it", note, xlabel="contribution to the log-odds of default")
     return fig
 
-# %% ../nbs/15_evaluation.ipynb #116d37d9
+# %% ../nbs/15_evaluation.ipynb #63453080
 @chart
 def plot_dependence(
     values,  # of one feature, NaN for missing
@@ -809,7 +812,7 @@ def plot_dependence(
     ax.axhline(0, color="#444444", lw=.8)
     if log: ax.set_xscale("log")
     if not known.all():
-        ax.axhline(c[~known].mean(), color=ORANGE, lw=1.2, ls="--", label=f"missing ({np.mean(~known):.0%}): {c[~known].mean():+.2f}")
+        ax.axhline(c[~known].mean(), color=ORANGE, lw=1.2, ls="--", label=f"missing ({np.sum(~known):,} of {len(known):,}): {c[~known].mean():+.2f}")
         ax.legend()
     moves = known.any() and np.ptp(x[known]) > 0 and np.ptp(c[known]) > 0
     rho = np.corrcoef(_midranks(x[known]), _midranks(c[known]))[0, 1] if moves else 0

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Range', 'MISSING', 'LARGEST', 'Kind', 'Role', 'Operation', 'RESERVED', 'Columns', 'Definition', 'Curve', 'Instead',
-           'Marginal', 'Field', 'Derived', 'Costs', 'Term', 'Synthetic', 'ScoreScale', 'Portfolio', 'parse',
-           'parse_table', 'Problem', 'limits', 'refused', 'implausible', 'message', 'check', 'applicant_model',
-           'applicants_to_columns', 'dictionary']
+           'Marginal', 'Field', 'signed_log', 'signed_exp', 'Derived', 'Costs', 'Term', 'Synthetic', 'ScoreScale',
+           'Portfolio', 'parse', 'parse_table', 'Problem', 'limits', 'refused', 'implausible', 'message', 'check',
+           'applicant_model', 'applicants_to_columns', 'dictionary']
 
 # %% ../nbs/00_portfolio.ipynb #e41d8f3f
 import json
@@ -169,6 +169,15 @@ class Field(Definition):
         if low is not None: return f"{what} of at least {low:,.12g}"
         if high is not None: return f"{what} of at most {high:,.12g}"
         return what
+
+# %% ../nbs/00_portfolio.ipynb #32c4e5b4
+def signed_log(x: np.ndarray) -> np.ndarray:
+    "Logarithmic for large values, linear near zero, defined for negative ones."
+    return np.sign(x) * np.log1p(np.abs(x))
+
+def signed_exp(z: np.ndarray) -> np.ndarray:
+    "Undoes `signed_log`."
+    return np.sign(z) * np.expm1(np.abs(z))
 
 # %% ../nbs/00_portfolio.ipynb #0ce3775b
 Operation = Literal["sum", "difference", "ratio", "product", "coded", "missing", "above"]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_POINTS', 'CLOUD', 'DPI', 'CSS_DPI', 'CSS', 'TEMPLATE', 'plain', 'shown', 'chart_data', 'Html', 'Figures',
-           'image', 'synthetic_banner', 'number_sections', 'to_html', 'ReportError', 'Run', 'templates',
+           'folded', 'image', 'synthetic_banner', 'number_sections', 'to_html', 'ReportError', 'Run', 'templates',
            'find_template', 'failure', 'new_folder', 'run_report', 'outside_references']
 
 # %% ../nbs/40_reporting.ipynb #b1a614c1
@@ -91,7 +91,7 @@ class _Sentence(string.Formatter):
 
 def _box(kind: str, text: str) -> str: return f'<p class="{kind}">{text}</p>' if text else ""
 
-# %% ../nbs/40_reporting.ipynb #6d0687d1
+# %% ../nbs/40_reporting.ipynb #f4d7995d
 class Figures:
     """Everything that a report shows, as it is shown.
 
@@ -102,7 +102,7 @@ class Figures:
     Attributes
     ----------
     identity : what the report was made from. result : the outcome in a few values, for machines.
-    figures : by key, `values`, `table` and `chart`. run : what differs from run to run.
+    figures : by key, `values`, `table`, `chart`, and `on`: the rows that they were computed on. run : what differs from run to run.
     """
     def __init__(self, report: str):
         self.report, self.synthetic = report, False
@@ -145,6 +145,7 @@ class Figures:
         columns: dict | None = None,  # what is shown: name to heading, or to (heading, format); a format may be a function of the row
         read: str = "",  # how to read it
         decides: str = "",  # the figure that decides, as a sentence with values
+        on: str = "",  # the rows that it was computed on
         highlight=None,  # row to the class of its line: good, bad, or empty
         **values,
     ) -> Html:
@@ -157,7 +158,7 @@ class Figures:
         head = "".join(f'<th{_words(name in words)}>{html.escape(title)}</th>' for name, (title, _) in columns.items())
         lines = "".join(f'<tr class="{highlight(r) if highlight else ""}">'
                         + "".join(f"<td{_words(name in words)}>{shown(r.get(name), spec(r) if callable(spec) else spec)}</td>" for name, (_, spec) in columns.items()) + "</tr>" for r in rows)
-        return Html(self._decides(key, decides, values) + f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>' + _box("read", read))
+        return Html(self._decides(key, decides, values) + f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>' + self._reading(key, read, on))
 
     def chart(
         self,
@@ -165,6 +166,7 @@ class Figures:
         fig,  # a matplotlib figure
         read: str = "",
         decides: str = "",
+        on: str = "",
         alt: str = "",  # for those who cannot see it; the titles of the axes unless given
         **values,
     ) -> Html:
@@ -172,11 +174,15 @@ class Figures:
         data = chart_data(fig)
         self.record(key, "chart", data)
         alt = alt or "; ".join(a["title"] for a in data if "title" in a) or key
-        return Html(self._decides(key, decides, values) + image(fig, alt) + _box("read", read))
+        return Html(self._decides(key, decides, values) + image(fig, alt) + self._reading(key, read, on))
 
     def _decides(self, key, decides, values) -> str:
         if values: self.record(key, "values", values)
         return _box("decides", _Sentence().format(decides, **values))
+
+    def _reading(self, key, read, on) -> str:
+        if on: self.record(key, "on", on)
+        return _box("read", read) + _box("on", on)
 
     def to_dict(self) -> dict:
         return dict(report=self.report, format_version=1, synthetic=self.synthetic, identity=self.identity, result=plain(self.result), figures=self.figures, run=plain(self.run))
@@ -188,6 +194,13 @@ class Figures:
         self.run["seconds"] = round((datetime.now(timezone.utc) - self.started).total_seconds(), 1)
         path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         return path
+
+def folded(
+    title: str,
+    *blocks: Html,
+) -> Html:
+    "Blocks that a reader opens who wants the detail."
+    return Html(f"<details><summary>{html.escape(title)}</summary>{''.join(block.text for block in blocks)}</details>")
 
 def _words(yes: bool) -> str: return ' class="words"' if yes else ""
 
@@ -212,7 +225,7 @@ def synthetic_banner() -> str:
     return ('<div class="synthetic"><b>SYNTHETIC</b> This report was made from the project\'s own synthetic sample, not from a lender\'s data. '
             'Its figures say nothing about any real portfolio.</div>')
 
-# %% ../nbs/40_reporting.ipynb #7335a5fc
+# %% ../nbs/40_reporting.ipynb #4ae1946e
 CSS = """
 :root { --ink: #1c2733; --soft: #5b6875; --line: #dde3e8; --blue: #0072b2; --orange: #d55e00; --pale: #f5f7f9 }
 * { box-sizing: border-box }
@@ -232,12 +245,12 @@ table { border-collapse: collapse; font-size: 13.5px } th { font-weight: 600 } t
 .wide { overflow-x: auto; margin: 12px 0 } .figures { min-width: 40% } .figures thead th { position: relative; border-bottom: 2px solid var(--ink); vertical-align: bottom; line-height: 1.25 } .figures tbody tr:hover { background: var(--pale) }
 .figures .words { text-align: left; max-width: 30em; overflow-wrap: break-word } .figures td { white-space: nowrap } .figures td.words { white-space: normal } .figures tr.bad td { background: #fdf1e9 } .figures tr.good td { background: #eef6fb }
 .chart { display: block; max-width: 100%; height: auto; margin: 14px 0 6px }
-.read { color: var(--soft); font-size: 13.5px; margin: 6px 0 18px } .read::before { content: "How to read: "; font-weight: 600 }
+.read, .on { color: var(--soft); font-size: 13.5px; margin: 6px 0 18px } .read::before { content: "How to read: "; font-weight: 600 } .on::before { content: "Computed on: "; font-weight: 600 } .read:has(+ .on) { margin-bottom: 0 } .read + .on { margin-top: 0 }
 .decides { margin: 14px 0 8px; padding: 8px 14px; border-left: 4px solid var(--blue); background: #f0f6fa }
 .verdict { margin: 18px 0; padding: 14px 18px; font-size: 17px; border-radius: 4px; color: #fff; background: var(--blue); max-width: none } .verdict.bad { background: #b34700 }
 .synthetic { position: sticky; top: 0; z-index: 2; margin: 0 0 20px; padding: 12px 16px; color: #fff; background: #a3195b; border-radius: 4px } .synthetic b { margin-right: 8px; letter-spacing: .12em; font-size: 17px }
 details { margin: 12px 0 } summary { cursor: pointer; color: var(--blue) } .embedded { height: 1240px; overflow: hidden; border: 1px solid var(--line); border-radius: 4px } .embedded iframe { width: 140%; height: 1736px; border: 0; transform: scale(.7143); transform-origin: 0 0 } pre { overflow-x: auto; font-size: 12.5px; background: var(--pale); padding: 10px 14px }
-@media (max-width: 900px) { nav { position: static; width: auto; border: 0 } main { margin: 0; padding: 24px 20px 64px } }
+@media (max-width: 900px) { nav { position: static; width: auto; border: 0 } main { margin: 0; padding: 24px 20px 64px } .figures .words { min-width: 8em } }
 @media print { nav { display: none } main { margin: 0; max-width: none; padding: 0 } .synthetic { position: static } h2 { break-after: avoid } .chart, tr { break-inside: avoid } }
 """
 

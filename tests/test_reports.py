@@ -109,6 +109,44 @@ def test_what_the_reports_found(made):
     assert .6 < result["auc"] < 1 and training["run"]["Champion"] == "yes, by this run"
     assert drift["result"]["model_version"] == result["model_version"]
     assert drift["result"]["drift"] is False and drift["result"]["drifted_features"] == []
+    assert drift["result"]["stand_in"] == ""  # current applicants were given
+
+
+def test_the_eda_compares_ways_of_filling_gaps(made):
+    run = made.runs["eda"]
+    figures = run.content["figures"]
+    study, found = figures["imputation study"]["table"], figures["imputation"]["values"]
+    assert {r["method"] for r in study} == {"MICE", "median", "mean", "KNN", "SoftImpute", "IterativeSVD", "MatrixFactorization"}
+    assert {r["hiding"] for r in study} == {"at random", "like real gaps"}
+    assert found["mice"] < found["median"] and found["below"] > 0
+    assert "seconds" not in json.dumps(figures) and set(run.content["run"]["imputation_seconds"]) == {r["method"] for r in study}
+
+
+def test_the_eda_names_the_fields_that_the_portfolio_leaves_out(made):
+    run, outside = made.runs["eda"], [f for f in get_portfolio(made.portfolio).fields if f.role != "applicant"]
+    page = run.html.read_text(encoding="utf-8")
+    declared = run.content["figures"]["declared"]
+    assert [d["field"] for d in declared.get("table", [])] == [f.name for f in outside]
+    assert all(html.escape(f.title, quote=False) in html.unescape(page) and f.description in html.unescape(page) for f in outside)
+    assert ("leaves out" in page) == bool(outside)
+
+
+def test_small_bands_and_points_are_named_in_the_eda(made):
+    figures, page = made.runs["eda"].content["figures"], made.runs["eda"].html.read_text(encoding="utf-8")
+    for r in figures["missing"]["table"]:  # the difference of what is shown, with two decimals
+        assert math.isclose(r["points"], 100 * (r["rate_missing"] - r["rate_present"]), abs_tol=.0100001)
+    assert "Difference, points" in page
+    for name, figure in figures.items():
+        if name.startswith("field "):
+            assert len(figure["values"].get("small", [])) in (0, sum(band["n"] < 50 for band in figure["table"]))
+
+
+@pytest.mark.slow
+def test_drift_without_current_applicants_says_so(made):
+    alone = type(made)(made.folder, made.data, "", made.portfolio, {})
+    run = alone.again("drift", "alone")
+    assert run.content["result"]["stand_in"] == "the synthetic sample"
+    assert "No current applicants were given: the synthetic sample stands in" in run.html.read_text(encoding="utf-8")
 
 
 def comparable(run):

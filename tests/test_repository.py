@@ -14,11 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from locked import ROOT, direct, environment, locked
+from locked import BENCH, LISTS, ROOT, direct, environment, locked
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 BIN = Path(sys.executable).parent
+BENCH_LOCK = ROOT / "requirements-bench.lock"
 
 # Where the project is meant to run: marker values, as pip would see them.
 PLATFORMS = [
@@ -52,6 +53,7 @@ def unmet(requirements, pins, platform):
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda one: f"{one['sys_platform']}-{one['python_version']}")
 def test_the_lock_meets_every_direct_requirement(platform):
     assert unmet(direct(), [pin for pin, _ in locked()], platform) == [], "run `make lock`"
+    assert unmet(direct(BENCH), [pin for pin, _ in locked(BENCH_LOCK.read_text())], platform) == [], "run `make lock`"
 
 
 def test_a_requirement_that_the_lock_does_not_meet_is_found():
@@ -60,14 +62,23 @@ def test_a_requirement_that_the_lock_does_not_meet_is_found():
     assert unmet(wanted, pins, PLATFORMS[0]) == ["numpy<2: ['2.4.6']", "xgboost: []", "absent: []"]
 
 
-def test_the_lock_pins_everything_by_hash_and_says_nothing_of_where_from():
-    text = (ROOT / "requirements.lock").read_text()
-    for pin, hashes in locked():
+@pytest.mark.parametrize("path", [ROOT / "requirements.lock", BENCH_LOCK], ids=lambda path: path.name)
+def test_the_lock_pins_everything_by_hash_and_says_nothing_of_where_from(path):
+    text = path.read_text()
+    for pin, hashes in locked(text):
         assert re.fullmatch(r"==[^*,]+", str(pin.specifier)) and pin.url is None, pin
         assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), pin
     lines = [line for line in text.splitlines() if not line.startswith("    --hash=")]
     assert not [line for line in lines if "://" in line or " @ " in line or line.startswith(("-", "#"))]
     assert "--index-url" not in text and "--find-links" not in text
+
+
+def test_the_benchmarks_are_locked_at_the_versions_of_the_lock():
+    whole = {str(pin): set(hashes) for pin, hashes in locked()}
+    names = {pin.name for pin, _ in locked()}
+    bench = locked(BENCH_LOCK.read_text())
+    assert [str(pin) for pin, hashes in bench if pin.name in names and whole.get(str(pin)) != set(hashes)] == [], "run `make lock`"
+    assert {"catboost", "interpret-core"} <= {pin.name for pin, _ in bench} - names, "what only the benchmarks need is not installed for development"
 
 
 def test_conda_users_get_the_direct_requirements_at_the_locked_versions():
@@ -88,7 +99,7 @@ def test_conda_users_get_the_direct_requirements_at_the_locked_versions():
 # setup.py's own view of its requirements, without building anything.
 METADATA = """
 import json, setuptools
-setuptools.setup = lambda **given: print(json.dumps(given["install_requires"] + given["extras_require"]["dev"]))
+setuptools.setup = lambda **given: print(json.dumps(given["extras_require"] | {"": given["install_requires"]}))
 exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__file__": "setup.py", "__name__": "__main__"})
 """
 
@@ -97,9 +108,20 @@ def test_the_same_direct_requirements_reach_the_lock_and_the_package():
     def printed(*arguments):
         return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    package = {str(Requirement(line)) for line in json.loads(printed("-c", METADATA))}
-    compiled = {str(Requirement(line)) for line in printed("tools/locked.py", "requirements").splitlines()}
-    assert package == compiled == set(map(str, direct()))
+    def read(lines):
+        return {str(Requirement(line)) for line in lines}
+
+    extras = {name: read(lines) for name, lines in json.loads(printed("-c", METADATA)).items()}
+    assert extras[""] | extras["dev"] == read(printed("tools/locked.py", "requirements").splitlines()) == set(map(str, direct()))
+    assert extras["bench"] - extras["train"] == read(printed("tools/locked.py", "bench").splitlines()) == set(map(str, direct(BENCH)))
+    assert extras["train"] < extras["bench"]
+
+
+def test_what_two_lists_name_they_ask_for_alike():
+    asked = {}
+    for one in direct((*LISTS, *BENCH)):
+        asked.setdefault((canonicalize_name(one.name), str(one.marker)), set()).add(str(one.specifier))
+    assert not {name: specifiers for name, specifiers in asked.items() if len(specifiers) > 1}
 
 
 def make(*arguments, cwd=ROOT, **environment):

@@ -1,6 +1,7 @@
 """Reads settings.ini and requirements.lock; prints what `make lock` makes of them.
 
     python tools/locked.py requirements    the direct requirements, for `uv pip compile`
+    python tools/locked.py bench           those of the benchmarks, which have a lock of their own
     python tools/locked.py environment     environment.yml, with the lock's versions
 """
 import sys
@@ -12,13 +13,14 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ("requirements", "train_requirements", "dev_requirements")
+BENCH = ("bench_requirements",)
 
 
-def direct():
+def direct(lists=LISTS):
     "The requirements that settings.ini lists, in its order."
     settings = ConfigParser(delimiters=["="], interpolation=None)
     settings.read(ROOT / "settings.ini", encoding="utf-8")
-    lines = [line.strip() for key in LISTS for line in settings["DEFAULT"][key].splitlines()]
+    lines = [line.strip() for key in lists for line in settings["DEFAULT"][key].splitlines()]
     return [Requirement(line) for line in lines if line]
 
 
@@ -58,6 +60,8 @@ def environment():
 if __name__ == "__main__":
     if sys.argv[1:] == ["requirements"]:
         print("\n".join(map(str, direct())))
+    elif sys.argv[1:] == ["bench"]:
+        print("\n".join(map(str, direct(BENCH))))
     elif sys.argv[1:] == ["environment"]:
         print(environment(), end="")
     else:
