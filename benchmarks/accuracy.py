@@ -22,16 +22,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from credit_default.data import DataError, find, load
-from credit_default.evaluation import auc, auc_difference, brier
+from credit_default.evaluation import auc, brier
 from credit_default.portfolio import implausible
 from credit_default.portfolios import get_portfolio
+from credit_default.validation import paired_auc
 
 HERE = Path(__file__).resolve().parent
 FOLDS, THREADS = 3, 2
@@ -250,14 +250,6 @@ def cached(path, again, compute):
     return answer, seconds, False
 
 
-def paired(outcomes, ours, theirs, level=0.95):
-    "Mean over the folds of the difference of two AUCs, with DeLong's standard errors of the same test rows."
-    each = [auc_difference(*fold) for fold in zip(outcomes, ours, theirs)]
-    mean, se = float(np.mean([d["difference"] for d in each])), float(np.sqrt(sum(d["se"] ** 2 for d in each)) / len(each))
-    half = NormalDist().inv_cdf((1 + level) / 2) * se
-    return dict(difference=mean, low=mean - half, high=mean + half, folds_won=sum(d["difference"] > 0 for d in each))
-
-
 def compare(outcomes, answers, seconds, judged):
     "The two tables: each model, and the judged one against each other model. Outcomes and answers are by fold."
     rows = []
@@ -267,7 +259,9 @@ def compare(outcomes, answers, seconds, judged):
                          brier=float(np.mean([brier(y, p) for y, p in zip(outcomes, pds)])), mean_pd=float(np.mean(np.concatenate(pds))), seconds=float(np.mean(seconds[name]))))
     rows.sort(key=lambda row: -row["auc"])
     judged = judged if judged in answers else rows[0]["model"]
-    pairs = [dict(model=judged, against=row["model"], title=row["title"], **paired(outcomes, answers[judged], answers[row["model"]])) for row in rows if row["model"] != judged]
+    of_fold = np.repeat(np.arange(len(outcomes)), [len(y) for y in outcomes])
+    def paired(ours, theirs): return paired_auc(*(np.concatenate(parts) for parts in (outcomes, ours, theirs)), of_fold)
+    pairs = [dict(model=judged, against=row["model"], title=row["title"], **paired(answers[judged], answers[row["model"]])) for row in rows if row["model"] != judged]
     return rows, pairs
 
 
@@ -317,7 +311,7 @@ def main():
     print(f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.4f}; means over {FOLDS} folds, seconds to fit and predict one\n")
     print(shown(rows, {c: ".4f" for c in rows[0] if c.startswith("auc") or c in ("brier", "mean_pd")} | dict(seconds=".1f")))
     if pairs: print(f"\n{pairs[0]['model']} against each other model: difference of the AUC with its 95 % interval, paired\n")
-    if pairs: print(shown([{c: v for c, v in p.items() if c != "model"} for p in pairs], dict(difference="+.4f", low="+.4f", high="+.4f")))
+    if pairs: print(shown([{c: v for c, v in p.items() if c not in ("model", "se", "folds")} for p in pairs], dict(difference="+.4f", low="+.4f", high="+.4f")))
     if asked.json:
         told = dict(portfolio=portfolio.name, rows=len(dataset), default_rate=float(dataset.y.mean()), sha256=dataset.provenance["sha256"], keep=keep,
                     preset=asked.preset, trials=asked.trials, libraries={k: v for name in names for k, v in versions(MODELS[name]).items()}, models=rows, pairs=pairs)

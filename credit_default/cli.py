@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT', 'FAILURES', 'app', 'Name', 'Model', 'Source', 'MOST_SEED', 'Seed', 'AsJson',
-           'SYNTHETIC', 'REPORTS', 'STUDY', 'models', 'Why', 'CommandError', 'InputError', 'exit_code', 'in_one_line',
-           'Commands', 'note', 'to_json', 'portfolio_of', 'portfolio_path', 'model_tag', 'load_model', 'examples',
-           'load_data', 'data', 'report', 'eda', 'Preset', 'train', 'training', 'standing', 'drift', 'progress_bar',
-           'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate', 'card', 'table', 'models_list',
-           'models_show', 'paired', 'models_compare', 'who', 'models_promote', 'models_rollback', 'promoted',
-           'service_environment', 'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask',
-           'running_service', 'stop', 'run', 'main']
+           'SYNTHETIC', 'REPORTS', 'STUDY', 'MARGINS', 'models', 'CARD', 'Why', 'CommandError', 'InputError',
+           'exit_code', 'in_one_line', 'Commands', 'note', 'to_json', 'portfolio_of', 'portfolio_path', 'model_tag',
+           'load_model', 'examples', 'load_data', 'data', 'report', 'eda', 'Preset', 'Champion', 'train', 'training',
+           'standing', 'drift', 'progress_bar', 'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate',
+           'described', 'table', 'card_in_words', 'models_list', 'models_show', 'paired', 'models_compare', 'who',
+           'models_promote', 'models_rollback', 'promoted', 'reproduce', 'service_environment', 'server', 'taken',
+           'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'running_service', 'stop', 'run', 'main']
 
-# %% ../nbs/41_cli.ipynb #4796dd4d
+# %% ../nbs/41_cli.ipynb #72af1645
 import json
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from contextlib import contextmanager
 from enum import Enum
@@ -26,9 +27,9 @@ from typing import Annotated
 
 import typer
 
-# %% ../nbs/41_cli.ipynb #8a97411c
+# %% ../nbs/41_cli.ipynb #08835429
 FAILURE, BAD_INPUT, DRIFT = 1, 2, 3
-FAILURES = ("BundleError", "ReportError")   # by name, so that their modules need not be imported to tell
+FAILURES = ("BundleError", "ReportError", "ReproductionError")   # by name, so that their modules need not be imported to tell
 
 class CommandError(ValueError):
     "A command that cannot do what it was asked to."
@@ -155,14 +156,14 @@ def data(
         path = bring(portfolio_of(portfolio)).path
     load_data(portfolio, path, seed)
 
-# %% ../nbs/41_cli.ipynb #28a0ed95
+# %% ../nbs/41_cli.ipynb #4675f4a5
 def report(
     name: str,  # eda, training or drift
     portfolio: str,
     parameters: dict,  # of the template
     run: str = "",  # name of the run's folder
 ):  # a Run
-    "Runs a report from here, with a bar on a terminal."
+    "Runs a report from here, with a line of progress on a terminal."
     from credit_default.reporting import run_report
     return run_report(name, portfolio_path(portfolio), {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in parameters.items() if v is not None},
                       root=REPORTS, run=run, progress=sys.stderr.isatty())
@@ -178,25 +179,33 @@ def eda(portfolio: Name = "gmsc", path: Source = None, seed: Seed = 0):
     load_data(portfolio, path, seed)
     typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed)).html}")
 
-# %% ../nbs/41_cli.ipynb #53d4bf3f
+# %% ../nbs/41_cli.ipynb #34c1171b
 class Preset(str, Enum):
     quick = "quick"
     full = "full"
 
-@app.command(epilog=examples("train", "train --preset full --timeout 1800", "train --portfolio personal --keep loan_grade,loan_int_rate", "train --resume 20260801T120000Z"))
+class Champion(str, Enum):
+    blend = "blend"
+    single = "single"
+
+@app.command(epilog=examples("train", "train --preset full --timeout 1800", "train --champion single", "train --portfolio personal --keep loan_grade,loan_int_rate", "train --resume 20260801T120000Z"))
 def train(
     portfolio: Name = "gmsc", path: Source = None,
-    preset: Annotated[Preset, typer.Option(help="Quick takes about a minute.")] = Preset.quick,
+    preset: Annotated[Preset, typer.Option(help="How long to search; quick takes about a minute.")] = Preset.quick,
+    champion: Annotated[Champion, typer.Option(help="A blend of models of different kinds, or a single one that keeps to the portfolio's directions.")] = Champion.blend,
     trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of the search; the preset's number unless given.")] = None,
     timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Seconds after which no new trial begins.")] = None,
     seed: Seed = 0,
     keep: Annotated[str, typer.Option(metavar="FIELDS", help="The lender's or leaky fields that the model may see, separated by commas.")] = "",
     resume: Annotated[str, typer.Option(metavar="RUN", help="Go on with the search of this run (the name of its folder).")] = "",
 ):
-    "Trains a model and writes its report."
-    training(portfolio, path, preset.value, trials, timeout, seed, keep, resume)
+    """Trains a model and writes its report.
 
-def training(portfolio, path=None, preset="quick", trials=None, timeout=None, seed=0, keep="", resume="", run="", say=True):
+    What the models of the search and of the evidence say about the training rows is kept in reports/PORTFOLIO/margins, so that a repeated run need not fit them again. That folder may be deleted at any time.
+    """
+    training(portfolio, path, preset.value, champion.value, trials, timeout, seed, keep, resume)
+
+def training(portfolio, path=None, preset="quick", champion="blend", trials=None, timeout=None, seed=0, keep="", resume="", run="", say=True):
     "What `train` does; gives back the run and the tag."
     from credit_default import bundle as bundles
     from credit_default.reporting import new_folder
@@ -209,7 +218,7 @@ def training(portfolio, path=None, preset="quick", trials=None, timeout=None, se
     if say: load_data(portfolio, path, seed, kept)
     before = bundles.champion(definition.name)
     folder = parent / resume if resume else new_folder(parent, run)
-    made = report("training", portfolio, dict(data=path, preset=preset, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=folder / STUDY, resume=bool(resume)), folder.name)
+    made = report("training", portfolio, dict(data=path, preset=preset, champion=champion, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=folder / STUDY, resume=bool(resume), cache=parent / MARGINS), folder.name)
     result = made.content["result"]
     tag, synthetic = result["model_version"], result["synthetic"]
     typer.echo(f"model:  {tag}{' (SYNTHETIC)' if synthetic else ''}\nreport: {made.html}")
@@ -217,7 +226,7 @@ def training(portfolio, path=None, preset="quick", trials=None, timeout=None, se
     typer.echo(standing(tag, before, bundles.champion(definition.name), synthetic))
     return made, tag
 
-STUDY = "study.log"
+STUDY, MARGINS = "study.log", "margins"
 
 def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> str:
     "Whether a model is the champion, and why or why not."
@@ -225,16 +234,18 @@ def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> 
         f"It is the champion now: there was {'none' if before is None else f'only {before}, a synthetic one'}."
     return f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes that." + (" This one is synthetic." if synthetic else "")
 
-# %% ../nbs/41_cli.ipynb #81cfc8a8
+# %% ../nbs/41_cli.ipynb #84d169ca
 @app.command(epilog=examples("drift", "drift --current applicants.csv", "drift --current applicants.csv || echo 'drift, or an error'"))
 def drift(
     portfolio: Name = "gmsc",
-    current: Annotated[Path | None, typer.Option(metavar="FILE", help="Applicants of today; without it the portfolio's unlabelled file, else a synthetic sample.")] = None,
+    current: Annotated[Path | None, typer.Option(metavar="FILE", help="Applicants of today.")] = None,
     model: Model = "champion",
 ):
     """Compares applicants with the holdout.
 
     The holdout is what the model was judged on. Exit code 3 where the applicants have drifted.
+
+    Without --current it is the portfolio's unlabelled file where the data lies. Where there is none, a synthetic sample stands in for a model of the synthetic sample, and the model's own training rows for a real one. That says nothing of today's applicants, and the report says so.
     """
     bundle = load_model(model, portfolio)
     if current:
@@ -244,6 +255,7 @@ def drift(
     result = made.content["result"]
     if made.content["synthetic"]: note(SYNTHETIC)
     typer.echo(f"report: {made.html}")
+    if result["stand_in"]: note(f"No current applicants were given: {result['stand_in']} in their place. This says nothing of today's.")
     typer.echo(f"{'DRIFT in ' + ', '.join(result['drifted_features']) if result['drift'] else 'no drift'}: {result['n_current']:,} applicants against {bundle.tag}")
     if result["drift"]: raise typer.Exit(DRIFT)
 
@@ -324,15 +336,15 @@ def evaluate(
     if as_json: typer.echo(to_json(figures))
     else: table([dict(figure=k, value=v) for k, v in figures.items()], dict(figure="figure", value="value"))
 
-# %% ../nbs/41_cli.ipynb #e215a6b0
+# %% ../nbs/41_cli.ipynb #ea1e276c
 models = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models", help="Lists, compares and promotes models.")
 
-def card(tag: str) -> dict:
+def described(tag: str) -> dict:
     "What is known of a stored model, without loading it."
     from credit_default import bundle as bundles
     folder, parts = bundles.path_of(tag), {}
-    for part in ("metrics", "provenance"):
+    for part in ("metrics", "provenance", "card"):
         try: parts[part] = json.loads((folder / f"{part}.json").read_bytes())
         except (OSError, ValueError): raise bundles.BundleError(f"{tag}: {part}.json is missing or damaged") from None
     portfolio = tag.split(":")[0].removeprefix("credit_default_")
@@ -349,7 +361,30 @@ def table(rows: list[dict], columns: dict[str, str] | None = None):
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines: typer.echo("  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right)).rstrip())
 
-# %% ../nbs/41_cli.ipynb #cce26c10
+# %% ../nbs/41_cli.ipynb #3bfc5b3a
+CARD = dict(portfolio="portfolio", description="applicants", default="default", performance_window_months="window", intended_use="for", limits="limits", model="model", directions="directions",
+            calibration="calibration", cut_off="cut-off", data="data", fields_used="fields", fields_left_out="left out", explanation="reasons")
+
+def card_in_words(card: dict) -> list[str]:
+    "A model card as lines; what has no entry is left out."
+    lines, width = [], max(map(len, CARD.values())) + 2
+    for key, label in CARD.items():
+        for text in [one for one in _said(key, card.get(key)) if one]:
+            lines += textwrap.wrap(text, 110, initial_indent=label.ljust(width), subsequent_indent=" " * width, break_long_words=False, break_on_hyphens=False)
+            label = ""
+    return lines
+
+def _said(key: str, value) -> list[str]:
+    "An entry of the card as paragraphs."
+    if key == "model": return [f"{m['share']:.3f} x {m['what']}: {', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in m['parameters'].items())}" for m in value or []]
+    if key == "cut_off" and value: return [f"declined from a PD of {value['pd']:.4f}: a default costs {value['default']:g}, a good applicant who is declined {value['decline']:g}"]
+    if key == "data" and value: return [f"{value['source']}. {value['rows_train']:,} rows for training, {value['rows_holdout']:,} in the holdout, default rate {value['default_rate_train']:.2%}; content hash {value['sha256']}"]
+    if key == "performance_window_months" and value: return [f"{value} months"]
+    if key == "fields_used": return [", ".join(value or [])]
+    if key == "fields_left_out": return [", ".join(f"{name} ({role})" for name, role in (value or {}).items())]
+    return list(value) if isinstance(value, list) else [str(value)] if value else []
+
+# %% ../nbs/41_cli.ipynb #55fd9aa9
 @models.command("list", epilog=examples("models list", "models list --portfolio personal --json"))
 def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
     "The models of a portfolio, newest first."
@@ -357,26 +392,26 @@ def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
     name = portfolio_of(portfolio).name
     rows = []
     for tag in bundles.stored(name):
-        try: rows.append(card(tag) | dict(problem=""))
-        except bundles.BundleError as error: rows.append(dict(tag=tag, champion=tag == bundles.champion(name), synthetic=None, metrics={}, provenance={}, problem=str(error)))
-    if as_json: typer.echo(to_json([{k: v for k, v in row.items() if k != "provenance"} for row in rows]))
+        try: rows.append(described(tag) | dict(problem=""))
+        except bundles.BundleError as error: rows.append(dict(tag=tag, champion=tag == bundles.champion(name), synthetic=None, metrics={}, problem=str(error)))
+    if as_json: typer.echo(to_json([{k: v for k, v in row.items() if k not in ("provenance", "card")} for row in rows]))
     elif not rows: note(f"portfolio {name} has no model yet: train one with `credit-default train --portfolio {portfolio}`")
     else: table([row | {k: row["metrics"].get(k) for k in ("auc", "brier", "ece")} for row in rows],
                 dict(tag="model", champion="champion", synthetic="synthetic", auc="AUC", brier="Brier", ece="ECE") | (dict(problem="problem") if any(r["problem"] for r in rows) else {}))
 
 @models.command("show", epilog=examples("models show", "models show 3f0c9a1b2c3d4e5f", "models show champion --json"))
 def models_show(tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")] = "champion", portfolio: Name = "gmsc", as_json: AsJson = False):
-    "One model: its figures on the holdout, where it comes from, when it was champion. It is verified on the way."
+    "One model: its card, its figures on the holdout, where it comes from, when it was champion. It is verified on the way."
     from credit_default import bundle as bundles
     bundle = load_model(tag, portfolio)
     name = bundle.portfolio.name
-    found = card(bundle.tag) | dict(history=[event for event in bundles.history(name) if event["tag"] == bundle.tag])
+    found = described(bundle.tag) | dict(history=[event for event in bundles.history(name) if event["tag"] == bundle.tag])
     if as_json: return typer.echo(to_json(found))
-    p = found["provenance"]
-    typer.echo(f"{bundle.tag}: verified{', champion' if found['champion'] else ''}{', SYNTHETIC' if found['synthetic'] else ''}")
-    table([dict(figure=k, value=v) for k, v in found["metrics"].items()], dict(figure="on the holdout", value=""))
-    typer.echo(f"rows: {p['rows']['train']:,} for training, {p['rows']['holdout']:,} in the holdout; seed {p['seed']}; "
-               f"estimator {', '.join(m.model.kind for m in bundle.members)}; lender's fields: {', '.join(bundle.keep) or 'none'}")
+    typer.echo(f"{bundle.tag}: verified{', champion' if found['champion'] else ''}{', SYNTHETIC' if found['synthetic'] else ''}\n")
+    for line in card_in_words(found["card"]): typer.echo(line)
+    table([dict(figure=k, value=v) for k, v in found["metrics"].items()], dict(figure="\non the holdout", value=""))
+    made = found["provenance"]
+    typer.echo(f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default reproduce {bundle.tag}` trains it again")
     for event in found["history"]: typer.echo(f"champion since {event['at']}, by {event['by'] or 'unknown'}: {event['why'] or 'no reason given'}")
 
 def paired(tags: list[str], portfolio: str) -> dict | None:
@@ -401,7 +436,7 @@ def models_compare(
     Where that is the same for both, the difference of their AUCs is tested loan by loan (DeLong).
     """
     name = portfolio_of(portfolio).name
-    pair = [card(model_tag(t, name)) for t in (tag, other)]
+    pair = [described(model_tag(t, name)) for t in (tag, other)]
     same = all(pair[0]["provenance"].get(k) == pair[1]["provenance"].get(k) for k in ("data", "rows", "seed"))
     a, b = (p["metrics"] for p in pair)
     rows = [dict(figure=k, challenger=a[k], champion=b[k], difference=None if a[k] is None or b[k] is None else a[k] - b[k]) for k in a if k in b]
@@ -425,6 +460,7 @@ def models_promote(tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio
     "Makes a model the champion, after verifying it."
     from credit_default import bundle as bundles
     bundle = load_model(tag, portfolio)
+    if bundles.champion(bundle.portfolio.name) == bundle.tag: return promoted(bundle.tag, as_json, f"{bundle.tag} is the champion already; nothing was changed.")
     promoted(bundles.promote(bundle.tag, bundle.portfolio.name, by=who(), why=why), as_json)
 
 @models.command("rollback", epilog=examples('models rollback --why "complaints about declines"'))
@@ -435,8 +471,26 @@ def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = F
     if len({event["tag"] for event in bundles.history(name)}) < 2: raise InputError(f"portfolio {name} has had no other champion to go back to")
     promoted(bundles.rollback(name, by=who(), why=why), as_json)
 
-def promoted(tag: str, as_json: bool):
-    typer.echo(to_json(dict(champion=tag)) if as_json else f"{tag} is champion now. A service that runs takes it up on its next start.")
+def promoted(tag: str, as_json: bool, said: str = ""):
+    typer.echo(to_json(dict(champion=tag)) if as_json else said or f"{tag} is champion now. A service that runs takes it up on its next start.")
+
+# %% ../nbs/41_cli.ipynb #eb654423
+@app.command(epilog=examples("reproduce champion", "reproduce 3f0c9a1b2c3d4e5f --path loans.csv", "reproduce 3f0c9a1b2c3d4e5f --seed 1 --json"))
+def reproduce(
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")],
+    portfolio: Name = "gmsc", path: Source = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, metavar="S", help="Another seed than the recorded one; the model will differ then, and this shows by how much.")] = None,
+    as_json: AsJson = False,
+):
+    """Trains a model again from its record and compares.
+
+    Data first: if it is not the recorded one, nothing is trained. Then the recorded trials, the members, all figures and the content hash, to the last digit. Nothing is saved, no model promoted. Exit code 0 only where all of it agrees.
+    """
+    from credit_default import reproduction
+    bundle = load_model(tag, portfolio)
+    found = reproduction.reproduce(bundle, reproduction.data_of(bundle, path), seed, progress=sys.stderr.isatty())
+    typer.echo(to_json(found) if as_json else "\n".join([bundle.tag, *reproduction.in_words(found)]))
+    if not found["agrees"]: raise typer.Exit(FAILURE)
 
 # %% ../nbs/41_cli.ipynb #74c6833a
 def service_environment(portfolio: str | None) -> dict[str, str]:

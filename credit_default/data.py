@@ -7,7 +7,7 @@ __all__ = ['SYNTHETIC', 'DataError', 'Source', 'find', 'read_table', 'parse_outc
            'from_table', 'term', 'synthesize', 'write_csv', 'save_sample', 'describe', 'summary', 'split', 'folds',
            'from_openml', 'fetch']
 
-# %% ../nbs/02_data.ipynb #245c2e6d
+# %% ../nbs/02_data.ipynb #e56ceebb
 import csv
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from .portfolio import Columns, Curve, Field, Portfolio, Term, check, implausible, parse_table, refused
+from .portfolio import Columns, Curve, Field, Portfolio, Term, check, implausible, parse_table, refused, signed_exp, signed_log
 
 # %% ../nbs/02_data.ipynb #4e80b3b9
 SYNTHETIC = "SYNTHETIC"   # a file whose name begins with it holds a synthetic sample, and whatever is made of it says so
@@ -309,7 +309,7 @@ def _dataset(portfolio: Portfolio, frame: pd.DataFrame, y: np.ndarray | None, tr
         duplicates=len(frame) - len(applicants), equal_applicants_with_both_outcomes=outcomes,
         **{what: {name: n for name, n in c.items() if n} for what, c in counts.items()}), true_pd)
 
-# %% ../nbs/02_data.ipynb #47f0f014
+# %% ../nbs/02_data.ipynb #0fd117aa
 def _rng(seed: int, name: str) -> np.random.Generator:
     "A stream of its own for each purpose: a field that is added changes no other."
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
@@ -320,10 +320,10 @@ def _at_quantile(
     log: bool,  # interpolate on the logarithmic scale
     decimals: int,
 ) -> np.ndarray:
-    "The values at these probabilities. The scale is `signed_log` of the imputation, a later chapter that cannot be imported from here."
+    "The values at these probabilities."
     at = curve.at or np.linspace(0, 1, len(curve.quantiles))
     q = np.asarray(curve.quantiles, float)
-    if log: values = np.interp(u, at, np.sign(q) * np.log1p(np.abs(q))); values = np.sign(values) * np.expm1(np.abs(values))
+    if log: values = signed_exp(np.interp(u, at, signed_log(q)))
     else: values = np.interp(u, at, q)
     return np.round(values, decimals) + 0.0
 

@@ -96,7 +96,7 @@ class Prediction(BaseModel):
     model_version: str = Field(description="tag of the bundle that answered", examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
     timestamp: datetime = Field(description="when it was answered, UTC")
 
-# %% ../nbs/33_service.ipynb #9b87d2a8
+# %% ../nbs/33_service.ipynb #9bcd2638
 class Problem(BaseModel):
     "One thing that was wrong."
     loc: list[str | int] = Field(description="where: the field, after its position in the list for a batch; empty for the whole body", examples=[["age"], [17, "age"]])
@@ -117,7 +117,7 @@ class Health(BaseModel):
     since: datetime = Field(description="when the model was loaded, UTC")
 
 class ModelCard(BaseModel):
-    "What is behind the answers."
+    "What is behind the answers: in brief for machines, and as the model card for people."
     model_config = ConfigDict(protected_namespaces=())
     model_version: str
     synthetic: bool
@@ -125,7 +125,8 @@ class ModelCard(BaseModel):
     portfolio: dict[str, Any] = Field(description="name, title, default definition, performance window, intended use, limits")
     cut_off: float = Field(description="PD from which an applicant is declined")
     metrics: dict[str, Any] = Field(description="figures on the holdout, which the model has not seen")
-    provenance: dict[str, Any] = Field(description="data, code, seed and method, in brief")
+    provenance: dict[str, Any] = Field(description="data, code, seed, kinds of members and method, in brief")
+    card: dict[str, Any] = Field(description="the model card that the bundle carries: what it is for, its limits, members, data, figures and explanation")
     fields: list[dict[str, Any]] = Field(description="what an applicant may state, and what is allowed")
 
 # %% ../nbs/33_service.ipynb #42d52618
@@ -332,7 +333,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 def to_json(answer: Any) -> bytes: return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
-# %% ../nbs/33_service.ipynb #032704f7
+# %% ../nbs/33_service.ipynb #123c4c9e
 def model_card(loaded: Loaded) -> dict:
     "What GET /model says."
     bundle, portfolio = loaded.bundle, loaded.portfolio
@@ -345,10 +346,10 @@ def model_card(loaded: Loaded) -> dict:
         cut_off=bundle.scorecard.cut_off, metrics=bundle.metrics,
         provenance={k: data[k] for k in ("source", "sha256", "content_hash") if k in data}
                    | {k: told[k] for k in ("rows", "seed", "keep", "calibration") if k in told}
-                   | {"code": told.get("code", {}).get("version"), "candidate": told.get("recipe", {}).get("candidate")},
+                   | {"code": told.get("code", {}).get("version"), "members": [m["kind"] for m in told.get("members", [])]}, card=bundle.card,
         fields=[dict(field=alias[row.pop("field")], used=name in used, **row) for name, row in ((r["field"], r) for r in dictionary(portfolio))])
 
-# %% ../nbs/33_service.ipynb #480fa31d
+# %% ../nbs/33_service.ipynb #0d9c1f7b
 def errors(*statuses: int) -> dict[int, dict]:
     "Error answers for the OpenAPI document."
     meaning = {400: "Not JSON", 408: "The body did not arrive in time", 413: "Too many bytes", 415: "Not announced as JSON",
@@ -389,13 +390,16 @@ def make_app(serving: Serving) -> FastAPI:
         serving.metrics.predicted(answers)
         return Response(content, media_type="application/json")
 
+    # two routes for one path: the first takes HEAD as well, which probes like, the second describes GET in the document
     @app.get("/health", response_model=Health, responses=errors(503), tags=["Service"], summary="Can it answer, and with which model?")
+    @app.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
     async def health() -> Response:
         loaded = serving.model()
         return Response(to_json(dict(status="ok", portfolio=loaded.portfolio.name, model_version=loaded.bundle.tag, synthetic=loaded.bundle.synthetic,
                                      since=loaded.since)), media_type="application/json")
 
     @app.get("/model", response_model=ModelCard, responses=errors(503), tags=["Service"], summary="What is behind the answers")
+    @app.api_route("/model", methods=["GET", "HEAD"], include_in_schema=False)
     async def model() -> Response: return Response(to_json(model_card(serving.model())), media_type="application/json")
 
     @app.get("/metrics", response_class=Response, tags=["Service"], summary="Figures for Prometheus",

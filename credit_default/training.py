@@ -30,7 +30,7 @@ from .scorecard import Scorecard, cut_off_from_costs
 from .stability import Reference
 from .tuning import Folds, TuningResult, code_hash, how_many_folds, tune
 
-# %% ../nbs/21_training.ipynb #c943606f
+# %% ../nbs/21_training.ipynb #e8449016
 CHAMPIONS = ("blend", "single")
 NETS = dict(quick=2, full=12)   # networks that are averaged: a search makes do with few
 
@@ -59,12 +59,13 @@ def choose(
     nets: int = NETS["quick"],
 ) -> Choice:
     "The champion's members among the best recipes of each kind."
-    folds, best = tuning.folds, {kind: _with_nets(recipe, nets) for kind, recipe in tuning.best.items()}
+    folds, best = tuning.folds, tuning.best
     if champion == "single":
         trees = [recipe for recipe in best.values() if recipe.candidate == "xgboost"]
         held = [recipe for recipe in trees if recipe.monotone]   # none where the portfolio names no directions
         if not trees: raise ValueError("no trial of boosted trees came to its end: more trials are needed for a single model")
         return _alone((held or trees)[0], folds)
+    best = {kind: _with_nets(recipe, nets) for kind, recipe in best.items()}   # those that would be served
     margins = {kind: folds.margins(recipe) for kind, recipe in best.items()}
     blend = choose_blend(margins, {kind: steps(recipe) for kind, recipe in best.items()}, folds.y, folds.ids)
     return Choice({kind: (best[kind], share) for kind, share in blend.shares.items()}, folds, sum(share * margins[kind] for kind, share in blend.shares.items()), blend.path)
@@ -165,7 +166,7 @@ def _provenance(fitted: Fitted, train: Dataset, holdout: Dataset, champion: str,
         members=[dict(kind=kind, share=share, recipe=recipe.model_dump(mode="json")) for kind, (recipe, share) in fitted.choice.members.items()],
         folds=len(folds), calibration=dict(method=fitted.bundle.calibrator.method), search=search)
 
-# %% ../nbs/21_training.ipynb #0197c097
+# %% ../nbs/21_training.ipynb #91cc124f
 OUT_OF_TIME = "No out-of-time test was made: the holdout is a random part of the same loans."
 DECLINED = "Applicants who were declined have no outcome; the model has learned from loans that were made."
 
@@ -183,7 +184,7 @@ def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores)
         model=[dict(kind=kind, share=share, what=recipe.describe(), parameters=recipe.parameters) for kind, (recipe, share) in fitted.choice.members.items()],
         directions="every member is held to the directions that the portfolio names" if all(recipe.monotone for recipe, _ in fitted.choice.members.values()) else "not held to directions",
         calibration=bundle.calibrator.method, cut_off=dict(pd=bundle.scorecard.cut_off, **portfolio.costs.model_dump()),
-        data=dict(source=train.provenance["message"], sha256=train.provenance["split"]["sha256"], rows_train=len(train), rows_holdout=len(holdout), default_rate_train=float(train.y.mean())),
+        data=dict(source=train.provenance.get("message", "a table in memory"), sha256=train.provenance["split"]["sha256"], rows_train=len(train), rows_holdout=len(holdout), default_rate_train=float(train.y.mean())),
         fields_used=list(bundle.names), fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
         figures=dict(bundle.metrics, auc_low=interval.get("low"), auc_high=interval.get("high"), on="holdout, which nothing of the model has seen"),
         explanation="contributions in log-odds: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged with the members' shares")

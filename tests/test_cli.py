@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from credit_default import cli
 
-COMMANDS = ["data", "eda", "train", "drift", "score", "evaluate", "run", "serve",
+COMMANDS = ["data", "eda", "train", "drift", "score", "evaluate", "reproduce", "run", "serve",
             "models list", "models show", "models compare", "models promote", "models rollback"]
 FIGURES = ("n default_rate mean_pd auc gini ks pr_auc brier log_loss ece calibration_slope calibration_intercept "
            "model_version").split()
@@ -123,6 +123,9 @@ def test_help_needs_nothing_heavy():
     ("evaluate headless.csv", "no header line"),
     ("evaluate unlabelled.csv", "SeriousDlqin2yrs"),
     ("models show 0123456789abcdef", "no model"),
+    ("reproduce 0123456789abcdef", "no model"),
+    ("reproduce champion --path page.csv", "web page"),
+    ("reproduce champion --portfolio personal", "no champion"),
     ("models compare 0123456789abcdef", "no model"),
     ("models promote 0123456789abcdef", "no model"),
     ("models rollback --portfolio personal", "no other champion"),
@@ -142,7 +145,7 @@ def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, p
     assert sorted(here.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --trials 0", "data --seed -1", "data --seed 4294967296", "fly"])
+@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --champion best", "train --trials 0", "reproduce", "reproduce champion --seed -1", "data --seed -1", "data --seed 4294967296", "fly"])
 def test_a_wrong_option_is_exit_code_2(here, command):
     assert shell(*command.split()).exit_code == 2
 
@@ -177,7 +180,7 @@ def test_a_damaged_model_is_refused_and_the_file_named(synthetic_bundle, here, s
     whole = part.read_bytes()
     try:
         part.write_bytes(whole[:-1])
-        for command in (["score", sample, "out.csv"], ["evaluate", sample], ["models", "show"]):
+        for command in (["score", sample, "out.csv"], ["evaluate", sample], ["models", "show"], ["reproduce", "champion"]):
             result = shell(*command)
             assert result.exit_code == 1 and "members.json" in result.stderr and len(result.stderr.splitlines()) == 1
     finally:
@@ -311,9 +314,28 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
     assert champions() == [challenger]
     shown = json.loads(shell("models", "show", "--json").stdout)
     assert shown["tag"] == challenger and shown["history"][-1]["why"] == "a test" and shown["metrics"]["n"]
+    assert shown["card"] == json.loads(json.dumps(synthetic_bundle.card)) != {}
     assert synthetic_bundle.tag in shell("models", "rollback").stdout
     assert champions() == [synthetic_bundle.tag]
     assert "a test" in shell("models", "show", challenger).stdout
+
+
+def test_the_champion_is_not_promoted_again(synthetic_bundle):
+    from credit_default import bundle as bundles
+    before = bundles.history("gmsc")
+    result = shell("models", "promote", synthetic_bundle.tag, "--why", "once more")
+    assert result.exit_code == 0 and "is the champion already; nothing was changed" in result.stdout
+    assert json.loads(shell("models", "promote", "champion", "--json").stdout) == {"champion": synthetic_bundle.tag}
+    assert bundles.history("gmsc") == before
+
+
+def test_the_model_card_is_shown_whole(synthetic_bundle):
+    shown = " ".join(shell("models", "show").stdout.split())
+    card = synthetic_bundle.card
+    for text in [card["description"], card["default"], card["intended_use"], card["explanation"], card["data"]["sha256"], *card["limits"], *card["fields_used"], *(m["what"] for m in card["model"])]:
+        assert " ".join(text.split()) in shown, text
+    assert all(name in shown for name in ("n_estimators", "hidden", "clip", "24 months")) and "{" not in shown
+    assert cli.card_in_words({}) == []
 
 
 def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger, sample):
@@ -348,12 +370,117 @@ def test_train_says_whether_and_why_it_is_champion(before, now, synthetic, said)
     assert said in cli.standing("m:1", before, now, synthetic)
 
 
-@pytest.mark.parametrize("found, code", [(["age"], 3), ([], 0)])
-def test_drift_is_exit_code_3(synthetic_bundle, here, monkeypatch, found, code):
-    content = dict(synthetic=True, result=dict(drift=bool(found), drifted_features=found, n_current=1000))
+@pytest.mark.parametrize("found, stand_in, code", [(["age"], "", 3), ([], "the model's own training rows", 0)])
+def test_drift_is_exit_code_3_and_a_stand_in_is_named(synthetic_bundle, here, monkeypatch, found, stand_in, code):
+    content = dict(synthetic=True, result=dict(drift=bool(found), drifted_features=found, n_current=1000, stand_in=stand_in))
     monkeypatch.setattr(cli, "report", lambda *_: SimpleNamespace(content=content, html="drift.html"))
     result = shell("drift")
     assert result.exit_code == code and "drift.html" in result.stdout and all(name in result.stdout for name in found)
+    assert ("No current applicants were given" in result.stderr) == bool(stand_in) and stand_in in result.stderr
+
+
+@pytest.mark.parametrize("command, given", [
+    ("train", dict(champion="blend", preset="quick")),
+    ("train --champion single --preset full --trials 3 --timeout 60 --seed 4", dict(champion="single", preset="full", trials=3, timeout=60, seed=4)),
+])
+def test_train_hands_its_options_to_the_report(here, sample, monkeypatch, command, given):
+    seen = {}
+    def report(name, portfolio, parameters, run):
+        seen.update(parameters, name=name, run=run)
+        raise cli.CommandError("enough")
+    monkeypatch.setattr(cli, "report", report)
+    assert shell(*command.split(), "--path", sample).exit_code == 1
+    assert seen["name"] == "training" and given.items() <= seen.items()
+    assert seen["cache"] == Path("reports/gmsc/margins") and seen["storage"] == Path("reports/gmsc") / seen["run"] / "study.log"
+    assert "reports/PORTFOLIO/margins" in shell("train", "--help").stdout
+
+
+# The same model again
+
+@pytest.fixture(scope="module")
+def searched(bentoml_home, tmp_path_factory):
+    "A model of a short search on a small file, in the model store, and that file."
+    from credit_default import bundle as bundles
+    from credit_default.candidates import Recipe
+    from credit_default.data import load, save_sample
+    from credit_default.portfolios import get_portfolio
+    from credit_default.training import train_model
+    gmsc = get_portfolio("gmsc")
+    file = save_sample(gmsc, tmp_path_factory.mktemp("searched"), 2500, seed=7)
+    trees = dict(n_estimators=100, learning_rate=0.08, max_depth=3, grow_policy="depthwise", subsample=0.7, colsample_bynode=0.5, min_child_weight=10.0, reg_lambda=1.0)
+    first = [Recipe(parameters=trees), Recipe(candidate="logistic", imputation="mice", parameters=dict(C=1.0, clip=0.05))]
+    training = train_model(gmsc, load(gmsc, file), first=first, trials=3, seed=3, progress=False)
+    return SimpleNamespace(tag=bundles.save(training.bundle), file=file)
+
+
+def reproduced(*arguments):
+    "What `reproduce --json` says, its exit code, and the assurance that it left everything as it was."
+    from credit_default import bundle as bundles
+    before = bundles.stored("gmsc"), bundles.history("gmsc"), sorted(Path().rglob("*"))
+    result = shell("reproduce", *arguments, "--json")
+    assert (bundles.stored("gmsc"), bundles.history("gmsc"), sorted(Path().rglob("*"))) == before
+    return json.loads(result.stdout), result.exit_code
+
+
+def test_reproduce_agrees_to_the_last_digit(searched, here):
+    found, code = reproduced(searched.tag, "--path", searched.file)
+    assert code == 0 and found["agrees"] and found["tag"] == searched.tag
+    assert all(found[part]["agrees"] for part in ("data", "trials", "members", "figures", "content_hash")) and found["trials"]["trials"] == 3
+    assert found["circumstances"] == [] and found["seed"] == dict(recorded=3, used=3)
+
+
+def test_reproduce_without_the_data_trains_nothing(searched, here, monkeypatch):
+    from credit_default import reproduction
+    monkeypatch.setattr(reproduction, "train_again", lambda *_, **__: pytest.fail("it trained"))
+    table = rows(searched.file)
+    table[99]["age"] = str(int(table[99]["age"]) + 1)
+    changed = write(here / "loans.csv", table)
+    for path, n in ((changed, 2500), (write(here / "fewer.csv", table[:-1]), 2499)):
+        found, code = reproduced(searched.tag, "--path", path)
+        assert code == 1 and not found["agrees"] and found["trials"] is None
+        assert (found["data"]["recorded"]["rows"], found["data"]["found"]["rows"]) == (2500, n)
+        said = shell("reproduce", searched.tag, "--path", path).stdout
+        assert "NOT THE SAME DATA" in said and f"{n:,} rows" in said and all(found["data"][side]["sha256"] in said for side in ("recorded", "found"))
+
+
+def test_reproduce_with_another_seed_says_so(searched, here):
+    found, code = reproduced(searched.tag, "--path", searched.file, "--seed", 4)
+    assert code == 1 and found["data"]["agrees"] and found["seed"] == dict(recorded=3, used=4)
+    assert found["trials"]["first_difference"] == 1 and {one["what"] for one in found["trials"]["differences"]} == {"auc"}
+    assert not found["content_hash"]["agrees"] and "auc" in {one["what"] for one in found["figures"]["differences"]}
+
+
+@pytest.fixture
+def tampered(searched):
+    "`tampered(change)`: a change of the bundle's record, with all hashes of files in order; mended afterwards."
+    from credit_default import bundle as bundles
+    folder, whole = bundles.path_of(searched.tag), bundles.load(searched.tag)
+    def tamper(change):
+        bundle = bundles.load(searched.tag)
+        change(bundle)
+        bundles.write(bundle, folder)
+    yield tamper
+    bundles.write(whole, folder)
+
+
+def test_reproduce_finds_figures_that_were_flattered(searched, here, tampered):
+    def flatter(bundle):
+        bundle.metrics["auc"] += 1e-12
+        bundle.provenance["search"]["records"][1]["auc"] = 0.95
+        bundle.provenance["code"]["sha256"], bundle.provenance["versions"]["numpy"] = "0" * 64, "1.0"
+    tampered(flatter)
+    found, code = reproduced(searched.tag, "--path", searched.file)
+    assert code == 1 and found["content_hash"]["agrees"] and found["members"]["agrees"]
+    [figure] = found["figures"]["differences"]
+    assert figure["what"] == "auc" and 0 < figure["recorded"] - figure["found"] < 2e-12
+    assert found["trials"]["first_difference"] == 2 and found["trials"]["differences"][0]["recorded"] == 0.95
+    assert [one["what"] for one in found["circumstances"]] == ["code.sha256", "versions.numpy"]
+
+
+def test_reproduce_does_without_a_record_by_saying_so(searched, here, tampered):
+    tampered(lambda bundle: bundle.provenance.pop("search"))
+    result = shell("reproduce", searched.tag, "--path", searched.file)
+    assert result.exit_code == 1 and "does not record search" in result.stderr and len(result.stderr.splitlines()) == 2
 
 
 def port_is_free(url):
@@ -392,6 +519,6 @@ def test_run_goes_the_whole_way(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" in done.stderr and "It is the champion now: there was none." in done.stdout
     assert all(line in done.stdout for line in ("EDA report", "training report", "drift report", "served prediction"))
-    [folder] = (tmp_path / "reports" / "gmsc").iterdir()
+    [folder] = [path for path in (tmp_path / "reports" / "gmsc").iterdir() if path.name != "margins"]
     assert {path.name for path in folder.iterdir()} >= {f"{name}.{kind}" for name in ("eda", "training", "drift") for kind in ("html", "ipynb", "json")}
     shutil.rmtree(tmp_path / "home")

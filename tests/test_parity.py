@@ -1,73 +1,84 @@
 """The notebook's pipeline, the bundle in memory, the bundle from the store and single rows give the same answers."""
+import functools
 import shutil
 
 import numpy as np
 import pytest
+from served import BLEND, blend_of
 
 from credit_default import bundle as bundles
 from credit_default.bundle import export_member
+from credit_default.calibration import Calibrator
 from credit_default.candidates import default_recipes, make_pipeline, margin
 from credit_default.data import find, from_table, load, split, synthesize
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
-from credit_default.training import fit_recipe, save_training
+from credit_default.scorecard import Scorecard
+from credit_default.training import fit_choice, fit_recipe, judge, save_training, train_model
 
-KINDS = ("xgboost", "logistic", "forest")
+KINDS = ("xgboost", "logistic", "network", "forest", "smote")
 
 
 def synthetic(name, rows=4000):
     portfolio = SHIPPED[name]
     frame, y, _ = synthesize(portfolio, rows, seed=3)
-    return from_table(portfolio, frame.assign(**{portfolio.target: y}))
+    return from_table(portfolio, frame.assign(**{portfolio.target: y}), origin=dict(source="table", message="a synthetic table", synthetic=True))
 
 
-def recipes(portfolio):
-    "One recipe of each kind, and the one with MICE and SMOTE, whose PDs the calibrator has to mend."
-    made = default_recipes(portfolio)
-    chosen = [next(r for r in made if r.candidate == kind) for kind in KINDS]
-    return chosen + [r for r in made if r.sampler == "smote" and r.candidate == "xgboost"][:1]
+def recipe_of(portfolio, kind):
+    "A recipe of each kind of model; `smote` is the one with MICE and SMOTE, whose PDs the calibrator has to mend."
+    if kind == "smote": return next(r for r in default_recipes(portfolio) if r.sampler == "smote" and r.candidate == "xgboost")
+    return next(r for r in default_recipes(portfolio) if r.candidate == kind)
+
+
+@functools.cache
+def trained(name, kind):
+    "A model of the synthetic sample: one of KINDS, or a blend of three of them."
+    portfolio = SHIPPED[name]
+    train, holdout = split(synthetic(name), 0.25, seed=0)
+    if kind != "blend": return fit_recipe(portfolio, recipe_of(portfolio, kind), train, holdout)
+    return judge(fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given")
 
 
 def same_margins(pipeline, member, holdout):
-    "Raises where a pipeline and its export differ: bit for bit where both call the booster, else by 1e-6."
-    notebook, exported = margin(pipeline, holdout.frame), member.model.margin(member.matrix(holdout.columns))
-    if member.model.kind == "booster": np.testing.assert_array_equal(exported, notebook)
-    else: np.testing.assert_allclose(exported, notebook, rtol=0, atol=1e-6)
+    "Raises where a pipeline and its export differ in a bit: both compute with `credit_default.models`."
+    np.testing.assert_array_equal(member.model.margin(member.matrix(holdout.columns)), margin(pipeline, holdout.frame))
 
 
-def agree(training):
-    "Raises where the pipeline and its exported bundle differ on any row of the holdout."
-    portfolio, frame = training.bundle.portfolio, training.holdout.frame
-    columns = parse_table(portfolio, frame)
-    same_margins(training.pipeline, training.bundle.members[0], training.holdout)
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+@pytest.mark.parametrize("kind", [*KINDS, "blend"])
+def test_notebook_and_bundle_agree(name, kind):
+    training = trained(name, kind)
+    fitted, holdout, columns = training.fitted, training.holdout, parse_table(SHIPPED[name], training.holdout.frame)
+    for (pipeline, _), member in zip(fitted.pipelines, fitted.bundle.members, strict=True): same_margins(pipeline, member, holdout)
+    together = fitted.bundle.margin(fitted.bundle.matrices(columns))
+    if kind == "blend": np.testing.assert_allclose(together, fitted.margin(holdout.frame), rtol=0, atol=1e-9)
+    else: np.testing.assert_array_equal(together, fitted.margin(holdout.frame))
 
-    stored = bundles.load(save_training(training), portfolio.name)
+    stored = bundles.load(save_training(training), name)
     scores = stored.score(columns)
+    np.testing.assert_array_equal(stored.margin(stored.matrices(columns)), together)
     np.testing.assert_array_equal(scores.log_odds, training.scores.log_odds)
-    for i in range(0, len(frame), max(1, len(frame) // 100)):
+    for i in range(0, len(holdout), max(1, len(holdout) // 100)):
         alone = stored.score({k: v[i:i + 1] for k, v in columns.items()})
         assert alone.answer(0) == scores.answer(i)
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
-@pytest.mark.parametrize("kind", range(4), ids=[*KINDS, "smote"])
-def test_notebook_and_bundle_agree(name, kind):
-    portfolio = SHIPPED[name]
-    train, holdout = split(synthetic(name), 0.25, seed=0)
-    agree(fit_recipe(portfolio, recipes(portfolio)[kind], train, holdout))
+@pytest.mark.parametrize("kind", [*KINDS, "blend"])
+def test_contributions_sum_to_the_calibrated_log_odds(name, kind):
+    bundle, columns = trained(name, kind).bundle, trained(name, kind).holdout.columns
+    matrices, log_odds = bundle.matrices(columns), bundle.log_odds(columns)
+    base = sum(weight * member.model.contributions(X)[1] for weight, member, X in zip(bundle.weights, bundle.members, matrices))
+    np.testing.assert_allclose(bundle.calibrator.log_odds(base) + bundle.contributions(matrices, log_odds).sum(axis=1), log_odds, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED))
-def test_contributions_sum_to_the_calibrated_log_odds(name):
-    portfolio = SHIPPED[name]
-    train, holdout = split(synthetic(name), 0.25, seed=0)
-    for recipe in recipes(portfolio):
-        b = fit_recipe(portfolio, recipe, train, holdout).bundle
-        columns = parse_table(portfolio, holdout.frame)
-        matrices = [m.matrix(columns) for m in b.members]
-        log_odds = b.log_odds(columns)
-        base = b.calibrator.log_odds(b.members[0].model.contributions(matrices[0])[1])
-        np.testing.assert_allclose(base + b.contributions(matrices, log_odds).sum(axis=1), log_odds, atol=1e-4)
+def test_a_champion_that_was_searched_for_agrees_too():
+    "The whole way, search and blend: what the pipelines say is what the stored bundle says."
+    training = train_model(SHIPPED["gmsc"], synthetic("gmsc"), trials=4, progress=False)
+    stored = bundles.load(save_training(training), "gmsc")
+    np.testing.assert_allclose(stored.margin(stored.matrices(training.holdout.columns)), training.fitted.margin(training.holdout.frame), rtol=0, atol=1e-9)
+    for (pipeline, _), member in zip(training.fitted.pipelines, stored.members, strict=True): same_margins(pipeline, member, training.holdout)
 
 
 def test_same_seed_same_bundle():
@@ -75,19 +86,17 @@ def test_same_seed_same_bundle():
     portfolio = SHIPPED["gmsc"]
     def once():
         train, holdout = split(synthetic("gmsc"), 0.25, seed=0)
-        made = fit_recipe(portfolio, recipes(portfolio)[3], train, holdout).bundle
+        made = fit_recipe(portfolio, recipe_of(portfolio, "smote"), train, holdout).bundle
         return bundles.content_hash(made), made.metrics
     assert once() == once()
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    "The folder of one small bundle."
-    portfolio = SHIPPED["personal"]
-    train, holdout = split(synthetic("personal", 2000), 0.25, seed=0)
+    "The folder of a small blend."
     folder = tmp_path_factory.mktemp("bundle") / "credit_default_personal" / "v1"
     folder.mkdir(parents=True)
-    bundles.write(fit_recipe(portfolio, recipes(portfolio)[0], train, holdout).bundle, folder)
+    bundles.write(trained("personal", "blend").bundle, folder)
     return folder
 
 
@@ -131,10 +140,15 @@ def test_a_hostile_array_file_is_not_unpickled():
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
-@pytest.mark.parametrize("kind", range(4), ids=[*KINDS, "smote"])
-def test_agreement_on_real_data(real_data, name, kind):
+def test_agreement_on_real_data(real_data, name):
     portfolio = SHIPPED[name]
-    recipe = recipes(portfolio)[kind]
     train, holdout = split(load(portfolio, find(portfolio, path=real_data(name))), 0.2, seed=0)
-    pipeline = make_pipeline(portfolio, recipe).fit(train.frame, train.y)
-    same_margins(pipeline, export_member(pipeline), holdout)
+    columns, members, said = holdout.columns, [], 0.0
+    for kind in KINDS:
+        pipeline = make_pipeline(portfolio, recipe_of(portfolio, kind)).fit(train.frame, train.y)
+        same_margins(pipeline, export_member(pipeline), holdout)
+        if kind in BLEND:
+            members.append(export_member(pipeline, BLEND[kind]))
+            said = said + BLEND[kind] * margin(pipeline, holdout.frame)
+    blend = bundles.Bundle(portfolio, members, Calibrator("none"), Scorecard(cut_off=0.1))
+    np.testing.assert_allclose(blend.margin(blend.matrices(columns)), said, rtol=0, atol=1e-9)

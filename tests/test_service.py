@@ -304,8 +304,17 @@ def test_model_says_what_is_behind_the_answers(ask, synthetic_bundle):
     card = ask("GET", "/model").json()
     ModelCard.model_validate(card)
     assert card["metrics"] == synthetic_bundle.metrics and card["notice"].startswith("SYNTHETIC")
+    assert card["card"] == json.loads(json.dumps(synthetic_bundle.card)) and card["card"]["limits"][0].startswith("SYNTHETIC")
+    assert card["provenance"]["members"] == ["xgboost", "network", "logistic"]
     assert [field["field"] for field in card["fields"]] == [field.alias for field in synthetic_bundle.portfolio.fields]
     assert "/" not in json.dumps(card["provenance"]), "a path of the machine that trained it"
+
+
+@pytest.mark.parametrize("path", ["/health", "/model"])
+def test_head_is_get_without_a_body(ask, path):
+    get, head = ask("GET", path), ask("HEAD", path)
+    assert head.status_code == 200 and head.content == b"" and head.headers["content-type"] == get.headers["content-type"]
+    assert head.headers["content-length"] == get.headers["content-length"]
 
 
 def test_the_start_page_asks_no_other_host(ask):
