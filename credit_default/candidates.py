@@ -294,7 +294,7 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return LinearModel(self.log_, self.low_, self.high_, self.mean_, self.std_, self.coef_, self.intercept_)
 
-# %% ../nbs/12_candidates.ipynb #0eb00c4f
+# %% ../nbs/12_candidates.ipynb #ba6ab170
 class ScoreNetwork(ClassifierMixin, BaseEstimator):
     """A network of one hidden layer on the normal scores of the columns, averaged over seeds.
 
@@ -339,7 +339,7 @@ class ScoreNetwork(ClassifierMixin, BaseEstimator):
         scale, outcome = NormalScores.fit(X), (y == self.classes_[1]).astype(int)
         z, weights = scale.transform(X), np.where(outcome == 1, self.positive_weight, 1.0)
         worth_it = self.threads > 1 and len(z) * self.epochs * self.nets > WORTH_A_PROCESS
-        fitted = Parallel(n_jobs=min(self.threads, self.nets) if worth_it else 1)(
+        fitted = Parallel(n_jobs=min(self.threads, self.nets) if worth_it else 1, max_nbytes=None)(   # no files of shared memory: a container has little
             delayed(_fit_network)(z, outcome, weights, self.hidden, self.epochs, self.alpha, self.learning_rate, self.seed + 1000 * i) for i in range(self.nets))
         weights_in, offsets, out, intercepts = zip(*fitted)
         self.model_ = NetworkModel(scale.starts, scale.knots, scale.scores, np.hstack(weights_in), np.concatenate(offsets), np.concatenate(out) / self.nets, float(np.mean(intercepts)))
@@ -434,7 +434,7 @@ def margin(
     "Uncalibrated log-odds of default."
     return estimator_margin(pipeline[-1], pipeline[0].transform(frame))
 
-# %% ../nbs/12_candidates.ipynb #a09094c7
+# %% ../nbs/12_candidates.ipynb #898d8e51
 def default_recipes(portfolio: Portfolio) -> list[Recipe]:
     "Starting points that a search tries first."
     derived, monotone = bool(portfolio.derived), has_directions(portfolio)
@@ -442,7 +442,7 @@ def default_recipes(portfolio: Portfolio) -> list[Recipe]:
     small = dict(n_estimators=200, learning_rate=0.06, max_depth=4, grow_policy="depthwise", subsample=0.8, colsample_bynode=0.5, min_child_weight=5.0, reg_lambda=1.0)
     leafy = dict(n_estimators=300, learning_rate=0.07, max_leaves=32, max_depth=10, grow_policy="lossguide", subsample=0.8, colsample_bynode=0.6, min_child_weight=1.0, reg_lambda=1.0)
     return [Recipe(derived=derived, parameters=slow),
-            Recipe(candidate="network", imputation="median", derived=derived, parameters=dict(hidden=32, epochs=30, alpha=0.01, learning_rate=0.003)),
+            Recipe(candidate="network", imputation="median", derived=derived, parameters=dict(hidden=32, epochs=20, alpha=0.01, learning_rate=0.003)),
             *([Recipe(derived=False, parameters=slow)] if derived else []),
             Recipe(derived=derived, parameters=leafy),
             *([Recipe(derived=derived, monotone=True, parameters=slow)] if monotone else []),

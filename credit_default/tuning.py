@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'TURNS', 'FEW', 'STATES', 'COLOURS', 'Folds', 'code_hash', 'rows_of', 'PairedPruner', 'open_study',
            'how_many_folds', 'TuningResult', 'tune', 'behind', 'plot_trials', 'out_of_fold']
 
-# %% ../nbs/13_tuning.ipynb #4d502954
+# %% ../nbs/13_tuning.ipynb #1a98cbde
 import hashlib
 import os
 import time
@@ -14,10 +14,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xgboost
 from sklearn.metrics import roc_auc_score
 from tqdm import TqdmWarning, tqdm
 
@@ -32,7 +34,7 @@ from .data import folds as equal_folds
 from .features import Clean, FeatureMap
 from .portfolio import Portfolio
 
-# %% ../nbs/13_tuning.ipynb #c11af718
+# %% ../nbs/13_tuning.ipynb #6addca6a
 class Folds:
     """The stratified folds of a search, with the matrices that trials share.
 
@@ -95,7 +97,8 @@ class Folds:
 
     def _kept(self, key: tuple[int, str], make: Callable[[], np.ndarray]) -> np.ndarray:
         if self.cache is None: return make()
-        path = self.cache / f"{hashlib.sha256(repr((self.fingerprint, code_hash(), key)).encode()).hexdigest()[:32]}.npy"
+        told = self.fingerprint, code_hash(), tuple(map(metadata.version, ("numpy", "scikit-learn", "imbalanced-learn", "fancyimpute"))), xgboost.__version__, key
+        path = self.cache / f"{hashlib.sha256(repr(told).encode()).hexdigest()[:32]}.npy"
         try: return np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError): made = make()   # not there, or cut short
         self.cache.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,97 @@ def test_what_the_reports_found(made):
     assert drift["result"]["stand_in"] == ""  # current applicants were given
 
 
+CHECKLIST = dict(  # what a validator asks for, by topic, and the figures of the training report that answer it
+    identity=("summary", "checks", "identity", "members", "limits", "card", "provenance"),
+    data=("split", "duplicates", "exclusions", "split_psi", "dictionary", "missing", "bands", "field_auc"),
+    search=("search", "candidates", "trials", "path", "ablation", "challengers", "ensemble", "cost", "challengers_calibration"),
+    discrimination=("roc", "gap", "ks", "precision_recall", "overfit", "segments", "weakest"),
+    calibration=("calibration_verdict", "calibration_by_chance", "calibration", "reliability", "tenths", "ratings", "brier", "calibrators", "smote"),
+    ranking=("deciles", "scores", "alignment"),
+    decision=("costs", "confusion", "strategy"),
+    explanation=("contributions", "features", "permutation", "monotonicity", "reasons Declined", "reasons Approved", "reason_stability", "prediction_steps"),
+    robustness=("weak_spots", "noise", "inputs_missing", "seeds"))
+
+
+@pytest.mark.parametrize("topic", CHECKLIST)
+def test_the_training_report_answers_the_checklist(made, topic):
+    figures = made.runs["training"].content["figures"]
+    assert [key for key in CHECKLIST[topic] if key not in figures] == []
+
+
+def test_figures_of_the_training_report_say_what_they_were_computed_on(made):
+    run = made.runs["training"]
+    figures, without = run.content["figures"], {"identity", "members", "dictionary", "unseen", "limits", "checks", "card", "provenance", "contributions", "calibration_by_group"}
+    shown = {key for key, figure in figures.items() if {"table", "chart"} & set(figure) and key not in without}
+    assert {key for key in shown if "on" not in figures[key]} == set()
+    assert html.unescape(run.html.read_text(encoding="utf-8")).count('class="on"') >= len(shown)
+
+
+def test_the_summary_counts_the_checks_that_hold(made):
+    run = made.runs["training"]
+    figures, page = run.content["figures"], run.html.read_text(encoding="utf-8")
+    rows = figures["checks"]["table"]
+    barred = [row for row in rows if row["holds"] is not None]
+    assert (figures["checks"]["values"]["all"], figures["checks"]["values"]["held"]) == (len(barred), sum(row["holds"] for row in barred)) and len(barred) >= 10
+    summary = page.split('id="section-1"')[1].split('id="section-2"')[0]
+    assert "checks hold" in summary and all(html.escape(row["question"], quote=False) in html.unescape(summary) for row in rows)
+    sections = re.findall(r'<h2 id="[^"]+">\d+\. ([^<]+)</h2>', page)
+    assert {row["section"] for row in rows} <= {html.unescape(s) for s in sections}
+
+
+def test_a_trial_that_was_given_up_stands_below_those_that_came_to_an_end(made):
+    rows = made.runs["training"].content["figures"]["trials"]["table"]
+    kinds = [("complete", "given up", "failed").index(row["state"].split(":")[0]) for row in rows]
+    complete = [row["auc"] for row, kind in zip(rows, kinds) if not kind]
+    assert kinds == sorted(kinds) and complete == sorted(complete, reverse=True) and rows[0]["behind"] == 0
+
+
+def test_what_differs_between_runs_is_kept_out_of_the_figures_of_training(made):
+    content = made.runs["training"].content
+    assert set(content["run"]) >= {"trial_seconds", "prediction"} and 0 < content["run"]["prediction"]["pd_ms"] < content["run"]["prediction"]["reasons_ms"]
+    assert "_ms" not in json.dumps(content["figures"])
+
+
+def test_trials_are_not_repeated_in_the_provenance(made):
+    figures = made.runs["training"].content["figures"]
+    assert not [row for row in figures["provenance"]["table"] if "records" in row["what"]]
+    assert len(figures["trials"]["table"]) == 2
+
+
+def test_score_and_pd_are_one_statement(made):
+    rows = made.runs["training"].content["figures"]["alignment"]["table"]
+    assert rows and all(row["within"] and row["pd_from"] <= row["pd_to"] for row in rows)
+    assert [row["mean_pd"] for row in rows] == sorted((row["mean_pd"] for row in rows), reverse=True)
+
+
+def test_the_training_report_shows_age_and_the_fields_that_it_left_out(made):
+    content, page = made.runs["training"].content["figures"], html.unescape(made.runs["training"].html.read_text(encoding="utf-8"))
+    definition = get_portfolio(made.portfolio)
+    [age] = [f.name for f in definition.fields if re.search(r"(^|_)age$", f.name)]
+    assert {row["group"] for row in content[f"fairness {age}"]["table"]} <= {"under 25", "25 to 34", "35 to 44", "45 to 54", "55 to 61", "62 and over", "missing"}
+    assert "nothing here is a claim of compliance" in page and "12 CFR 1002.6(b)(2)" in page
+    assert all(f.description in page for f in definition.fields if f.role in ("lender", "leaky"))
+
+
+@pytest.mark.slow
+def test_a_single_champion_and_a_protected_field(made, tmp_path):
+    "One model, held to the portfolio's directions, and fairness figures for a field that no model sees; margins are kept."
+    field = next((f for f in get_portfolio(made.portfolio).fields if not f.numeric), None)
+    if field is None:
+        pytest.skip("no category to protect")
+    definition = get_portfolio(made.portfolio)
+    definition = definition.model_copy(update=dict(fields=tuple(f.model_copy(update=dict(role="protected")) if f.name == field.name else f for f in definition.fields)))
+    (tmp_path / "protected.json").write_text(json.dumps(definition.to_json()))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+        runs = [run_report("training", tmp_path / "protected.json", dict(data=made.data, trials=5, champion="single", cache=str(tmp_path / "margins")), root=tmp_path, progress=False) for _ in range(2)]
+    figures = runs[0].content["figures"]
+    assert figures[f"fairness {field.name}"]["table"] and field.name in {row["field"] for row in figures["unseen"]["table"]}
+    assert [row["share"] for row in figures["members"]["table"]] == [1] and "monotone" in figures["members"]["table"][0]["what"]
+    assert all(row["against"] == 0 for row in figures["monotonicity"]["table"])
+    assert any((tmp_path / "margins").iterdir()) and comparable(runs[0]) == comparable(runs[1])
+
+
 def test_the_eda_compares_ways_of_filling_gaps(made):
     run = made.runs["eda"]
     figures = run.content["figures"]
