@@ -11,7 +11,7 @@ import numpy as np
 from .features import Feature
 from .portfolio import Columns, Field, Portfolio
 
-# %% ../nbs/17_reasons.ipynb #1d569f5f
+# %% ../nbs/17_reasons.ipynb #333762b6
 def field_shares(
     features: tuple[Feature, ...],
     fields: list[str],  # names of the fields, in the order of the result
@@ -26,10 +26,8 @@ def by_field(
     contributions: np.ndarray,  # (n, features) in log-odds
     shares: np.ndarray,         # (features, fields) from `field_shares`
 ) -> np.ndarray:  # (n, fields) in log-odds
-    "Contributions of fields. Summed column by column, so that one row and many rows give the same bits."
-    total = np.zeros((len(contributions), shares.shape[1]))
-    for i in range(len(shares)): total = total + contributions[:, i:i + 1] * shares[i]
-    return total
+    "Contributions of fields. Not a matrix product, which may round differently for one row than for many."
+    return (contributions[:, :, None] * shares).sum(axis=1)
 
 # %% ../nbs/17_reasons.ipynb #ec1cd036
 MOST = 4           # reasons given, at most
