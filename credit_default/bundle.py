@@ -8,7 +8,7 @@ __all__ = ['FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'Memb
            'verify_golden', 'store_home', 'beside', 'model_name', 'save', 'load', 'resolve', 'path_of', 'history',
            'champion', 'promote', 'line', 'rollback', 'may_become_champion', 'stored']
 
-# %% ../nbs/20_bundle.ipynb #9ad96c72
+# %% ../nbs/20_bundle.ipynb #a08dcbed
 import hashlib
 import json
 import os
@@ -23,7 +23,7 @@ import numpy as np
 import xgboost as xgb
 
 from .calibration import Calibrator, pd_of
-from .features import FeatureMap
+from .features import Clean, FeatureMap
 from .imputation import Imputer
 from .models import MODELS, BoosterModel, LinearModel, NetworkModel, array_bytes, bytes_arrays
 from .portfolio import Columns, Portfolio, parse_table
@@ -57,7 +57,7 @@ def export_member(
     else: model = estimator.model()
     return Member(prepare.feature_map_, prepare.imputer_, model, weight)
 
-# %% ../nbs/20_bundle.ipynb #a21e23bd
+# %% ../nbs/20_bundle.ipynb #6a23bd5a
 @dataclass
 class Scores:
     "The answers for n applicants, as arrays of length n."
@@ -70,6 +70,7 @@ class Scores:
     rating: list[str]
     risk: list[str]
     reasons: list[list[dict]]  # empty lists where they were not asked for
+    clean: Clean               # as the models took them
 
     def __len__(self): return len(self.probability_default)
 
@@ -93,7 +94,7 @@ def to_json(value) -> bytes:
     "JSON that is the same for the same value, and readable. Floats keep every digit; no line break at the end, so that a cut shows."
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
-# %% ../nbs/20_bundle.ipynb #63ed4e57
+# %% ../nbs/20_bundle.ipynb #ed3411d1
 @dataclass
 class Bundle:
     """The exported model.
@@ -131,9 +132,21 @@ class Bundle:
     @property
     def synthetic(self) -> bool: return bool(self.provenance.get("synthetic"))
 
-    def matrices(self, columns: Columns) -> list[np.ndarray]:
+    def clean(self, columns: Columns) -> Clean:
+        "The applicants as every member takes them, before it imputes what is missing."
+        return self.members[0].features.clean(columns)
+
+    def taken(self, clean: Clean) -> list[dict]:
+        "What `clean` says of each applicant, by field: None where the value was missing, a code or implausible. A ratio without its base is an amount."
+        features = self.members[0].features
+        names = [f.name for f in features.features[:len(features.numeric)]]
+        rows = [dict(zip(names, [None if v != v else v for v in row])) for row in clean.values.tolist()]
+        for row, levels in zip(rows, clean.levels.tolist()):
+            row |= {f.name: None if i < 0 else f.categories[i] if i < len(f.categories) else "other" for f, i in zip(features.categories, levels)}
+        return rows
+
+    def matrices(self, clean: Clean) -> list[np.ndarray]:
         "The matrix of each member. What several members share is computed once."
-        clean = self.members[0].features.clean(columns)
         filled, made, out = {}, {}, []
         for member, fill in zip(self.members, self._fills):
             if fill not in filled: filled[fill] = member.imputer.transform(clean.values)
@@ -150,7 +163,22 @@ class Bundle:
 
     def log_odds(self, columns: Columns) -> np.ndarray:
         "(n,) calibrated log-odds of default."
-        return self.calibrator.log_odds(self.margin(self.matrices(columns)))
+        return self.calibrator.log_odds(self.margin(self.matrices(self.clean(columns))))
+
+    def explain(self, matrices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) calibrated log-odds of default and (n, fields) contributions to them, counted from the base.
+
+        The calibrator is a monotone curve, so each contribution to the margin is stretched by the slope
+        of the chord between base and margin: signs and order stay, and the sum is exact again.
+        """
+        margin, total, base, distance = 0.0, 0.0, 0.0, 0.0
+        for weight, shares, member, X in zip(self.weights, self.shares, self.members, matrices):
+            said, parts, start = member.model.explain(X)
+            margin, total, base = margin + weight * said, total + weight * by_field(parts, shares), base + weight * start
+            distance = distance + weight * parts.sum(axis=1)
+        log_odds, far = self.calibrator.log_odds(margin), np.abs(distance) > 1e-9
+        slope = np.where(far, (log_odds - self.calibrator.log_odds(base)) / np.where(far, distance, 1.0), 1.0)
+        return log_odds, total * slope[:, None]
 
     def score(
         self,
@@ -158,28 +186,15 @@ class Bundle:
         reasons: bool = True,
     ) -> Scores:
         "PD, score, rating, decision and reasons."
-        matrices = self.matrices(columns)
-        log_odds = self.calibrator.log_odds(self.margin(matrices))
+        clean = self.clean(columns)
+        matrices, codes = self.matrices(clean), [[] for _ in clean.values]
+        if reasons:
+            log_odds, contributions = self.explain(matrices)
+            codes = reason_codes(self.portfolio, contributions, self.names, columns)
+        else: log_odds = self.calibrator.log_odds(self.margin(matrices))
         pd, card = pd_of(log_odds), self.scorecard
         score = card.score(log_odds)
-        return Scores(pd, log_odds, card.prediction(pd), card.label(pd).tolist(), card.decision(pd).tolist(), score, rating(score).tolist(), risk(score).tolist(),
-                      reason_codes(self.portfolio, self.contributions(matrices, log_odds), self.names, columns) if reasons else [[] for _ in pd])
-
-    def contributions(self, matrices: list[np.ndarray], log_odds: np.ndarray) -> np.ndarray:
-        """(n, fields) contributions to the calibrated log-odds, counted from the base.
-
-        The calibrator is a monotone curve, so each contribution to the margin is stretched by the slope
-        of the chord between base and margin: signs and order stay, and the sum is exact again.
-        """
-        total, base, margin = 0.0, 0.0, 0.0
-        for weight, shares, member, X in zip(self.weights, self.shares, self.members, matrices):
-            values, start = member.model.contributions(X)
-            total, base = total + weight * by_field(values, shares), base + weight * start
-            margin = margin + weight * (start + values.sum(axis=1))
-        distance = margin - base
-        far = np.abs(distance) > 1e-9
-        slope = np.where(far, (log_odds - self.calibrator.log_odds(base)) / np.where(far, distance, 1.0), 1.0)
-        return total * slope[:, None]
+        return Scores(pd, log_odds, card.prediction(pd), card.label(pd).tolist(), card.decision(pd).tolist(), score, rating(score).tolist(), risk(score).tolist(), codes, clean)
 
 # %% ../nbs/20_bundle.ipynb #0637f6cb
 def deciding_files(bundle: Bundle) -> dict[str, bytes]:

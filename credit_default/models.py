@@ -26,7 +26,7 @@ def bytes_arrays(data: bytes) -> dict[str, np.ndarray]:
     "The arrays of an .npz file. Object arrays, which would need pickle, are refused."
     with np.load(io.BytesIO(data), allow_pickle=False) as npz: return {k: npz[k] for k in npz.files}
 
-# %% ../nbs/09_models.ipynb #470af3e0
+# %% ../nbs/09_models.ipynb #0e82b116
 class BoosterModel:
     "Boosted trees or a random forest, as XGBoost's own booster."
     kind, suffix = "booster", "ubj"
@@ -39,11 +39,13 @@ class BoosterModel:
         "(n,) uncalibrated log-odds."
         return self.booster.inplace_predict(X, predict_type="margin").astype(np.float64)
 
-    def contributions(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        "(n, features) exact Shapley values in log-odds, and (n,) the base they start from."
-        if not len(X): return np.zeros(X.shape), np.zeros(0)
-        values = self.booster.predict(xgb.DMatrix(X, nthread=self.threads), pred_contribs=True).astype(np.float64)
-        return values[:, :-1], values[:, -1]
+    def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        "(n,) the margin to the last bit, (n, features) exact Shapley values in log-odds, and (n,) the base they start from."
+        if not len(X): return np.zeros(0), np.zeros(X.shape), np.zeros(0)
+        rows = xgb.DMatrix(X, nthread=self.threads)
+        margin = self.booster.predict(rows, output_margin=True).astype(np.float64)
+        values = self.booster.predict(rows, pred_contribs=True).astype(np.float64)
+        return margin, values[:, :-1], values[:, -1]
 
     def to_bytes(self) -> bytes: return bytes(self.booster.save_raw("ubj"))
 
@@ -53,7 +55,7 @@ class BoosterModel:
         booster.load_model(bytearray(data))
         return cls(booster, threads)
 
-# %% ../nbs/09_models.ipynb #49275c52
+# %% ../nbs/09_models.ipynb #b348b524
 class ArrayModel:
     "A model that is nothing but arrays, named in its dataclass."
     suffix = "npz"
@@ -82,16 +84,15 @@ class LinearModel(ArrayModel):
     intercept: float
     kind = "linear"
 
-    def contributions(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        "(n, features) coefficient x distance from the mean, and (n,) the base they start from."
-        z = (np.clip(np.where(self.log, signed_log(X), X), self.low, self.high) - self.mean) / self.std
-        return z * self.coefficients, np.full(len(X), float(self.intercept))
+    def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        "(n,) the margin, (n, features) coefficient x distance from the mean, and (n,) the base they start from."
+        parts = (np.clip(np.where(self.log, signed_log(X), X), self.low, self.high) - self.mean) / self.std * self.coefficients
+        base = np.full(len(X), float(self.intercept))
+        return np.add.accumulate(np.column_stack([base, parts]), axis=1)[:, -1], parts, base   # in a fixed order, so that one row and many give the same bits
 
     def margin(self, X: np.ndarray) -> np.ndarray:
-        "(n,) uncalibrated log-odds, summed in a fixed order so that one row and many give the same bits."
-        parts, total = self.contributions(X)
-        for j in range(parts.shape[1]): total = total + parts[:, j]
-        return total
+        "(n,) uncalibrated log-odds."
+        return self.explain(X)[0]
 
 # %% ../nbs/09_models.ipynb #817de969
 @dataclass
@@ -134,8 +135,8 @@ class NormalScores:
         made.scores = (made.scores - z.mean(axis=0)[columns]) / np.where(std > 0, std, 1.0)[columns]
         return made
 
-# %% ../nbs/09_models.ipynb #0434b59c
-CHUNK = 1000   # rows at a time: hidden units of a million applicants would not fit into memory
+# %% ../nbs/09_models.ipynb #888942a6
+CHUNK = 50   # rows at a time: what reaches the hidden units stays in the processor's cache
 
 @dataclass
 class NetworkModel(ArrayModel):
@@ -159,10 +160,11 @@ class NetworkModel(ArrayModel):
     def __post_init__(self): self._scale = NormalScores(self.starts, self.knots, self.scores)
 
     def _into(self, z: np.ndarray) -> np.ndarray:
-        "(n, h) what reaches the hidden units. Column by column, so that one row and many give the same bits."
-        total = np.repeat(self.offsets[None], len(z), axis=0)
-        for j in range(z.shape[1]): total += z[:, j:j + 1] * self.weights[j]
-        return total
+        "(n, h) what reaches the hidden units. Summed column by column, so that one row and many give the same bits."
+        terms = np.empty((len(z), len(self.weights) + 1, len(self.offsets)))
+        terms[:, 0] = self.offsets
+        np.multiply(z[:, :, None], self.weights, out=terms[:, 1:])
+        return np.add.reduce(terms, axis=1)
 
     def margin(self, X: np.ndarray) -> np.ndarray:
         "(n,) uncalibrated log-odds."
@@ -171,17 +173,18 @@ class NetworkModel(ArrayModel):
             out[i:i + CHUNK] = (np.tanh(self._into(self._scale.transform(X[i:i + CHUNK]))) * self.output).sum(axis=1) + self.intercept
         return out
 
-    def contributions(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        "(n, features) exact Aumann-Shapley values in log-odds, and (n,) the base they start from."
-        start, out = np.tanh(self.offsets), np.empty(X.shape)
+    def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        "(n,) the margin, (n, features) exact Aumann-Shapley values in log-odds, and (n,) the base they start from."
+        start, margin, parts = np.tanh(self.offsets), np.empty(len(X)), np.empty(X.shape)
         for i in range(0, len(X), CHUNK):
             z = self._scale.transform(X[i:i + CHUNK])
             total = self._into(z)
-            way = total - self.offsets
+            end, way = np.tanh(total), total - self.offsets
+            margin[i:i + CHUNK] = (end * self.output).sum(axis=1) + self.intercept
             near = np.abs(way) < 1e-6   # the slope itself, where start and end are one
-            slope = np.where(near, 1 - start ** 2, (np.tanh(total) - start) / np.where(near, 1.0, way)) * self.output
-            for j in range(z.shape[1]): out[i:i + CHUNK, j] = z[:, j] * (slope * self.weights[j]).sum(axis=1)
-        return out, np.full(len(X), float((start * self.output).sum() + self.intercept))
+            slope = np.where(near, 1 - start ** 2, (end - start) / np.where(near, 1.0, way)) * self.output
+            parts[i:i + CHUNK] = z * (slope[:, None] * self.weights).sum(axis=2)
+        return margin, parts, np.full(len(X), float((start * self.output).sum() + self.intercept))
 
 # %% ../nbs/09_models.ipynb #010311a5
 MODELS = {m.kind: m for m in (BoosterModel, LinearModel, NetworkModel)}

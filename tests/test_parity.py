@@ -51,13 +51,13 @@ def test_notebook_and_bundle_agree(name, kind):
     training = trained(name, kind)
     fitted, holdout, columns = training.fitted, training.holdout, parse_table(SHIPPED[name], training.holdout.frame)
     for (pipeline, _), member in zip(fitted.pipelines, fitted.bundle.members, strict=True): same_margins(pipeline, member, holdout)
-    together = fitted.bundle.margin(fitted.bundle.matrices(columns))
+    together = fitted.bundle.margin(fitted.bundle.matrices(fitted.bundle.clean(columns)))
     if kind == "blend": np.testing.assert_allclose(together, fitted.margin(holdout.frame), rtol=0, atol=1e-9)
     else: np.testing.assert_array_equal(together, fitted.margin(holdout.frame))
 
     stored = bundles.load(save_training(training), name)
     scores = stored.score(columns)
-    np.testing.assert_array_equal(stored.margin(stored.matrices(columns)), together)
+    np.testing.assert_array_equal(stored.margin(stored.matrices(stored.clean(columns))), together)
     np.testing.assert_array_equal(scores.log_odds, training.scores.log_odds)
     for i in range(0, len(holdout), max(1, len(holdout) // 100)):
         alone = stored.score({k: v[i:i + 1] for k, v in columns.items()})
@@ -68,16 +68,18 @@ def test_notebook_and_bundle_agree(name, kind):
 @pytest.mark.parametrize("kind", [*KINDS, "blend"])
 def test_contributions_sum_to_the_calibrated_log_odds(name, kind):
     bundle, columns = trained(name, kind).bundle, trained(name, kind).holdout.columns
-    matrices, log_odds = bundle.matrices(columns), bundle.log_odds(columns)
-    base = sum(weight * member.model.contributions(X)[1] for weight, member, X in zip(bundle.weights, bundle.members, matrices))
-    np.testing.assert_allclose(bundle.calibrator.log_odds(base) + bundle.contributions(matrices, log_odds).sum(axis=1), log_odds, atol=1e-4)
+    matrices = bundle.matrices(bundle.clean(columns))
+    log_odds, contributions = bundle.explain(matrices)
+    np.testing.assert_array_equal(log_odds, bundle.log_odds(columns))
+    base = sum(weight * member.model.explain(X)[2] for weight, member, X in zip(bundle.weights, bundle.members, matrices))
+    np.testing.assert_allclose(bundle.calibrator.log_odds(base) + contributions.sum(axis=1), log_odds, atol=1e-4)
 
 
 def test_a_champion_that_was_searched_for_agrees_too():
     "The whole way, search and blend: what the pipelines say is what the stored bundle says."
     training = train_model(SHIPPED["gmsc"], synthetic("gmsc"), trials=4, progress=False)
     stored = bundles.load(save_training(training), "gmsc")
-    np.testing.assert_allclose(stored.margin(stored.matrices(training.holdout.columns)), training.fitted.margin(training.holdout.frame), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(stored.margin(stored.matrices(stored.clean(training.holdout.columns))), training.fitted.margin(training.holdout.frame), rtol=0, atol=1e-9)
     for (pipeline, _), member in zip(training.fitted.pipelines, stored.members, strict=True): same_margins(pipeline, member, training.holdout)
 
 
@@ -151,4 +153,4 @@ def test_agreement_on_real_data(real_data, name):
             members.append(export_member(pipeline, BLEND[kind]))
             said = said + BLEND[kind] * margin(pipeline, holdout.frame)
     blend = bundles.Bundle(portfolio, members, Calibrator("none"), Scorecard(cut_off=0.1))
-    np.testing.assert_allclose(blend.margin(blend.matrices(columns)), said, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(blend.margin(blend.matrices(blend.clean(columns))), said, rtol=0, atol=1e-9)
