@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['ANSWER', 'REASONS', 'RESULTS', 'LONGEST', 'CHUNK', 'BatchError', 'score_chunk', 'known_columns', 'check_room',
-           'Counts', 'score_csv', 'whole_file', 'score_parquet', 'score_file']
+           'Counts', 'check_csv', 'scored_rows', 'score_csv', 'whole_file', 'score_parquet', 'score_file']
 
-# %% ../nbs/22_batch.ipynb #24d4ae11
+# %% ../nbs/22_batch.ipynb #c23e4c02
 import csv
 import gzip
 import os
+import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from typing import IO
 
 import numpy as np
 
-from .bundle import Bundle
-from .portfolio import Portfolio, check, parse_table
+from .bundle import Bundle, Scores
+from .portfolio import MOST_REFERENCE, REFERENCE, REFERENCES, Columns, Portfolio, check, parse_table
 from .reasons import MOST
 
 # %% ../nbs/22_batch.ipynb #9ccfab96
@@ -33,12 +34,13 @@ LONGEST = 200   # characters; a longer text is no value of a field, and the API 
 class BatchError(ValueError):
     "A file that cannot be scored, with the reason. Values of applicants are never in it."
 
-# %% ../nbs/22_batch.ipynb #56f5bf16
+# %% ../nbs/22_batch.ipynb #b9c9f01f
 def score_chunk(
     bundle: Bundle,
     table: dict[str, list],  # the fields' columns, by name or alias; absent ones are missing values
     n: int,  # number of rows
     broken: dict[int, str] | None = None,  # rows that are not scored, with their error
+    scored: Callable[[Scores, Columns, list[str | None]], None] | None = None,  # told of the scores, with the rows' fields and references, before they are given out
 ) -> list[list]:  # for each row the values of RESULTS, None where empty
     "The answers for the rows of a table."
     table, errors = {k: np.array(v, dtype=object) for k, v in table.items()}, {}
@@ -47,13 +49,18 @@ def score_chunk(
             if isinstance(value, str) and len(value) > LONGEST:
                 values[row] = None
                 errors.setdefault(row, []).append(f"{name}: is longer than {LONGEST} characters")
+    references = [None if v is None or v != v or v == "" else str(v) for v in table.pop(REFERENCE, [None] * n)]
+    for row, text in enumerate(references):
+        if text and not REFERENCES.fullmatch(text): errors.setdefault(row, []).append(f"{REFERENCE}: must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -")
     columns = parse_table(bundle.portfolio, table, n)
     for p in check(bundle.portfolio, columns, bundle.keep): errors.setdefault(p.row, []).append(f"{p.field}: {p.message}")
     errors |= {row: [text] for row, text in (broken or {}).items()}
     rows = [[None] * (len(RESULTS) - 1) + ["; ".join(errors[i]) if i in errors else None] for i in range(n)]
     good = np.array([i for i in range(n) if i not in errors], dtype=int)
     if len(good):
-        scores = bundle.score({name: values[good] for name, values in columns.items()})
+        fields = {name: values[good] for name, values in columns.items()}
+        scores = bundle.score(fields)
+        if scored: scored(scores, fields, [references[i] for i in good.tolist()])
         for i, row in enumerate(good.tolist()):
             answer = scores.answer(i)
             texts = [r["text"] for r in answer["reasons"]]
@@ -104,7 +111,7 @@ class Counts:
         bad = sum(a[-1] is not None for a in answers)
         self.rows, self.scored, self.refused = self.rows + len(answers), self.scored + len(answers) - bad, self.refused + bad
 
-# %% ../nbs/22_batch.ipynb #947a89d4
+# %% ../nbs/22_batch.ipynb #29347f64
 def _rows(lines: Iterable[str]):
     "The rows of a CSV file with the number of the line they end on. Blank lines are no rows."
     def clean():
@@ -120,6 +127,48 @@ def _rows(lines: Iterable[str]):
         except (EOFError, gzip.BadGzipFile, zlib.error): raise BatchError("the compressed file is damaged or cut short") from None
         if row: yield reader.line_num, row
 
+def check_csv(bundle: Bundle, lines: Iterable[str]) -> int:  # number of rows
+    "Reads a CSV file through without scoring it. Raises BatchError where the file, not just a row of it, is wrong."
+    rows = _rows(lines)
+    _, header = next(rows, (0, None))
+    if header is None: raise BatchError("the file is empty")
+    known_columns(bundle.portfolio, header, bundle.keep)
+    check_room(header)
+    return sum(1 for _ in rows)
+
+def scored_rows(
+    bundle: Bundle,
+    lines: Iterable[str],  # an open text file, or its lines
+    counts: Counts,  # filled in on the way
+    chunk: int = CHUNK,  # rows at a time
+    scored: Callable[[Scores, Columns, list[str | None]], None] | None = None,  # as in `score_chunk`
+) -> Iterator[list[list]]:
+    "The header, then chunks of rows, each with its answer. Raises BatchError where the file, not just a row of it, is wrong."
+    rows = _rows(lines)
+    _, header = next(rows, (0, None))
+    if header is None: raise BatchError("the file is empty")
+    found, absent = known_columns(bundle.portfolio, header, bundle.keep)
+    check_room(header)
+    found |= {REFERENCE: i for i, name in enumerate(header) if name.strip() == REFERENCE}
+    counts.absent, width = tuple(absent), len(header)
+    yield [header + list(RESULTS)]
+
+    def answered(block, broken):
+        answers = score_chunk(bundle, {name: [row[i] for row in block] for name, i in found.items()}, len(block), broken, scored)
+        counts.add(answers)
+        return [row + answer for row, answer in zip(block, answers)]
+
+    block, broken = [], {}
+    for line, row in rows:
+        if len(row) != width:
+            broken[len(block)] = f"line {line}: has {len(row)} values where the header has {width}"
+            row = (row + [""] * width)[:width]
+        block.append(row)
+        if len(block) == chunk:
+            yield answered(block, broken)
+            block, broken = [], {}
+    if block: yield answered(block, broken)
+
 def score_csv(
     bundle: Bundle,
     lines: Iterable[str],  # an open text file, or its lines
@@ -129,31 +178,10 @@ def score_csv(
     progress: Callable[[int], None] | None = None,  # called with the number of rows done
 ) -> Counts:
     "Scores a CSV file. Raises BatchError where the file, not just a row of it, is wrong."
-    rows = _rows(lines)
-    _, header = next(rows, (0, None))
-    if header is None: raise BatchError("the file is empty")
-    found, absent = known_columns(bundle.portfolio, header, bundle.keep)
-    check_room(header)
-    counts, width = Counts(absent=tuple(absent)), len(header)
-    write = csv.writer(out, lineterminator="\n").writerows
-    write([header + list(RESULTS)])
-
-    def flush(block, broken):
-        answers = score_chunk(bundle, {name: [row[i] for row in block] for name, i in found.items()}, len(block), broken)
-        write(row + answer for row, answer in zip(block, answers))
-        counts.add(answers)
-        if progress: progress(counts.rows)
-
-    block, broken = [], {}
-    for line, row in rows:
-        if len(row) != width:
-            broken[len(block)] = f"line {line}: has {len(row)} values where the header has {width}"
-            row = (row + [""] * width)[:width]
-        block.append(row)
-        if len(block) == chunk:
-            flush(block, broken)
-            block, broken = [], {}
-    if block: flush(block, broken)
+    counts, write = Counts(), csv.writer(out, lineterminator="\n").writerows
+    for rows in scored_rows(bundle, lines, counts, chunk):
+        write(rows)
+        if progress and counts.rows: progress(counts.rows)
     return counts
 
 # %% ../nbs/22_batch.ipynb #38dd3a66

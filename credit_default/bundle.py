@@ -6,9 +6,10 @@
 __all__ = ['FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'Member', 'export_member', 'Scores', 'BundleError',
            'to_json', 'Bundle', 'deciding_files', 'sha256', 'hash_of', 'content_hash', 'write', 'read', 'golden_rows',
            'verify_golden', 'store_home', 'beside', 'model_name', 'save', 'load', 'resolve', 'path_of', 'history',
-           'champion', 'promote', 'line', 'rollback', 'may_become_champion', 'stored']
+           'champion', 'request_schema', 'takes_the_same', 'promote', 'line', 'rollback', 'may_become_champion',
+           'stored']
 
-# %% ../nbs/20_bundle.ipynb #a08dcbed
+# %% ../nbs/20_bundle.ipynb #b07fa296
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from .calibration import Calibrator, pd_of
 from .features import Clean, FeatureMap
 from .imputation import Imputer
 from .models import MODELS, BoosterModel, LinearModel, NetworkModel, array_bytes, bytes_arrays
-from .portfolio import Columns, Portfolio, parse_table
+from .portfolio import Columns, Portfolio, applicant_model, parse_table
 from .reasons import by_field, field_shares, reason_codes
 from .scorecard import Scorecard, rating, risk
 from .stability import Reference
@@ -351,7 +352,7 @@ def path_of(tag: str) -> Path:
     try: return Path(bentoml.models.get(tag).path)
     except (bentoml.exceptions.BentoMLException, ValueError): raise BundleError(f"no model {tag} in the model store") from None
 
-# %% ../nbs/20_bundle.ipynb #7ebcda58
+# %% ../nbs/20_bundle.ipynb #e383dec4
 _lock = threading.Lock()
 
 def history(portfolio: str) -> list[dict]:
@@ -364,21 +365,39 @@ def champion(portfolio: str) -> str | None:
     events = history(portfolio)
     return events[-1]["tag"] if events else None
 
+def request_schema(bundle: Bundle) -> dict:
+    "What a client may send: names, kinds, ranges and categories, without what only describes them."
+    def bare(value):
+        if isinstance(value, dict): return {k: bare(v) for k, v in value.items() if k not in ("title", "description", "examples") or isinstance(v, dict)}
+        return [bare(v) for v in value] if isinstance(value, list) else value
+    return bare(applicant_model(bundle.portfolio, bundle.keep).model_json_schema())
+
+def takes_the_same(bundle: Bundle, tag: str | None) -> bool:
+    "Whether a model takes the requests that the one of this tag takes. On one that is synthetic or cannot be read nobody depends."
+    if tag is None: return True
+    try: current = load(tag, bundle.portfolio.name)
+    except BundleError: return True
+    return current.synthetic or request_schema(current) == request_schema(bundle)
+
 def promote(
     tag: str,
     portfolio: str,
     by: str = "",
     why: str = "",
     rollback: bool = False,  # it was champion before, and the present one is taken back
+    other_requests: bool = False,  # even where it takes other requests than the champion
 ) -> str:  # the full tag
-    "Makes a model the champion, after it was verified."
+    "Makes a model the champion, after it was verified. A service that runs takes it up within seconds."
     tag = resolve(tag, portfolio)
     bundle = load(tag, portfolio)   # raises where it must not be used
     if bundle.portfolio.name != portfolio: raise BundleError(f"{tag} is a model of portfolio {bundle.portfolio.name}, not of {portfolio}")
+    if not other_requests and not takes_the_same(bundle, champion(portfolio)):
+        raise BundleError(f"{tag} takes other requests than the champion {champion(portfolio)}: clients would be refused, or misunderstood. Where they are ready, allow other requests")
     with _lock:
         folder = beside(portfolio)
         folder.mkdir(parents=True, exist_ok=True)
-        event = dict(tag=tag, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why) | (dict(rollback=True) if rollback else {})
+        event = dict(tag=tag, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why)
+        event |= (dict(rollback=True) if rollback else {}) | (dict(other_requests=True) if other_requests else {})
         waiting = folder / f"champion.json.{os.getpid()}"
         waiting.write_text(json.dumps(history(portfolio) + [event], indent=1))
         os.replace(waiting, folder / "champion.json")   # readers see the old list or the new one, never half of one
@@ -396,7 +415,7 @@ def rollback(portfolio: str, by: str = "", why: str = "") -> str:
     "Makes the champion before this one the champion again; once more, the one before that."
     tags = line(portfolio)
     if len(tags) < 2: raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
-    return promote(tags[-2], portfolio, by, why or f"rollback from {tags[-1]}", rollback=True)
+    return promote(tags[-2], portfolio, by, why or f"rollback from {tags[-1]}", rollback=True, other_requests=True)   # the way back is never barred
 
 def may_become_champion(bundle: Bundle) -> bool:
     "By itself only where there is none, or where a real model meets a synthetic one."

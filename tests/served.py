@@ -13,6 +13,8 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = "credit_default.service:CreditDefault"
 JSON = {"Content-Type": "application/json"}
+KEY = "the key of the tests, which is longer than 32 bytes"
+ACCOUNT = dict(username="tests", email="tests@example.com", password="correct horse battery")
 
 
 BLEND = {"xgboost": 0.5, "network": 0.3, "logistic": 0.2}
@@ -68,6 +70,7 @@ class Server:
 
     def __init__(self, home, log, python=sys.executable, target=SERVICE, cwd=ROOT, **settings):
         self.log, self.port = Path(log), free_port()
+        settings = dict(CREDIT_DEFAULT_SECRET_KEY=KEY, CREDIT_DEFAULT_SIGNUP="open", CREDIT_DEFAULT_ENV_FILE=os.devnull) | settings
         # PYTHONPATH as it is: a test's own folders must not lend the service what it lacks.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CREDIT_DEFAULT_", "PROMETHEUS_", "PYTHONPATH"))}
         self.environment = kept | {"BENTOML_HOME": str(home), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"} | settings
@@ -81,15 +84,19 @@ class Server:
         return self
 
     def __enter__(self):
+        self.start().ready()
+        log_in(self.client)
+        return self
+
+    def ready(self, seconds=90):
+        "Waits until it can answer."
         begin = time.perf_counter()
-        self.start()
         while True:
+            assert self.process.poll() is None and time.perf_counter() - begin < seconds, self.log.read_text()
             try:
-                self.client.get("/livez")
-                break
-            except httpx.TransportError:
-                assert self.process.poll() is None and time.perf_counter() - begin < 90, self.log.read_text()
-                time.sleep(0.02)
+                if self.client.get("/readyz").status_code == 200: break
+            except httpx.TransportError: pass
+            time.sleep(0.02)
         self.seconds = time.perf_counter() - begin  # from the command to the first answer
         return self
 
@@ -108,6 +115,15 @@ class Server:
         finally:
             self.client.close()
         return code, self.log.read_text()
+
+
+def log_in(client, account=ACCOUNT):
+    "Signs up where nobody has done so yet, and gives the client a token: that of an analyst."
+    signed = client.post("/signup", json=account)
+    assert signed.status_code in (201, 409), signed.text
+    token = client.post("/login", json={name: account[name] for name in ("username", "password")})
+    assert token.status_code == 200, token.text
+    client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
 
 
 def answered(one):

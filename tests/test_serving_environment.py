@@ -124,7 +124,8 @@ def bento(synthetic_bundle, tmp_path_factory):
 def test_a_bento_holds_the_code_the_model_and_no_applicant(bento, synthetic_bundle):
     files = {path.relative_to(bento).as_posix() for path in bento.rglob("*") if path.is_file()}
     code = {one.removeprefix("src/") for one in files if one.startswith("src/")}
-    assert code <= {f"credit_default/{path.name}" for path in (ROOT / "credit_default").glob("*.py")} | {"LICENSE", "bentofile.yaml"}
+    assert code <= {path.relative_to(ROOT).as_posix() for path in (ROOT / "credit_default").rglob("*.py")} | {"LICENSE", "bentofile.yaml"}
+    assert {one for one in code if "/migrations/" in one} == {path.relative_to(ROOT).as_posix() for path in (ROOT / "credit_default" / "migrations").rglob("*.py")}
     assert {f"credit_default/{name}.py" for name in SERVING_MODULES} <= code
     described = yaml.safe_load((bento / "bento.yaml").read_text())
     assert [model["tag"] for service in described["services"] for model in service["models"]] == [synthetic_bundle.tag]

@@ -1,0 +1,543 @@
+"""The recorder with the real store: nothing that was acknowledged is lost, doubled or out of order, whatever dies, hangs or fills up."""
+import asyncio
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from postgres import Postgres
+
+from credit_default.recorder import BEHIND, STOPPED, TOO_MANY, UNSURE, Recorder, Repeated, Unrecorded, replay_lock
+from credit_default.store import ROW, Away, Entry, Store, Unfit
+
+OFF = "switched off by a test"
+
+
+class Switched(Store):
+    "A store that is away while a file exists, and that says how many entries each transaction had."
+
+    def __init__(self, url, switch=None, **options):
+        super().__init__(url, **options)
+        self.switch, self.groups = switch, []
+
+    def ready(self):
+        if self.switch and self.switch.exists():
+            raise Away(OFF)
+        return super().ready()
+
+    def append(self, entries):
+        if self.switch and self.switch.exists():
+            raise Away(OFF)
+        done = super().append(entries)
+        self.groups.append(len(entries))
+        return done
+
+
+class Hanging(Switched):
+    "A store that answers when it is let."
+
+    def __init__(self, url, **options):
+        super().__init__(url, **options)
+        self.free = threading.Event()
+
+    def append(self, entries):
+        self.free.wait()
+        return super().append(entries)
+
+
+class Deadly(Store):
+    "A spool whose process dies, as by a power cut, between the store's commit and its own."
+
+    def remove(self, taken):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def row(name, **other):
+    return dict.fromkeys(ROW) | dict(prediction_id=name, at=datetime.now(timezone.utc), endpoint="predict", portfolio="gmsc", model_version="credit_default_gmsc:0a1b2c3d4e5f6071",
+                                     sent='{"age": 31}', scored='{"age": 31.0}', bins="3:", probability_default=0.031, log_odds=-3.44, prediction=0, credit_score=659,
+                                     rating="Good", decision="Approved", reasons="[]", latency_ms=1.9, request_id="r-1") | other
+
+
+def entry(name, key=None, rows=1):
+    answer = key and dict(user_id="anna-id", key=key, endpoint="predict", body_hash="9f86d081", status=200, content=name.encode(), at=datetime.now(timezone.utc))
+    return Entry([row(name if rows == 1 else f"{name}-{i}") for i in range(rows)], answer)
+
+
+def made(url, kind=Store, **options):
+    store = kind(url, **options)
+    store.upgrade()
+    return store
+
+
+@pytest.fixture
+def urls(tmp_path):
+    "Of a store and of a spool."
+    return f"sqlite:///{tmp_path}/log.db", f"sqlite:///{tmp_path}/spool.db"
+
+
+@contextmanager
+def recording(store, spool, **options):
+    "A recorder that looks often and leaves a test's small disk alone, and the events that it told."
+    told = []
+    recorder = Recorder(store, spool, Away, on_event=lambda event, **figures: told.append((event, figures)), **dict(retry_seconds=0.05, keep_free=0) | options)
+    recorder.start()
+    try:
+        yield recorder, told
+    finally:
+        assert recorder.stop()
+        store.close()
+        spool.close()
+
+
+def ids(store):
+    "In order of arrival."
+    return [one["prediction_id"] for one in store.predictions(limit=10**6)][::-1]
+
+
+async def until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+class Load:
+    "Clients who each send one entry after the other, named client.number."
+
+    def __init__(self, recorder, clients=8, name="c"):
+        self.recorder, self.acknowledged, self.refused, self.seconds, self.stopped, self.longest_pause = recorder, [], [], [], False, 0.0
+        self.names = [f"{name}{i}" for i in range(clients)]
+
+    async def _client(self, name):
+        for i in itertools.count():
+            if self.stopped:
+                return
+            begin = time.monotonic()
+            try:
+                await self.recorder.record(entry(f"{name}.{i}"))
+                self.acknowledged.append(f"{name}.{i}")
+            except Unrecorded as e:
+                self.refused.append(str(e))
+            self.seconds.append((begin, time.monotonic() - begin))
+
+    async def _watch(self):
+        last = time.monotonic()
+        while not self.stopped:
+            await asyncio.sleep(0.01)
+            last, pause = time.monotonic(), time.monotonic() - last
+            self.longest_pause = max(self.longest_pause, pause)
+
+    async def more(self, n=50):
+        "Wait for so many further answers."
+        wanted = len(self.acknowledged) + n
+        await until(lambda: len(self.acknowledged) >= wanted)
+
+    @asynccontextmanager
+    async def running(self):
+        tasks = [asyncio.create_task(self._client(name)) for name in self.names] + [asyncio.create_task(self._watch())]
+        try:
+            yield self
+        finally:
+            self.stopped = True
+            await asyncio.gather(*tasks)
+
+
+def check_kept(store, acknowledged):
+    "All that was acknowledged is there, once, and what one client sent is in the order in which he sent it."
+    kept = ids(store)
+    assert acknowledged and len(kept) == len(set(kept))
+    assert not set(acknowledged) - set(kept)
+    of_client = defaultdict(list)
+    for one in kept:
+        client, _, number = one.rpartition(".")
+        of_client[client].append(int(number))
+    for client, numbers in of_client.items():
+        assert numbers == sorted(numbers), client
+    return kept
+
+
+def test_requests_that_come_together_share_commits(urls):
+    store = made(urls[0], Switched)
+    with recording(store, made(urls[1])) as (recorder, told):
+        async def many():
+            await asyncio.gather(*(recorder.record(entry(f"c.{i}")) for i in range(500)))
+        asyncio.run(many())
+        assert recorder.depth == 0 and not recorder.away and told == []
+    assert sum(store.groups) == 500 and len(store.groups) <= 50
+    assert ids(store) == [f"c.{i}" for i in range(500)]
+
+
+def test_tasks_and_threads_at_once(urls):
+    with recording(made(urls[0]), made(urls[1]), most=500) as (recorder, _):
+        async def both():
+            def file():   # as POST /predict_csv does
+                for i in range(4):
+                    recorder.record_blocking(entry(f"csv{i}", rows=500))
+            async with Load(recorder, 4).running() as load:
+                await asyncio.to_thread(file)
+                await load.more(8)
+            return load
+        load = asyncio.run(both())
+        kept = ids(recorder.store)
+    csv = [one for one in kept if one.startswith("csv")]
+    assert csv == [f"csv{i}-{j}" for i in range(4) for j in range(500)]
+    assert not load.refused and sorted(set(kept) - set(csv)) == sorted(load.acknowledged)
+
+
+@pytest.fixture(scope="module")
+def server():
+    "A PostgreSQL server of this module's own."
+    if missing := Postgres.missing():
+        pytest.skip(missing)
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def outage(request, urls):
+    "A database's URL, and how it goes away and comes back."
+    if request.param == "sqlite":
+        @contextmanager
+        def locked():   # somebody keeps the file to himself
+            with closing(sqlite3.connect(urls[0].removeprefix("sqlite:///"), isolation_level=None)) as other:
+                other.execute("BEGIN EXCLUSIVE")
+                yield
+                other.execute("ROLLBACK")
+        return urls[0], locked
+    server = request.getfixturevalue("server")
+
+    @contextmanager
+    def stopped():
+        server.stop()
+        try:
+            yield
+        finally:
+            server.start()
+    return server.database(), stopped
+
+
+def test_away_and_back_under_load(outage, urls):
+    url, gone = outage
+    with recording(made(url, timeout=0.3), made(urls[1])) as (recorder, told):
+        async def day():
+            async with Load(recorder).running() as load:
+                await load.more()
+                for _ in range(2):
+                    with gone():
+                        await until(lambda: recorder.away)
+                        await load.more()
+                        assert recorder.spooled and recorder.why and recorder.since.tzinfo
+                    await until(lambda: not recorder.away)
+                    assert recorder.why == "" and recorder.since is None
+                    await load.more()
+            return load
+        load = asyncio.run(day())
+        assert recorder.spool.waiting() == recorder.spooled == 0
+        assert not load.refused
+        kept = check_kept(recorder.store, load.acknowledged)
+    assert len(kept) == len(load.acknowledged)
+    assert [event for event, _ in told if event in ("away", "back")] == ["away", "back"] * 2
+    assert {event for event, _ in told} == {"away", "back", "replayed"}
+
+
+def test_a_database_that_hangs_keeps_nobody_else_waiting(server, urls):
+    "Stopped in the middle, it says nothing at all: the first group waits for its time-out, the event loop and the groups after it do not."
+    with recording(made(server.database(), timeout=1.0), made(urls[1])) as (recorder, _):
+        async def hang():
+            async with Load(recorder).running() as load:
+                await load.more()
+                server.pause()
+                try:
+                    await until(lambda: recorder.away)
+                    known = time.monotonic()
+                    await asyncio.sleep(3)   # in which each look at the database hangs as well
+                    await load.more()
+                finally:
+                    server.resume()
+                await until(lambda: not recorder.away)
+                await load.more()
+            return load, known
+        load, known = asyncio.run(hang())
+        kept = check_kept(recorder.store, load.acknowledged)
+    assert not load.refused and len(kept) == len(load.acknowledged)
+    spooled = [seconds for begin, seconds in load.seconds if known < begin < known + 2.5]
+    assert len(spooled) > 50 and max(spooled) < 0.8
+    assert load.longest_pause < 0.8
+
+
+def test_a_hanging_store_leaves_the_event_loop_alone(urls):
+    store = made(urls[0], Hanging)
+    with recording(store, made(urls[1])) as (recorder, _):
+        async def hang():
+            load = Load(recorder, clients=0)
+            async with load.running():
+                waiting = asyncio.create_task(recorder.record(entry("c.0")))
+                await asyncio.sleep(2)
+                assert not waiting.done() and recorder.depth == 1
+                store.free.set()
+                await waiting
+            return load.longest_pause
+        assert asyncio.run(hang()) < 0.5
+    assert ids(store) == ["c.0"]
+
+
+def test_who_gives_up_leaves_the_others_waiting(urls):
+    store = made(urls[0], Hanging)
+    with recording(store, made(urls[1])) as (recorder, _):
+        async def leave():
+            tasks = [asyncio.create_task(recorder.record(entry(f"c.{i}"))) for i in range(3)]
+            await asyncio.sleep(0.05)
+            tasks[1].cancel()
+            await asyncio.sleep(0.05)
+            store.free.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(e) for e in asyncio.run(leave())] == [type(None), asyncio.CancelledError, type(None)]
+
+        async def gone():   # a whole event loop that ends before its answer
+            store.free.clear()
+            asyncio.create_task(recorder.record(entry("c.3")))
+            await asyncio.sleep(0.05)
+        asyncio.run(gone())
+        store.free.set()
+        recorder.record_blocking(entry("c.4"))
+    assert ids(store) == [f"c.{i}" for i in range(5)]
+
+
+def test_a_full_queue_refuses_at_once(urls):
+    store = made(urls[0], Hanging)
+    with recording(store, made(urls[1]), most_queued=10) as (recorder, _):
+        async def crowd():
+            tasks = [asyncio.create_task(recorder.record(entry(f"c.{i}", rows=1 + (i == 2) * 7))) for i in range(6)]   # 1 + 1 + 8 rows, then three too many
+            await until(lambda: tasks[-1].done(), 5)
+            refused, depth = [t.exception() for t in tasks[3:]], recorder.depth
+            store.free.set()
+            await asyncio.gather(*tasks[:3])
+            await recorder.record(entry("large", rows=30))   # nobody before it: taken
+            return refused, depth
+        refused, depth = asyncio.run(crowd())
+    assert [str(e) for e in refused] == [TOO_MANY] * 3 and all(type(e) is Unrecorded for e in refused)
+    assert depth == 3 and len(ids(store)) == 10 + 30
+
+
+def test_stop_writes_what_is_queued(urls):
+    store = made(urls[0], Hanging)
+    with recording(store, made(urls[1]), most=20) as (recorder, _):
+        async def stopping():
+            tasks = [asyncio.create_task(recorder.record(entry(f"c.{i}"))) for i in range(100)]
+            await asyncio.sleep(0.05)
+            stop = asyncio.create_task(asyncio.to_thread(recorder.stop))
+            await asyncio.sleep(0.05)
+            late = asyncio.create_task(recorder.record(entry("late.0")))
+            await asyncio.sleep(0)
+            store.free.set()
+            return await stop, await asyncio.gather(*tasks, late, return_exceptions=True)
+        done, outcomes = asyncio.run(stopping())
+    assert done and outcomes[:100] == [None] * 100 and str(outcomes[100]) == STOPPED
+    assert ids(store) == [f"c.{i}" for i in range(100)] and max(store.groups) == 20
+
+
+def test_a_stop_that_takes_too_long_acknowledges_nothing(urls):
+    store = made(urls[0], Hanging)
+    recorder = Recorder(store, made(urls[1]), Away)
+    recorder.start()
+    outcomes = []
+
+    def waits():
+        try:
+            recorder.record_blocking(entry("c.0"))
+        except Unrecorded as e:
+            outcomes.append(str(e))
+    thread = threading.Thread(target=waits)
+    thread.start()
+    while not recorder.depth:
+        time.sleep(0.01)
+    assert recorder.stop(0.2) is False
+    thread.join(5)
+    assert outcomes == [STOPPED]
+    store.free.set()
+
+
+def test_a_key_that_another_process_used_first(urls, tmp_path):
+    store, switch = made(urls[0], Switched, switch=tmp_path / "away"), tmp_path / "away"
+    child("keyed", *urls, switch).communicate()
+    with recording(store, made(urls[1])) as (recorder, _):
+        async def ask():
+            entries = entry("ours", key="order-1"), entry("new", key="order-2"), entry("twice", key="order-2"), entry("plain")
+            outcomes = await asyncio.gather(*(recorder.record(e) for e in entries), return_exceptions=True)
+            switch.touch()
+            away = await asyncio.gather(recorder.record(entry("unsure", key="order-3")), recorder.record(entry("spooled")), return_exceptions=True)
+            switch.unlink()
+            await until(lambda: not recorder.away)
+            await recorder.record(entry("again", key="order-3"))
+            return outcomes, away
+        outcomes, away = asyncio.run(ask())
+        assert [type(e) for e in outcomes] == [Repeated, type(None), Repeated, type(None)]
+        assert str(away[0]) == UNSURE and away[1] is None
+        assert store.answer("anna-id", "order-1")["content"] == b"theirs"
+        assert sorted(ids(store)) == ["again", "new", "plain", "spooled", "theirs"]
+
+
+@pytest.mark.parametrize("off", [False, True], ids=["store", "spool"])
+def test_a_row_that_does_not_fit_fails_alone(urls, tmp_path, off):
+    switch = tmp_path / "away"
+    if off:
+        switch.touch()
+    with recording(made(urls[0], Switched, switch=switch), made(urls[1])) as (recorder, _):
+        async def ask():
+            entries = [Entry([row(f"c.{i}", reference="A\0" if i == 7 else "A")]) for i in range(20)]
+            outcomes = await asyncio.gather(*(recorder.record(e) for e in entries), return_exceptions=True)
+            assert recorder.away == off
+            switch.unlink(missing_ok=True)
+            await until(lambda: not recorder.away)
+            return outcomes
+        outcomes = asyncio.run(ask())
+        assert [i for i, e in enumerate(outcomes) if e] == [7] and type(outcomes[7]) is Unfit
+        assert ids(recorder.store) == [f"c.{i}" for i in range(20) if i != 7]
+
+
+def test_a_spool_that_cannot_be_used_is_said_and_stands_in_nobodys_way(urls, tmp_path):
+    switch = tmp_path / "away"
+    switch.touch()
+    missing = Store(f"sqlite:///{tmp_path}/nowhere/spool.db")
+    with recording(made(urls[0], Switched, switch=switch), missing) as (recorder, _):
+        with pytest.raises(Unrecorded):
+            recorder.record_blocking(entry("c.0"))
+        assert recorder.why == OFF and recorder.spool_why
+        switch.unlink()
+        asyncio.run(until(lambda: not recorder.away))
+        recorder.record_blocking(entry("c.1"))
+        assert ids(recorder.store) == ["c.1"] and recorder.spool_why
+
+
+def test_rows_under_way_do_not_come_back_after_an_erasure(urls):
+    "Whoever erases holds the lock, so that no row is between spool and store."
+    store, spool = made(urls[0]), made(urls[1])
+    spool.append([Entry([row("c.0", reference="A-1"), row("c.1", reference="A-2")])])
+    with replay_lock(spool.file), recording(made(urls[0]), made(urls[1])) as (recorder, _):
+        time.sleep(0.3)
+        assert recorder.why == BEHIND and ids(recorder.store) == []
+        assert spool.erase("A-1") + store.erase("A-1") == 1
+    with recording(store, spool) as (recorder, _):
+        asyncio.run(until(lambda: not recorder.away))
+        assert ids(store) == ["c.1"] and spool.waiting() == 0
+
+
+# ---- processes that die, and processes that share a spool
+
+def child(do, store_url, spool_url, switch, name="c", out=subprocess.DEVNULL):
+    return subprocess.Popen([sys.executable, __file__, do, store_url, spool_url, str(switch), name], stdout=out, cwd=Path(__file__).parent)
+
+
+def be_child(do, store_url, spool_url, switch, name):
+    "What a child does: `switch` is the file that makes its store be away; `switch`.end tells it to stop."
+    switch, end = Path(switch), Path(f"{switch}.end")
+    if do == "keyed":
+        made(store_url).append([entry("theirs", key="order-1")])
+        return
+    recorder = Recorder(Switched(store_url, switch=switch), (Deadly if do == "dies" else Store)(spool_url), Away, retry_seconds=0.05, most=50, keep_free=0)
+    recorder.start()
+
+    async def client(who):
+        for i in itertools.count():
+            if end.exists():
+                return
+            await recorder.record(entry(f"{who}.{i}"))
+            os.write(1, f"{who}.{i}\n".encode())   # acknowledged: whoever reads this may rely on it
+
+    async def work():
+        await asyncio.gather(*(client(f"{name}{i}") for i in range(4)))
+        await until(lambda: not recorder.away)
+    asyncio.run(work())
+    assert recorder.stop()
+
+
+def wait_for_lines(file, n):
+    end = time.monotonic() + 60
+    while file.read_bytes().count(b"\n") < n:
+        assert time.monotonic() < end, "the child does not answer"
+        time.sleep(0.01)
+
+
+def lines(file):
+    "Whole lines: the last may be cut short by a kill."
+    return file.read_text().split("\n")[:-1]
+
+
+def test_killed_between_the_commits_of_store_and_spool(urls, tmp_path):
+    switch, out = tmp_path / "away", tmp_path / "acknowledged"
+    store, spool = made(urls[0]), made(urls[1])
+    switch.touch()
+    with out.open("wb") as file:
+        process = child("dies", *urls, switch, out=file)
+    wait_for_lines(out, 100)
+    switch.unlink()
+    assert process.wait(30) == -signal.SIGKILL
+    both = set(ids(store)) & set(ids(spool))
+    assert both, "it was to die with rows in both places"
+    with recording(store, spool) as (recorder, told):
+        assert recorder.away or told
+        recorder.record_blocking(entry("new.0"))
+        asyncio.run(until(lambda: not recorder.away))
+        assert spool.waiting() == 0
+        kept = check_kept(store, lines(out) + ["new.0"])
+    assert kept[-1] == "new.0"
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_anywhere(urls, tmp_path, times):
+    "kill -9 under load while the database comes and goes; each child takes over what the one before left."
+    switch, acknowledged = tmp_path / "away", []
+    store, spool = made(urls[0]), made(urls[1])
+    for i in range(times):
+        out = tmp_path / f"acknowledged{i}"
+        with out.open("wb") as file:
+            process = child("works", *urls, switch, f"run{i}-", out=file)
+        wait_for_lines(out, 20)
+        switch.touch()
+        wait_for_lines(out, 20 + 10 * (i % 5) + out.read_bytes().count(b"\n"))
+        switch.unlink()
+        time.sleep(0.02 * (i % 5))
+        process.kill()
+        process.wait()
+        acknowledged += lines(out)
+    with recording(store, spool) as (recorder, _):
+        asyncio.run(until(lambda: not recorder.away and not recorder.spooled))
+        check_kept(store, acknowledged)
+        assert spool.waiting() == 0
+
+
+def test_two_processes_share_a_spool(urls, tmp_path):
+    switch, outs = tmp_path / "away", [tmp_path / "first", tmp_path / "second"]
+    store, spool = made(urls[0]), made(urls[1])
+    processes = []
+    for name, out in zip("ab", outs):
+        with out.open("wb") as file:
+            processes.append(child("works", *urls, switch, name, out=file))
+    for _ in range(3):
+        for out in outs:
+            wait_for_lines(out, 50 + out.read_bytes().count(b"\n"))
+        switch.touch()
+        for out in outs:
+            wait_for_lines(out, 50 + out.read_bytes().count(b"\n"))
+        assert spool.waiting()
+        switch.unlink()
+    Path(f"{switch}.end").touch()
+    assert [process.wait(60) for process in processes] == [0, 0]
+    acknowledged = lines(outs[0]) + lines(outs[1])
+    with recording(store, spool) as (recorder, _):   # one process may have left while the other still wrote to the spool
+        asyncio.run(until(lambda: not recorder.away and not recorder.spooled))
+        kept = check_kept(store, acknowledged)
+        assert sorted(kept) == sorted(acknowledged) and spool.waiting() == 0
+
+
+if __name__ == "__main__":
+    be_child(*sys.argv[1:])

@@ -1,0 +1,603 @@
+"""The store with SQLite and with a real PostgreSQL server: the same answers, nothing lost, and `Away` within seconds."""
+import json
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from postgres import PASSWORD, Postgres, binaries
+
+from credit_default import store as stores
+from credit_default.store import ANSWER, COLUMNS, HEAD, ROW, TABLES, Away, Entry, Store, StoreError, Taken, Unfit, Uninvited
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+QUICK = dict(timeout=1.0)
+
+
+@pytest.fixture(scope="module")
+def server():
+    "A PostgreSQL server of this module's own."
+    if missing := Postgres.missing():
+        pytest.skip(missing)
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    "The URL of a database that does not exist yet (SQLite), or is empty."
+    return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("server").database()
+
+
+@pytest.fixture
+def store(url):
+    "An empty store, with the newest schema."
+    made = Store(url)
+    made.upgrade()
+    yield made
+    made.close()
+
+
+def row(i=0, **other):
+    return dict(prediction_id=str(uuid.uuid4()), at=NOON + timedelta(seconds=i), endpoint="predict", user_id="anna-id", username="anna", reference=f"A-{i}",
+                portfolio="gmsc", model_version="credit_default_gmsc:0a1b2c3d4e5f6071", sent=json.dumps({"age": 31, "Name": "Zoë"}), scored='{"age": 31.0}',
+                bins="3:", probability_default=0.031, log_odds=-3.44, prediction=0, credit_score=659, rating="Good", decision="Approved", reasons="[]",
+                latency_ms=1.9, request_id=f"r-{i}") | other
+
+
+def answer(key, user_id="anna-id", **other):
+    return dict(user_id=user_id, key=key, endpoint="predict", body_hash="9f86d081", status=200, content=b"\x00\xffcompressed", at=NOON) | other
+
+
+def ids(store):
+    return [one["prediction_id"] for one in store.predictions(limit=10**6)]
+
+
+def away(call, *args, within=8.0):
+    "The text of the Away that `call` raises, within so many seconds."
+    begin = time.monotonic()
+    with pytest.raises(Away) as raised:
+        call(*args)
+    assert time.monotonic() - begin < within
+    return str(raised.value)
+
+
+def test_the_migrations_make_the_tables_of_the_chapter(store):
+    with store._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
+    config = Config()
+    config.set_main_option("script_location", "credit_default:migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_a_schema_that_is_another_is_away(store):
+    assert store.ready()
+    for found, says in (("0000", "run `credit-default db upgrade`"), ("9999", "too old for it")):
+        with store._transaction(writes=True) as c:
+            c.execute(sa.text(f"UPDATE alembic_version SET version_num = '{found}'"))
+        assert says in away(store.ready)
+    assert "too old for it" in away(store.upgrade)
+
+
+def test_without_a_schema_it_is_away_and_nothing_is_made(url):
+    fresh = Store(url)
+    assert away(fresh.ready) == "the database has no tables yet: run `credit-default db upgrade`"
+    assert fresh.file is None or not fresh.file.exists()
+    if fresh.file:
+        fresh.file.touch()
+    assert "run `credit-default db upgrade`" in away(fresh.append, [Entry([row()])]) and "run `credit-default db upgrade`" in away(fresh.users)
+
+
+def upgraded(url, barrier, outcome):
+    "What one of several processes does as it starts."
+    fresh = Store(url)
+    barrier.wait(30)
+    fresh.upgrade()
+    outcome.put(fresh.ready())
+
+
+def test_processes_may_upgrade_at_once(url):
+    processes = multiprocessing.get_context("fork")
+    barrier, outcome = processes.Barrier(4), processes.Queue()
+    running = [processes.Process(target=upgraded, args=(url, barrier, outcome)) for _ in range(4)]
+    for one in running: one.start()
+    assert [outcome.get(timeout=60) for _ in running] == [True] * 4
+    for one in running: one.join(30)
+    assert [one.exitcode for one in running] == [0] * 4
+
+
+def test_what_was_written_is_what_is_read(store):
+    rows = [row(i, user_id=None, username=None, reference=None, at=NOON.astimezone(timezone(timedelta(hours=-5))) + timedelta(microseconds=i)) for i in range(3)]
+    many = [row(i, sent=json.dumps({"quoted": 'a "b" {c}, \\', "null": None}), rating="NULL", reasons="") for i in range(100)]   # PostgreSQL: as arrays
+    assert store.append([Entry(rows[:1]), Entry(rows[1:]), Entry([])]) == [True] * 3 and store.append([Entry(many)]) == [True]
+    found = store.predictions(limit=200)
+    assert [one.pop("seq") for one in found] == sorted((one["seq"] for one in store.predictions(limit=200)), reverse=True)
+    assert found[::-1] == [one | dict(idempotency_key=None) for one in rows + many]
+    assert [one["at"].utcoffset() for one in found[-3:]] == [timedelta(0)] * 3 and found[-1]["at"] == rows[0]["at"]
+    assert set(ROW) | {"idempotency_key"} == set(COLUMNS) == set(found[0])
+
+
+def test_a_prediction_is_written_once(store):
+    entry = Entry([row(i) for i in range(30)])
+    assert store.append([entry, entry]) == store.append([entry]) == [True] * 2 or store.append([Entry([entry.rows[0]])]) == [True]
+    assert sorted(ids(store)) == sorted(one["prediction_id"] for one in entry.rows)
+
+
+def test_a_key_is_used_once(store):
+    first, other = Entry([row(1)], answer("k")), Entry([row(2)], answer("k", content=b"another"))
+    assert store.append([Entry([row(0)]), first, other, Entry([row(3)], answer("k", user_id="bert-id")), Entry([], answer("empty"))]) == [True, True, False, True, True]
+    assert store.append([other, Entry([row(4)])]) == [False, True]
+    assert [one["reference"] for one in store.predictions()] == ["A-4", "A-3", "A-1", "A-0"]
+    assert store.answer("anna-id", "k") == first.answer and set(first.answer) == set(ANSWER)
+    assert store.answer("anna-id", "unknown") is None and store.answer("anna-id", "\0") is None
+    assert store.prune_answers(NOON) == 0 and store.prune_answers(NOON + timedelta(seconds=1)) == 3 and store.answer("anna-id", "k") is None
+
+
+def test_of_two_at_once_with_one_key_one_is_written(store):
+    def write(i): return store.append([Entry([row(i)], answer(key)) for key in (("a", "b") if i % 2 else ("b", "a"))])
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(write, range(40)))
+    assert sum(map(sum, done)) == 2 and store.count() == 2
+
+
+def test_what_cannot_be_stored_is_refused_whole_and_without_its_value(store):
+    for wrong, says in ((dict(reference="secret\0"), "reference"), (dict(username="secret \ud800"), "username"), (dict(at=datetime(2026, 3, 1)), "at"),
+                        (dict(income="secret"), "income"), (dict(rating=None), "rating")):
+        with pytest.raises(Unfit) as raised:
+            store.append([Entry([row(0)]), Entry([row(1, sent="secret") | wrong])])
+        assert says in str(raised.value) and "secret" not in str(raised.value) and raised.value.__cause__ is None
+    with pytest.raises(Unfit, match="prediction_id is missing"):
+        store.append([Entry([{}])])
+    assert store.count() == 0
+    with pytest.raises(Unfit):
+        store.add_user(dict(id="1", username="secret", email=None, password_hash=None, role="viewer"))
+
+
+def test_questions_with_any_text_find_nothing(store):
+    store.append([Entry([row(0)])])
+    for text in ("\0", "\ud800", "x" * 100_000, "'; DROP TABLE predictions; --", "%"):
+        assert store.prediction(text) is None and store.predictions(reference=text) == [] and store.count(user_id=text) == 0
+        assert store.user(username=text) is None and store.user(id=text) is None and store.invitation(text) is None
+    assert [len(store.predictions(after=after)) for after in (2**80, 2, 1, 0, -2**80)] == [1, 1, 0, 0, 0]
+    east, west = datetime.fromisoformat("0001-01-01T00:00:00+14:00"), datetime.fromisoformat("9999-12-31T23:59:59-14:00")
+    assert store.count(since=east, until=west) == 1 and store.count(since=west) == store.count(until=east) == 0
+
+
+def test_pages_and_filters(store):
+    other = dict(portfolio="german", user_id="bert-id", decision="Declined", rating="Poor", model_version="credit_default_german:1", reference="B")
+    store.append([Entry([row(i, **(other if i % 4 == 0 else {}))]) for i in range(50)])
+    pages, after = [], None
+    while page := store.predictions(after=after, limit=7, user_id="anna-id"):
+        pages.append(page)
+        after = page[-1]["seq"]
+        store.append([Entry([row(1000 + len(pages))])])   # what arrives meanwhile shifts nothing
+    assert [one["reference"] for page in pages for one in page] == [f"A-{i}" for i in range(49, -1, -1) if i % 4]
+    for name in other:
+        assert store.count(**{name: other[name]}) == len(store.predictions(**{name: other[name]})) == 13
+    assert store.count(since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)) == 10
+    assert store.count(**other, until=NOON + timedelta(seconds=1)) == 1
+
+
+def test_bins_over_many_rows_are_a_grouped_question(store):
+    store.append([Entry([row(i, bins=chr(48 + i % 3) + chr(48 + i % 2)) for i in range(60)])])
+    t = stores.predictions
+    with store._transaction() as c:
+        bin_of = sa.func.substr(t.c.bins, 1, 1)
+        assert sorted(map(tuple, c.execute(sa.select(bin_of, sa.func.count()).group_by(bin_of)))) == [("0", 20), ("1", 20), ("2", 20)]
+
+
+def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):
+    spool = Store(f"sqlite:///{tmp_path}/spool/spool.db")
+    spool.upgrade()
+    rows = [row(i) for i in range(100)]
+    spool.append([Entry([one]) for one in rows[:60]] + [Entry(rows[60:], answer("k"))])
+    assert spool.waiting() == 101
+    while taken := spool.oldest(33):
+        assert store.append([entry for _, entry in taken]) == [True] * len(taken)
+        if store.count() == 66:
+            store.append([entry for _, entry in taken])   # a crash before `remove`
+        spool.append([Entry([late := row(500 + len(rows))])])
+        rows += [late] if len(rows) < 103 else []
+        if len(rows) == 103 and late is not rows[-1]:
+            spool.remove([([one["seq"] for one in spool.predictions(limit=1)], Entry([]))])
+        spool.remove(taken)
+    assert spool.waiting() == 0 and spool.oldest(10) == []
+    assert ids(store)[::-1] == [one["prediction_id"] for one in rows]
+    assert store.answer("anna-id", "k") == answer("k") and store.predictions(reference="A-99")[0]["idempotency_key"] == "k"
+
+
+def test_users_and_invitations(store):
+    def add(name, email, invitation=None):
+        return store.add_user(dict(id=str(uuid.uuid4()), username=name, email=email, password_hash="$argon2id$", role="viewer"), invitation=invitation)
+    zoe = add("Zoë", "Zoë@lender.example")
+    assert store.user(username="ZOË") == store.user(username="zoe\u0308") == store.user(id=zoe["id"]) == zoe == store.users()[0]
+    assert zoe["disabled"] is False and zoe["created_at"].tzinfo
+    for name, email, field in (("zOË", "other@lender.example", "username"), ("other", "ZOË@LENDER.example", "email")):
+        with pytest.raises(Taken) as raised:
+            add(name, email)
+        assert raised.value.field == field
+    add("first without", None)
+    add("second without", None)
+    in_a_week = datetime.now(timezone.utc) + timedelta(days=7)
+    store.add_invitation("hash", "analyst", created_by=zoe["id"], expires_at=in_a_week)
+    store.add_invitation("old", "admin", created_by=zoe["id"], expires_at=in_a_week - timedelta(days=7, seconds=1))
+    with pytest.raises(Taken):
+        add("Zoë", None, "hash")
+    assert store.invitation("hash")["role"] == "analyst" and store.invitation("old") is None
+
+    def try_to(i):
+        try: return add(f"invited {i}", None, "hash")["role"]
+        except Uninvited: return None
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(filter(None, pool.map(try_to, range(8)))) == ["analyst"]
+    for token in ("hash", "old", "unknown"):
+        with pytest.raises(Uninvited):
+            add("late", None, token)
+    assert store.user(username="late") is None and len(store.users()) == 4
+    assert store.change_user(zoe["id"], role="admin", disabled=True, password_hash="new") and not store.change_user("nobody", disabled=True)
+    assert store.user(id=zoe["id"]) == zoe | dict(role="admin", disabled=True, password_hash="new")
+    assert store.delete_user(zoe["id"]) and not store.delete_user(zoe["id"]) and store.user(id=zoe["id"]) is None
+
+
+def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
+    monkeypatch.setattr(stores, "CHUNK", 7)
+    store.append([Entry([row(i) for i in range(40)]), Entry([row(40)], answer("old")), Entry([row(41)], answer("new", at=NOON + timedelta(days=1)))])
+    highest = store.predictions(limit=1)[0]["seq"]
+    assert store.prune(NOON + timedelta(seconds=30)) == 30 and store.prune(NOON + timedelta(seconds=30)) == 0
+    assert [one["reference"] for one in store.predictions()] == [f"A-{i}" for i in range(41, 29, -1)]
+    assert store.answer("anna-id", "old") is None and store.answer("anna-id", "new")
+    assert store.prune(NOON + timedelta(days=2)) == 12 and store.count() == 0
+    store.append([Entry([row(0)])])
+    assert store.predictions()[0]["seq"] > highest
+
+
+def test_an_applicant_is_erased(store):
+    theirs = [Entry([row(0, reference="Erika"), row(1)], answer("theirs")), Entry([row(2, reference="Erika", user_id="bert-id", username="bert")])]
+    store.append([*theirs, Entry([row(3)], answer("another")), Entry([row(4)], answer("theirs", user_id="bert-id"))])
+    if store.file:
+        assert b"Erika" in store.file.read_bytes() + Path(f"{store.file}-wal").read_bytes()
+    assert store.erase("Erika") == 2 and store.erase("Erika") == store.erase("\0") == 0
+    assert [one["reference"] for one in store.predictions()] == ["A-4", "A-3", "A-1"]
+    assert [bool(store.answer(*one)) for one in (("anna-id", "theirs"), ("anna-id", "another"), ("bert-id", "theirs"))] == [False, True, True]
+    if store.file:
+        assert b"Erika" not in store.file.read_bytes() + Path(f"{store.file}-wal").read_bytes()
+
+
+def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
+    import pandas as pd
+    monkeypatch.setattr(stores, "CHUNK", 25)
+    rows = [row(i, reference=None if i % 2 else f"A-{i}") for i in range(90)]
+    store.append([Entry(rows)])
+    seen = []
+
+    def progress(*both):
+        seen.append(both)
+        store.append([Entry([row(1000)])])
+    out = tmp_path / "log.parquet"
+    assert store.export(out, progress=progress) == 90 and seen == [(25, 90), (50, 90), (75, 90), (90, 90)]
+    frame = pd.read_parquet(out)
+    assert list(frame.prediction_id) == [one["prediction_id"] for one in rows] and frame.seq.is_monotonic_increasing
+    assert list(frame["at"]) == [one["at"] for one in rows]
+    assert {name: str(frame[name].dtype) for name in ("seq", "prediction", "probability_default")} == {"seq": "int64", "prediction": "int32", "probability_default": "float64"}
+    assert out.stat().st_mode & 0o077 == 0 and os.listdir(tmp_path).count("log.parquet") == 1
+    assert store.export(out, since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)) == 10
+    before = out.read_bytes()
+    monkeypatch.setattr(store, "_transaction", None)   # it breaks off: the old file stays, and nothing lies beside it
+    with pytest.raises(TypeError):
+        store.export(out)
+    assert out.read_bytes() == before and [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
+
+
+def test_export_to_another_database(store, tmp_path, request):
+    store.append([Entry([row(i) for i in range(1000)])])
+    targets = [f"sqlite:///{tmp_path}/warehouse.db"] + ([request.getfixturevalue("server").database()] if not store.file else [])
+    for target in targets:
+        assert [store.export(target, until=NOON + timedelta(seconds=600)), store.export(target), store.export(target)] == [600, 400, 0]
+        with closing(sa.create_engine(target).connect()) as c:
+            assert sorted(one for one, in c.execute(sa.text("SELECT prediction_id FROM predictions"))) == sorted(ids(store))
+    for nowhere in ("bigquery9://project/dataset", "sqlite:////nowhere/at/all.db", "postgresql+psycopg://u:secret@127.0.0.1:1/x?connect_timeout=2"):
+        with pytest.raises(StoreError) as raised:
+            store.export(nowhere)
+        assert "secret" not in str(raised.value)
+
+
+def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/log.db")
+    store.upgrade()
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            store.append([Entry([row(0)])])
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while store.count() < 20:
+            time.sleep(0.01)
+        known = set(ids(store))
+        store.backup(tmp_path / "copy.db")
+    finally:
+        stop.set()
+        writer.join()
+    store.close()
+    for name in ("log.db", "log.db-wal", "log.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert sorted(one for one in os.listdir(tmp_path) if one.startswith("copy")) == ["copy.db"] and (tmp_path / "copy.db").stat().st_mode & 0o077 == 0
+    (tmp_path / "copy.db").rename(tmp_path / "log.db")
+    restored = Store(f"sqlite:///{tmp_path}/log.db")
+    restored.upgrade()
+    assert restored.ready() and known <= set(ids(restored))
+    with restored._transaction() as c:
+        assert c.execute(sa.text("PRAGMA integrity_check")).scalar() == "ok"
+    restored.append([Entry([row(1)])])
+
+
+def test_a_file_that_came_back_in_another_mode_is_put_into_wal(tmp_path):
+    store = sqlite_store(tmp_path)
+    store.close()
+    with closing(sqlite3.connect(store.file)) as c:
+        assert c.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+    store.upgrade()
+    store.close()   # a connection from before learns of it with its next question
+    with store._transaction() as c:
+        assert c.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal" and c.execute(sa.text("PRAGMA synchronous")).scalar() == 2
+    assert store.count() == 1
+
+
+def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_path):
+    store = Store(server.database())
+    store.upgrade()
+    store.append([Entry([row(i) for i in range(50)], answer("k"))])
+    with pytest.raises(StoreError) as raised:
+        store.backup(tmp_path / "log.dump")
+    assert PASSWORD not in str(raised.value)
+    command = str(raised.value).split(": ", 1)[1].split(", and ")[0].replace("pg_dump", str(binaries() / "pg_dump"))
+    environment = os.environ | {"PGPASSWORD": PASSWORD}
+    subprocess.run(command, shell=True, check=True, env=environment)
+    target = server.database()
+    subprocess.run([binaries() / "pg_restore", "--dbname", Store(target)._url.set(drivername="postgresql").render_as_string(hide_password=False), tmp_path / "log.dump"], check=True)
+    restored = Store(target)
+    restored.upgrade()
+    assert restored.ready() and restored.predictions() == store.predictions() and restored.answer("anna-id", "k") == answer("k")
+    restored.append([Entry([row(99)])])
+    assert restored.predictions(limit=1)[0]["reference"] == "A-99"
+
+
+# SQLite, away
+
+def sqlite_store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/log.db", **QUICK)
+    store.upgrade()
+    store.append([Entry([row(0)])])
+    return store
+
+
+def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
+    store = sqlite_store(tmp_path)
+    with closing(sqlite3.connect(store.file, isolation_level=None)) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        assert away(store.append, [Entry([row(1)])]) == stores.LOCKED and away(store.erase, "A-0") == stores.LOCKED
+        assert store.ready() and store.count() == 1
+    assert store.append([Entry([row(1)])]) == [True] and store.count() == 2
+
+
+BROKEN = """
+import os, resource, signal, sys
+sys.path.insert(0, {tests!r})
+from test_store import Away, Entry, Store, row
+store = Store({url!r}, timeout=1)
+{before}
+try: store.append([Entry([row(i) for i in range(2000)])])
+except Away as e: print(e)
+{after}
+store.append([Entry([row(1)])])
+print(store.count())
+"""
+
+
+@pytest.mark.parametrize("before, after, says", [
+    ("signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
+     "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))", stores.BROKEN_DISK),
+    ("store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
+     "resource.setrlimit(resource.RLIMIT_NOFILE, limits)", stores.UNOPENED)], ids=["a file that may not grow", "no more files"])
+def test_what_the_system_refuses_is_away_and_recovers(tmp_path, before, after, says):
+    store = sqlite_store(tmp_path)
+    code = BROKEN.format(tests=str(Path(__file__).parent), url=store.url_shown, before=before, after=after)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{says}\n2\n"), done.stderr
+    assert store.count() == 2
+
+
+def mounted(folder, *options):
+    "Mount a small tmpfs there; False where that is not allowed."
+    return subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A disk of 512 kB."
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mounted(folder, "-o", "size=512k"):
+        pytest.skip("tmpfs: mounting one needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_away_and_recovers(small_disk):
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(200_000))
+    store = Store(f"sqlite:///{small_disk}/log.db", **QUICK)
+    store.upgrade()
+    written = 0
+    with pytest.raises(Away, match="disk is full"):
+        while True:
+            store.append([Entry([row(written) for _ in range(20)])])
+            written += 20
+    filler.unlink()
+    assert store.count() == written
+    store.append([Entry([row(0)])])
+    assert store.count() == written + 1
+
+
+def test_a_read_only_disk_is_away(small_disk):
+    Store(f"sqlite:///{small_disk}/log.db").upgrade()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    store = Store(f"sqlite:///{small_disk}/log.db", **QUICK)
+    assert away(store.append, [Entry([row(0)])]) in (stores.READ_ONLY, stores.UNOPENED)
+    assert away(Store(f"sqlite:///{small_disk}/new/log.db").upgrade) == stores.UNOPENED
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert store.append([Entry([row(0)])]) == [True]
+
+
+def test_a_file_that_is_no_database_is_away(tmp_path):
+    (tmp_path / "log.db").write_bytes(b"applicants, once" * 1000)
+    store = Store(f"sqlite:///{tmp_path}/log.db")
+    assert away(store.ready) == away(store.upgrade) == away(store.append, [Entry([row(0)])]) == stores.DAMAGED
+
+
+# PostgreSQL, away
+
+@pytest.fixture
+def own_server():
+    "A server for a test that stops it."
+    if missing := Postgres.missing():
+        pytest.skip(missing)
+    with Postgres() as running:
+        yield running
+
+
+def test_a_server_that_hangs_is_away_within_seconds(own_server):
+    store = Store(own_server.database(), timeout=1)
+    store.upgrade()
+    store.append([Entry([row(0)])])
+    own_server.pause()
+    assert away(store.append, [Entry([row(0)])], within=5) == stores.UNREACHED    # a connection that was in use
+    assert away(store.append, [Entry([row(0)])], within=4) == stores.UNREACHED    # a new one
+    own_server.resume()
+    assert store.append([Entry([row(1)])]) == [True] and store.ready()
+    time.sleep(stores.IDLE)
+    own_server.pause()
+    assert away(store.users, within=5) == stores.UNREACHED                        # an idle one
+    own_server.resume()
+    big = [Entry([row(i, sent=json.dumps("x" * 50_000)) for i in range(400)])]    # more than a socket holds
+    store.append([Entry([row(2)])])
+    own_server.pause()
+    assert away(store.append, big, within=5) == stores.UNREACHED
+    own_server.resume()
+    assert store.append(big) == [True] and store.count() >= 402
+
+
+def test_a_lock_held_by_somebody_is_away(server):
+    store = Store(server.database(), timeout=1)
+    store.upgrade()
+    with psycopg.connect(host="127.0.0.1", port=server.port, user="credit", password=PASSWORD, dbname=store._url.database) as somebody:
+        somebody.execute("LOCK TABLE predictions")
+        assert away(store.append, [Entry([row(0)])]) in (stores.LOCKED, stores.SLOW)
+    assert store.append([Entry([row(0)])]) == [True]
+
+
+def test_a_server_that_only_reads_or_allows_nothing_is_away(server):
+    store = Store(server.database())
+    store.upgrade()
+    server.sql(f"ALTER DATABASE {store._url.database} SET default_transaction_read_only = on")
+    store.close()
+    assert away(store.append, [Entry([row(0)])]) == stores.READ_ONLY
+    server.sql(f"ALTER DATABASE {store._url.database} RESET default_transaction_read_only")
+    server.sql("DROP ROLE IF EXISTS reader")
+    server.sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
+    reader = store._url.set(username="reader", password="reads").render_as_string(hide_password=False)
+    assert away(Store(reader).append, [Entry([row(0)])]) == stores.DENIED
+    assert away(Store(reader.replace("reads", "guesses")).ready) == stores.UNREACHED
+
+
+def test_a_commit_is_durable_whatever_the_database_is_set_to(server):
+    store = Store(server.database())
+    for setting, expected in (("off", "on"), ("remote_write", "remote_write")):
+        server.sql(f"ALTER DATABASE {store._url.database} SET synchronous_commit = {setting}")
+        store.close()
+        with store._transaction() as c:
+            assert c.execute(sa.text("SHOW synchronous_commit")).scalar() == expected and c.execute(sa.text("SHOW fsync")).scalar() == "on"
+
+
+@pytest.mark.parametrize("immediate", [False, True], ids=["stopped", "killed"])
+def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server, immediate):
+    "Whoever writes tries again until it is written, as the recorder does: what was returned is there, once."
+    store = Store(own_server.database(), timeout=3)
+    store.upgrade()
+    stop, acknowledged, misses = threading.Event(), [], []
+
+    def write():
+        while not stop.is_set():
+            entry = Entry([row(0) for _ in range(5)])
+            while True:
+                try:
+                    store.append([entry])
+                    break
+                except Away as e:
+                    misses.append(str(e))
+                    time.sleep(0.05)
+            acknowledged.extend(one["prediction_id"] for one in entry.rows)
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for one in writers: one.start()
+    try:
+        for _ in range(3):
+            time.sleep(0.5)
+            own_server.stop(immediate)
+            time.sleep(0.2)
+            own_server.start()
+            before = len(acknowledged)
+            while len(acknowledged) < before + 50: time.sleep(0.02)
+    finally:
+        stop.set()
+        for one in writers: one.join(30)
+    assert misses and set(misses) <= {stores.UNREACHED, stores.BUSY}
+    found = ids(store)
+    assert len(set(found)) == len(found) and set(found) == set(acknowledged)
+
+
+def test_no_password_is_shown(server):
+    shown = Store(server.url + "?sslpassword=alsosecret").url_shown
+    assert shown == f"postgresql+psycopg://credit:***@127.0.0.1:{server.port}/credit"
+    for url in ("mysql://u:secret@h/db", "postgresql://u:secret@h", "postgresql+asyncpg://u:secret@h/db", "u:secret", "sqlite:///:memory:", ""):
+        with pytest.raises(StoreError) as raised:
+            Store(url)
+        assert "secret" not in str(raised.value) and "sqlite:///PATH" in str(raised.value)
+
+
+def test_one_row_costs_little():
+    "CPU beside the disk: the file lies in memory."
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        pytest.skip("/dev/shm: this system has no disk in memory")
+    name = folder / f"store-{uuid.uuid4()}.db"
+    store = Store(f"sqlite:///{name}")
+    try:
+        store.upgrade()
+        entries = [[Entry([row(i)])] for i in range(400)]
+        best = 1.0
+        for part in range(0, 400, 100):
+            begin = time.process_time()
+            for one in entries[part:part + 100]: store.append(one)
+            best = min(best, (time.process_time() - begin) / 100)
+        begin = time.process_time()
+        store.append([Entry([row(i) for i in range(10_000)])])
+        assert best < 0.0003 and time.process_time() - begin < 0.6
+    finally:
+        store.close()
+        for one in folder.glob(f"{name.name}*"): one.unlink()
