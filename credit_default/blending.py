@@ -16,8 +16,8 @@ from sklearn.metrics import roc_auc_score
 from .calibration import matching_intercept, rising_slopes, softplus
 from .candidates import Recipe
 
-# %% ../nbs/19_blending.ipynb #86b9d8d4
-BUDGET = 50_000   # steps: PD and reasons of one applicant in less than 2 ms
+# %% ../nbs/19_blending.ipynb #bed24938
+BUDGET = 82_500   # steps: PD and reasons of one applicant in less than 2 ms
 CALL = 10_000     # steps: what calling a booster costs, whatever its size
 
 def steps(recipe: Recipe) -> int:

@@ -3,12 +3,14 @@ import asyncio
 import json
 import os
 import pty
+import select
 import sqlite3
 import stat
 import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -105,7 +107,7 @@ def test_upgrade_says_where_and_from_which_revision_to_which(place):
     assert stat.S_IMODE((place / "data" / "service.db").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("command", ["user list", "user add anna", "user disable anna", "user invite", "log export out.parquet", "log prune --older-than 1d --yes", "log erase APP-1"])
+@pytest.mark.parametrize("command", ["user list", "user add anna --email anna@bank.example.com", "user disable anna", "user invite", "log export out.parquet", "log prune --older-than 1d --yes", "log erase APP-1"])
 def test_without_a_database_nothing_is_made_and_the_way_is_said(place, command):
     result = shell(*command.split())
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1 and "credit-default db upgrade" in result.stderr
@@ -214,6 +216,11 @@ def test_a_user_that_cannot_be_is_bad_input_and_the_password_not_repeated(store,
     assert let_in(store, "anna", PASSWORD)
 
 
+def test_a_name_that_cannot_be_is_said_before_a_password_is_asked_for(store):
+    result = shell("user", "add", "b/d", "--email", "bernd@bank.example.com")
+    assert result.exit_code == 2 and "username: " in result.stderr and "assword" not in result.output
+
+
 def test_who_is_disabled_is_not_let_in_until_enabled(store):
     added("anna")
     added("bernd")
@@ -253,13 +260,16 @@ def at_terminal(*arguments, replies):
     if pid == 0:
         os.execv(SCRIPT, ["credit-default", *arguments])
     said = b""
+
     def read():
+        assert select.select([terminal], [], [], 60)[0], said
         try:
             return os.read(terminal, 4096)
         except OSError:  # it has ended
             return b""
+
     for prompt, reply in replies:
-        while not said.rstrip().endswith(prompt.encode()):
+        while not said.endswith(f"{prompt} ".encode()):  # the space is said when the echo is off
             assert (more := read()), said
             said += more
         os.write(terminal, f"{reply}\n".encode())
@@ -275,25 +285,20 @@ def script(*arguments, **options):
 
 def test_an_administrators_day_through_the_console_script(place):
     assert script("db", "upgrade").stdout == f"sqlite:///{place}/data/service.db: made, at revision {HEAD}\n"
-    said, code = at_terminal("user", "add", "anna", "--email", "anna@bank.example.com", replies=[("Password:", PASSWORD), ("The same again:", PASSWORD)])
-    assert code == 0 and "anna is a user now: analyst" in said and PASSWORD not in said
-    said, code = at_terminal("user", "password", "anna", replies=[("Password:", PASSWORD + "s"), ("The same again:", PASSWORD), ("Password:", PASSWORD + "t"), ("The same again:", PASSWORD + "t")])
-    assert code == 0 and "do not match" in said and PASSWORD not in said
     store = Store(read_settings().database)
-    assert let_in(store, "anna", PASSWORD + "t")
-    said, code = at_terminal("user", "add", "b/d", "--email", "bernd@bank.example.com", replies=[])
-    assert code == 2 and "username: " in said and "Password" not in said   # said before a password is typed
+    said, code = at_terminal("user", "add", "anna", "--email", "anna@bank.example.com", replies=[
+        ("Password:", PASSWORD + "s"), ("The same again:", PASSWORD), ("Password:", PASSWORD), ("The same again:", PASSWORD)])
+    assert code == 0 and "do not match" in said and "anna is a user now: analyst" in said and PASSWORD not in said
+    assert let_in(store, "anna", PASSWORD)
 
-    store.append([Entry([prediction(i) for i in range(25_000)])])
-    assert "exporting" in at_terminal("log", "export", "out.parquet", replies=[])[0] and Path("out.parquet").exists()
-    said, code = at_terminal("log", "prune", "--older-than", "1d", replies=[("[y/N]:", "n")])
+    store.append([Entry([prediction(i) for i in range(5000)])])
     gone = store.count(until=datetime.now(timezone.utc) - timedelta(days=1))
-    assert code == 1 and f"Remove {gone:,} predictions from before" in said and store.count() == 25_000
+    said, code = at_terminal("log", "prune", "--older-than", "1d", replies=[("[y/N]:", "n")])
+    assert code == 1 and f"Remove {gone:,} predictions from before" in said and store.count() == 5000
     said, code = at_terminal("log", "prune", "--older-than", "1d", replies=[("[y/N]:", "y")])
-    assert code == 0 and f"{gone:,} predictions from before" in said and store.count() == 25_000 - gone
-    assert script("log", "erase", "APP-24999", "--json").stdout == '{\n "removed": 1\n}\n'
-    failed = script("log", "erase", "APP-24999")
-    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.startswith("credit-default: no prediction has this reference")
+    assert code == 0 and "removing" in said and f"{gone:,} predictions from before" in said and store.count() == 5000 - gone
+    failed = script("log", "erase", "APP-1")
+    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr == "credit-default: no prediction has this reference; nothing was removed\n"
 
 
 # The prediction log
@@ -314,6 +319,21 @@ def test_export_to_another_database_adds_what_is_not_there(store, place):
     assert [answer("log", "export", url, "--until", "2026-03-03")["rows"], answer("log", "export", url)["rows"]] == [2, 3]
     with sqlite3.connect("warehouse.db") as warehouse:
         assert warehouse.execute("SELECT count(*), count(DISTINCT prediction_id) FROM predictions").fetchone() == (5, 5)
+
+
+@pytest.mark.parametrize("command, label", [("export out.parquet", "exporting"), ("prune --older-than 1d --yes", "removing")])
+def test_what_takes_long_shows_how_far_it_is(store, monkeypatch, command, label):
+    seen = {}
+    @contextmanager
+    def bar(label, total):
+        seen[label] = [total]
+        yield seen[label].append
+    monkeypatch.setattr(administration, "progress_bar", bar)
+    begin = datetime.now(timezone.utc) - timedelta(days=100)
+    store.append([Entry([prediction(i, at=begin + timedelta(seconds=i)) for i in range(20_500)])])
+    answer("log", *command.split())
+    [[total, *done]] = seen.values()
+    assert seen.keys() == {label} and total == 20_500 and done == sorted(done) and (label == "removing" or done == [10_000, 20_000, 20_500])
 
 
 @pytest.mark.parametrize("arguments, said", [
