@@ -31,7 +31,7 @@ run: $(SET_UP) ## Data, EDA, training, drift report and a served prediction of P
 	@$(BIN)/credit-default run --portfolio "$(PORTFOLIO)"
 
 serve: $(SET_UP) ## Serve the champion model on this machine
-	@$(BIN)/credit-default serve $(if $(filter command line environment,$(origin PORTFOLIO)),--portfolio "$(PORTFOLIO)")
+	@$(BIN)/credit-default serve --make-key $(if $(filter command line environment,$(origin PORTFOLIO)),--portfolio "$(PORTFOLIO)")
 
 report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into reports/
 	@$(BIN)/credit-default eda --portfolio "$(PORTFOLIO)"

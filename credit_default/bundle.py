@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'Member', 'export_member', 'Scores', 'BundleError',
            'to_json', 'Bundle', 'deciding_files', 'sha256', 'hash_of', 'content_hash', 'write', 'read', 'golden_rows',
-           'verify_golden', 'store_home', 'beside', 'model_name', 'save', 'load', 'resolve', 'path_of', 'history',
-           'champion', 'request_schema', 'takes_the_same', 'promote', 'line', 'rollback', 'may_become_champion',
-           'stored']
+           'verify_golden', 'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'request_schema',
+           'takes_the_same', 'promote', 'line', 'rollback', 'may_become_champion', 'stored']
 
-# %% ../nbs/20_bundle.ipynb #b07fa296
+# %% ../nbs/20_bundle.ipynb #1c30e374
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from .calibration import Calibrator, pd_of
 from .features import Clean, FeatureMap
 from .imputation import Imputer
 from .models import MODELS, BoosterModel, LinearModel, NetworkModel, array_bytes, bytes_arrays
+from .places import beside
 from .portfolio import Columns, Portfolio, applicant_model, parse_table
 from .reasons import by_field, field_shares, reason_codes
 from .scorecard import Scorecard, rating, risk
@@ -293,15 +293,7 @@ def verify_golden(bundle: Bundle):
         raise BundleError(f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
                           f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported")
 
-# %% ../nbs/20_bundle.ipynb #294079c0
-def store_home() -> Path:
-    "BentoML's home folder."
-    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
-
-def beside(portfolio: str) -> Path:
-    "The folder beside the store for what belongs to a portfolio's models but must not be served."
-    return store_home() / "credit_default" / portfolio
-
+# %% ../nbs/20_bundle.ipynb #b95168af
 def model_name(portfolio: str) -> str: return f"credit_default_{portfolio}"
 
 def save(bundle: Bundle) -> str:  # its tag

@@ -7,8 +7,8 @@ __all__ = ['app', 'SYNTHETIC', 'REPORTS', 'STUDY', 'MARGINS', 'models', 'CARD', 
            'Preset', 'Champion', 'train', 'training', 'standing', 'drift', 'count_rows', 'score', 'known_rows',
            'labelled_rows', 'evaluate', 'described', 'card_in_words', 'models_list', 'models_show', 'paired',
            'models_compare', 'models_promote', 'models_rollback', 'promoted', 'reproduce', 'service_environment',
-           'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'running_service', 'stop',
-           'run', 'main']
+           'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user',
+           'running_service', 'stop', 'run', 'main']
 
 # %% ../nbs/41_cli.ipynb #1f4fc361
 import json
@@ -281,7 +281,7 @@ def _said(key: str, value) -> list[str]:
     if key == "fields_left_out": return [", ".join(f"{name} ({role})" for name, role in (value or {}).items())]
     return list(value) if isinstance(value, list) else [str(value)] if value else []
 
-# %% ../nbs/41_cli.ipynb #cc2065ba
+# %% ../nbs/41_cli.ipynb #4d5a4a21
 @models.command("list", epilog=examples("models list", "models list --portfolio personal --json"))
 def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
     "The models of a portfolio, newest first."
@@ -347,12 +347,19 @@ def models_compare(
 Why = Annotated[str, typer.Option(help="The reason, for the record.")]
 
 @models.command("promote", epilog=examples('models promote 3f0c9a1b2c3d4e5f --why "better calibrated below 30"'))
-def models_promote(tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = False):
-    "Makes a model the champion, after verifying it."
+def models_promote(
+    tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = "gmsc", why: Why = "",
+    other_requests: Annotated[bool, typer.Option("--other-requests", help="Even where it takes other requests than the champion: other fields, ranges or categories.")] = False,
+    as_json: AsJson = False,
+):
+    """Makes a model the champion, after verifying it.
+
+    A service that runs takes it up within seconds, without a lost or a mixed answer.
+    """
     from credit_default import bundle as bundles
     bundle = load_model(tag, portfolio)
     if bundles.champion(bundle.portfolio.name) == bundle.tag: return promoted(bundle.tag, as_json, f"{bundle.tag} is the champion already; nothing was changed.")
-    promoted(bundles.promote(bundle.tag, bundle.portfolio.name, by=who(), why=why), as_json)
+    promoted(bundles.promote(bundle.tag, bundle.portfolio.name, by=who(), why=why, other_requests=other_requests), as_json)
 
 @models.command("rollback", epilog=examples('models rollback --why "complaints about declines"'))
 def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = False):
@@ -363,7 +370,7 @@ def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = F
     promoted(bundles.rollback(name, by=who(), why=why), as_json)
 
 def promoted(tag: str, as_json: bool, said: str = ""):
-    typer.echo(to_json(dict(champion=tag)) if as_json else said or f"{tag} is champion now. A service that runs takes it up on its next start.")
+    typer.echo(to_json(dict(champion=tag)) if as_json else said or f"{tag} is champion now. A service that runs takes it up within seconds.")
 
 # %% ../nbs/41_cli.ipynb #eb654423
 @app.command(epilog=examples("reproduce champion", "reproduce 3f0c9a1b2c3d4e5f --path loans.csv", "reproduce 3f0c9a1b2c3d4e5f --seed 1 --json"))
@@ -389,7 +396,7 @@ def service_environment(portfolio: str | None) -> dict[str, str]:
     quiet = dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True")
     return quiet | dict(CREDIT_DEFAULT_PORTFOLIO=portfolio_path(portfolio)) if portfolio else quiet
 
-# %% ../nbs/41_cli.ipynb #c8649c98
+# %% ../nbs/41_cli.ipynb #ddb5372d
 def server(host: str, port: int) -> list[str]:
     "The command that starts the service."
     return [sys.executable, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", host, "--port", str(port)]
@@ -403,7 +410,7 @@ def taken(host: str, port: int) -> bool:
 
 def settings_help() -> str:
     "The service's settings, with their defaults."
-    from credit_default.service import settings_table
+    from credit_default.settings import settings_table
     rows = settings_table()
     width = max(len(row["variable"]) for row in rows)
     return "\n".join(f"  {row['variable'].ljust(width)}  {row['meaning']} [{row['default']}]" for row in rows)
@@ -419,18 +426,22 @@ def serve(
     portfolio: Annotated[str | None, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.")] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 3000,
+    make_key: Annotated[bool, typer.Option("--make-key", help="Where there is no secret key, make one into .env and open sign-up, for this machine's own use.")] = False,
 ):
     """Serves the champion over HTTP.
 
-    This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it.
+    This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the champion: `models promote` takes effect within seconds.
     """
+    from credit_default.settings import env_file, read_settings, secret_key
+    if make_key: administration.make_env(env_file())
+    secret_key(read_settings())   # said here, before a server is started
     if portfolio: portfolio_of(portfolio)   # a misspelt name is said at once
     if taken(host, port): raise CommandError(f"port {port} is in use; name another one with --port")
-    note(f"http://{host}:{port}/docs.json describes the API once it is up.")
+    note(f"http://{host}:{port}/docs describes the API once it is up.")
     sys.stdout.flush()
     os.execve(sys.executable, server(host, port), service_environment(portfolio))   # in our place, so that signals reach it
 
-# %% ../nbs/41_cli.ipynb #d0facde2
+# %% ../nbs/41_cli.ipynb #d5069806
 def free_port() -> int:
     "A port of the loopback address that nobody uses now."
     import socket
@@ -438,11 +449,24 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
-def ask(url: str, body=None, timeout: float = 10):
+def ask(url: str, body=None, token: str = "", timeout: float = 10):
     "The JSON answer of a URL."
     from urllib.request import Request, urlopen
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=timeout) as answer: return json.load(answer)
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    with urlopen(Request(url, data, headers), timeout=timeout) as answer: return json.load(answer)
+
+@contextmanager
+def passing_user(url: str):  # its token
+    "Signs up and logs in as anybody would, for as long as the block lasts."
+    import secrets
+    from credit_default.settings import read_settings
+    from credit_default.store import Store
+    name = f"run-{secrets.token_hex(8)}"
+    account = dict(username=name, email=f"{name}@example.com", password=secrets.token_urlsafe())
+    user = ask(f"{url}/signup", account)
+    try: yield ask(f"{url}/login", {k: account[k] for k in ("username", "password")})["access_token"]
+    finally: Store(read_settings().database).delete_user(user["id"])
 
 @contextmanager
 def running_service(
@@ -454,7 +478,7 @@ def running_service(
     from urllib.request import urlopen
     url = f"http://127.0.0.1:{(port := free_port())}"
     with open(log, "wb") as out:
-        process = subprocess.Popen(server("127.0.0.1", port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=service_environment(portfolio), start_new_session=True)
+        process = subprocess.Popen(server("127.0.0.1", port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=service_environment(portfolio) | dict(CREDIT_DEFAULT_SIGNUP="open"), start_new_session=True)
     try:
         end = time.monotonic() + patience
         while True:
@@ -480,7 +504,7 @@ def stop(process: subprocess.Popen, patience: float = 15):
     tell(signal.SIGKILL)   # whoever is left
     process.wait()
 
-# %% ../nbs/41_cli.ipynb #1caf7c59
+# %% ../nbs/41_cli.ipynb #91d84c21
 @app.command(epilog=examples("run", "run --portfolio personal"))
 def run(portfolio: Name = "gmsc", seed: Seed = 0):
     """All of it once, to a served prediction.
@@ -488,6 +512,7 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
     Data, EDA, training, drift report and one prediction through the HTTP service, then a table of what was made.
     """
     from credit_default.reporting import new_folder
+    from credit_default.settings import env_file, read_settings, secret_key
     begin, made = time.monotonic(), []
 
     @contextmanager
@@ -498,6 +523,8 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
         typer.echo(f"({time.monotonic() - started:.0f} s)")
 
     definition = portfolio_of(portfolio)
+    administration.make_env(env_file())
+    secret_key(read_settings())   # wrong settings are said now, and not after minutes of training
     folder = new_folder(REPORTS / definition.name)
     with step("Data"):
         dataset = load_data(portfolio, None, seed)
@@ -511,10 +538,10 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
         found = drifted.content["result"]
         made.append(("drift report", f"{drifted.html}: {'drift in ' + ', '.join(found['drifted_features']) if found['drift'] else 'no drift'}"))
     with step("Service"):
-        with running_service(portfolio, folder / "service.log") as url:
+        with running_service(portfolio, folder / "service.log") as url, passing_user(url) as token:
             document = ask(f"{url}/docs.json")
             [example] = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"].values()
-            answer = ask(f"{url}/predict", example["value"])
+            answer = ask(f"{url}/predict", example["value"], token)
         typer.echo(f"POST /predict {json.dumps(example['value'])}")
         made.append(("served prediction", f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} ({answer['rating']}), {answer['decision']}, by {answer['model_version']}"))
     typer.secho(f"\nMade in {time.monotonic() - begin:.0f} s", bold=True)

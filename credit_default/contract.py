@@ -7,20 +7,17 @@ __all__ = ['MOST_PROBLEMS', 'NAME', 'Reason', 'Prediction', 'Problem', 'Error', 
            'ModelCard', 'Refused', 'problem', 'error_body', 'shown', 'problems', 'Repeated', 'read_json',
            'example_applicant', 'to_json', 'stamp', 'Loaded']
 
-# %% ../nbs/27_contract.ipynb #f0fa1a5c
+# %% ../nbs/27_contract.ipynb #f82ba415
 import json
-import os
 import re
 import uuid
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import bundle as bundles
 from .bundle import Bundle, Scores
 from .portfolio import MOST_REFERENCE, REFERENCE, Columns, Portfolio, applicant_model, applicants_to_columns, message
 from .reasons import sent
@@ -189,7 +186,7 @@ def read_json(body: bytes) -> Any:
     except json.JSONDecodeError as e: raise Refused(400, "the body is not JSON", [problem([], f"{e.msg}: line {e.lineno}, column {e.colno}")]) from None
     except RecursionError: raise Refused(400, "the body is not JSON", [problem([], "nested too deeply")]) from None
 
-# %% ../nbs/27_contract.ipynb #f02f4cdc
+# %% ../nbs/27_contract.ipynb #9d919760
 def example_applicant(bundle: Bundle) -> dict[str, Any]:
     "A valid applicant, from the examples in the portfolio."
     def example(f):
@@ -199,7 +196,10 @@ def example_applicant(bundle: Bundle) -> dict[str, Any]:
     used = {f.name for f in bundle.portfolio.used(bundle.keep)}
     return {f.alias: example(f) for f in bundle.portfolio.fields if f.name in used and (f.required or f.example is not None)}
 
-def to_json(answer: Any) -> bytes: return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_text = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode   # in ASCII, for the log
+
+def to_json(answer: Any) -> bytes: return _encode(answer).encode()
 
 def stamp(at: datetime) -> str:
     "A time as the API writes it: UTC, in milliseconds."
@@ -213,11 +213,6 @@ class Loaded:
         self.Applicants = pydantic.TypeAdapter(list[self.Applicant])
         self.example = example_applicant(bundle)
         self.predict([self.Applicant.model_validate(self.example)])   # the first call sets up the booster's buffers
-
-    @cached_property
-    def bulk(self) -> Bundle:
-        "The same bundle, with a thread for each core: for files, while single applicants have the other one."
-        return bundles.load(self.bundle.tag, self.portfolio.name, threads=os.cpu_count() or 1)
 
     def one(self, data: Any) -> BaseModel:
         "A checked applicant. Raises Refused (422)."
@@ -252,5 +247,3 @@ class Loaded:
                      sent=_text({f.name: sent(f, columns[f.name][i]) for f in self.portfolio.fields}), scored=_text(taken[i]), bins=bins[i],
                      probability_default=pds[i], log_odds=odds[i], prediction=int(scores.prediction[i]), credit_score=int(scores.credit_score[i]),
                      rating=scores.rating[i], decision=scores.decision[i], reasons=_text(scores.reasons[i])) for i in range(len(scores))]
-
-def _text(value) -> str: return json.dumps(value, allow_nan=False, separators=(",", ":"))

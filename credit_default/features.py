@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['FINITE', 'Clean', 'clean_number', 'clean_category', 'as_amount', 'derive', 'Feature', 'FeatureMap']
 
-# %% ../nbs/10_features.ipynb #d0d12681
+# %% ../nbs/10_features.ipynb #7a1c47eb
 from dataclasses import dataclass
 
 import numpy as np
 
-from .portfolio import Columns, Derived, Field, Portfolio, implausible
+from .portfolio import Columns, Derived, Field, Portfolio, implausible, is_code
 
-# %% ../nbs/10_features.ipynb #e43dc633
+# %% ../nbs/10_features.ipynb #bbad04c8
 @dataclass
 class Clean:
     "Cleaned applicants, before imputation. n applicants, k numeric fields, c categories."
@@ -26,7 +26,7 @@ def clean_number(
     values: np.ndarray,  # (n,) as parsed
 ) -> tuple[np.ndarray, np.ndarray]:  # values with NaN for whatever is no usable number; where a code stood
     "One numeric field: codes and implausible values become missing."
-    coded = np.isin(values, list(field.codes)) if field.codes else np.zeros(len(values), bool)
+    coded = is_code(field, values)
     return np.where(coded | implausible(field, values), np.nan, values), coded
 
 def clean_category(

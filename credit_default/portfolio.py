@@ -6,7 +6,8 @@
 __all__ = ['Range', 'MISSING', 'LARGEST', 'Kind', 'Role', 'Operation', 'RESERVED', 'Columns', 'REFERENCE', 'MOST_REFERENCE',
            'REFERENCES', 'Definition', 'Curve', 'Instead', 'Marginal', 'Field', 'signed_log', 'signed_exp', 'Derived',
            'Costs', 'Term', 'Synthetic', 'ScoreScale', 'Portfolio', 'parse', 'parse_table', 'Problem', 'limits',
-           'refused', 'implausible', 'message', 'check', 'applicant_model', 'applicants_to_columns', 'dictionary']
+           'is_code', 'refused', 'implausible', 'message', 'check', 'applicant_model', 'applicants_to_columns',
+           'dictionary']
 
 # %% ../nbs/00_portfolio.ipynb #e41d8f3f
 import json
@@ -389,7 +390,7 @@ def parse_table(
     found = {f.name: f.name if f.name in table else f.alias for f in portfolio.fields}
     return {f.name: parse(f, table[found[f.name]] if found[f.name] in table else [None] * n) for f in portfolio.fields}
 
-# %% ../nbs/00_portfolio.ipynb #21c87ba2
+# %% ../nbs/00_portfolio.ipynb #dd352b75
 class Problem(Definition):
     "A value that is refused."
     row: int       # position in the table, from 0
@@ -400,6 +401,12 @@ def limits(field: Field) -> tuple[float, float]:
     "The hard range of a number, also where the definition leaves it open."
     low, high = field.hard
     return -LARGEST if low is None else low, LARGEST if high is None else high
+
+def is_code(field: Field, values: np.ndarray) -> np.ndarray:
+    "Where a code stands. There are few: comparing is quicker than looking up."
+    out = np.zeros(len(values), bool)
+    for code in field.codes: out |= values == code
+    return out
 
 def refused(field: Field, values: np.ndarray, required: bool) -> np.ndarray:
     "Which values of a column are outside what the field allows, as a boolean array."
@@ -412,7 +419,7 @@ def refused(field: Field, values: np.ndarray, required: bool) -> np.ndarray:
     low, high = limits(field)
     bad = np.isinf(values) | (values < low) | (values > high)
     if field.kind == "integer": bad |= np.isfinite(values) & (values != np.rint(values))
-    if field.codes: bad &= ~np.isin(values, list(field.codes))
+    if field.codes: bad &= ~is_code(field, values)
     return bad | (missing & required)
 
 def implausible(field: Field, values: np.ndarray) -> np.ndarray:
@@ -421,7 +428,7 @@ def implausible(field: Field, values: np.ndarray) -> np.ndarray:
     out = np.zeros(len(values), bool)
     if low is not None: out |= values < low
     if high is not None: out |= values > high
-    return out & ~np.isin(values, list(field.codes)) if field.codes else out
+    return out & ~is_code(field, values) if field.codes else out
 
 def message(field: Field, missing: bool) -> str:
     "The error text for a refused value."
@@ -494,14 +501,16 @@ def applicant_model(
     fields[REFERENCE] = _reference()
     return create_model(f"Applicant_{portfolio.name}", __config__=ConfigDict(extra="forbid", title=f"{portfolio.title}: applicant"), **fields)
 
-# %% ../nbs/00_portfolio.ipynb #c7fe71c5
+# %% ../nbs/00_portfolio.ipynb #6da5c3ee
 def applicants_to_columns(
     portfolio: Portfolio,
     applicants: list[BaseModel],  # validated requests, or dictionaries by alias
 ) -> Columns:
     "Validated requests as columns."
     rows = [a if isinstance(a, dict) else a.__dict__ for a in applicants]
-    return {f.name: parse(f, np.array([r.get(f.alias) for r in rows], dtype=object)) for f in portfolio.fields}
+    def numbers(values): return np.array([np.nan if v is None else v for v in values], np.float64)
+    def parsed(f, values): return numbers(values) if f.numeric else parse(f, np.array(values, dtype=object))
+    return {f.name: parsed(f, [r.get(f.alias) for r in rows]) for f in portfolio.fields}
 
 # %% ../nbs/00_portfolio.ipynb #f1d612e0
 def dictionary(portfolio: Portfolio) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ __all__ = ['LEAST', 'DOCS', 'log', 'WATCH', 'ANSWERS_KEPT', 'BODY_SECONDS', 'INL
            'body_of', 'make_app', 'error_response', 'role_table', 'openapi', 'plain_error', 'token_of', 'wait', 'Guard',
            'model_reference', 'CreditDefault']
 
-# %% ../nbs/33_service.ipynb #66c90d24
+# %% ../nbs/33_service.ipynb #81197e80
 import asyncio
 import contextvars
 import csv
@@ -52,9 +52,10 @@ from .auth import Busy, Invalid, Limits, Login, Passwords, Role, Signup, SignupR
 from .batch import RESULTS, BatchError, Counts, check_csv, scored_rows
 from .bundle import Bundle, BundleError
 from .contract import Account, Error, Health, Loaded, Logged, LoggedPage, ModelCard, Prediction, Refused, error_body, problem, read_json, shown, stamp, to_json
+from .places import service_home
 from .portfolio import REFERENCES, dictionary
 from .recorder import Recorder, Repeated, Unrecorded
-from .settings import Settings, SettingsError, read_settings, secret_key, service_home
+from .settings import Settings, SettingsError, read_settings, secret_key
 from .store import Away, Entry, Store, Taken
 from .telemetry import CONTENT_TYPE, Metrics, configure_logs, inside_server, log_request, own_figures, place, request_id, request_id_of
 
@@ -74,7 +75,7 @@ def least_role(method: str, path: str) -> Role | None:
     if method == "GET" and path.startswith(DOCS + "/"): return None
     return LEAST.get((method, f"{path.rpartition('/')[0]}/{{prediction_id}}"), Role.viewer)
 
-# %% ../nbs/33_service.ipynb #0598a2f5
+# %% ../nbs/33_service.ipynb #f7410f5d
 log = logging.getLogger("credit_default.service")
 
 class Serving:
@@ -92,6 +93,7 @@ class Serving:
         self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, service_home() / "limits.db")
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="batch")      # long lists and files
         self.readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reader")  # questions to the database
+        self.direct: dict[tuple[str, str], Callable] = {}   # routes that are asked most
         self.running: set[tuple[str, str]] = set()   # idempotency keys of requests that are being answered
         self.stopping, self.follows = threading.Event(), False
 
@@ -284,7 +286,7 @@ async def once_only(serving: Serving, request: Request, endpoint: str, body_hash
         return Response(zlib.decompress(known["content"]), known["status"], {"Idempotent-Replayed": "true"}, kind)
     finally: serving.running.discard(mine)
 
-# %% ../nbs/33_service.ipynb #8b8d27c4
+# %% ../nbs/33_service.ipynb #59de1334
 ROWS = 2_000   # in a chunk
 
 class ScoredFile:
@@ -292,7 +294,7 @@ class ScoredFile:
     def __init__(self, loaded: Loaded, file, keep: Callable[[list[dict]], None]):
         self.loaded, self.keep, self.answers = loaded, keep, []
         self.lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        self.rows = scored_rows(loaded.bulk, self.lines, Counts(), ROWS, self._scored)
+        self.rows = scored_rows(loaded.bundle, self.lines, Counts(), ROWS, self._scored)
 
     def check(self):
         "Raises Refused (422) where the file, not just a row of it, is wrong."
@@ -348,7 +350,7 @@ def checked(model: type[pydantic.BaseModel], data: Any) -> pydantic.BaseModel:
         raise Refused(422, "the request was refused", [problem([x if isinstance(x, int) else shown(str(x)) for x in one["loc"]], one["msg"].removeprefix("Value error, "))
                                                        for one in e.errors(include_url=False, include_input=False)]) from None
 
-# %% ../nbs/33_service.ipynb #bd68ae93
+# %% ../nbs/33_service.ipynb #f42b05c0
 MEANING = {400: "Not JSON", 401: "No token, or not a good one", 403: "The role does not allow it", 404: "There is no such thing", 408: "The body did not arrive in time",
            409: "Taken, or being answered", 413: "Too many bytes", 415: "Announced as something else", 422: "Invalid: the fields are named", 429: "Too many requests: wait as Retry-After says",
            503: "No model, no database, or too busy"}
@@ -512,6 +514,7 @@ def make_app(serving: Serving) -> FastAPI:
     @app.exception_handler(Exception)
     async def failed(request: Request, e: Exception) -> Response: return error_response(Refused(500, plain_error(500)))
 
+    serving.direct = {("POST", "/predict"): predict, ("POST", "/predict_batch"): predict_batch}
     unguarded = {(m, r.path) for r in app.routes if hasattr(r, "methods") for m in r.methods - {"HEAD"} if (m, r.path) not in LEAST and not r.path.startswith(DOCS)}
     if unguarded: raise RuntimeError(f"routes without a role in LEAST: {sorted(unguarded)}")
     app.openapi = lambda: openapi(app, serving)
@@ -558,7 +561,7 @@ def openapi(app: FastAPI, serving: Serving) -> dict:
         paths[path]["post"]["requestBody"]["content"]["application/json"] = dict(schema=body, examples={"an applicant": {"value": value}})
     return document
 
-# %% ../nbs/33_service.ipynb #a98581ef
+# %% ../nbs/33_service.ipynb #ac5b4fc3
 def plain_error(status: int) -> str:
     "What an HTTP status says, where nothing more is known."
     return {404: "there is no such path", 405: "this path does not take that method", 500: "internal error; it was logged", 503: "not ready"}.get(status, "the request was refused")
@@ -628,7 +631,9 @@ class Guard:
 
         try:
             self.admit(scope)
-            await self.app(scope, receive, answer)
+            direct = self.serving.direct.get((scope["method"], scope["path"]))
+            if direct: await (await direct(Request(scope, receive)))(scope, receive, answer)   # what most requests ask need not find its way through two routers
+            else: await self.app(scope, receive, answer)
         except Refused as e: await error_response(e)(scope, receive, answer)
         except ClientDisconnect: pass   # nobody is there to be told
         except Exception as e:
@@ -640,7 +645,7 @@ class Guard:
                 log_request(self.serving.metrics.request(scope["path"], status, seconds), status, seconds)
             request_id.reset(named)
 
-# %% ../nbs/33_service.ipynb #a86cdb3a
+# %% ../nbs/33_service.ipynb #b7765514
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")   # unless it is wanted, nobody is told that a model is served
 try: SERVING = Serving(read_settings())
 except ValueError as e: raise bentoml.exceptions.BentoMLConfigException(str(e)) from None   # ours, of settings, store and limits: they name the setting, not the value
@@ -689,6 +694,6 @@ class CreditDefault:
         gc.freeze()
 
     @bentoml.on_shutdown
-    def end(self): SERVING.stop()
+    async def end(self): await asyncio.to_thread(SERVING.stop)
 
 CreditDefault.add_asgi_middleware(Guard, serving=SERVING)

@@ -85,7 +85,7 @@ def test_help_lists_these_commands_and_no_others():
 
 
 def test_serve_lists_the_settings():
-    from credit_default.service import Settings
+    from credit_default.settings import Settings
     helped = shell("serve", "--help").stdout
     assert all(f"CREDIT_DEFAULT_{name.upper()} " in helped for name in Settings.model_fields)
 

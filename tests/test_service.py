@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from served import JSON, Server, answered, applicants, as_sent, scored
+from served import JSON, KEY, Server, answered, applicants, as_sent, scored
 
 CANARY = "Musterfrau4711"       # stands for an applicant's data wherever a client could put it
 NUMBER = 471147114711           # the same as a number
@@ -420,17 +420,24 @@ def test_a_wrong_setting_is_named(tmp_path):
 
 
 @pytest.fixture
-def inside(synthetic_bundle):
-    "The application in this process, behind its guard, to break it: the state, and a client."
+def inside(synthetic_bundle, tmp_path):
+    "The application in this process, behind its guard, to break it: the state, and an analyst's client."
     import warnings
     warnings.filterwarnings("ignore", message=".*starlette.testclient.*")
     from starlette.testclient import TestClient
 
     from credit_default import service
-    serving = service.Serving(service.Settings(_env_file=None))
+    from credit_default.auth import Role, User
+    serving = service.Serving(service.read_settings(secret_key=KEY, database_url=f"sqlite:///{tmp_path / 'log.db'}", spool=tmp_path / "spool.db"))
+    serving.keys()
     app = service.make_app(serving)
-    serving.metrics = service.Metrics({route.path for route in app.routes})
-    with TestClient(service.Guard(app, serving), raise_server_exceptions=False) as client: yield serving, client
+    serving.metrics = service.Metrics({route.path for route in app.routes if hasattr(route, "methods")})
+    serving.start()
+    user = dict(id=str(uuid.uuid4()), username="ada", email="ada@example.com", password_hash="", role="analyst")
+    serving.store.add_user(user)
+    token, _ = serving.tokens.issue(User(user["id"], "ada", Role.analyst))
+    with TestClient(service.Guard(app, serving), raise_server_exceptions=False, headers={"Authorization": f"Bearer {token}"}) as client: yield serving, client
+    serving.stop()
 
 
 def test_without_a_model_there_is_no_answer_and_no_health(inside):
@@ -451,12 +458,10 @@ def test_a_fault_of_ours_is_logged_by_its_place_alone(inside, synthetic_bundle, 
     serving.loaded = service.Loaded(copy.copy(synthetic_bundle))
     def broken(*_): raise ValueError(CANARY)
     monkeypatch.setattr(serving.loaded.bundle, "score", broken, raising=False)
-    with caplog.at_level(logging.INFO):
-        logging.getLogger("bentoml").propagate = True
-        answer = client.post("/predict", json=serving.loaded.example)
+    with caplog.at_level(logging.INFO): answer = client.post("/predict", json=serving.loaded.example)
     check_error(answer)
     assert answer.status_code == 500 and CANARY not in caplog.text
-    assert "ValueError at test_service.py" in caplog.text
+    assert [record.place for record in caplog.records if record.levelno == logging.ERROR][0].startswith("ValueError at test_service.py")
 
 
 @pytest.mark.slow

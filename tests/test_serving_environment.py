@@ -17,7 +17,8 @@ from serving import LINUX, applies, direct, entries
 
 LOCK = ROOT / "requirements-serving.lock"
 TRAINING = ("sklearn", "pandas", "evidently", "optuna", "matplotlib", "imblearn", "fancyimpute", "papermill", "plotly", "pyarrow", "nbdev")
-SERVING_MODULES = ("portfolio", "stability", "models", "features", "imputation", "calibration", "scorecard", "reasons", "bundle", "service")
+SERVING_MODULES = ("portfolio", "stability", "places", "models", "features", "imputation", "calibration", "scorecard", "reasons", "bundle", "batch", "settings", "contract", "recorder",
+                   "telemetry", "store", "auth", "service")
 
 
 def pins():
