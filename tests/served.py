@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import httpx
+import jwt
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = "credit_default.service:CreditDefault"
@@ -76,6 +78,7 @@ class Server:
         self.environment = kept | {"BENTOML_HOME": str(home), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"} | settings
         self.command = [str(python), "-m", "bentoml", "serve", str(target), "--host", "127.0.0.1", "--port", str(self.port)]
         self.cwd = cwd
+        self.database = settings.get("CREDIT_DEFAULT_DATABASE_URL") or f"sqlite:///{Path(home).absolute() / 'credit_default' / 'service.db'}"
 
     def start(self):
         with self.log.open("w") as log:
@@ -99,6 +102,11 @@ class Server:
             time.sleep(0.02)
         self.seconds = time.perf_counter() - begin  # from the command to the first answer
         return self
+
+    def client_of(self, token=None, address=None):
+        "A client with this token; with another address of this machine, such as 127.0.0.9."
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.client.base_url, headers=headers, trust_env=False, timeout=60, transport=httpx.HTTPTransport(local_address=address))
 
     def __exit__(self, *_):
         self.client.close()
@@ -124,6 +132,37 @@ def log_in(client, account=ACCOUNT):
     token = client.post("/login", json={name: account[name] for name in ("username", "password")})
     assert token.status_code == 200, token.text
     client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+
+
+def add_user(database, username, role="analyst", **more):
+    "A user of the service, as `credit-default user add` makes one; its password is that of ACCOUNT."
+    from credit_default.auth import Passwords
+    from credit_default.store import Store
+    row = dict(id=str(uuid.uuid4()), username=username, email=f"{username}@example.com", role=role, password_hash=Passwords().hash_blocking(ACCOUNT["password"]))
+    store = Store(database)
+    try: return store.add_user(row | more)
+    finally: store.close()
+
+
+def token_of(user, key=KEY, algorithm="HS256", **claims):
+    "A token for a user, as the service makes it, but for what `claims` say; a claim that is None is left out."
+    claims = dict(sub=user["id"], role=user["role"], exp=int(time.time()) + 600) | claims
+    return jwt.encode({name: value for name, value in claims.items() if value is not None}, key, algorithm)
+
+
+def check_error(answer):
+    "Raises where an answer has not the form of every error."
+    assert answer.headers["content-type"] == "application/json", answer
+    body = answer.json()
+    assert set(body) == {"error", "detail"} and isinstance(body["error"], str) and body["error"], body
+    for one in body["detail"]:
+        assert set(one) == {"loc", "msg"} and one["msg"] and all(isinstance(x, str | int) for x in one["loc"]), body
+
+
+def check_documented(documented, method, path, answer):
+    "Raises where an answer's status is not in the OpenAPI document, or an error has not the form of errors."
+    assert str(answer.status_code) in documented["paths"][path][method.lower()]["responses"], (method, path, answer.status_code, answer.text[:300])
+    if answer.status_code >= 400: check_error(answer)
 
 
 def answered(one):
