@@ -8,7 +8,7 @@ __all__ = ['FORMAT_VERSION', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'Memb
            'verify_golden', 'model_name', 'save', 'load', 'resolve', 'path_of', 'history', 'champion', 'request_schema',
            'takes_the_same', 'promote', 'line', 'rollback', 'may_become_champion', 'stored']
 
-# %% ../nbs/20_bundle.ipynb #1c30e374
+# %% ../nbs/20_bundle.ipynb #766642b7
 import hashlib
 import json
 import os
@@ -29,7 +29,7 @@ from .models import MODELS, BoosterModel, LinearModel, NetworkModel, array_bytes
 from .places import beside
 from .portfolio import Columns, Portfolio, applicant_model, parse_table
 from .reasons import by_field, field_shares, reason_codes
-from .scorecard import Scorecard, rating, risk
+from .scorecard import DECISIONS, LABELS, RATINGS, Scorecard, band
 from .stability import Reference
 
 # %% ../nbs/20_bundle.ipynb #571f6129
@@ -95,7 +95,7 @@ def to_json(value) -> bytes:
     "JSON that is the same for the same value, and readable. Floats keep every digit; no line break at the end, so that a cut shows."
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
-# %% ../nbs/20_bundle.ipynb #ed3411d1
+# %% ../nbs/20_bundle.ipynb #91d006ac
 @dataclass
 class Bundle:
     """The exported model.
@@ -193,9 +193,10 @@ class Bundle:
             log_odds, contributions = self.explain(matrices)
             codes = reason_codes(self.portfolio, contributions, self.names, columns)
         else: log_odds = self.calibrator.log_odds(self.margin(matrices))
-        pd, card = pd_of(log_odds), self.scorecard
-        score = card.score(log_odds)
-        return Scores(pd, log_odds, card.prediction(pd), card.label(pd).tolist(), card.decision(pd).tolist(), score, rating(score).tolist(), risk(score).tolist(), codes, clean)
+        pd = pd_of(log_odds)
+        prediction, score = self.scorecard.prediction(pd), self.scorecard.score(log_odds)
+        declined, bands = prediction.tolist(), [RATINGS[i] for i in band(score).tolist()]
+        return Scores(pd, log_odds, prediction, [LABELS[i] for i in declined], [DECISIONS[i] for i in declined], score, [b.rating for b in bands], [b.risk for b in bands], codes, clean)
 
 # %% ../nbs/20_bundle.ipynb #0637f6cb
 def deciding_files(bundle: Bundle) -> dict[str, bytes]:

@@ -561,7 +561,7 @@ def openapi(app: FastAPI, serving: Serving) -> dict:
         paths[path]["post"]["requestBody"]["content"]["application/json"] = dict(schema=body, examples={"an applicant": {"value": value}})
     return document
 
-# %% ../nbs/33_service.ipynb #ac5b4fc3
+# %% ../nbs/33_service.ipynb #65e179bc
 def plain_error(status: int) -> str:
     "What an HTTP status says, where nothing more is known."
     return {404: "there is no such path", 405: "this path does not take that method", 500: "internal error; it was logged", 503: "not ready"}.get(status, "the request was refused")
@@ -582,25 +582,27 @@ class Guard:
     "ASGI middleware around everything that answers."
     def __init__(self, app, serving: Serving): self.app, self.serving = app, serving
 
-    def user(self, scope, least: Role) -> User:
+    async def user(self, scope, least: Role) -> User:
         "Who asks. Raises Refused: 401 without a good token, 403 where the role does not allow it."
         token, serving = token_of(scope["headers"]), self.serving
         if token is None: raise Refused(401, "a token is needed", [problem(["Authorization"], "send the header Authorization: Bearer TOKEN; POST /login gives one")], {"WWW-Authenticate": "Bearer"})
-        try: user = serving.users.who(serving.tokens.read(token))
+        try:
+            claims, who = serving.tokens.read(token), serving.users.who
+            user = who(claims) if serving.users.knows(claims) else await asyncio.to_thread(who, claims)
         except Invalid: user = None
         except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
         if user is None: raise Refused(401, "the token is not good, or not any more", [problem(["Authorization"], "log in again")], {"WWW-Authenticate": 'Bearer error="invalid_token"'})
         if not allows(user.role, least): raise Refused(403, "the role does not allow it", [problem([], f"it takes the role {least.value}")])
         return user
 
-    def admit(self, scope):
+    async def admit(self, scope):
         "Raises Refused where the request must not go on."
         limits, least = self.serving.limits, least_role(scope["method"], scope["path"])
         if limits and scope["path"] not in UNCOUNTED:
             address = (scope.get("client") or ("",))[0]
             if seconds := self.hit("address", address): raise wait(seconds)
         if least is None: return
-        scope["state"]["user"] = user = self.user(scope, least)
+        scope["state"]["user"] = user = await self.user(scope, least)
         if limits and (seconds := self.hit("user", user.id)): raise wait(seconds)
 
     def hit(self, kind: str, key: str) -> float:
@@ -630,7 +632,7 @@ class Guard:
             if not replaced: await send(part)
 
         try:
-            self.admit(scope)
+            await self.admit(scope)
             direct = self.serving.direct.get((scope["method"], scope["path"]))
             if direct: await (await direct(Request(scope, receive)))(scope, receive, answer)   # what most requests ask need not find its way through two routers
             else: await self.app(scope, receive, answer)
