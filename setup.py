@@ -50,6 +50,8 @@ setup(
         "train": listed("train_requirements"),
         "dev": listed("train_requirements") + listed("dev_requirements"),
         "bench": listed("train_requirements") + listed("bench_requirements"),
+        "redis": listed("redis_requirements"),
+        "bigquery": listed("bigquery_requirements"),
     },
     entry_points={"console_scripts": listed("console_scripts")},
     cmdclass={"build_py": BuildWithTemplates},

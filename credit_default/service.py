@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'DOCS', 'log', 'WATCH', 'ANSWERS_KEPT', 'BODY_SECONDS', 'INLINE_BYTES', 'KEY', 'JSON', 'CSV', 'ROWS',
-           'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'PROBES', 'ONCE', 'UNCOUNTED', 'SETTINGS', 'APP',
+           'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'PROBES', 'ONCE', 'UNCOUNTED', 'SETTINGS', 'APP', 'IMAGE',
            'OPTIONS', 'least_role', 'Serving', 'kind_of', 'bounded', 'read_body', 'read_upload', 'not_recorded',
            'entry', 'keep', 'asked', 'once_only', 'ScoredFile', 'model_card', 'health', 'logged', 'checked', 'errors',
            'body_of', 'make_app', 'error_response', 'role_table', 'openapi', 'plain_error', 'token_of', 'wait', 'Guard',
@@ -647,14 +647,20 @@ class Guard:
                 log_request(self.serving.metrics.request(scope["path"], status, seconds), status, seconds)
             request_id.reset(named)
 
-# %% ../nbs/33_service.ipynb #b7765514
+# %% ../nbs/33_service.ipynb #735598e1
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")   # unless it is wanted, nobody is told that a model is served
 try: SERVING = Serving(read_settings())
 except ValueError as e: raise bentoml.exceptions.BentoMLConfigException(str(e)) from None   # ours, of settings, store and limits: they name the setting, not the value
 SETTINGS = SERVING.settings
 if inside_server(): configure_logs(SETTINGS.log_level)   # the supervising process and the workers, not a notebook
 APP = make_app(SERVING)
-OPTIONS = dict(workers=SETTINGS.workers, traffic={"timeout": SETTINGS.timeout}, logging={"access": {"enabled": False}}, metrics={"enabled": False})
+# What `bentoml containerize` makes. A file that a later step removes still lies in an image: so what BentoML calls as uv brings uv for that one step,
+# and takes it away again, with its cache and the packages' own tests. `distro=""`: no compiler and no git, all packages are wheels.
+IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="", python_version="3.11").run(
+    r"""printf '%s\n' '#!/bin/sh -e' 'pip install --quiet --no-cache-dir --target /tmp/uv uv' 'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
+    r"""'find /app/.venv -type d -name tests -prune -exec rm -r {} +' > /usr/local/bin/uv && chmod +x /usr/local/bin/uv""").run(
+    "install -d -m 700 -o bentoml -g bentoml /home/bentoml/credit_default")   # log and spool: a new volume takes the owner of the folder that it is mounted on
+OPTIONS = dict(workers=SETTINGS.workers, traffic={"timeout": SETTINGS.timeout}, logging={"access": {"enabled": False}}, metrics={"enabled": False}, image=IMAGE)
 if not SETTINGS.tracing: OPTIONS["tracing"] = {"excluded_urls": ".*"}
 
 def model_reference(serving: Serving) -> bentoml.models.BentoModel | None:

@@ -248,9 +248,6 @@ class Service(Server):
                 return False
             return True
 
-    def commands(self):
-        return Commands(self.environment | {"DO_NOT_TRACK": "1"})
-
     def end(self):
         "Whatever is left of it."
         for one in self.processes():
@@ -264,10 +261,10 @@ class Service(Server):
 class Commands:
     "`credit-default ...` for one service, one command after the other in one process: it is the imports that take time."
 
-    def __init__(self, environment):
+    def __init__(self, service):
         code = ("import shlex, sys\nfrom credit_default.cli import app\nfor line in sys.stdin:\n    try: app(shlex.split(line), prog_name='credit-default')\n"
                 "    except SystemExit as e: print(f'exit {e.code or 0}', flush=True)\n")
-        self.process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True, bufsize=1,
+        self.process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=service.environment, text=True, bufsize=1,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def __call__(self, *words):
@@ -317,6 +314,13 @@ def running(two_workers):
     return two_workers
 
 
+@pytest.fixture(scope="module")
+def command(two_workers):
+    "`command('models', 'promote', tag)` for that service: what it printed."
+    with Commands(two_workers) as command:
+        yield command
+
+
 # ---- kill -9
 
 class Supervisor(threading.Thread):
@@ -350,11 +354,12 @@ def kill(*processes):
             one.kill()
 
 
-# worker: one of two; tree: all at once; parent: the supervising process alone; young: the same, while its workers are still starting
-SHORT = ["worker", "worker", "worker", "parent", "tree", "young", "tree"]
+# worker: one of two; tree: all at once; parent: the supervising process alone; young: the same, while its workers are still starting; respawned: nobody, but both workers are there
+SHORT = ["worker", "parent", "worker", "tree", "worker", "young"]
+LONG = ["worker", "worker", "respawned", "parent", "tree", "young"]
 
 
-@pytest.mark.parametrize("victims", [pytest.param(SHORT, id="short"), pytest.param(["worker", "parent", "tree", "young"] * 20, marks=pytest.mark.slow, id="20 times")])
+@pytest.mark.parametrize("victims", [pytest.param(SHORT, id="short"), pytest.param(LONG * 20, marks=pytest.mark.slow, id="20 times")])
 def test_killed_under_load(make, models, victims):
     service, chance = make(CREDIT_DEFAULT_WORKERS="2"), random.Random(1)
     service.client = httpx.Client(base_url=f"http://127.0.0.1:{service.port}", trust_env=False, timeout=60)
@@ -373,6 +378,9 @@ def test_killed_under_load(make, models, victims):
                 if victim == "worker":
                     kill(chance.choice(workers))
                     continue   # the other one goes on; where there is none, clients wait for the next
+                if victim == "respawned":
+                    until(lambda: len(service.workers()) == 2)
+                    continue
                 if victim == "young":
                     kill(*service.processes())
                     until(lambda: supervisor.starts > starts and service.workers(), 60)
@@ -394,55 +402,6 @@ def test_killed_under_load(make, models, victims):
         spool = service.database.with_name("spool.db")
         check_kept(load.acknowledged, rows_of(service.database) + rows_of(spool), models[2])
     assert not service.processes() and service.port_is_free()
-
-
-# ---- SIGTERM
-
-CSV_ROWS = 20_000
-
-
-def csv_upload(portfolio, rows):
-    frame, _ = applicants(portfolio, rows, seed=4)
-    return b"--part\r\nContent-Disposition: form-data; name=\"file\"; filename=\"loans.csv\"\r\nContent-Type: text/csv\r\n\r\n" + frame.to_csv(index=False).encode() + b"\r\n--part--\r\n"
-
-
-@pytest.mark.parametrize("whom", ["parent", pytest.param("everybody", marks=pytest.mark.slow)])
-def test_sigterm_under_load(running, models, synthetic_bundle, whom):
-    "To the supervising process alone, as `docker stop` does, or to all processes at once, as systemd does."
-    upload, many = csv_upload(synthetic_bundle.portfolio, CSV_ROWS), json.dumps(models[1] * 25).encode()
-    large = []
-
-    def send(path, body, kind):
-        connection = Connection(running.port, running.token)
-        while not large or large[-1][1] == 200:
-            large.append((path, *connection.ask("POST", path, body, kind)))
-
-    senders = [threading.Thread(target=send, args=one) for one in (("/predict_csv", upload, "multipart/form-data; boundary=part"), ("/predict_batch", many, "application/json"))]
-    before = len(rows_of(running.database))
-    with running.load(models[1], clients=6, pause=0) as load:
-        for one in senders:
-            one.start()
-        load.more(300)
-        until(lambda: {"/predict_csv", "/predict_batch"} <= {path for path, *_ in large})
-        begin = time.monotonic()
-        for one in [psutil.Process(running.process.pid)] if whom == "parent" else running.processes():
-            one.terminate()
-        assert running.process.wait(15) == 0, running.said()
-        assert time.monotonic() - begin < 15
-        until(lambda: not running.processes(), 2)
-        assert running.port_is_free()
-        for one in senders:
-            one.join(20)
-    assert load.kinds().keys() <= {200, 503, "refused", "closed"}, load.kinds()
-    assert {outcome for _, outcome, _ in large} <= {200, 503, "refused", "closed"}, [one[:2] for one in large]
-    load.check_refusals()
-    rows = rows_of(running.database)
-    check_kept(load.acknowledged, rows, models[2])
-    for _, answer in [one[1:] for one in large if one[:2] == ("/predict_batch", 200)]:
-        check_kept({one["prediction_id"]: (i % 200, one["model_version"], one["probability_default"]) for i, one in enumerate(json.loads(answer))}, rows, models[2])
-    answered = sum(path == "/predict_csv" and outcome == 200 for path, outcome, _ in large)
-    assert answered and len(rows) - before - len(load.acknowledged) >= answered * CSV_ROWS
-    assert not [line for line in running.log.read_text().splitlines() if '"level": "error"' in line]
 
 
 # ---- PostgreSQL
@@ -612,7 +571,7 @@ def test_a_disk_that_is_full_of_everything(make, models, volume):
 # ---- models that change under load
 
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.slow)])
-def test_promoted_back_and_forth_under_load(running, models, times):
+def test_promoted_back_and_forth_under_load(running, command, models, times):
     "Two workers: each answer is that of the model which it names."
     first, second = models[2]
     batches, ended = [], threading.Event()
@@ -622,7 +581,7 @@ def test_promoted_back_and_forth_under_load(running, models, times):
         while not ended.wait(0.05):
             batches.append(connection.ask("POST", "/predict_batch", json.dumps(models[1]).encode()))
 
-    with running.commands() as command, running.load(models[1]) as load:
+    with running.load(models[1]) as load:
         sender = threading.Thread(target=send)
         sender.start()
         begin = time.monotonic()
@@ -652,7 +611,7 @@ def test_promoted_back_and_forth_under_load(running, models, times):
         assert seconds >= 55
 
 
-def test_a_damaged_champion_is_not_taken_up(running, models):
+def test_a_damaged_champion_is_not_taken_up(running, command, models):
     "Written into champion.json by hand, as no command would: the old one goes on. Mended or taken back, all is well again."
     first, second = models[2]
     champions, folder = running.home / "credit_default" / "gmsc" / "champion.json", running.home / "models" / second.replace(":", "/")
@@ -672,7 +631,7 @@ def test_a_damaged_champion_is_not_taken_up(running, models):
                 out.append(client.get("/health").json())
         return out
 
-    with running.commands() as command, running.load(models[1]) as load:
+    with running.load(models[1]) as load:
         load.more(20)
         champions.write_text(json.dumps(history + [event]))
         until(lambda: all(one["status"] == "degraded" for one in told()), 10)
@@ -697,10 +656,10 @@ def test_a_damaged_champion_is_not_taken_up(running, models):
 
 # ---- backup and restore
 
-def test_a_backup_under_load_is_whole(running, make, models, tmp_path):
+def test_a_backup_under_load_is_whole(running, command, make, models, tmp_path):
     "And a service starts on it: users, predictions, all that was acknowledged before."
     copy = tmp_path / "copy.db"
-    with running.commands() as command, running.load(models[1]) as load:
+    with running.load(models[1]) as load:
         load.more(200)
         before = dict(load.acknowledged)
         command("log", "backup", copy)
@@ -722,6 +681,55 @@ def test_a_backup_under_load_is_whole(running, make, models, tmp_path):
     with Load(service.port, running.token, models[1]) as further:
         further.more(20)
     check_kept(before | further.acknowledged, rows_of(tmp_path / "restored" / "service.db"), models[2])
+
+
+# ---- SIGTERM: after all that the service of two workers has been through
+
+CSV_ROWS = 20_000
+
+
+def csv_upload(portfolio, rows):
+    frame, _ = applicants(portfolio, rows, seed=4)
+    return b"--part\r\nContent-Disposition: form-data; name=\"file\"; filename=\"loans.csv\"\r\nContent-Type: text/csv\r\n\r\n" + frame.to_csv(index=False).encode() + b"\r\n--part--\r\n"
+
+
+@pytest.mark.parametrize("whom", ["parent", pytest.param("everybody", marks=pytest.mark.slow)])
+def test_sigterm_under_load(running, models, synthetic_bundle, whom):
+    "To the supervising process alone, as `docker stop` does, or to all processes at once, as systemd does."
+    upload, many = csv_upload(synthetic_bundle.portfolio, CSV_ROWS), json.dumps(models[1] * 25).encode()
+    large = []
+
+    def send(path, body, kind):
+        connection = Connection(running.port, running.token)
+        while not large or large[-1][1] == 200:
+            large.append((path, *connection.ask("POST", path, body, kind)))
+
+    senders = [threading.Thread(target=send, args=one) for one in (("/predict_csv", upload, "multipart/form-data; boundary=part"), ("/predict_batch", many, "application/json"))]
+    before = len(rows_of(running.database))
+    with running.load(models[1], clients=6, pause=0) as load:
+        for one in senders:
+            one.start()
+        load.more(300)
+        until(lambda: {"/predict_csv", "/predict_batch"} <= {path for path, *_ in large})
+        begin = time.monotonic()
+        for one in [psutil.Process(running.process.pid)] if whom == "parent" else running.processes():
+            one.terminate()
+        assert running.process.wait(15) == 0, running.said()
+        assert time.monotonic() - begin < 15
+        until(lambda: not running.processes(), 2)
+        assert running.port_is_free()
+        for one in senders:
+            one.join(20)
+    assert load.kinds().keys() <= {200, 503, "refused", "closed"}, load.kinds()
+    assert {outcome for _, outcome, _ in large} <= {200, 503, "refused", "closed"}, [one[:2] for one in large]
+    load.check_refusals()
+    rows = rows_of(running.database)
+    check_kept(load.acknowledged, rows, models[2])
+    for _, answer in [one[1:] for one in large if one[:2] == ("/predict_batch", 200)]:
+        check_kept({one["prediction_id"]: (i % 200, one["model_version"], one["probability_default"]) for i, one in enumerate(json.loads(answer))}, rows, models[2])
+    answered = sum(path == "/predict_csv" and outcome == 200 for path, outcome, _ in large)
+    assert answered and len(rows) - before - len(load.acknowledged) >= answered * CSV_ROWS
+    assert not [line for line in running.log.read_text().splitlines() if '"level": "error"' in line]
 
 
 # ---- memory

@@ -1,6 +1,7 @@
 """The service where nothing is installed but what it needs, and inside a bento: the same digits, and nothing too much."""
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from served import Server, answered, applicants, scored
 from serving import LINUX, applies, direct, entries
+
+from credit_default.settings import read_settings
 
 LOCK = ROOT / "requirements-serving.lock"
 TRAINING = ("sklearn", "pandas", "evidently", "optuna", "matplotlib", "imblearn", "fancyimpute", "papermill", "plotly", "pyarrow", "nbdev")
@@ -143,6 +146,19 @@ def test_a_bento_asks_for_the_locked_packages(bento):
     pinned = [(str(pin), set(hashes)) for pin, hashes in locked(LOCK.read_text())]
     assert [one for one in wanted if one not in pinned] == [(f"bentoml=={version('bentoml')}", set())]   # BentoML adds itself once more
     assert [one for one in pinned if one not in wanted] == []
+
+
+def test_an_image_keeps_no_tools_and_its_log_where_the_volume_is(bento, monkeypatch):
+    "By its steps; benchmarks/container.sh runs them, and measures what comes of it."
+    steps = (bento / "env/docker/Dockerfile").read_text()
+    env = dict(re.findall(r"^ENV (\w+)=(.+)$", steps, flags=re.M))
+    assert "apt-get" not in steps and steps.index("> /usr/local/bin/uv ") < steps.index("uv venv") < steps.index("uv --directory")
+    made = re.search(r"^RUN install -d -m 700 -o bentoml -g bentoml (\S+)$", steps, flags=re.M)[1]
+    volume = re.search(r"docker run .* -v \w+:(\S+)", (ROOT / "nbs/operation.ipynb").read_text())[1]
+    monkeypatch.setenv("BENTOML_HOME", env["BENTOML_HOME"])
+    monkeypatch.setenv("CREDIT_DEFAULT_ENV_FILE", os.devnull)
+    settings = read_settings()
+    assert {made, volume, os.path.dirname(settings.database.removeprefix("sqlite:///")), os.path.dirname(settings.spool_url.removeprefix("sqlite:///"))} == {made}
 
 
 def test_an_exported_bento_answers_with_the_same_digits(bento, serving_python, synthetic_bundle, tmp_path):
