@@ -1,6 +1,5 @@
 """Who may ask the service what: tokens on every route there is, signing up and in, limits, and what outlasts a restart."""
 import base64
-import hashlib
 import hmac
 import http.client
 import json
@@ -17,7 +16,7 @@ from types import SimpleNamespace
 import httpx
 import jwt
 import pytest
-from served import ACCOUNT, JSON, KEY, Server, add_user, applicants, check_documented, check_error, token_of
+from served import ACCOUNT, JSON, KEY, Server, add_user, check_documented, check_error, token_of
 
 from credit_default.auth import Role, invite
 from credit_default.store import Store

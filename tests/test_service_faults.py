@@ -390,7 +390,7 @@ def test_killed_under_load(make, models, victims):
                     kill(*service.processes())
                 else:
                     kill(psutil.Process(parent.pid))
-                    until(lambda: not any(map(psutil.Process.is_running, workers)), 20 if victim == "young" else 5, lambda: f"{victim}: orphans keep the port")
+                    until(lambda: not any(map(psutil.Process.is_running, workers)), 60 if victim == "young" else 5, lambda: f"{victim}: orphans keep the port")
                 until(lambda: supervisor.starts > starts, 10)
                 load.more(1, seconds=90)
                 check_kept(dict(load.acknowledged), rows_of(service.database), models[2])
