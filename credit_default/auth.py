@@ -65,7 +65,7 @@ class User:
     role: Role
     disabled: bool = False
 
-# %% ../nbs/32_auth.ipynb #545c11c6
+# %% ../nbs/32_auth.ipynb #c957cc0a
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -87,7 +87,7 @@ def _long(password: SecretStr) -> SecretStr:
 # the schema says by itself what the validators check: pydantic's own messages speak of patterns and items
 Username = Annotated[str, AfterValidator(_named), Field(strict=True, description=f"{USERNAME}; upper and lower case are the same", examples=["ada"],
     json_schema_extra=dict(minLength=3, maxLength=64, pattern=f"^{_username.pattern}$"))]
-Password = Annotated[SecretStr, AfterValidator(_unicode), AfterValidator(_long), Field(examples=["a long and quiet river"], json_schema_extra=dict(minLength=12, maxLength=128),
+Password = Annotated[SecretStr, AfterValidator(_unicode), AfterValidator(_long), Field(examples=["a long and quiet river"], json_schema_extra=dict(minLength=12, maxLength=128, pattern=r"^[^\u0000]*$"),
     description=f"{PASSWORD}, of any kind: length is what matters; it must not be the username or the email")]
 
 class Signup(_Form):
@@ -106,7 +106,7 @@ class Signup(_Form):
 class Login(_Form):
     "Who wants a token."
     username: Annotated[str, Field(max_length=64, strict=True, examples=["ada"])]
-    password: Annotated[SecretStr, AfterValidator(_unicode), Field(max_length=128, examples=["a long and quiet river"])]
+    password: Annotated[SecretStr, AfterValidator(_unicode), Field(max_length=128, examples=["a long and quiet river"], json_schema_extra=dict(pattern=r"^[^\u0000]*$"))]
 
 class Token(BaseModel):
     "What a login gives."

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'DOCS', 'log', 'WATCH', 'ANSWERS_KEPT', 'BODY_SECONDS', 'INLINE_BYTES', 'KEY', 'JSON', 'CSV', 'ROWS',
-           'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'PROBES', 'ONCE', 'UNCOUNTED', 'SETTINGS', 'APP', 'IMAGE',
-           'OPTIONS', 'least_role', 'Serving', 'kind_of', 'bounded', 'read_body', 'read_upload', 'not_recorded',
-           'entry', 'keep', 'asked', 'once_only', 'ScoredFile', 'model_card', 'health', 'logged', 'checked', 'errors',
-           'body_of', 'make_app', 'error_response', 'role_table', 'openapi', 'plain_error', 'token_of', 'wait', 'Guard',
-           'model_reference', 'CreditDefault']
+           'MEANING', 'ANY', 'FILE', 'When', 'POSTED', 'FORM_BYTES', 'PROBES', 'ONCE', 'UNCOUNTED', 'SETTINGS', 'APP',
+           'IMAGE', 'OPTIONS', 'least_role', 'Serving', 'kind_of', 'bounded', 'read_body', 'read_upload',
+           'not_recorded', 'entry', 'keep', 'asked', 'once_only', 'ScoredFile', 'model_card', 'health', 'logged',
+           'checked', 'errors', 'body_of', 'make_app', 'error_response', 'role_table', 'openapi', 'plain_error',
+           'token_of', 'wait', 'Guard', 'model_reference', 'CreditDefault']
 
-# %% ../nbs/33_service.ipynb #81197e80
+# %% ../nbs/33_service.ipynb #82919dea
 import asyncio
 import contextvars
 import csv
 import gc
 import hashlib
 import io
+import itertools
 import json
 import logging
 import math
@@ -30,7 +31,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import bentoml
 import pydantic
@@ -286,13 +287,18 @@ async def once_only(serving: Serving, request: Request, endpoint: str, body_hash
         return Response(zlib.decompress(known["content"]), known["status"], {"Idempotent-Replayed": "true"}, kind)
     finally: serving.running.discard(mine)
 
-# %% ../nbs/33_service.ipynb #59de1334
+# %% ../nbs/33_service.ipynb #bf716208
 ROWS = 2_000   # in a chunk
 
 class ScoredFile:
     "An uploaded CSV file on its way to its answer, a chunk at a time."
-    def __init__(self, loaded: Loaded, file, keep: Callable[[list[dict]], None]):
+    def __init__(
+        self, loaded: Loaded, file, keep: Callable[[list[dict]], None],
+        name: str | None = None,  # of a request that may come again: its rows then have the same ids, and the log takes them once
+    ):
         self.loaded, self.keep, self.answers = loaded, keep, []
+        self.ids = name and (str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, name), f"{loaded.bundle.tag} {i}")) for i in itertools.count())
+        file.seek(0)   # its hash was taken
         self.lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
         self.rows = scored_rows(loaded.bundle, self.lines, Counts(), ROWS, self._scored)
 
@@ -303,7 +309,10 @@ class ScoredFile:
         self.lines.seek(0)
 
     def _scored(self, scores, columns, references):
-        self.keep(self.loaded.rows(columns, scores, datetime.now(timezone.utc), references))
+        rows = self.loaded.rows(columns, scores, datetime.now(timezone.utc), references)
+        if self.ids:
+            for row in rows: row["prediction_id"] = next(self.ids)
+        self.keep(rows)
         self.answers = [dict(rating=r, probability_default=p, credit_score=c) for r, p, c in zip(scores.rating, scores.probability_default.tolist(), scores.credit_score.tolist())]
 
     def piece(self) -> bytes:
@@ -350,7 +359,7 @@ def checked(model: type[pydantic.BaseModel], data: Any) -> pydantic.BaseModel:
         raise Refused(422, "the request was refused", [problem([x if isinstance(x, int) else shown(str(x)) for x in one["loc"]], one["msg"].removeprefix("Value error, "))
                                                        for one in e.errors(include_url=False, include_input=False)]) from None
 
-# %% ../nbs/33_service.ipynb #f42b05c0
+# %% ../nbs/33_service.ipynb #40f2e467
 MEANING = {400: "Not JSON", 401: "No token, or not a good one", 403: "The role does not allow it", 404: "There is no such thing", 408: "The body did not arrive in time",
            409: "Taken, or being answered", 413: "Too many bytes", 415: "Announced as something else", 422: "Invalid: the fields are named", 429: "Too many requests: wait as Retry-After says",
            503: "No model, no database, or too busy"}
@@ -361,7 +370,12 @@ def errors(*statuses: int) -> dict[int, dict]:
 
 ANY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}}   # filled in from the bundle
 FILE = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
-    "file": {"type": "string", "contentMediaType": "text/csv", "description": "CSV, UTF-8, its columns named as the fields; further columns pass through"}}}}}}}
+    "file": {"type": "string", "contentMediaType": "application/octet-stream", "description": "CSV, UTF-8, its columns named as the fields; further columns pass through"}}}, "encoding": {"file": {"contentType": "text/csv"}}}}}}
+def _written(text: Any) -> Any:
+    if isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text): raise ValueError("must be a time such as 2026-01-31T12:00:00Z")   # pydantic takes seconds since 1970, too
+    return text
+When = Annotated[AwareDatetime, pydantic.BeforeValidator(_written)]
+
 POSTED = (400, 408, 413, 415, 422, 503)
 
 def body_of(model: type[pydantic.BaseModel]) -> dict:
@@ -416,30 +430,30 @@ def make_app(serving: Serving) -> FastAPI:
         async def make(once):
             if serving.recorder is None: await keep(serving, Entry([]))
             def record(rows): serving.recorder.record_blocking(entry(request, "csv", rows))
-            context, file = contextvars.copy_context(), ScoredFile(serving.model(), upload.file, record)
+            context, file = contextvars.copy_context(), ScoredFile(serving.model(), upload.file, record, once and f"{request.state.user.id} {once['key']} {once['body_hash']}")
             def inside(call): return loop.run_in_executor(run, context.run, call)
             await inside(file.check)
             try: first = [await inside(file.piece), await inside(file.piece)]   # the header, and what shows that the log takes it
             except Unrecorded: raise not_recorded() from None
 
             async def pieces() -> AsyncIterator[bytes]:
-                said = []
-                for piece in first:
-                    said.append(piece)
-                    yield piece
-                serving.metrics.predicted(file.answers)
-                while said[-1]:
-                    said.append(await inside(file.piece))
+                said, piece = [], first[1]   # what was said is remembered where it may be asked again
+                yield first[0]
+                while piece:
+                    if once: said.append(piece)
                     serving.metrics.predicted(file.answers)
-                    if not said[-1] and once: await keep(serving, entry(request, "csv", [], once, b"".join(said)))
-                    yield said[-1]
+                    yield piece
+                    piece = await inside(file.piece)
+                if not once: return
+                try: await keep(serving, entry(request, "csv", [], once, b"".join([first[0], *said])))
+                except Repeated: return   # the same file was answered at the same time, by another worker
             return StreamingResponse(pieces(), media_type=CSV)
         return await once_only(serving, request, "csv", lambda: hashlib.file_digest(upload.file, "sha256").hexdigest(), make, CSV)
 
     @app.get("/predictions", response_model=LoggedPage, responses=errors(422, 503), tags=["Predictions"], summary="Predictions that were answered, newest first")
     async def predictions(request: Request, reference: str | None = Query(None, description="the application's reference", max_length=64), model_version: str | None = Query(None, max_length=200),
                           decision: Literal["Approved", "Declined"] | None = None, rating: Literal["Poor", "Average", "Good", "Excellent"] | None = None,
-                          since: AwareDatetime | None = Query(None, description="from this time on, with its zone"), until: AwareDatetime | None = Query(None, description="before this time"),
+                          since: When | None = Query(None, description="from this time on, with its zone"), until: When | None = Query(None, description="before this time"),
                           after: int | None = Query(None, ge=0, le=2**63 - 1, description="`next` of the page before"), limit: int = Query(100, ge=1, le=1000)) -> Response:
         "An analyst sees the own ones, an administrator all."
         user = request.state.user
@@ -498,7 +512,7 @@ def make_app(serving: Serving) -> FastAPI:
              responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
     async def metrics() -> Response: return Response(serving.metrics.text(), media_type=CONTENT_TYPE)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> Response: return RedirectResponse("/docs")   # BentoML's own page asks other hosts for scripts
 
     @app.exception_handler(Refused)
@@ -509,7 +523,7 @@ def make_app(serving: Serving) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, e: RequestValidationError) -> Response:   # of query parameters
-        return error_response(Refused(422, "the request was refused", [problem([x if isinstance(x, int) else shown(x) for x in e["loc"]], e["msg"]) for e in e.errors()]))
+        return error_response(Refused(422, "the request was refused", [problem([x if isinstance(x, int) else shown(x) for x in e["loc"]], e["msg"].removeprefix("Value error, ")) for e in e.errors()]))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, e: Exception) -> Response: return error_response(Refused(500, plain_error(500)))
