@@ -396,7 +396,7 @@ def service_environment(portfolio: str | None) -> dict[str, str]:
     quiet = dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True")
     return quiet | dict(CREDIT_DEFAULT_PORTFOLIO=portfolio_path(portfolio)) if portfolio else quiet
 
-# %% ../nbs/41_cli.ipynb #ddb5372d
+# %% ../nbs/41_cli.ipynb #1bbc72e4
 def server(host: str, port: int) -> list[str]:
     "The command that starts the service."
     return [sys.executable, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", host, "--port", str(port)]
@@ -433,10 +433,10 @@ def serve(
     This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the champion: `models promote` takes effect within seconds.
     """
     from credit_default.settings import env_file, read_settings, secret_key
-    if make_key: administration.make_env(env_file())
-    secret_key(read_settings())   # said here, before a server is started
     if portfolio: portfolio_of(portfolio)   # a misspelt name is said at once
     if taken(host, port): raise CommandError(f"port {port} is in use; name another one with --port")
+    if make_key: administration.make_env(env_file())
+    secret_key(read_settings())   # said here, before a server is started
     note(f"http://{host}:{port}/docs describes the API once it is up.")
     sys.stdout.flush()
     os.execve(sys.executable, server(host, port), service_environment(portfolio))   # in our place, so that signals reach it
