@@ -555,7 +555,7 @@ app.add_typer(administration.db, name="db")
 app.add_typer(administration.user, name="user")
 app.add_typer(administration.log, name="log")
 
-# %% ../nbs/41_cli.ipynb #e1e5b944
+# %% ../nbs/41_cli.ipynb #e0da9b34
 def main():
     "The console script."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))   # so that what was started is stopped
@@ -563,4 +563,4 @@ def main():
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     app(prog_name="credit-default")
 
-if __name__ == "__main__" and "ipykernel" not in sys.modules: main()   # python -m credit_default.cli, where the package lies but is not installed: in the image
+if __name__ == "__main__" and "IPython" not in sys.modules: main()   # python -m credit_default.cli, where the package lies but is not installed: in the image
