@@ -42,7 +42,7 @@ def make_env(path: Path | str) -> bool:  # whether there was none
     note(f"{path}: made a key to sign tokens with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else ', and opened sign-up, for the use of this machine'}")
     return True
 
-# %% ../nbs/39_administration.ipynb #430d0062
+# %% ../nbs/39_administration.ipynb #4dc2db0d
 def open_store(upgraded: bool = True):  # a Store
     "The database of the settings; it must be there and up to date unless `upgraded` is False."
     from credit_default.settings import read_settings
@@ -60,9 +60,9 @@ def db_upgrade(as_json: AsJson = False):
     The database is that of CREDIT_DEFAULT_DATABASE_URL, from the environment or .env. Only one upgrade runs at a time; a second one waits and finds nothing to do.
     """
     store = open_store(upgraded=False)
-    before = store._version()
+    before = store.version()
     store.upgrade()
-    now = store._version()
+    now = store.version()
     if as_json: return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
     typer.echo(f"{store.url_shown}: {f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}")
 

@@ -58,7 +58,7 @@ def export_member(
     else: model = estimator.model()
     return Member(prepare.feature_map_, prepare.imputer_, model, weight)
 
-# %% ../nbs/20_bundle.ipynb #6a23bd5a
+# %% ../nbs/20_bundle.ipynb #7b769c3b
 @dataclass
 class Scores:
     "The answers for n applicants, as arrays of length n."
@@ -74,6 +74,10 @@ class Scores:
     clean: Clean               # as the models took them
 
     def __len__(self): return len(self.probability_default)
+
+    def monitored(self) -> Columns:
+        "What of the answers is watched for drift, as columns beside those of the applicants."
+        return dict(probability_default=self.probability_default, credit_score=self.credit_score.astype(float), rating=self.rating)
 
     def answer(self, i: int) -> dict:
         "The answer for one applicant, as plain values."

@@ -25,7 +25,7 @@ def pd_of(log_odds: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, e) / (1.0 + e)
 
-# %% ../nbs/14_calibration.ipynb #6a53c9c3
+# %% ../nbs/14_calibration.ipynb #477f4d18
 @dataclass(frozen=True)
 class Calibrator:
     """A rising curve from margins to calibrated log-odds.
@@ -61,7 +61,7 @@ class Calibrator:
         if self.method == "isotonic": m = self._between_knots(m)
         elif self.low_slope == self.high_slope: m = self.low_slope * m
         else: m = self.high_slope * softplus(m) - self.low_slope * softplus(-m)
-        return np.clip(m + self.intercept, -LIMIT, LIMIT)
+        return np.minimum(np.maximum(m + self.intercept, -LIMIT), LIMIT)
 
     def _between_knots(self, m: np.ndarray) -> np.ndarray:
         knots, values = np.array(self.knots), np.array(self.values)

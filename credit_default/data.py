@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SYNTHETIC', 'DataError', 'Source', 'find', 'read_table', 'parse_outcome', 'Dataset', 'content_hash', 'load',
-           'from_table', 'term', 'synthesize', 'write_csv', 'save_sample', 'describe', 'summary', 'split', 'folds',
-           'from_openml', 'fetch']
+           'from_table', 'term', 'true_pd', 'synthesize', 'write_csv', 'save_sample', 'describe', 'summary', 'split',
+           'folds', 'from_openml', 'fetch']
 
 # %% ../nbs/02_data.ipynb #e56ceebb
 import csv
@@ -389,7 +389,7 @@ def _with_gaps(field: Field, values: np.ndarray, u: np.ndarray, columns: Columns
         share = np.where(gone, min(1.0, field.sample.missing / (portfolio[other].sample.missing or 1.0)), 0.0)
     return np.where(u < share, np.nan if field.numeric else None, values)
 
-# %% ../nbs/02_data.ipynb #caebac5b
+# %% ../nbs/02_data.ipynb #8f4abfd8
 def term(
     t: Term,
     field: Field,
@@ -404,6 +404,20 @@ def term(
     x = {"identity": lambda: x, "log1p": lambda: np.log1p(x), "sqrt": lambda: np.sqrt(x), "above": lambda: (x > t.floor) * 1.0}[t.transform]()
     return np.where(coded | np.isnan(values), 0.0, t.coefficient * (x - t.center))
 
+def true_pd(
+    portfolio: Portfolio,
+    columns: Columns,  # fields as parsed
+    score: dict[str, np.ndarray] | None = None,  # the normal score behind each field; needed where the definition writes down no logit
+) -> np.ndarray:  # (n,)
+    "The PD of applicants by the written-down logit."
+    logit = np.full(len(next(iter(columns.values()))), portfolio.synthetic.intercept)
+    for t in portfolio.synthetic.terms: logit = logit + term(t, portfolio[t.field], columns[t.field])
+    if not portfolio.synthetic.terms:   # no logit: half a unit for each number's score
+        if score is None: raise ValueError(f"portfolio {portfolio.name} writes down no logit: the PD of an applicant is not known from the fields")
+        for f in portfolio.used():
+            if f.numeric: logit = logit + np.where(np.isnan(columns[f.name]), 0.0, 0.5 * (f.direction or 1) * score[f.name])
+    return 1 / (1 + np.exp(-logit))
+
 def synthesize(
     portfolio: Portfolio,
     n: int | None = None,  # rows; the definition's number unless it is given
@@ -412,18 +426,13 @@ def synthesize(
     "A synthetic sample of a portfolio."
     n = portfolio.synthetic.rows if n is None else n
     columns, score = _draw(portfolio, n, seed)
-    logit = np.full(n, portfolio.synthetic.intercept)
-    for t in portfolio.synthetic.terms: logit = logit + term(t, portfolio[t.field], columns[t.field])
-    if not portfolio.synthetic.terms:   # a definition that writes down no logit: half a unit for each number's score
-        for f in portfolio.used():
-            if f.numeric: logit = logit + np.where(np.isnan(columns[f.name]), 0.0, 0.5 * (f.direction or 1) * score[f.name])
-    true_pd = 1 / (1 + np.exp(-logit))
-    return pd.DataFrame(columns), (_rng(seed, "outcome").random(n) < true_pd).astype(np.int64), true_pd
+    pds = true_pd(portfolio, columns, score)
+    return pd.DataFrame(columns), (_rng(seed, "outcome").random(n) < pds).astype(np.int64), pds
 
 def _load_synthetic(portfolio: Portfolio, source: Source, labelled: bool, seed: int) -> Dataset:
     "The synthetic sample as a data set. Applicants without an outcome are others than those with one."
-    frame, y, true_pd = synthesize(portfolio, seed=seed if labelled else seed + 1_000_003)
-    return _dataset(portfolio, frame, y if labelled else None, true_pd, dict(
+    frame, y, pds = synthesize(portfolio, seed=seed if labelled else seed + 1_000_003)
+    return _dataset(portfolio, frame, y if labelled else None, pds, dict(
         source="synthetic", file=None, message=source.message, synthetic=True, seed=seed, rows_read=len(frame), rows_refused=0, refused={},
         columns_dropped={}, columns_absent=[]))
 

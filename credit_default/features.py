@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['FINITE', 'Clean', 'Numbers', 'clean_number', 'clean_category', 'as_amount', 'derive', 'Feature', 'FeatureMap']
 
-# %% ../nbs/10_features.ipynb #b1561d75
+# %% ../nbs/10_features.ipynb #22287769
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def as_amount(
     "The amounts behind a ratio."
     return np.where(base > floor, ratio * base, ratio)
 
-# %% ../nbs/10_features.ipynb #51c0859d
+# %% ../nbs/10_features.ipynb #09b9c978
 def derive(
     d: Derived,
     values: dict[str, np.ndarray],  # (n,) numbers of each field and of the derived features before, imputed or with NaN
@@ -77,7 +78,7 @@ def derive(
     if d.op == "difference": return first - values[d.fields[1]]
     if d.op == "ratio": return first / np.maximum(values[d.fields[1]] + d.offset, d.floor)
     if d.op == "product": return first * values[d.fields[1]]
-    if d.op == "coded": return np.any([coded[n] for n in d.fields], axis=0).astype(float)
+    if d.op == "coded": return reduce(np.logical_or, [coded[n] for n in d.fields]).astype(float)
     if d.op == "missing": return np.sum([~stated[n] for n in d.fields], axis=0).astype(float)
     return np.where(np.isnan(first), np.nan, (first > d.floor).astype(float))   # above
 
@@ -90,7 +91,7 @@ class Feature:
     direction: int           # +1: the PD can only rise with it, -1: only fall, 0: either
     log: bool                # skewed, better compared on a logarithmic scale
 
-# %% ../nbs/10_features.ipynb #d4ef5a2b
+# %% ../nbs/10_features.ipynb #b590b7cf
 FINITE = 1e37   # trees compare in single precision, which ends at 3.4e38: a product of products stays below it
 
 class FeatureMap:
@@ -164,7 +165,7 @@ class FeatureMap:
             level = clean.levels[:, j]
             for i in range(len(f.categories) + (f.unknown == "other")): out[:, at] = level == i; at += 1
             if not f.required: out[:, at] = level == -1; at += 1
-        return np.clip(out, -FINITE, FINITE)
+        return np.minimum(np.maximum(out, -FINITE), FINITE)
 
     def to_dict(self) -> dict:
         "What it takes to build the same map again from the same portfolio."

@@ -29,7 +29,7 @@ def by_field(
     "Contributions of fields. Not a matrix product, which may round differently for one row than for many."
     return (contributions[:, :, None] * shares).sum(axis=1)
 
-# %% ../nbs/17_reasons.ipynb #ec1cd036
+# %% ../nbs/17_reasons.ipynb #eb77d83a
 MOST = 4           # reasons given, at most
 LEAST = 1e-3       # log-odds; less than a tenth of a score point is nobody's reason
 
@@ -55,18 +55,17 @@ def reason_codes(
 ) -> list[list[dict]]:  # for each applicant: code, field, text, value as sent, contribution in log-odds
     "The reasons for each applicant's PD."
     order = np.argsort(-contributions, axis=1, kind="stable")
-    fields = {name: portfolio[name] for name in names}
-    codes = {f.name: f"R{i:02d}" for i, f in enumerate(portfolio.fields, 1)}
+    fields = {f.name: (f"R{i:02d}", f) for i, f in enumerate(portfolio.fields, 1)}
     out = []
     for row, best in enumerate(order.tolist()):
         reasons = []
         for j in best:
             contribution = float(contributions[row, j])
             if contribution < LEAST or len(reasons) == most: break
-            field = fields[names[j]]
+            code, field = fields[names[j]]
             value = sent(field, columns[field.name][row])
             if at_best(field, value): continue
-            reasons.append(dict(code=codes[field.name], field=field.alias, text=reason_text(field, value), value=value, contribution=contribution))
+            reasons.append(dict(code=code, field=field.alias, text=reason_text(field, value), value=value, contribution=contribution))
         out.append(reasons)
     return out
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .calibration import pd_of
 
-# %% ../nbs/16_scorecard.ipynb #513c79f7
+# %% ../nbs/16_scorecard.ipynb #b4ed3268
 def _array(
     values,  # a number, or an array of them
     what: str,  # named in the error
@@ -22,7 +22,7 @@ def _array(
 ) -> np.ndarray: # contiguous float64, at least 1-dimensional
     "Checked values"
     a = np.atleast_1d(np.ascontiguousarray(values, dtype=np.float64))
-    if not np.all((a >= low) & (a <= high)):  # false for NaN too
+    if not ((a >= low) & (a <= high)).all():  # false for NaN too
         within = "" if np.isinf(low) else f" from {low:g} to {high:g}"
         raise ValueError(f"{what}: a number{within} is needed")
     return a
@@ -45,12 +45,14 @@ class Rating(NamedTuple):
 RATINGS = (Rating(300, 499, "Poor", "High Risk"), Rating(500, 649, "Average", "Medium Risk"),
            Rating(650, 749, "Good", "Low Risk"), Rating(750, 900, "Excellent", "Very Low Risk"))
 
-# %% ../nbs/16_scorecard.ipynb #4f9c5aae
+# %% ../nbs/16_scorecard.ipynb #4bb56a1e
+_LOWEST = np.array([r.lowest for r in RATINGS[1:]])
+
 def band(
     score,  # integer scores; a number or an array
 ) -> np.ndarray: # index into RATINGS
     "The band of each score; below the first band counts as the first"
-    return np.searchsorted([r.lowest for r in RATINGS[1:]], _array(score, "score"), side="right")
+    return _LOWEST.searchsorted(_array(score, "score"), side="right")
 
 def rating(
     score,  # integer score; a number or an array
@@ -74,7 +76,7 @@ def cut_off_from_costs(
         if not (0 < cost < np.inf): raise ValueError(f"{name} is a positive amount, not {cost}")
     return float(cost_decline / (cost_default + cost_decline))
 
-# %% ../nbs/16_scorecard.ipynb #a517ae73
+# %% ../nbs/16_scorecard.ipynb #a77f10fd
 LABELS, DECISIONS = ("No Default", "Default"), ("Approved", "Declined")   # of the predictions 0 and 1
 
 class Scorecard(BaseModel):
@@ -133,8 +135,8 @@ class Scorecard(BaseModel):
 
     def score(self, log_odds):
         "Integer score of log-odds of default: rounded, halves to even, from `lowest` to `highest`"
-        raw = self.unrounded(_array(log_odds, "log_odds"))
-        return _like(log_odds, np.rint(np.clip(raw, self.lowest, self.highest)).astype(np.int64))
+        raw = np.minimum(np.maximum(self.unrounded(log_odds), self.lowest), self.highest)
+        return _like(log_odds, np.rint(raw).astype(np.int64))
 
     def pd_at(self, score):
         "PD that has this score, the way back; exact up to the rounding of the score"

@@ -51,7 +51,7 @@ class Spread(prometheus_client.Histogram):
             if n: bucket.inc(n)
         self._sum.inc(float(values.sum()))
 
-# %% ../nbs/29_telemetry.ipynb #f3cf71a8
+# %% ../nbs/29_telemetry.ipynb #5dabf650
 LOGINS = ("ok", "refused", "limited", "away")                       # what became of a login
 SIGNUPS = ("ok", "refused", "taken", "closed", "limited", "away")   # and of a signup
 SWITCHES = ("done", "refused")                                      # of the model, while it serves
@@ -79,6 +79,9 @@ class Metrics:
         self.spooled = make(G, "spooled_rows", "Predictions in the spool, not yet in the prediction log", multiprocess_mode="livemostrecent")
         self.away = make(G, "log_away", "1 while the prediction log's database is away", multiprocess_mode="livemax")
         self.models = make(G, MODEL.removeprefix("credit_default_"), "1 for the model that answers", ["model_version", "synthetic"], multiprocess_mode="livemax")
+        self.drifted = make(G, "drift_detected", "1 where the last check found drift", multiprocess_mode="livemostrecent")
+        self.psi = make(G, "drift_psi", "PSI at the last check, by field", ["field"], multiprocess_mode="livemostrecent")
+        self.checked = make(G, "drift_last_check_timestamp_seconds", "When drift was checked last, in seconds since 1970; 0: never", multiprocess_mode="livemostrecent")
         self.known, self.patterns, self.children, self.answering = {}, [], {}, None
         for path in sorted(endpoints):
             fixed = re.split(r"\{[^}]*\}", path)
@@ -124,6 +127,12 @@ class Metrics:
         self.queued.set(queued)
         self.spooled.set(spooled)
         self.away.set(int(away))
+
+    def drift(self, at: float, drifted: bool, psi: dict[str, float]):
+        "What the last check of drift found, and when: seconds since 1970."
+        self.checked.set(at)
+        self.drifted.set(int(drifted))
+        for field, value in psi.items(): self.psi.labels(field).set(value)
 
     def answers_with(self, model_version: str | None, synthetic: bool = False):
         "The model that answers from now on; None where none does."

@@ -17,9 +17,9 @@ from typing import Annotated
 
 import typer
 
-# %% ../nbs/38_terminal.ipynb #1940bd9a
+# %% ../nbs/38_terminal.ipynb #a9389db2
 FAILURE, BAD_INPUT, DRIFT = 1, 2, 3
-FAILURES = ("Away", "BundleError", "ReportError", "ReproductionError")   # by name, so that their modules need not be imported to tell
+FAILURES = ("AlreadyWatched", "Away", "BundleError", "ReportError", "ReproductionError", "SimulationError")   # by name, so that their modules need not be imported to tell
 
 class CommandError(ValueError):
     "A command that cannot do what it was asked to."

@@ -7,7 +7,7 @@ __all__ = ['CHAMPIONS', 'NETS', 'GOLDEN', 'LIBRARIES', 'OUT_OF_TIME', 'DECLINED'
            'fit_choice', 'fit_champion', 'lock_hash', 'versions', 'model_card', 'Training', 'judge', 'reference_of',
            'fit_recipe', 'train_model', 'save_training']
 
-# %% ../nbs/21_training.ipynb #b8a40a45
+# %% ../nbs/21_training.ipynb #5799884a
 import hashlib
 import platform
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from .candidates import Recipe, make_pipeline, margin
 from .data import Dataset, split, synthesize
 from .evaluation import auc_interval, evaluate
 from .portfolio import Portfolio, parse_table
-from .scorecard import Scorecard, cut_off_from_costs
+from .scorecard import RATINGS, Scorecard, cut_off_from_costs
 from .stability import Reference
 from .tuning import Folds, TuningResult, code_hash, how_many_folds, tune
 
@@ -189,7 +189,7 @@ def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores)
         figures=dict(bundle.metrics, auc_low=interval.get("low"), auc_high=interval.get("high"), on="holdout, which nothing of the model has seen"),
         explanation="contributions in log-odds: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged with the members' shares")
 
-# %% ../nbs/21_training.ipynb #ccd58b6f
+# %% ../nbs/21_training.ipynb #163df298
 HOLDOUT = 0.2       # share of rows that no model sees
 
 @dataclass
@@ -227,10 +227,9 @@ def judge(
     return Training(fitted, train, holdout, scores)
 
 def reference_of(portfolio: Portfolio, columns, scores: Scores) -> Reference:
-    "Bins and shares of the holdout's fields, PD and score: what later traffic is held against."
-    both = columns | {"probability_default": scores.probability_default, "credit_score": scores.credit_score.astype(float)}
-    return Reference.fit(both, codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes},
-                         categories={f.name: f.categories for f in portfolio.fields if not f.numeric})
+    "Bins, shares and summaries of the holdout's fields, PD, score and rating: what later traffic is held against."
+    categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | {"rating": [band.rating for band in RATINGS]}
+    return Reference.fit(columns | scores.monitored(), codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes}, categories=categories)
 
 def fit_recipe(
     portfolio: Portfolio,

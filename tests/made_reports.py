@@ -1,6 +1,9 @@
 """The three reports on a small synthetic file, made once for all tests that look at them."""
 import functools
+import html
+import math
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,3 +48,44 @@ def reports(portfolio):
     for name in ("eda", "training", "drift"):
         made.runs[name] = report(name, made, "first")
     return made
+
+
+def comparable(run):
+    "What two runs with the same parameters and data have in common: all but times and places."
+    return {k: v for k, v in run.content.items() if k != "run"}
+
+
+def values(content, kind):
+    "All values of a type in nested JSON."
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return [v for item in content for v in values(item, kind)]
+    return [content] if isinstance(content, kind) and not isinstance(content, bool) else []
+
+
+def text_of(cell):
+    return html.unescape(re.sub(r"<[^>]+>", "", cell)).replace("\u202f%", "%").replace("\u2212", "-").strip()
+
+
+NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?(?:e[+-]?\d+)?(%?)")
+
+
+def stands_in(shown, known):
+    "Whether one of the known numbers, rounded, is the one that is shown."
+    decimals, percent = NUMBER.fullmatch(shown).groups()
+    value = float(shown.rstrip("%").replace(",", ""))
+    rounding = .5000001 * 10 ** -len(decimals or "")
+    if "e" in shown:
+        rounding = abs(value) * 1e-3
+    # a number without decimals may be rounded to four digits that count
+    return any(math.isclose(v * (100 if percent else 1), value, rel_tol=0, abs_tol=rounding) for v in known)
+
+
+def numbers_shown(run):
+    "The numbers in the page's tables and sentences, and those of them that its JSON does not hold."
+    known, texts = values(run.content, (int, float)), set(values(run.content, str))
+    page = re.sub(r'srcdoc="[^"]*"', "", run.html.read_text(encoding="utf-8"))
+    cells = [text_of(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>|<b>(.*?)</b>", page, flags=re.S) for cell in cell if cell]
+    numbers = [cell for cell in cells if NUMBER.fullmatch(cell) and cell not in texts]
+    return numbers, [cell for cell in numbers if not stands_in(cell, known)]

@@ -342,8 +342,8 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
     assert documented["openapi"].startswith("3.1")
     schemas = documented["components"]["schemas"]
     for name in re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(documented)): assert name in schemas
-    assert set(documented["paths"]) == {"/predict", "/predict_batch", "/predict_csv", "/predictions", "/predictions/{prediction_id}", "/signup", "/login", "/health", "/model",
-                                        "/metrics", "/livez", "/readyz", "/healthz"}
+    assert set(documented["paths"]) == {"/predict", "/predict_batch", "/predict_csv", "/predictions", "/predictions/{prediction_id}", "/drift/status", "/drift/detect", "/outcomes",
+                                        "/performance", "/signup", "/login", "/health", "/model", "/metrics", "/livez", "/readyz", "/healthz"}
     whole = {"$defs": schemas, "components": {"schemas": schemas}}
     def validator(name): return jsonschema.Draft202012Validator(whole | {"$ref": f"#/components/schemas/{name}"})
     for name, schema in schemas.items(): jsonschema.Draft202012Validator.check_schema(schema)

@@ -542,6 +542,11 @@ def after_call(context, case, response):
 '''
 
 
+def shortened(text):
+    "What schemathesis says, without the bodies that fill a page."
+    return "\n".join(line[:600] for line in text.splitlines())[-20_000:]
+
+
 def tried(service, documented, clients, folder, *options):
     "Runs schemathesis with all its checks, as the first of these users, none of whom may see what is another's; says how many cases it made, and how many answers of each status it got."
     header = ",".join(name for name in documented["components"]["schemas"]["Applicant"]["properties"] if name != "application_reference")
@@ -555,20 +560,23 @@ def tried(service, documented, clients, folder, *options):
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert (folder / "report.json").exists(), done.stdout + done.stderr
     report, statuses = json.loads((folder / "report.json").read_text()), [int(line) for line in (folder / "statuses").read_text().split()]
-    assert done.returncode == 0 and report["complete"] and report["failures"] == report["errors"] == [], done.stdout[-20_000:] + done.stderr
-    assert report["operations"]["tested"] == report["operations"]["total"] == sum(len(methods) for methods in documented["paths"].values())
+    assert done.returncode == 0 and report["complete"] and report["failures"] == report["errors"] == [], shortened(done.stdout) + done.stderr
+    assert report["operations"]["tested"] == sum(len(methods) for methods in documented["paths"].values()) - options.count("--exclude-path")
     cases = report["test_cases"]["generated"] - report["test_cases"]["without_checks"]
     assert max(statuses) < 500 and len(statuses) > 0.9 * cases
     return cases, Counter(statuses)
 
 
+COMPUTED = ("--exclude-path", "/drift/detect", "--exclude-path", "/performance")   # a process of its own for each: tried in the long run, and by name in test_service_monitoring.py
+
+
 def test_schemathesis_finds_nothing_as_an_analyst(service, documented, ada, bob, tmp_path):
-    cases, statuses = tried(service, documented, [ada, bob], tmp_path, "--max-examples", "4", "--generation-deterministic")
+    cases, statuses = tried(service, documented, [ada, bob], tmp_path, "--max-examples", "4", "--generation-deterministic", *COMPUTED)
     assert cases > 500 and statuses[200] > 100 and statuses[422] > 50, (cases, statuses)
 
 
 def test_schemathesis_finds_nothing_as_an_admin(service, documented, admin, tmp_path):
-    cases, statuses = tried(service, documented, [admin], tmp_path, "--max-examples", "10", "--phases", "fuzzing,stateful", "--generation-deterministic")
+    cases, statuses = tried(service, documented, [admin], tmp_path, "--max-examples", "10", "--phases", "fuzzing,stateful", "--generation-deterministic", *COMPUTED)
     assert cases > 100 and statuses[200] > 50 and statuses[422] > 10, (cases, statuses)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -101,6 +102,42 @@ def test_without_a_schema_it_is_away_and_nothing_is_made(url):
     if fresh.file:
         fresh.file.touch()
     assert "run `credit-default db upgrade`" in away(fresh.append, [Entry([row()])]) and "run `credit-default db upgrade`" in away(fresh.users)
+
+
+def migrated(store, how, revision):
+    "Bring the schema to a revision, by Alembic itself."
+    config = Config()
+    config.set_main_option("script_location", "credit_default:migrations")
+    with store._transaction(writes=True) as connection:
+        config.attributes["connection"] = connection
+        how(config, revision)
+
+
+def schema(store):
+    with store._transaction() as c:
+        found = sa.inspect(c)
+        return {table: ([one["name"] for one in found.get_columns(table)], sorted((one["name"], tuple(one["column_names"])) for one in found.get_indexes(table)))
+                for table in found.get_table_names()}
+
+
+def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
+    store = Store(url)
+    if store.file: store.file.touch()
+    migrated(store, command.upgrade, "0001")
+    first = schema(store)
+    store.append([Entry([row(i) for i in range(50)], answer("k"))])
+    user = store.add_user(dict(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst"))
+    kept = store.predictions()
+    assert "has schema 0001, and 0002 is needed" in away(store.ready) and store.version() == "0001"
+    store.upgrade()
+    assert store.ready() and store.version() == HEAD == "0002"
+    assert (store.predictions(), store.answer("anna-id", "k"), store.users()) == (kept, answer("k"), [user])
+    assert store.versions("gmsc") == {kept[0]["model_version"]: 50} and "".join(store.bins("gmsc", kept[0]["model_version"])) == "3:" * 50
+    assert told(store, (kept[0], True, 800))["recorded"] == 1
+    store.append([Entry([row(50)])])
+    assert store.predictions(limit=1)[0]["seq"] > kept[0]["seq"]
+    migrated(store, command.downgrade, "0001")
+    assert schema(store) == first and store.count() == 51
 
 
 def upgraded(url, barrier, outcome):
@@ -193,12 +230,224 @@ def test_pages_and_filters(store):
     assert store.count(**other, until=NOON + timedelta(seconds=1)) == 1
 
 
-def test_bins_over_many_rows_are_a_grouped_question(store):
-    store.append([Entry([row(i, bins=chr(48 + i % 3) + chr(48 + i % 2)) for i in range(60)])])
-    t = stores.predictions
+# Monitoring: windows, outcomes, checks
+
+GMSC = row()["model_version"]
+
+
+@pytest.fixture
+def logged(store, monkeypatch):
+    "Predictions of two models and two portfolios, mixed, a third of them of one moment; slices of seven."
+    monkeypatch.setattr(stores, "SLICE", 7)
+    kinds = [dict(), dict(portfolio="german", model_version="credit_default_german:1"), dict(model_version="credit_default_gmsc:older")]
+    rows = [row(i if i < 80 else 80, bins=f"{i:04d}", prediction=i % 2, decision=("Approved", "Declined")[i % 2], **kinds[(i // 3) % 3]) for i in range(120)]
+    store.append([Entry(rows)])
+    return rows
+
+
+def of(rows, since=0, until=10**6, version=GMSC):
+    return [one for one in rows if one["model_version"] == version and NOON + timedelta(seconds=since) <= one["at"] < NOON + timedelta(seconds=until)]
+
+
+@pytest.mark.parametrize("since, until", [(None, None), (10, 50), (80, 81), (10, None), (None, 80), (81, None), (5, 5)])
+def test_a_window_is_read_whole_and_once(store, logged, since, until):
+    window = [None if s is None else NOON + timedelta(seconds=s) for s in (since, until)]
+    there = of(logged, since or 0, until or 10**6)
+    chunks = list(store.bins("gmsc", GMSC, *window))
+    assert "".join(chunks) == "".join(one["bins"] for one in there) and max(map(len, chunks), default=0) <= 7 * 4
+    assert store.versions("gmsc", *window) == {name: len(of(logged, since or 0, until or 10**6, name)) for name in (GMSC, "credit_default_gmsc:older")
+                                               if of(logged, since or 0, until or 10**6, name)}
+    every = store.samples("gmsc", GMSC, *window)
+    assert sorted(map(str, every)) == sorted(str({name: one[name] for name in ("sent", "probability_default", "credit_score", "rating", "decision", "at")}) for one in there)
+    assert [one["at"] for one in every] == sorted(one["at"] for one in there)
+    if since is None:
+        declined = sum(one["prediction"] for one in there)
+        assert store.made("gmsc", GMSC, window[1]) == dict(n=len(there), declined=declined, with_outcome=0, declined_with_outcome=0)
+
+
+def test_totals_and_unknown_windows(store, logged):
+    assert store.totals("gmsc", NOON + timedelta(seconds=80)) == (sum(one["portfolio"] == "gmsc" for one in logged), len(of(logged, 80)) + len(of(logged, 80, version="credit_default_gmsc:older")))
+    assert store.totals("nobody", NOON) == (0, 0) and store.versions("\0") == {}
+    for text in ("\0", "\ud800", "'; DROP TABLE predictions; --", "%", ""):
+        assert list(store.bins("gmsc", text)) == store.samples("gmsc", text) == list(store.outcome_rows("gmsc", text or "%")) == []
+        assert set(store.made("gmsc", text).values()) == {0}
+
+
+@pytest.mark.parametrize("among", [1, 2, 50], ids=["alone", "every second row", "every 50th row"])
+def test_samples_are_spread_evenly(store, monkeypatch, among):
+    "Also where another portfolio's rows come in between in a fixed order. The circle is a small one: many rows go round it."
+    monkeypatch.setattr(stores, "_CIRCLE", 1024)
+    monkeypatch.setattr(stores, "_STEP", 633)
+    store.append([Entry([row(i, credit_score=i, portfolio="gmsc" if i % among == 0 else "german") for i in range(1000 * among)])])
+    for most in (1, 10, 100, 999):
+        found = [one["credit_score"] / among for one in store.samples("gmsc", GMSC, most=most)]
+        assert 0.9 * most - 1 <= len(found) <= most
+        if most == 100:
+            assert all(15 <= sum(part <= one < part + 200 for one in found) <= 25 for part in range(0, 1000, 200))
+
+
+def test_a_reader_in_the_middle_of_a_window_holds_nobody_up(store, logged):
+    told(store, *((one, False, 800) for one in logged))
+    bins, with_outcome = store.bins("gmsc", GMSC), store.outcome_rows("gmsc")
+    next(bins), next(with_outcome)
+    hasty = Store(store._url.render_as_string(hide_password=False), timeout=1)
+    assert hasty.append([Entry([row(9999)])]) == [True] and hasty.erase("A-0") == 1
+    if store.file:
+        with closing(sqlite3.connect(store.file)) as c:
+            assert c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0   # no reader is in the way
+    else:
+        with hasty._transaction(writes=True) as c:
+            c.execute(sa.text("LOCK TABLE predictions, outcomes IN ACCESS EXCLUSIVE MODE"))   # nobody has them in use
+    assert len("".join(bins)) > 0 and sum(len(part["at"]) for part in with_outcome) > 0
+
+
+def test_counting_reads_no_row_of_the_table(tmp_path):
+    store = sqlite_store(tmp_path)
+    asked = []
+    sa.event.listen(store._engine, "before_cursor_execute", lambda c, cursor, statement, values, *_: asked.append((statement, values)) if "predictions" in statement else None)
+    list(store.bins("gmsc", GMSC, NOON, NOON + timedelta(days=1))), store.totals("gmsc", NOON), store.made("gmsc", GMSC)
+    assert len(asked) >= 6
+    with closing(sqlite3.connect(store.file)) as c:
+        for statement, values in asked:
+            plan = [one[-1] for one in c.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert "COVERING INDEX predictions_window" in plan[0] and "TEMP B-TREE" not in str(plan), (statement, plan)
+
+
+def outcome(one, defaulted, days):
+    return dict(prediction_id=one["prediction_id"], defaulted=defaulted, observed_at=NOON + timedelta(days=days))
+
+
+def told(store, *statements, by="anna", user_id=None, latest=None):
+    return store.record_outcomes([outcome(*one) for one in statements], by=by, user_id=user_id, latest=latest)
+
+
+def held(store):
+    "seq -> defaulted, days after noon."
     with store._transaction() as c:
-        bin_of = sa.func.substr(t.c.bins, 1, 1)
-        assert sorted(map(tuple, c.execute(sa.select(bin_of, sa.func.count()).group_by(bin_of)))) == [("0", 20), ("1", 20), ("2", 20)]
+        o = stores.outcomes.c
+        return {seq: (defaulted, (at - NOON).total_seconds() / 86400) for seq, defaulted, at in c.execute(sa.select(o.seq, o.defaulted, o.observed_at))}
+
+
+NOTHING = dict(recorded=0, changed=0, unchanged=0, unknown=[], older=[], early=[], future=[])
+
+
+def test_of_several_outcomes_the_one_observed_last_holds(store):
+    rows = [row(i) for i in range(3)]
+    store.append([Entry(rows)])
+    seqs = [one["seq"] for one in store.predictions()][::-1]
+    a, b, c = rows
+    assert told(store) == NOTHING
+    assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(recorded=2)
+    assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(unchanged=2)
+    assert told(store, (a, True, 600), (b, False, 99), (c, False, 700)) == NOTHING | dict(recorded=1, older=[a["prediction_id"], b["prediction_id"]])
+    assert told(store, (a, False, 701), (b, False, 100)) == NOTHING | dict(changed=2)   # newer; of the same time, said later
+    assert told(store, (c, True, 900), (c, False, 800), (c, True, 900), (c, False, 900)) == NOTHING | dict(changed=2, unchanged=1, older=[c["prediction_id"]])
+    assert held(store) == {seqs[0]: (False, 701), seqs[1]: (False, 100), seqs[2]: (False, 900)}
+    with store._transaction() as connection:
+        noted = connection.execute(sa.select(stores.outcomes.c.recorded_by, stores.outcomes.c.recorded_at)).first()
+    assert noted.recorded_by == "anna" and abs(noted.recorded_at - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    east = outcome(a, False, 701) | dict(observed_at=(NOON + timedelta(days=701)).astimezone(timezone(timedelta(hours=9))))
+    assert store.record_outcomes([east], by=None, user_id=None) == NOTHING | dict(unchanged=1)
+    with pytest.raises(ValueError, match="without a zone"):
+        store.record_outcomes([outcome(b, True, 800), outcome(a, True, 800) | dict(observed_at=datetime(2029, 1, 1))], by=None, user_id=None)
+    assert held(store)[seqs[1]] == (False, 100)
+
+
+def test_outcomes_that_are_not_taken_are_named(store):
+    mine, theirs, nobodys, simulated, unnamed = rows = [row(0), row(1, user_id="bert-id"), row(2, user_id=None), row(3, reference="simulated/7/3"), row(4, reference=None)]
+    store.append([Entry(rows)])
+    ids = [one["prediction_id"] for one in rows]
+    unknown = [outcome(dict(prediction_id=text), True, 700) for text in ("4a1c", "\0", "\ud800", "x" * 100_000, "'--")]
+    found = store.record_outcomes(unknown + [outcome(one, True, 700) for one in rows], by="anna", user_id="anna-id")
+    assert found == NOTHING | dict(recorded=3, unknown=["4a1c", "\0", "\ud800", "x" * 100_000, "'--", ids[1], ids[2]])
+    assert told(store, *((one, True, 700) for one in rows)) == NOTHING | dict(recorded=2, unchanged=3)   # an administrator's are all
+    latest = NOON + timedelta(days=1000)
+    assert told(store, *((one, True, 1001) for one in rows), latest=latest) == NOTHING | dict(changed=1, future=[ids[0], ids[1], ids[2], ids[4]])
+    assert told(store, (mine, False, 1000), latest=latest) == NOTHING | dict(changed=1)
+    assert told(store, (mine, False, -1.01), (theirs, False, -2), (mine, False, -1.01)) == NOTHING | dict(early=ids[:2])
+    new = row(5)
+    store.append([Entry([new])])
+    assert told(store, (new, False, -0.9)) == NOTHING | dict(recorded=1)   # the lender's clock, or a date
+    far = [outcome(new, True, 0) | dict(observed_at=datetime.fromisoformat(text)) for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")]
+    assert store.record_outcomes(far, by=None, user_id=None, latest=latest) == NOTHING | dict(early=[new["prediction_id"]], future=[new["prediction_id"]])
+
+
+def test_ten_thousand_outcomes_in_one_call(store):
+    rows = [row(i) for i in range(10_500)]
+    store.append([Entry(rows)])
+    statements = [outcome(one, i % 20 == 0, 700) for i, one in enumerate(rows[:10_000])]
+    begin = time.monotonic()
+    assert store.record_outcomes(statements, by="anna", user_id="anna-id") == NOTHING | dict(recorded=10_000)
+    assert store.record_outcomes(statements[::-1], by="anna", user_id="anna-id") == NOTHING | dict(unchanged=10_000)
+    assert time.monotonic() - begin < 10
+    unknown = [outcome(row(i), True, 700) for i in range(10_000)]
+    assert store.record_outcomes(unknown, by="anna", user_id=None) == NOTHING | dict(unknown=[one["prediction_id"] for one in unknown])
+    assert store.made("gmsc", GMSC) == dict(n=10_500, declined=0, with_outcome=10_000, declined_with_outcome=0)
+    assert sum(sum(part["defaulted"]) for part in store.outcome_rows("gmsc")) == 500
+
+
+def test_outcomes_are_read_with_their_predictions(store, logged):
+    known = [one for i, one in enumerate(logged) if i % 4 == 0]
+    told(store, *((one, i % 2 == 0, 700 + i) for i, one in enumerate(known)))
+    parts = list(store.outcome_rows("gmsc"))
+    assert max(len(part["at"]) for part in parts) <= 7 and all(len({len(column) for column in part.values()}) == 1 for part in parts)
+    found = sorted(one for part in parts for one in zip(*part.values()))
+    assert found == sorted((one["at"], one["probability_default"], one["credit_score"], one["rating"], one["prediction"], one["model_version"], int(i % 2 == 0), NOON + timedelta(days=700 + i))
+                           for i, one in enumerate(known) if one["portfolio"] == "gmsc")
+    assert list(parts[0]) == ["at", "probability_default", "credit_score", "rating", "declined", "model_version", "defaulted", "observed_at"]
+    window = dict(made_since=NOON + timedelta(seconds=20), made_before=NOON + timedelta(seconds=60))
+    assert sum(len(part["at"]) for part in store.outcome_rows("gmsc", GMSC, **window)) == len(of(known, 20, 60))
+    there = of(logged, 0, 60)
+    assert store.made("gmsc", GMSC, NOON + timedelta(seconds=60)) == dict(
+        n=len(there), declined=sum(one["prediction"] for one in there), with_outcome=sum(one in known for one in there),
+        declined_with_outcome=sum(one["prediction"] for one in there if one in known))
+
+
+def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
+    monkeypatch.setattr(stores, "CHUNK", 7)
+    rows = [row(i, reference="Erika" if i % 10 == 9 else f"A-{i}") for i in range(40)]
+    store.append([Entry(rows)])
+    told(store, *((one, True, 700) for one in rows))
+    assert store.erase("Erika") == 4 and len(held(store)) == 36
+    assert store.prune(NOON + timedelta(seconds=20)) == 18 and sorted(held(store)) == sorted(one["seq"] for one in store.predictions())
+    with store._transaction(writes=True) as c:   # whoever removes it
+        assert c.execute(sa.text("DELETE FROM predictions WHERE reference = 'A-30'")).rowcount == 1
+    assert len(held(store)) == store.count() == 17
+    assert told(store, (rows[9], True, 700)) == NOTHING | dict(unknown=[rows[9]["prediction_id"]])
+
+
+def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
+    "Nobody fails, nothing is counted twice, no older statement wins, and no outcome is left without its prediction."
+    rows = [row(i) for i in range(60)]
+    store.append([Entry(rows)])
+    with ThreadPoolExecutor(8) as pool:
+        saying = [pool.submit(told, store, *((one, day % 2 == 0, day) for one in (rows if day % 3 else rows[::-1]))) for day in range(700, 740)]
+        erasing = [pool.submit(store.erase, f"A-{i}") for i in range(0, 60, 3)]
+        found = [one.result(60) for one in saying]
+        assert [one.result(60) for one in erasing] == [1] * 20
+    assert all(one["recorded"] + one["changed"] + len(one["older"]) + len(one["unknown"]) == 60 for one in found)
+    assert 40 <= sum(one["recorded"] for one in found) <= 60
+    assert held(store) == {one["seq"]: (False, 739) for one in store.predictions()} and store.count() == 40
+
+
+def test_checks_are_kept_and_pruned(store):
+    def check(i, **other):
+        return store.add_check(**dict(at=NOON + timedelta(hours=i), portfolio="gmsc", model_version=GMSC, source="watch", since=NOON, until=None, samples=i, drifted=i % 2 == 1,
+                                      result=json.dumps(dict(verdict="Zoë")), every_seconds=3600.0) | other)
+    ids = [check(i) for i in range(5)] + [check(5, source="report", every_seconds=None, alerted=False), check(6, portfolio="german")]
+    assert ids == sorted(set(ids))
+    assert [one["samples"] for one in store.checks("gmsc")] == [5, 4, 3, 2, 1, 0] and [one["samples"] for one in store.checks("gmsc", 2)] == [5, 4]
+    last = store.last_check("gmsc")
+    assert last == dict(id=ids[5], at=NOON + timedelta(hours=5), portfolio="gmsc", model_version=GMSC, source="report", since=NOON, until=None, samples=5, drifted=True,
+                        every_seconds=None, alerted=False, result=last["result"]) and json.loads(last["result"]) == dict(verdict="Zoë")
+    store.set_alerted(ids[5])
+    assert store.last_check("gmsc", "report")["alerted"] is True and store.last_check("gmsc", "watch")["alerted"] is None
+    assert store.last_check("gmsc", source="watch")["samples"] == 4 and store.last_check("gmsc", "endpoint") is store.last_check("nobody") is None
+    with pytest.raises(Unfit):
+        check(7, result=None)
+    now = store.add_check(**{name: value for name, value in last.items() if name not in ("id", "at")})
+    assert now > max(ids) and abs(store.last_check("gmsc")["at"] - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    assert store.prune(NOON + timedelta(hours=4)) == 0 and [one["id"] for one in store.checks("gmsc")] == [now, ids[5], ids[4]]
 
 
 def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):

@@ -1,0 +1,258 @@
+"""The drift report on a prediction log: windows, outcomes, an earlier run, nothing to compare, and what stands in for current applicants."""
+import dataclasses
+import html
+import json
+import os
+import re
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from dateutil.relativedelta import relativedelta
+from made_reports import comparable, numbers_shown
+
+from credit_default import bundle as bundles
+from credit_default.candidates import default_recipes
+from credit_default.contract import Loaded
+from credit_default.data import Source, load, split, synthesize, write_csv
+from credit_default.evaluation import SHAPES
+from credit_default.monitoring import FEWER, FITS, MORE, TOO_FEW, detect, performance
+from credit_default.portfolio import parse_table
+from credit_default.portfolios import SHIPPED
+from credit_default.reporting import ReportError, outside_references, run_report
+from credit_default.store import Entry, Store
+from credit_default.training import fit_recipe, save_training
+
+GMSC = SHIPPED["gmsc"]
+OTHER = "credit_default_gmsc:ffffffffffffffff"
+SPRING = dict(since="2026-03-01T00:00:00Z", until="2026-04-01T02:00:00+02:00", as_of="2026-06-15T00:00:00Z")
+FEW = dict(since="2023-01-02T00:00:00Z", until="2023-01-02T12:00:00Z", as_of="2025-01-01T10:00:00Z")
+
+
+def day(*ymd):
+    return datetime(*ymd, tzinfo=timezone.utc)
+
+
+def trained(dataset):
+    "A small model in the store, and its reference rows beside it."
+    recipe = next(one for one in default_recipes(GMSC) if one.candidate == "logistic")
+    tag = save_training(fit_recipe(GMSC, recipe, *split(dataset, .3, seed=0)))
+    bundles.promote(tag, "gmsc", by="tests")
+    return bundles.load(tag)
+
+
+def log(store, bundle, frame, first, step):
+    "Predictions as the service leaves them."
+    columns = parse_table(GMSC, frame)
+    rows = Loaded(bundle, reasons=False).rows(columns, bundle.score(columns, reasons=False), first, [None] * len(frame))
+    store.append([Entry([row | dict(at=first + i * step, endpoint="csv", user_id=None, username=None, latency_ms=1.0, request_id="r") for i, row in enumerate(rows)])])
+    return [row | dict(at=first + i * step) for i, row in enumerate(rows)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    "Two years of loans, of which those of 2024 default twice as often as their PDs say, and a spring of other applicants, some of whom another model answered."
+    folder = tmp_path_factory.mktemp("drift")
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in dict(BENTOML_HOME=folder / "bentoml", CREDIT_DEFAULT_ENV_FILE=os.devnull, CREDIT_DEFAULT_DATABASE_URL=f"sqlite:///{folder}/log.db").items():
+            environment.setenv(name, str(value))
+        bundle = trained(load(GMSC, Source("synthetic", None, "synthetic sample"), seed=1).take(range(6000)))
+        store, rng = Store(f"sqlite:///{folder}/log.db"), np.random.default_rng(4)
+        store.upgrade()
+        for year, factor in ((2023, 1), (2024, 2)):
+            rows = [row for row in log(store, bundle, synthesize(GMSC, 4000, seed=year)[0], day(year, 1, 1), timedelta(hours=1)) if row["decision"] == "Approved"]
+            bad = rng.random(len(rows)) < factor * np.array([row["probability_default"] for row in rows])
+            store.record_outcomes([dict(prediction_id=row["prediction_id"], defaulted=bool(b), observed_at=row["at"] + (timedelta(days=300) if b else relativedelta(months=24)))
+                                   for row, b in zip(rows, bad)], by="ada", user_id=None)
+        poor = synthesize(GMSC, 1000, seed=2026)[0]
+        poor["MonthlyIncome"] = (poor["MonthlyIncome"] * .45).round()
+        poor["NumberOfDependents"] = np.nan
+        log(store, bundle, poor, day(2026, 3, 1), timedelta(minutes=40))
+        log(store, dataclasses.replace(bundle, tag=OTHER), poor.iloc[:50], day(2026, 3, 2), timedelta(minutes=1))
+        yield SimpleNamespace(folder=folder, store=store, bundle=bundle, runs={})
+        store.close()
+
+
+def made(world, name, **parameters):
+    "The report of this name: made once."
+    if name not in world.runs:
+        world.runs[name] = run_report("drift", "gmsc", parameters, root=world.folder / "reports", run=name, progress=False)
+    return world.runs[name]
+
+
+def spring(world):
+    return made(world, "spring", **SPRING)
+
+
+def few(world):
+    return made(world, "few", **FEW)
+
+
+def empty(world):
+    return made(world, "empty", until="2020-02-01T00:00:00Z", as_of="2024-06-15T00:00:00Z")
+
+
+def calm(world):
+    return made(world, "calm", since="2023-03-01T00:00:00Z", until="2023-04-01T00:00:00Z", as_of="2025-06-20T00:00:00Z", previous=spring(world).figures)
+
+
+LOGGED = [spring, few, empty, calm]
+
+
+def words(run):
+    "What a reader reads."
+    page = re.sub(r'srcdoc="[^"]*"|<style>.*?</style>', "", run.html.read_text(encoding="utf-8"), flags=re.S)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
+
+
+@pytest.mark.parametrize("which", LOGGED)
+def test_a_page_holds_what_its_json_holds_and_nothing_from_elsewhere(world, which):
+    run = which(world)
+    page, (numbers, absent) = run.html.read_text(encoding="utf-8"), numbers_shown(run)
+    assert absent == [] and len(numbers) > (15 if which is empty else 100)
+    assert outside_references(page) == []
+    charts = re.findall(r'<img class="chart"[^>]*>', page)
+    assert len(charts) == sum("chart" in figure for figure in run.content["figures"].values())
+    assert all(re.search(r'alt="[^"]{10,}"', chart) for chart in charts)
+    assert run.content["synthetic"] is True and "SYNTHETIC" in words(run)
+    assert str(world.folder) not in json.dumps(comparable(run))
+
+
+@pytest.mark.parametrize("which, since, until, as_of", [(spring, day(2026, 3, 1), day(2026, 4, 1), day(2026, 6, 15)), (empty, None, day(2020, 2, 1), day(2024, 6, 15))])
+def test_the_report_says_what_the_endpoints_say(world, which, since, until, as_of):
+    figures = which(world).content["figures"]
+    drift, outcomes = detect(world.store, GMSC, world.bundle.reference, world.bundle.tag, since, until), performance(world.store, GMSC, as_of=as_of)
+    assert figures["drift"]["values"] == {name: value for name, value in drift.items() if name != "checked_at"}
+    assert figures["outcomes"]["values"] == {name: value for name, value in outcomes.items() if name != "as_of"}
+
+
+def test_drift_of_a_window_is_the_first_thing_said(world):
+    run = spring(world)
+    result, page = run.content["result"], run.html.read_text(encoding="utf-8")
+    assert result == dict(drift=True, drifted_features=["MonthlyIncome", "NumberOfDependents"], drifted_outputs=result["drifted_outputs"], verdict=result["verdict"], performance=MORE,
+                          source="log", model_version=world.bundle.tag, n_current=1000, stand_in="")
+    assert result["verdict"].startswith("Drift in ") and f'<p class="verdict bad">{result["verdict"]}</p>' in page
+    assert page.index('class="verdict bad"') < page.index('<table class="figures">')
+    rows = run.content["figures"]["psi"]["table"]
+    assert [row["psi"] for row in rows] == sorted((row["psi"] for row in rows), reverse=True) and {row["field"] for row in rows if row["verdict"] == "drift"} >= set(result["drifted_features"])
+    [dependents] = [row for row in rows if row["field"] == "NumberOfDependents"]
+    assert dependents["missing_current"] == 1 and dependents["missing_reference"] < .1
+    assert "Without any value in one of the samples, so not drawn: Dependents ." in words(run)
+    then, now = run.content["figures"]["summary MonthlyIncome"]["table"]
+    assert .4 < now["median"] / then["median"] < .5
+    assert run.content["identity"]["Predictions of other models in the window"] == 50 and "Other models answered 50 predictions in this window." in words(run)
+
+
+def test_performance_is_shown_by_cohort_and_rating_and_model(world):
+    run = spring(world)
+    figures = run.content["figures"]
+    cohorts = {row["cohort"]: row["verdict"] for row in figures["cohorts"]["table"]}
+    assert cohorts == {"2023-Q1": FITS, "2023-Q2": FITS, "2024-Q1": MORE, "2024-Q2": MORE}
+    assert MORE in {row["verdict"] for row in figures["performance_ratings"]["table"]}
+    mine = figures["outcomes"]["values"]["models"][world.bundle.tag]
+    by_figure = {row["figure"]: row for row in figures["performance"]["table"]}
+    assert by_figure["AUC"]["outcomes"] == mine["auc"] and by_figure["AUC"]["holdout"] == world.bundle.metrics["auc"]
+    assert by_figure["Gini"]["low"] == 2 * mine["auc_low"] - 1 < by_figure["Gini"]["outcomes"] < by_figure["Gini"]["high"]
+    assert {row["model"] for row in figures["models"]["table"]} == {world.bundle.tag, OTHER}
+    said = words(run)
+    assert "were declined and have no outcome" in said and "The PDs are too low" in said and "More defaults than expected: " in said
+    assert said.index("1. Verdict") < said.index("More defaults than expected: ") < said.index("2. All columns")
+
+
+def test_what_changed_since_the_previous_run(world):
+    run = calm(world)
+    figures, earlier = run.content["figures"], spring(world).content
+    assert run.content["result"]["drift"] is False and run.content["result"]["performance"] == FITS
+    over = {row["field"] for row in figures["changes"]["table"] if row["change"] == "no longer drifted"}
+    assert over == set(earlier["result"]["drifted_features"] + earlier["result"]["drifted_outputs"])
+    assert {row["field"]: row["before"] for row in figures["changes"]["table"]} == {row["field"]: row["psi"] for row in earlier["figures"]["psi"]["table"]}
+    assert set(figures["since_previous"]["values"]["over"]) == {row["title"] for row in figures["changes"]["table"] if row["field"] in over}
+    assert "Another model" not in words(run) and "Another kind of source" not in words(run)
+    assert 'class="verdict good"' in run.html.read_text(encoding="utf-8")
+
+
+def test_a_window_without_predictions_is_no_failure(world):
+    run = empty(world)
+    result, said = run.content["result"], words(run)
+    assert (result["drift"], result["n_current"], result["verdict"]) == (False, 0, "No predictions of this model in this window: nothing was compared.")
+    assert result["verdict"] in said and "Find out why the log has no prediction of this model" in said
+    assert result["performance"] == "not known: no outcome of a mature prediction is known" and "the next of them becomes mature on 2025-01-01" in said
+    assert run.html.read_text(encoding="utf-8").count("<img") == 0
+
+
+def test_few_predictions_and_few_outcomes_are_said(world):
+    "Twelve predictions: chance reaches further than the drift bands. Ten loans: no verdict on the model."
+    run = few(world)
+    result, page = run.content["result"], run.html.read_text(encoding="utf-8")
+    assert (result["drift"], result["n_current"]) == (False, 12) and max(row["psi"] for row in run.content["figures"]["psi"]["table"]) > .25
+    assert "chance reaches" in result["verdict"] and 'class="verdict neutral"' in page and "by chance" in words(run)
+    assert result["performance"].startswith("not known: too few outcomes") and "Nothing can be said of the model's performance yet: too few outcomes" in words(run)
+    assert all(row["verdict"] == TOO_FEW for row in run.content["figures"]["cohorts"]["table"])
+    assert "Fewer than 20 current rows" in words(run) and run.content["figures"]["summary age"]["table"][1].keys() == {"when", "missing"}
+
+
+def test_the_same_window_again_gives_the_same_json(world):
+    again = run_report("drift", "gmsc", FEW, root=world.folder / "reports", run="again", progress=False)
+    assert comparable(again) == comparable(few(world))
+    assert again.content["run"]["as_of"] == "2025-01-01T10:00:00.000Z" and again.content["run"]["checked_at"] != few(world).content["run"]["checked_at"]
+
+
+def test_each_verdict_of_a_cohort_has_a_shape():
+    assert set(SHAPES) == {FITS, MORE, FEWER, TOO_FEW} and len({marker for marker, _ in SHAPES.values()}) == 4
+
+
+def lenders_file(folder, seed, **changed):
+    "A file as a lender would name it: nothing says that it is synthetic."
+    frame, y, _ = synthesize(GMSC, 3000, seed=seed)
+    return write_csv(folder / "gmsc" / GMSC.file, pd.concat([pd.Series(y, name=GMSC.target), frame.assign(**changed)], axis=1))
+
+
+def test_a_labelled_file_is_never_taken_for_the_synthetic_sample(world, tmp_path, monkeypatch):
+    "The champion is synthetic, and where the data lies there is the lender's labelled file only."
+    lenders_file(tmp_path, 3, age=80.0)
+    monkeypatch.setenv("CREDIT_DEFAULT_DATA", str(tmp_path))
+    monkeypatch.delenv("CREDIT_DEFAULT_DATABASE_URL")
+    (bundles.beside("gmsc") / world.bundle.tag.split(":")[1] / "reference.parquet").rename(tmp_path / "reference.parquet")   # another machine has none
+    try:
+        run = run_report("drift", "gmsc", dict(previous=spring(world).figures), root=world.folder / "reports", run="alone", progress=False)
+    finally:
+        (tmp_path / "reference.parquet").rename(bundles.beside("gmsc") / world.bundle.tag.split(":")[1] / "reference.parquet")
+    result, said = run.content["result"], words(run)
+    assert (result["source"], result["stand_in"], result["drift"], result["n_current"]) == ("stand-in", "the synthetic sample", False, GMSC.synthetic.rows)
+    assert "No current applicants were given: the synthetic sample stands in for them, so this says nothing of today's. No drift in" in said
+    assert GMSC.file not in json.dumps(run.content) and result["performance"] == "not known: there is no prediction log here"
+    assert "Another kind of source was compared then (log, now stand-in)." in said and "The reference rows lie beside the model store" in said
+    assert numbers_shown(run)[1] == []
+
+
+def test_a_real_models_training_rows_stand_in_only_where_they_are_the_ones(tmp_path, monkeypatch):
+    for name, value in dict(BENTOML_HOME=tmp_path / "bentoml", CREDIT_DEFAULT_ENV_FILE=os.devnull, CREDIT_DEFAULT_DATA=tmp_path).items():
+        monkeypatch.setenv(name, str(value))
+    lenders_file(tmp_path, 3)
+    bundle = trained(load(GMSC))
+    assert not bundle.synthetic
+    run = run_report("drift", "gmsc", root=tmp_path / "reports", run="own", progress=False)
+    result = run.content["result"]
+    assert (result["source"], result["stand_in"], result["n_current"], result["drift"]) == ("stand-in", "the model's own training rows", bundle.provenance["rows"]["train"], False)
+    assert "the model's own training rows stand in for them" in words(run) and run.content["synthetic"] is False
+    for prepare in (lambda: lenders_file(tmp_path, 4), (tmp_path / "gmsc" / GMSC.file).unlink):   # other loans; none, where a synthetic sample would be found
+        prepare()
+        with pytest.raises(ReportError, match="the rows that the model was trained on, which could stand in, are not here"):
+            run_report("drift", "gmsc", root=tmp_path / "reports", run="other", progress=False)
+
+
+@pytest.mark.parametrize("parameters, database, message", [
+    (dict(since="2026-03-01"), None, "since: a time without a zone"),
+    (SPRING, "sqlite:////nowhere/log.db", "the database has no tables yet: run `credit-default db upgrade`"),
+    pytest.param(dict(as_of="yesterday"), None, "as_of: a time such as 2026-03-01T00:00:00Z is needed", marks=pytest.mark.slow),
+    pytest.param(dict(since=SPRING["until"], until=SPRING["since"]), None, "since must be before until", marks=pytest.mark.slow),
+    pytest.param(dict(since=SPRING["since"], current="applicants.csv"), None, "give either a file of current applicants, or a window of the log", marks=pytest.mark.slow),
+    pytest.param(dict(previous=__file__), None, "previous: the path of a drift.json of an earlier run is needed", marks=pytest.mark.slow),
+])
+def test_what_cannot_be_asked(world, tmp_path, monkeypatch, parameters, database, message):
+    if database:
+        monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", database)
+    with pytest.raises(ReportError, match=re.escape(message)):
+        run_report("drift", "gmsc", parameters, root=tmp_path, run="failed", progress=False)
