@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['db', 'SHOWN', 'Stdin', 'Username', 'RoleName', 'user', 'UNITS', 'Since', 'Until', 'log', 'REPLAY_SECONDS', 'given',
            'make_env', 'open_store', 'db_upgrade', 'ask_password', 'checked', 'role_of', 'find_user', 'shown',
-           'user_add', 'user_list', 'set_disabled', 'user_disable', 'user_enable', 'user_password', 'user_invite',
-           'moment', 'age', 'counted', 'log_export', 'hidden', 'log_prune', 'log_erase', 'log_backup']
+           'user_add', 'user_list', 'set_disabled', 'user_disable', 'user_enable', 'user_role', 'user_password',
+           'user_invite', 'moment', 'age', 'counted', 'log_export', 'hidden', 'log_prune', 'log_erase', 'log_backup']
 
 # %% ../nbs/39_administration.ipynb #f46b5090
 import os
@@ -66,7 +66,7 @@ def db_upgrade(as_json: AsJson = False):
     if as_json: return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
     typer.echo(f"{store.url_shown}: {f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}")
 
-# %% ../nbs/39_administration.ipynb #c5d23531
+# %% ../nbs/39_administration.ipynb #0edb20b3
 def ask_password(
     stdin: bool,  # standard input holds it
 ) -> str:
@@ -91,7 +91,7 @@ def checked(**values):  # a Signup
 def role_of(text: str):  # a Role
     from credit_default.auth import Role
     try: return Role(text)
-    except ValueError: raise InputError(f"--role: there is no role {text!r}; there are {', '.join(role.value for role in Role)}") from None
+    except ValueError: raise InputError(f"there is no role {text!r}; there are {', '.join(role.value for role in Role)}") from None
 
 def find_user(store, username: str) -> dict:
     "The user's row."
@@ -137,7 +137,7 @@ def user_list(as_json: AsJson = False):
     elif not found: note("there is no user yet: `credit-default user add` makes one")
     else: table(found, SHOWN)
 
-# %% ../nbs/39_administration.ipynb #e37f150a
+# %% ../nbs/39_administration.ipynb #f8e6eb36
 def set_disabled(username: str, disabled: bool, as_json: bool):
     "Disables or enables a user; says so where nothing had to be changed."
     store = open_store()
@@ -155,6 +155,14 @@ def user_disable(username: Username, as_json: AsJson = False):
 def user_enable(username: Username, as_json: AsJson = False):
     "Lets a user in again."
     set_disabled(username, False, as_json)
+
+@user.command("role", epilog=examples("user role anna admin"))
+def user_role(username: Username, role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, analyst or admin.")], as_json: AsJson = False):
+    "Gives a user another role; a running service knows it within seconds."
+    chosen, store = role_of(role), open_store()
+    found = find_user(store, username)
+    store.change_user(found["id"], role=chosen.value)
+    typer.echo(to_json(shown(found | dict(role=chosen.value))) if as_json else f"{found['username']} is {chosen.value} now")
 
 @user.command("password", epilog=examples("user password anna", "user password nightly --password-stdin < password.txt"))
 def user_password(username: Username, password_stdin: Stdin = False, as_json: AsJson = False):

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'DOCS', 'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'CLOCKS', 'PROBES', 'ONCE', 'UNCOUNTED', 'SETTINGS',
-           'APP', 'IMAGE', 'OPTIONS', 'least_role', 'errors', 'body_of', 'prediction_routes', 'log_routes', 'model_of',
-           'computed', 'drift_state', 'monitoring_routes', 'user_routes', 'service_routes', 'error_response',
-           'error_forms', 'make_app', 'role_table', 'openapi', 'plain_error', 'token_of', 'wait', 'Guard',
-           'model_reference', 'CreditDefault']
+           'APP', 'UV', 'IMAGE', 'OPTIONS', 'least_role', 'errors', 'body_of', 'prediction_routes', 'log_routes',
+           'model_of', 'computed', 'drift_state', 'monitoring_routes', 'user_routes', 'service_routes',
+           'error_response', 'error_forms', 'make_app', 'role_table', 'openapi', 'plain_error', 'token_of', 'wait',
+           'Guard', 'model_reference', 'CreditDefault']
 
 # %% ../nbs/33_service.ipynb #92a235e4
 import asyncio
@@ -445,7 +445,7 @@ class Guard:
                 log_request(self.serving.metrics.request(scope["path"], status, seconds), status, seconds)
             request_id.reset(named)
 
-# %% ../nbs/33_service.ipynb #98eef71f
+# %% ../nbs/33_service.ipynb #b29dddb5
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")   # unless it is wanted, nobody is told that a model is served
 try: SERVING = Serving(read_settings())
 except ValueError as e: raise bentoml.exceptions.BentoMLConfigException(str(e)) from None   # ours, of settings, store and limits: they name the setting, not the value
@@ -454,8 +454,9 @@ if inside_server(): configure_logs(SETTINGS.log_level)   # the supervising proce
 APP = make_app(SERVING)
 # What `bentoml containerize` makes. A file that a later step removes still lies in an image: so what BentoML calls as uv brings uv for that one step,
 # and takes it away again, with its cache and the packages' own tests. `distro=""`: no compiler and no git, all packages are wheels.
+UV = "uv==0.13.8"   # that of requirements.lock
 IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="", python_version="3.11").run(
-    r"""printf '%s\n' '#!/bin/sh -e' 'pip install --quiet --no-cache-dir --target /tmp/uv uv' 'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
+    rf"""printf '%s\n' '#!/bin/sh -e' 'pip install --quiet --no-cache-dir --target /tmp/uv {UV}' 'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
     r"""'find /app/.venv -type d -name tests -prune -exec rm -r {} +' > /usr/local/bin/uv && chmod +x /usr/local/bin/uv""").run(
     "install -d -m 700 -o bentoml -g bentoml /home/bentoml/credit_default")   # log and spool: a new volume takes the owner of the folder that it is mounted on
 OPTIONS = dict(workers=SETTINGS.workers, traffic={"timeout": SETTINGS.timeout}, logging={"access": {"enabled": False}}, metrics={"enabled": False}, image=IMAGE)

@@ -74,6 +74,34 @@ def service(synthetic_bundle, bentoml_home, tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="module")
+def documented(service):
+    "The OpenAPI document."
+    return service.client.get("/docs.json").json()
+
+
+@pytest.fixture(scope="module")
+def valid(documented):
+    "A valid applicant: the document's own example."
+    return documented["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["an applicant"]["value"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    "A PostgreSQL server of this module's own."
+    from postgres import Postgres
+    if missing := Postgres.missing():
+        pytest.skip(missing)
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    "The URL of a database that does not exist yet (SQLite), or is empty."
+    return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("server").database()
+
+
 # With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool that went missing
 # there must not turn into tests that quietly no longer run. Real data is another matter, since it may not be handed
 # out: where it was not provided, the tests that need it are left out, and counted as deselected.

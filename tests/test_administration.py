@@ -22,7 +22,7 @@ from credit_default import administration, cli
 from credit_default.settings import read_settings, secret_key
 from credit_default.store import HEAD, Entry, Store
 
-COMMANDS = ["db upgrade", "user add", "user list", "user disable", "user enable", "user password", "user invite",
+COMMANDS = ["db upgrade", "user add", "user list", "user disable", "user enable", "user role", "user password", "user invite",
             "log export", "log prune", "log erase", "log backup"]
 SCRIPT = Path(sys.executable).with_name("credit-default")
 PASSWORD = "a long and quiet river"
@@ -203,6 +203,8 @@ def test_only_the_end_of_the_line_is_not_the_password(store, given):
     ("password bernd --password-stdin", "secret" * 3, "there is no user 'bernd'"),
     ("disable bernd", "", "there is no user 'bernd'"),
     ("enable bernd", "", "there is no user 'bernd'"),
+    ("role bernd admin", "", "there is no user 'bernd'"),
+    ("role anna boss", "", "there is no role 'boss'; there are viewer, analyst, admin"),
     ("disable \udcff", "", "there is no user"),
     ("invite --role boss", "", "viewer, analyst, admin"),
     ("invite --days 0", "", "--days"),
@@ -228,6 +230,11 @@ def test_who_is_disabled_is_not_let_in_until_enabled(store):
     assert "anna is disabled already" in shell("user", "disable", "anna").stdout
     assert [one["disabled"] for one in answer("user", "list")] == [True, False]
     assert not answer("user", "enable", "anna")["disabled"] and let_in(store, "anna", PASSWORD)
+
+
+def test_another_role_takes_the_place_of_the_first(store):
+    added("anna")
+    assert answer("user", "role", "anna", "viewer")["role"] == "viewer" and store.user(username="anna")["role"] == "viewer"
 
 
 def test_another_password_takes_the_place_of_the_first(store):

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import uvloop
 from dateutil.relativedelta import relativedelta
-from postgres import PASSWORD, Postgres
+from postgres import PASSWORD
 from served import applicants, as_sent
 
 from credit_default.contract import Loaded
@@ -29,20 +29,6 @@ GMSC = SHIPPED["gmsc"]
 TAG, OTHER = "credit_default_gmsc:0a1b2c3d4e5f6071", "credit_default_gmsc:ffffffffffffffff"
 COMPARED = ("psi", "severity", "chance", "drifted", "missing_reference", "missing_current")
 MARCH = datetime(2026, 3, 1, tzinfo=timezone.utc)
-
-
-@pytest.fixture(scope="module")
-def server():
-    "A PostgreSQL server of this module's own."
-    if missing := Postgres.missing():
-        pytest.skip(missing)
-    with Postgres() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("server").database()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from postgres import Postgres
 
 from credit_default.recorder import BEHIND, STOPPED, TOO_MANY, UNSURE, Recorder, Repeated, Unrecorded, replay_lock
 from credit_default.store import ROW, Away, Entry, Store, Unfit
@@ -191,15 +190,6 @@ def test_tasks_and_threads_at_once(urls):
     csv = [one for one in kept if one.startswith("csv")]
     assert csv == [f"csv{i}-{j}" for i in range(4) for j in range(500)]
     assert not load.refused and sorted(set(kept) - set(csv)) == sorted(load.acknowledged)
-
-
-@pytest.fixture(scope="module")
-def server():
-    "A PostgreSQL server of this module's own."
-    if missing := Postgres.missing():
-        pytest.skip(missing)
-    with Postgres() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -260,3 +260,8 @@ def test_jupyterlab_cleans_a_notebook_on_saving_it(jupyterlab, tmp_path):
     text = client.put("/contents/notes.txt", json={"type": "file", "format": "text", "content": "no notebook"})
     assert text.is_success
     assert "Traceback" not in (log := (tmp_path / "log").read_text()), log
+
+
+def test_the_image_is_built_by_the_uv_of_the_lock():
+    from credit_default.service import UV
+    assert f"\n{UV} " in (ROOT / "requirements.lock").read_text()

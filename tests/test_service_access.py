@@ -19,17 +19,12 @@ import pytest
 from served import ACCOUNT, JSON, KEY, Server, add_user, check_documented, check_error, token_of
 
 from credit_default.auth import Role, invite
+from credit_default.settings import Settings
 from credit_default.store import Store
 
 PASSWORD = ACCOUNT["password"]
 ROLES = {role.value: rank for rank, role in enumerate(Role)}
 OTHER_KEY = "another key of the tests, which is also longer than 32 bytes"
-
-
-@pytest.fixture(scope="module")
-def documented(service):
-    "The OpenAPI document."
-    return service.client.get("/docs.json").json()
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +298,7 @@ def test_a_new_route_needs_a_token_before_anybody_thinks_of_it(synthetic_bundle)
     from starlette.testclient import TestClient
 
     from credit_default import service
-    serving = service.Serving(service.Settings(_env_file=None, secret_key=KEY))
+    serving = service.Serving(Settings(_env_file=None, secret_key=KEY))
     serving.keys()
     serving.users.who = lambda claims: service.User(claims.sub, "somebody", claims.role)
     app = service.make_app(serving)

@@ -26,18 +26,6 @@ TABLE = "text/csv; charset=utf-8"
 
 
 @pytest.fixture(scope="module")
-def documented(service):
-    "The OpenAPI document."
-    return service.client.get("/docs.json").json()
-
-
-@pytest.fixture(scope="module")
-def valid(documented):
-    "A valid applicant: the document's own example."
-    return documented["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["an applicant"]["value"]
-
-
-@pytest.fixture(scope="module")
 def make_client(service):
     "`make_client(role)`: a client of a new user."
     made = []

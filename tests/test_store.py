@@ -30,21 +30,6 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 QUICK = dict(timeout=1.0)
 
 
-@pytest.fixture(scope="module")
-def server():
-    "A PostgreSQL server of this module's own."
-    if missing := Postgres.missing():
-        pytest.skip(missing)
-    with Postgres() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    "The URL of a database that does not exist yet (SQLite), or is empty."
-    return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("server").database()
-
-
 @pytest.fixture
 def store(url):
     "An empty store, with the newest schema."
