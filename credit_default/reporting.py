@@ -228,7 +228,7 @@ def synthetic_banner() -> str:
     return ('<div class="synthetic"><b>SYNTHETIC</b> This report was made from the project\'s own synthetic sample, not from a lender\'s data. '
             'Its figures say nothing about any real portfolio.</div>')
 
-# %% ../nbs/40_reporting.ipynb #4ae1946e
+# %% ../nbs/40_reporting.ipynb #fad72655
 CSS = """
 :root { --ink: #1c2733; --soft: #5b6875; --line: #dde3e8; --blue: #0072b2; --orange: #d55e00; --pale: #f5f7f9 }
 * { box-sizing: border-box }
@@ -250,7 +250,7 @@ table { border-collapse: collapse; font-size: 13.5px } th { font-weight: 600 } t
 .chart { display: block; max-width: 100%; height: auto; margin: 14px 0 6px }
 .read, .on { color: var(--soft); font-size: 13.5px; margin: 6px 0 18px } .read::before { content: "How to read: "; font-weight: 600 } .on::before { content: "Computed on: "; font-weight: 600 } .read:has(+ .on) { margin-bottom: 0 } .read + .on { margin-top: 0 }
 .decides { margin: 14px 0 8px; padding: 8px 14px; border-left: 4px solid var(--blue); background: #f0f6fa }
-.verdict { margin: 18px 0; padding: 14px 18px; font-size: 17px; border-radius: 4px; color: #fff; background: var(--blue); max-width: none } .verdict.bad { background: #b34700 }
+.verdict { margin: 18px 0; padding: 14px 18px; font-size: 17px; border-radius: 4px; color: #fff; background: var(--blue); max-width: none } .verdict.bad { background: #b34700 } .verdict.neutral { background: #5b6875 }
 .synthetic { position: sticky; top: 0; z-index: 2; margin: 0 0 20px; padding: 12px 16px; color: #fff; background: #a3195b; border-radius: 4px } .synthetic b { margin-right: 8px; letter-spacing: .12em; font-size: 17px }
 details { margin: 12px 0 } summary { cursor: pointer; color: var(--blue) } .embedded { height: 1240px; overflow: hidden; border: 1px solid var(--line); border-radius: 4px } .embedded iframe { width: 140%; height: 1736px; border: 0; transform: scale(.7143); transform-origin: 0 0 } pre { overflow-x: auto; font-size: 12.5px; background: var(--pale); padding: 10px 14px }
 @media (max-width: 900px) { nav { position: static; width: auto; border: 0 } main { margin: 0; padding: 24px 20px 64px } .figures .words { min-width: 8em } }

@@ -51,7 +51,7 @@ class Spread(prometheus_client.Histogram):
             if n: bucket.inc(n)
         self._sum.inc(float(values.sum()))
 
-# %% ../nbs/29_telemetry.ipynb #5dabf650
+# %% ../nbs/29_telemetry.ipynb #c4aed897
 LOGINS = ("ok", "refused", "limited", "away")                       # what became of a login
 SIGNUPS = ("ok", "refused", "taken", "closed", "limited", "away")   # and of a signup
 SWITCHES = ("done", "refused")                                      # of the model, while it serves
@@ -79,9 +79,9 @@ class Metrics:
         self.spooled = make(G, "spooled_rows", "Predictions in the spool, not yet in the prediction log", multiprocess_mode="livemostrecent")
         self.away = make(G, "log_away", "1 while the prediction log's database is away", multiprocess_mode="livemax")
         self.models = make(G, MODEL.removeprefix("credit_default_"), "1 for the model that answers", ["model_version", "synthetic"], multiprocess_mode="livemax")
-        self.drifted = make(G, "drift_detected", "1 where the last check found drift", multiprocess_mode="livemostrecent")
-        self.psi = make(G, "drift_psi", "PSI at the last check, by field", ["field"], multiprocess_mode="livemostrecent")
-        self.checked = make(G, "drift_last_check_timestamp_seconds", "When drift was checked last, in seconds since 1970; 0: never", multiprocess_mode="livemostrecent")
+        self.drifted = make(G, "drift_detected", "1 while there is drift, as `credit-default watch` saw it last", multiprocess_mode="livemostrecent")
+        self.psi = make(G, "drift_psi", "PSI at the last check of `credit-default watch` that had predictions, by field", ["field"], multiprocess_mode="livemostrecent")
+        self.checked = make(G, "drift_last_check_timestamp_seconds", "When `credit-default watch` checked last, in seconds since 1970; 0: never", multiprocess_mode="livemostrecent")
         self.known, self.patterns, self.children, self.answering = {}, [], {}, None
         for path in sorted(endpoints):
             fixed = re.split(r"\{[^}]*\}", path)

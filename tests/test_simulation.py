@@ -143,7 +143,7 @@ def test_outcomes_as_they_are_sent(bad, monkeypatch):
     ages = {key: body["age"] for path, key, _, body in service.asked if path == "/predict"}
     assert {x["prediction_id"] for x in items} == {str(uuid.uuid5(uuid.NAMESPACE_OID, key)) for key, age in ages.items() if age >= 40}
     assert max(map(len, lists)) == 150 and made["outcomes"] == dict(sent=len(items), defaults=sum(x["defaulted"] for x in items), recorded=len(items))
-    assert all(x["observed_at"] <= "2028-03-01T12:00:00.999Z" if x["defaulted"] else "2028-03-01T12:00:01" <= x["observed_at"] < "2028-03-01T12:00:02" for x in items)
+    assert all(x["observed_at"] <= "2028-03-01T12:00:00.999Z" if x["defaulted"] else "2028-03-01T12:00:00.001" <= x["observed_at"] <= "2028-03-01T12:00:01.000Z" for x in items)
     rate = np.mean([x["defaulted"] for x in items])
     assert rate == pytest.approx(made["mean_true_pd"], abs=.06) and made["mean_true_pd"] > .1
     again = simulate(service.url, "t", GMSC, 500, "recession", seed=3, run="r")
