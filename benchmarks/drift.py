@@ -83,7 +83,8 @@ from credit_default.monitoring import in_process
 task = json.load(sys.stdin)
 begin = time.perf_counter()
 found = asyncio.run(in_process(task))
-json.dump(dict(seconds=time.perf_counter() - begin, megabytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6, samples=found["samples_analysed"], verdict=found["verdict"]), sys.stdout)
+seconds, child = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+json.dump(dict(seconds=seconds, cpu=child.ru_utime + child.ru_stime, megabytes=child.ru_maxrss * 1024 / 1e6, samples=found["samples_analysed"], verdict=found["verdict"]), sys.stdout)
 """
 
 
@@ -159,7 +160,7 @@ def log_arm(asked, url, bundle, bodies, folder):
     from credit_default.store import Store
     store, begin = Store(url), time.perf_counter()
     fill(store, bundle, asked.rows)
-    print(f"{store.url_shown.split(':')[0]}: {asked.rows:,} predictions logged in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+    print(f"{folder.name}: {asked.rows:,} predictions logged in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
     detect = task("detect", url, bundle.portfolio, bundle.reference, model_version=bundle.tag)
     checks = [alone(detect) for _ in range(asked.checks)]
     if any(one["samples"] < asked.rows for one in checks): sys.exit(f"detect has not seen all rows: {checks}")
@@ -176,7 +177,7 @@ def log_arm(asked, url, bundle, bodies, folder):
                 if busy: endpoint += again.seconds
                 print(f"round {turn + 1}, {'while drift is detected' if busy else 'usual'}: p50 {found['p50']:.1f}, p99 {found['p99']:.1f} ms; load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
     store.close()
-    return dict(checks=checks, usual=usual, meanwhile=meanwhile, endpoint_seconds=endpoint, seconds=statistics.median(one["seconds"] for one in checks),
+    return dict(checks=checks, usual=usual, meanwhile=meanwhile, endpoint_seconds=endpoint, seconds=statistics.median(one["seconds"] for one in checks), cpu=statistics.median(one["cpu"] for one in checks),
                 megabytes=max(one["megabytes"] for one in checks), p99_usual=statistics.median(one["p99"] for one in usual), p99_meanwhile=statistics.median(one["p99"] for one in meanwhile))
 
 
@@ -277,7 +278,7 @@ def held(found):
         seconds = found["file"]["seconds"]
         for one, other in (("ours", "Evidently"), ("ours, with the bins made of the reference's rows", "Evidently"), ("ours, read from Parquet", "Evidently, read from Parquet")):
             value = seconds[other] / seconds[one]
-            yield f"{other}'s seconds over {one}", value, f"at least {TARGETS['evidently']}", value >= TARGETS["evidently"]
+            yield f"seconds of {other}, over those of {one}", value, f"at least {TARGETS['evidently']}", value >= TARGETS["evidently"]
 
 
 def markdown(found):
@@ -286,10 +287,10 @@ def markdown(found):
     m = found["machine"]
     parts = [f"{m['cores']} cores of {m['cpu']}, Python {m['python']}; load {m['load']} before and {found['load_after']} after."]
     if found["logs"]:
-        rows = [[name, f"{one['seconds']:.2f}", f"{statistics.median(one['endpoint_seconds']):.2f}", f"{one['megabytes']:.0f}"]
+        rows = [[name, f"{one['seconds']:.2f}", f"{one['cpu']:.2f}", f"{statistics.median(one['endpoint_seconds']):.2f}", f"{one['megabytes']:.0f}"]
                 + [f"{statistics.median(r[k] for r in one[when]):.2f}" for when in ("usual", "meanwhile") for k in ("p50", "p99")] for name, one in found["logs"].items()]
         parts.append(f"{found['rows']:,} predictions in the log. Latency at {found['rate']:g} predictions a second, median of {found['rounds']} rounds of {found['seconds']} s.")
-        parts.append(table(["", "detect s", "endpoint s", "MB", "usual p50 ms", "usual p99", "meanwhile p50", "meanwhile p99"], rows))
+        parts.append(table(["", "detect s", "its CPU s", "endpoint s", "MB", "usual p50 ms", "usual p99", "meanwhile p50", "meanwhile p99"], rows))
     if one := found["file"]:
         parts.append(f"{one['rows']:,} rows against {one['reference_rows']:,}, {one['columns']} columns:")
         parts.append(table(["", "s"], [[name, f"{seconds:.2f}"] for name, seconds in one["seconds"].items()]))

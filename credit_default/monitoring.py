@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['OUTPUTS', 'NOTHING', 'NO_REFERENCE', 'FEWEST', 'SINGLE', 'FITS', 'MORE', 'FEWER', 'TOO_FEW', 'UNITS', 'COHORTS',
-           'MOST_COHORTS', 'SHOWN_COHORTS', 'CHECKS', 'TRY_LATER', 'count', 'iso', 'verdict_of', 'assess', 'columns_of',
-           'detect', 'check_row', 'window_end', 'mature_spans', 'final', 'expected_against_observed', 'figures_of',
-           'cohorts_by', 'performance', 'task', 'run', 'main', 'in_process']
+           'MOST_COHORTS', 'SHOWN_COHORTS', 'CHECKS', 'TRY_LATER', 'NOT_COMPARABLE', 'MonitoringError', 'Counts',
+           'count', 'iso', 'verdict_of', 'assess', 'columns_of', 'detect', 'check_row', 'window_end', 'mature_spans',
+           'final', 'expected_against_observed', 'figures_of', 'cohorts_by', 'performance', 'task', 'run', 'main',
+           'in_process']
 
 # %% ../nbs/31_monitoring.ipynb #44996cc6
 import asyncio
@@ -28,16 +29,38 @@ from .scorecard import RATINGS
 from .stability import DRIFT, LEVEL, Reference
 from .store import Away, Store, utc
 
-# %% ../nbs/31_monitoring.ipynb #d3ea895e
+# %% ../nbs/31_monitoring.ipynb #7b1925da
+class MonitoringError(ValueError):
+    "What cannot be compared, and why. Holds no applicant's value."
+
+class Counts(dict):
+    "By field, predictions in each bin."
+    left_out = 0   # predictions that were binned by another reference
+
+def _lines(
+    chunk: str,
+    width: int,  # characters of a line
+) -> tuple[str, int]: # the lines of this width, joined, and how many there are of others
+    n = chunk.count("\n")
+    if len(chunk) == n * (width + 1) and chunk[width::width + 1].count("\n") == n: return chunk.replace("\n", ""), 0
+    lines = chunk.split("\n")[:-1]
+    own = [line for line in lines if len(line) == width]
+    return "".join(own), len(lines) - len(own)
+
 def count(
     reference: Reference,  # of the model that answered
-    chunks: Iterable[str],  # the `bins` of its predictions, joined in any way that does not cut one in two
-) -> dict[str, np.ndarray]: # by field, predictions in each bin
-    "Predictions in each bin of each field"
-    totals = {f: np.zeros(len(b.labels), dtype=np.int64) for f, b in reference.bins.items()}
+    chunks: Iterable[str],  # the `bins` of its predictions, a line for each
+) -> Counts:
+    "Predictions in each bin of each field. Raises MonitoringError"
+    totals = Counts((f, np.zeros(len(b.labels), dtype=np.int64)) for f, b in reference.bins.items())
     for chunk in chunks:
-        try: totals = {f: totals[f] + c for f, c in reference.decode(chunk).items()}
-        except ValueError: raise ValueError("the bins in the log are not those of this model's reference: another reference wrote them") from None
+        own, others = _lines(chunk, len(reference.bins))
+        totals.left_out += others
+        try: decoded = reference.decode(own)
+        except ValueError: decoded = None
+        if decoded is None or any(len(c) > len(totals[f]) for f, c in decoded.items()):
+            raise MonitoringError("the bins in the log are not those of this model's reference: another reference wrote them")
+        for f, c in decoded.items(): totals[f] += c
     return totals
 
 # %% ../nbs/31_monitoring.ipynb #4d8662ab
@@ -96,7 +119,7 @@ def _ratings(reference: Reference, counts: dict) -> dict:
     bins, now = reference.bins["rating"], np.asarray(counts["rating"])
     return {name: dict(reference=float(p), current=float(q)) for name, p, q in zip(bins.categories, bins.shares, now / now.sum())}
 
-# %% ../nbs/31_monitoring.ipynb #c3fda4b5
+# %% ../nbs/31_monitoring.ipynb #3fde4d6d
 def columns_of(
     portfolio: Portfolio,
     rows: list[dict],  # of the log, with `sent` as JSON
@@ -114,12 +137,14 @@ def detect(
     reference: Reference,  # of this model
     model_version: str,
     since: datetime | None = None, until: datetime | None = None,  # since <= at < until
-    most: int = 20_000,  # predictions that the summaries are made of
+    most: int = 10_000,  # predictions that the summaries are made of
 ) -> dict: # as `assess` gives it
-    "Drift in the logged predictions of a model. Raises Away"
-    counts = count(reference, store.bins(portfolio.name, model_version, since, until)) if reference.bins else {}
-    rows = store.samples(portfolio.name, model_version, since, until, most)
-    others = sum(n for tag, n in store.versions(portfolio.name, since, until).items() if tag != model_version)
+    "Drift in the logged predictions of a model. Raises Away, MonitoringError"
+    window = portfolio.name, model_version, since, until
+    counts = count(reference, store.bins(*window)) if reference.bins else Counts()
+    n = int(sum(next(iter(counts.values()), [])))
+    rows = store.samples(*window, most, width=len(reference.bins), among=n) if n else []
+    others = counts.left_out + sum(store.versions(portfolio.name, since, until, but=model_version).values())
     return assess(portfolio, reference, counts, samples=columns_of(portfolio, rows) if rows else None, model_version=model_version,
                   since=since, until=until, other_models=others)
 
@@ -164,7 +189,7 @@ def mature_spans(
     later = [first + timedelta(days=d - 1) for d in range(as_of.day + 1, days + 1)] if end_of_month else []
     return [(None, first + timedelta(days=as_of.day - 1) + span), *((begin, begin + span) for begin in later)]
 
-# %% ../nbs/31_monitoring.ipynb #c879b1f3
+# %% ../nbs/31_monitoring.ipynb #b3fdf929
 def final(
     defaulted: np.ndarray,  # what was observed, 1 for default
     observed: np.ndarray,  # when, datetime64[us]
@@ -174,7 +199,7 @@ def final(
     "The outcomes that count"
     defaulted = np.asarray(defaulted, dtype=bool)
     if ends is None: y = defaulted.astype(float)
-    else: y = np.where(defaulted & (observed <= ends), 1.0, np.where(observed >= ends, 0.0, np.nan))
+    else: y = np.where(defaulted & (observed <= ends), 1.0, np.where(observed >= ends.astype("M8[ms]"), 0.0, np.nan))   # answers tell times in milliseconds
     return np.where(observed <= as_of, y, np.nan)
 
 # %% ../nbs/31_monitoring.ipynb #75d9ac84
@@ -246,7 +271,7 @@ def cohorts_by(
 def _cohort_name(period: int, by: str) -> str:
     return f"{1970 + period // 4}-Q{period % 4 + 1}" if by == "quarter" else str(np.datetime64(int(period), UNITS[by]))
 
-# %% ../nbs/31_monitoring.ipynb #acc96e3f
+# %% ../nbs/31_monitoring.ipynb #665b866a
 def _naive(times: list[datetime]) -> np.ndarray: return np.array([t.replace(tzinfo=None) for t in times], dtype="M8[us]")
 
 def _mature(store: Store, portfolio: str, tag: str, as_of: datetime, months: int) -> tuple[dict, dict]:
@@ -301,11 +326,10 @@ def _cohorts(rows: dict, by: str) -> list[dict]:
 
 def _next_mature(store: Store, portfolio: str, tag: str, as_of: datetime, months: int) -> str | None:
     "The day when the first of the predictions that wait becomes mature"
-    begin, end = next((until for _, until in mature_spans(as_of, months)), utc(datetime.min.replace(tzinfo=timezone.utc))), datetime.now(timezone.utc) + timedelta(days=1)
-    while end - begin > timedelta(hours=1):   # halved until it is found: cheaper than to read them
-        middle = begin + (end - begin) / 2
-        begin, end = (begin, middle) if store.count(since=begin, until=middle, portfolio=portfolio, model_version=tag) else (middle, end)
-    return str(window_end(_naive([begin]), months)[0].astype("M8[D]"))
+    first = store.first(portfolio, tag)
+    for begin, end in mature_spans(as_of, months):
+        if first and first < end and (begin is None or first >= begin): first = store.first(portfolio, tag, end)
+    return None if first is None else str(window_end(_naive([first]), months)[0].astype("M8[D]"))
 
 # %% ../nbs/31_monitoring.ipynb #65c14215
 def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -> list[str]:
@@ -325,9 +349,9 @@ def _notes_of(model: dict, total: dict, waiting: int, months: int, next_mature: 
             model["too_few"]: model["too_few"] and model["n"], "No outcome of a mature prediction is known: nothing was computed.": not model["n"]}
     return [text for text, holds in said.items() if holds]
 
-# %% ../nbs/31_monitoring.ipynb #a851a4d3
+# %% ../nbs/31_monitoring.ipynb #d60fd74b
 CHECKS = ("detect", "performance")
-TRY_LATER = 75   # exit code for a database that is away, as sysexits.h has it
+TRY_LATER, NOT_COMPARABLE = 75, 65   # exit codes for a database that is away, and for a MonitoringError; as sysexits.h has them
 
 def task(
     what: str,  # detect or performance
@@ -345,7 +369,7 @@ def run(
     task: dict,  # of `task`
     patience: float = 30.0,  # seconds after which a database that does not answer is away
 ) -> dict:
-    "Does a check, in this process. Raises Away"
+    "Does a check, in this process. Raises Away, MonitoringError"
     given = {name: datetime.fromisoformat(value) if name in ("since", "until", "as_of") and value else value for name, value in task["arguments"].items()}
     portfolio, store = Portfolio.model_validate(task["portfolio"]), Store(task["database"], timeout=patience)
     try:
@@ -353,12 +377,13 @@ def run(
         return performance(store, portfolio, **given)
     finally: store.close()
 
-# %% ../nbs/31_monitoring.ipynb #a2c5a908
+# %% ../nbs/31_monitoring.ipynb #b7d46cd7
 def main() -> int: # the exit code
     "Reads one task from standard input, and writes one answer to standard output"
     os.nice(10)
     try: code, said = 0, run(json.load(sys.stdin))
-    except Away as e: code, said = TRY_LATER, dict(away=str(e))
+    except Away as e: code, said = TRY_LATER, dict(why=str(e))
+    except MonitoringError as e: code, said = NOT_COMPARABLE, dict(why=str(e))
     except Exception as e:   # whatever it is, it is told to the parent
         last = traceback.extract_tb(e.__traceback__)[-1]
         code, said = 1, dict(failed=f"{type(e).__name__} in {Path(last.filename).name}, line {last.lineno}")
@@ -369,7 +394,7 @@ async def in_process(
     task: dict,  # of `task`
     timeout: float = 120.0,  # seconds
 ) -> dict: # the answer
-    "Does a check in another process. Raises Away, also where it takes too long; RuntimeError where the check itself fails"
+    "Does a check in another process. Raises Away, also where it takes too long; MonitoringError; RuntimeError where the check itself fails"
     environment = os.environ | {"PYTHONPATH": str(Path(credit_default.__file__).parents[1])}   # in a bento the package is not installed
     child = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", "credit_default.monitoring", env=environment,
                                                  stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
@@ -379,7 +404,7 @@ async def in_process(
         if child.returncode is None:
             child.kill()
             await child.wait()
-    if child.returncode == TRY_LATER: raise Away(json.loads(out)["away"])
+    if child.returncode in (TRY_LATER, NOT_COMPARABLE): raise (Away if child.returncode == TRY_LATER else MonitoringError)(json.loads(out)["why"])
     if child.returncode: raise RuntimeError(f"the check failed: {json.loads(out)['failed'] if out else f'its process ended with {child.returncode}'}")
     return json.loads(out)
 

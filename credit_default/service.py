@@ -9,7 +9,7 @@ __all__ = ['LEAST', 'DOCS', 'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'C
            'error_response', 'error_forms', 'make_app', 'role_table', 'openapi', 'plain_error', 'token_of', 'wait',
            'Guard', 'model_reference', 'CreditDefault']
 
-# %% ../nbs/33_service.ipynb #92a235e4
+# %% ../nbs/33_service.ipynb #dd3182ff
 import asyncio
 import contextvars
 import gc
@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -40,7 +41,7 @@ from .auth import Busy, Invalid, Login, Role, Signup, SignupRefused, Token, User
 from .bundle import Bundle, BundleError
 from .contract import (Account, DriftReport, DriftStatus, DriftWindow, Error, Health, Logged, LoggedPage, ModelCard, Outcomes, OutcomesTaken, Performance,
                                      Prediction, Refused, When, checked, error_body, logged, model_card, problem, read_json, shown, stamp, to_json)
-from .monitoring import UNITS, check_row, in_process, task
+from .monitoring import UNITS, MonitoringError, check_row, in_process, task
 from .portfolio import REFERENCES
 from .recorder import Repeated, Unrecorded
 from .settings import SettingsError, read_settings
@@ -174,7 +175,7 @@ def log_routes(app: FastAPI, serving: Serving):
         if row is None or (user.role != Role.admin and row["user_id"] != user.id): raise Refused(404, "there is no such prediction")
         return Response(to_json(logged(row)), media_type=JSON)
 
-# %% ../nbs/33_service.ipynb #0fb9a491
+# %% ../nbs/33_service.ipynb #ab84142b
 FORM_BYTES = 8192                # of a signup, a login or a question about drift
 CLOCKS = timedelta(minutes=5)    # by which a client's clock may be ahead
 
@@ -182,14 +183,25 @@ async def model_of(serving: Serving, tag: str | None) -> Bundle:
     "The bundle of that tag, or the one that answers. Raises Refused (404) where there is none of this portfolio."
     current = serving.model().bundle
     if tag in (None, current.tag): return current
-    try: return await asked(serving, bundles.load, tag, current.portfolio.name)
+    name, _, version = tag.rpartition(":")   # what can be no tag is not looked for: BentoML logs that
+    try:
+        if name not in ("", bundles.model_name(current.portfolio.name)) or not re.fullmatch("[0-9a-f]{16}", version): raise BundleError(tag)
+        return await asked(serving, bundles.load, tag, current.portfolio.name)
     except BundleError as e: raise Refused(404, "there is no such model", [problem(["model_version"], f"no model of portfolio {current.portfolio.name} that may be used")]) from None
 
 async def computed(serving: Serving, task: dict) -> dict:
-    "What a task gives, in a process of its own. Raises Refused (503)."
-    async with serving.computing:
-        try: return await in_process(task, serving.settings.timeout - 1)
-        except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
+    "What a task gives, in a process of its own. Raises Refused: 503, or 422 where the log holds what cannot be compared."
+    end = time.monotonic() + serving.settings.timeout - 1   # with the wait for others: later BentoML would answer, in another form
+    try:
+        async with asyncio.timeout(serving.settings.timeout - 1): await serving.computing.acquire()
+    except TimeoutError: raise Refused(503, "too busy", [problem([], "another check is running: ask again later")], {"Retry-After": "5"}) from None
+    try: return await in_process(task, max(0.0, end - time.monotonic()))
+    except MonitoringError as e: raise Refused(422, "this cannot be compared", [problem(["model_version"], str(e))]) from None
+    except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
+    except RuntimeError as e:
+        log.error(str(e))   # kind and place of what failed there
+        raise
+    finally: serving.computing.release()
 
 async def drift_state(serving: Serving) -> dict:
     "What GET /drift/status says."

@@ -230,7 +230,7 @@ def _each(
             raise
     if errors: raise errors[0]
 
-# %% ../nbs/36_simulation.ipynb #8786e03d
+# %% ../nbs/36_simulation.ipynb #7b3cbe04
 def outcomes(
     portfolio: Portfolio,
     answers: list[dict],  # of /predict: prediction_id, timestamp, decision
@@ -242,7 +242,7 @@ def outcomes(
     made = np.array([a["timestamp"].removesuffix("Z") for a in answers], "M8[us]")
     ends = window_end(made, portfolio.performance_window_months or 0)
     defaulted = rng.random(n) < pds
-    seen = np.where(defaulted, made + (ends - made) * rng.random(n), ends + np.timedelta64(1, "s"))   # a second: an answer's time is cut to milliseconds
+    seen = np.where(defaulted, made + (ends - made) * rng.random(n), ends + np.timedelta64(1, "ms"))   # an answer's time is cut to milliseconds
     return [dict(prediction_id=a["prediction_id"], defaulted=bool(d), observed_at=f"{np.datetime_as_string(s, unit='ms')}Z")
             for a, d, s in zip(answers, defaulted, seen) if a["decision"] == "Approved"]
 

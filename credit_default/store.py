@@ -10,7 +10,7 @@ __all__ = ['TABLES', 'predictions', 'answers', 'users', 'invitations', 'outcomes
            'read_url', 'Database', 'Entry', 'storable', 'Log', 'Reader', 'Spool', 'same', 'Accounts', 'Windows',
            'Outcomes', 'Checks', 'Upkeep', 'Store']
 
-# %% ../nbs/30_store.ipynb #c56b53a4
+# %% ../nbs/30_store.ipynb #b19af21c
 import json
 import os
 import sqlite3
@@ -24,8 +24,6 @@ from operator import itemgetter
 from pathlib import Path
 
 import sqlalchemy as sa
-from filelock import FileLock, Timeout
-from sqlalchemy.dialects import postgresql, sqlite
 
 # %% ../nbs/30_store.ipynb #96e8a78f
 def utc(
@@ -168,8 +166,8 @@ def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
 
     return engine
 
-# %% ../nbs/30_store.ipynb #3075b650
-_SESSION = """SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
+# %% ../nbs/30_store.ipynb #9ae947cf
+_SESSION = """SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), set_config('max_parallel_workers_per_gather', '0', false),
               CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 
 IDLE = 1.0   # seconds after which a connection is tried first: on each use it would cost a busy service a message to and fro
@@ -223,7 +221,7 @@ def read_url(
     if url.database in (None, "", ":memory:") or url.query: raise StoreError("a SQLite URL needs a file and takes no options: sqlite:///PATH")
     return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
 
-# %% ../nbs/30_store.ipynb #949ef6df
+# %% ../nbs/30_store.ipynb #a82cfa35
 HEAD = "0002"           # the newest schema: revision of the last file in migrations/versions
 UPGRADE_SECONDS = 60.0  # an upgrade may take longer than a request may wait
 _LOCK = 4_702_111_234   # of this project's upgrades among PostgreSQL's advisory locks
@@ -271,6 +269,7 @@ class Database:
         found = self.version()
         if found == HEAD and self._is_wal(): return
         if found and found > HEAD: self.ready()
+        from filelock import FileLock, Timeout   # needed only here
         engine = self._connected(UPGRADE_SECONDS)
         try:
             if not self.file: return _migrate(engine, lock=sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -329,18 +328,23 @@ def _stamp(at: datetime) -> str:
     "As `Timestamp` has it in SQLite."
     return utc(at).replace(tzinfo=None).isoformat(" ", "microseconds")
 
-# %% ../nbs/30_store.ipynb #81a08895
+# %% ../nbs/30_store.ipynb #88f2e094
 class Log(Database):
     "The predictions that were answered."
     def __init__(self, url: str, *, timeout: float = 5.0):
         super().__init__(url, timeout=timeout)
-        self._insert = (sqlite if self.file else postgresql).insert   # both know ON CONFLICT, each in its own class
-        self._stamp = _stamp if self.file else utc
-        add = self._insert(predictions).inline().on_conflict_do_nothing(index_elements=["prediction_id"]).compile(dialect=self._engine.dialect, column_keys=COLUMNS)
-        self._add = str(add) if self.file else str(add) % {name: "%s" for name in COLUMNS}   # by position in both
+        if self.file: from sqlalchemy.dialects.sqlite import insert   # both know ON CONFLICT, each in its own class
+        else: from sqlalchemy.dialects.postgresql import insert
+        self._insert, self._stamp = insert, _stamp if self.file else utc
+        self._add = self._by_position(insert(predictions).inline().on_conflict_do_nothing(index_elements=["prediction_id"]), COLUMNS)
         arrays = ", ".join(f"%b::{predictions.c[name].type.compile(self._engine.dialect)}[]" for name in COLUMNS)
         self._add_arrays = f"INSERT INTO predictions ({', '.join(COLUMNS)}) SELECT * FROM unnest({arrays}) ON CONFLICT (prediction_id) DO NOTHING"
         self._answer = self._insert(answers).on_conflict_do_nothing().returning(answers.c.user_id, answers.c.key)
+
+    def _by_position(self, statement: sa.Insert, columns) -> str:
+        "An insert of these columns as the driver takes it, with tuples for rows."
+        text = str(statement.compile(dialect=self._engine.dialect, column_keys=columns))
+        return text if self.file else text % {name: "%s" for name in columns}
 
     def append(self, entries: list[Entry]) -> list[bool]:
         "Writes all entries in one transaction, durable on return; False for one whose idempotency key was used. Raises Away, Unfit."
@@ -371,7 +375,7 @@ def _dict(result: sa.Result) -> dict | None:
     row = result.mappings().first()
     return None if row is None else dict(row)
 
-# %% ../nbs/30_store.ipynb #266b24be
+# %% ../nbs/30_store.ipynb #3b5e4a6c
 _LARGEST = 2**63 - 1
 
 def _where(since: datetime | None = None, until: datetime | None = None, after: int | None = None, **equal) -> list:
@@ -386,7 +390,7 @@ class Reader(Log):
     "Questions to the log."
     def _among(self, column: sa.Column, values: list) -> sa.ColumnElement:
         "That a column is one of many values, which go as one parameter: SQLite takes so many parameters and no more."
-        if not self.file: return column == sa.any_(sa.literal(values, postgresql.ARRAY(column.type)))
+        if not self.file: return column == sa.any_(sa.literal(values, sa.ARRAY(column.type)))
         return column.in_(sa.select(sa.func.json_each(json.dumps(values)).table_valued("value").c.value))
 
     def prediction(self, prediction_id: str) -> dict | None:
@@ -497,9 +501,10 @@ class Accounts(Log):
     def _open(self, token_hash: str, now: datetime) -> list:
         return [invitations.c.token_hash == token_hash, invitations.c.used_at.is_(None), invitations.c.expires_at > now]
 
-# %% ../nbs/30_store.ipynb #021f2317
+# %% ../nbs/30_store.ipynb #c9ffe664
 SLICE = 100_000   # rows of a window that are read at once
 _STEP, _CIRCLE = 648_055, 2**20   # the golden section of a circle: step by step round it, any number of steps lies evenly on it
+_ORDER = sa.tuple_(predictions.c.at, predictions.c.seq)
 _SAMPLED = ("sent", "probability_default", "credit_score", "rating", "decision", "at")
 
 class Windows(Reader):
@@ -507,26 +512,50 @@ class Windows(Reader):
     def _slices(self, portfolio: str, model_version: str, since: datetime | None, until: datetime | None) -> Iterator[list]:
         "Conditions on predictions, one list for each slice of the window."
         if not storable(portfolio, model_version): return
-        t, wanted, begin = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version), []
-        while True:
-            last = sa.select(t.at, t.seq).where(*wanted, *begin).order_by(t.at, t.seq).offset(SLICE).limit(1)
-            with self._transaction() as c: end = c.execute(last).first()
-            if end is None: break
-            mark = sa.tuple_(sa.literal(end.at, t.at.type), sa.literal(end.seq, t.seq.type))
-            yield [*wanted, *begin, sa.tuple_(t.at, t.seq) < mark]
-            begin = [sa.tuple_(t.at, t.seq) >= mark]
+        wanted, begin = _where(since, until, portfolio=portfolio, model_version=model_version), []
+        while (end := self._place(wanted + begin, SLICE)) is not None:
+            yield [*wanted, *begin, _ORDER < end]
+            begin = [_ORDER >= end]
         yield wanted + begin
 
-    def bins(self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None) -> Iterator[str]:
-        "The column `bins` of the window's rows, joined, a slice at a time."
-        for wanted in self._slices(portfolio, model_version, since, until):
-            with self._transaction() as c: joined = c.execute(sa.select(sa.func.aggregate_strings(predictions.c.bins, "")).where(*wanted)).scalar()
-            if joined: yield joined
+    def _place(self, wanted: list, offset: int, after: datetime | None = None) -> sa.ColumnElement | None:
+        "Where a row stands in the order of `at` and `seq`: the first at another time than `after` if that is the second row from there, else the row at this offset."
+        t, found = predictions.c, None
+        row = sa.select(t.at, t.seq).where(*wanted).order_by(t.at, t.seq)
+        with self._transaction() as c:
+            if after is not None:
+                found = c.execute(row.where(t.at >= after).offset(1).limit(1)).first()
+                if found is None: return None
+            if found is None or found.at == after: found = c.execute(row.offset(offset).limit(1)).first()
+        return found and sa.tuple_(sa.literal(found.at, t.at.type), sa.literal(found.seq, t.seq.type))
 
-    def samples(self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None, most: int = 20_000) -> list[dict]:
+    def bins(self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None) -> Iterator[str]:
+        "The column `bins` of the window's rows, a line for each, a slice at a time."
+        if not storable(portfolio, model_version): return
+        t, wanted, begin = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version), []
+        while begin is not None:
+            rows = sa.select(t.at, t.bins).where(*wanted, *begin).order_by(t.at, t.seq).limit(SLICE).subquery()
+            with self._transaction() as c: joined, n, last = c.execute(sa.select(sa.func.aggregate_strings(rows.c.bins, "\n"), sa.func.count(), sa.func.max(rows.c.at)).select_from(rows)).one()
+            if n: yield joined + "\n"
+            end = self._place(wanted + begin, SLICE, last) if n == SLICE else None   # counted and ended in one go: the end is sought only where the last moment has several rows
+            begin = None if end is None else [_ORDER >= end]
+
+    def first(self, portfolio: str, model_version: str, since: datetime | None = None) -> datetime | None:
+        "When the first prediction was made, or the first from then on; None where there is none."
+        if not storable(portfolio, model_version): return None
+        t = predictions.c
+        with self._transaction() as c: return c.execute(sa.select(sa.func.min(t.at)).where(*_where(since, portfolio=portfolio, model_version=model_version))).scalar()
+
+    def samples(
+        self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None, most: int = 10_000, *,
+        width: int | None = None,  # only rows whose `bins` has this length
+        among: int | None = None,  # how many there are, where that is known: else they are counted
+    ) -> list[dict]:
         "At most so many rows of the window, evenly spread over it: sent, probability_default, credit_score, rating, decision, at."
-        if not (n := self.count(since=since, until=until, portfolio=portfolio, model_version=model_version)): return []
         t, wanted = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version)
+        n = self.count(since=since, until=until, portfolio=portfolio, model_version=model_version) if among is None else among
+        if not n: return []
+        if width is not None: wanted.append(sa.func.length(t.bins) == width)
         spread = t.seq * _STEP % _CIRCLE < -(-_CIRCLE * most // n)
         with self._transaction() as c:
             taken = sorted(c.execute(sa.select(t.seq).where(*wanted, spread)).scalars())
@@ -542,17 +571,17 @@ class Windows(Reader):
                 names.append(c.execute(sa.select(sa.func.min(t.model_version)).where(t.portfolio == portfolio, t.model_version > names[-1])).scalar())
         return names[1:-1]
 
-    def versions(self, portfolio: str, since: datetime | None = None, until: datetime | None = None) -> dict[str, int]:
-        "How many predictions of the window each model version answered."
+    def versions(self, portfolio: str, since: datetime | None = None, until: datetime | None = None, *, but: str | None = None) -> dict[str, int]:
+        "How many predictions of the window each model version answered, one of them left out where it is named."
         if not storable(portfolio): return {}
-        counted = {name: self.count(since=since, until=until, portfolio=portfolio, model_version=name) for name in self._models(portfolio)}
+        counted = {name: self.count(since=since, until=until, portfolio=portfolio, model_version=name) for name in self._models(portfolio) if name != but}
         return {name: n for name, n in counted.items() if n}
 
     def totals(self, portfolio: str, day_ago: datetime) -> tuple[int, int]:
         "How many predictions there are, and how many since then."
         return sum(self.versions(portfolio).values()), sum(self.versions(portfolio, day_ago).values())
 
-# %% ../nbs/30_store.ipynb #a91c2760
+# %% ../nbs/30_store.ipynb #bf520dc2
 CLOCKS = timedelta(days=1)    # by so much the lender's clock and ours may differ; a date without a time is the day's beginning
 SIMULATED = "simulated/"      # references of a simulation, whose outcomes may lie in the future
 
@@ -569,18 +598,23 @@ class Outcomes(Windows):
         "Records what was observed, in one transaction: of several statements about a loan the one observed last holds. Raises Away."
         t, o, now = predictions.c, outcomes.c, datetime.now(timezone.utc)
         items = [(one["prediction_id"], bool(one["defaulted"]), utc(one["observed_at"])) for one in items]
+        put = self._insert(outcomes)
+        put = self._by_position(put.on_conflict_do_update(index_elements=["seq"], set_={name: put.excluded[name] for name in o.keys() if name != "seq"}), o.keys())
         done, not_taken, new = dict.fromkeys(("recorded", "changed", "unchanged"), 0), {name: {} for name in ("unknown", "older", "early", "future")}, {}
         asked = sa.select(t.prediction_id, t.seq, t.at, t.reference, t.user_id).where(self._among(t.prediction_id, [id for id, *_ in items if storable(id)]))
         # locked, in one order: who says something of the same predictions at the same time, or erases them, waits; SQLite has one writer anyway
         if not self.file: asked = asked.order_by(t.prediction_id).with_for_update(key_share=True)
+        def found(c): return {row.prediction_id: row for row in c.execute(asked).all() if user_id in (None, row.user_id)}
+        if self.file:   # while that writer is at work no prediction can be logged: so what takes long is read before
+            with self._transaction() as c: rows = found(c)
         with self._transaction(writes=True) as c:
-            rows = {row.prediction_id: row for row in c.execute(asked) if user_id in (None, row.user_id)}
-            held = {seq: (defaulted, at) for seq, defaulted, at in
-                    c.execute(sa.select(o.seq, o.defaulted, o.observed_at).where(self._among(o.seq, [row.seq for row in rows.values()])))}
+            if not self.file: rows = found(c)
+            known = sa.select(t.seq, o.defaulted, o.observed_at).join_from(predictions, outcomes, isouter=True).where(self._among(t.seq, [row.seq for row in rows.values()]))
+            held = {seq: observed and (defaulted, observed) for seq, defaulted, observed in c.execute(known).all()}
             for id, *said in items:
                 row, (defaulted, at) = rows.get(id), said
                 before = held.get(row.seq) if row else None
-                if row is None: not_taken["unknown"][id] = None
+                if row is None or row.seq not in held: not_taken["unknown"][id] = None   # or erased since it was read
                 elif row.at - at > CLOCKS: not_taken["early"][id] = None
                 elif latest and at > latest and not (row.reference or "").startswith(SIMULATED): not_taken["future"][id] = None
                 elif before and at < before[1]: not_taken["older"][id] = None
@@ -588,9 +622,8 @@ class Outcomes(Windows):
                 else:
                     done["changed" if before else "recorded"] += 1
                     held[row.seq] = defaulted, at
-                    new[row.seq] = dict(seq=row.seq, defaulted=defaulted, observed_at=at, recorded_at=now, recorded_by=by)
-            put = self._insert(outcomes)
-            if new: c.execute(put.on_conflict_do_update(index_elements=["seq"], set_={name: put.excluded[name] for name in o.keys() if name != "seq"}), list(new.values()))
+                    new[row.seq] = row.seq, defaulted, self._stamp(at), self._stamp(now), by
+            if new: c.exec_driver_sql(put, list(new.values()))
         return done | {name: list(ids) for name, ids in not_taken.items()}
 
     def outcome_rows(

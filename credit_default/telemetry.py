@@ -51,7 +51,7 @@ class Spread(prometheus_client.Histogram):
             if n: bucket.inc(n)
         self._sum.inc(float(values.sum()))
 
-# %% ../nbs/29_telemetry.ipynb #c4aed897
+# %% ../nbs/29_telemetry.ipynb #fd7590f7
 LOGINS = ("ok", "refused", "limited", "away")                       # what became of a login
 SIGNUPS = ("ok", "refused", "taken", "closed", "limited", "away")   # and of a signup
 SWITCHES = ("done", "refused")                                      # of the model, while it serves
@@ -81,7 +81,7 @@ class Metrics:
         self.models = make(G, MODEL.removeprefix("credit_default_"), "1 for the model that answers", ["model_version", "synthetic"], multiprocess_mode="livemax")
         self.drifted = make(G, "drift_detected", "1 while there is drift, as `credit-default watch` saw it last", multiprocess_mode="livemostrecent")
         self.psi = make(G, "drift_psi", "PSI at the last check of `credit-default watch` that had predictions, by field", ["field"], multiprocess_mode="livemostrecent")
-        self.checked = make(G, "drift_last_check_timestamp_seconds", "When `credit-default watch` checked last, in seconds since 1970; 0: never", multiprocess_mode="livemostrecent")
+        self.checked = make(G, "drift_last_check_timestamp_seconds", "When `credit-default watch` checked last, in seconds since 1970; not there before the first time", multiprocess_mode="livemostrecent")
         self.known, self.patterns, self.children, self.answering = {}, [], {}, None
         for path in sorted(endpoints):
             fixed = re.split(r"\{[^}]*\}", path)

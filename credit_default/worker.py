@@ -43,7 +43,7 @@ from .settings import Settings, secret_key
 from .store import Away, Entry, Store
 from .telemetry import Metrics, place, request_id
 
-# %% ../nbs/32b_worker.ipynb #3c78e9a8
+# %% ../nbs/32b_worker.ipynb #659ea218
 log = logging.getLogger("credit_default.service")
 
 class Serving:
@@ -64,7 +64,7 @@ class Serving:
         self.computing = asyncio.Lock()   # one question about drift or performance at a time
         self.direct: dict[tuple[str, str], Callable] = {}   # routes that are asked most
         self.running: set[tuple[str, str]] = set()   # idempotency keys of requests that are being answered
-        self.stopping, self.follows, self.shown = threading.Event(), False, None   # shown: the check of drift that the metrics tell of
+        self.stopping, self.follows, self.shown = threading.Event(), False, None   # shown: the check of `credit-default watch` that the metrics tell of
 
     def keys(self):
         "Reads the keys that sign. Raises SettingsError where there is none."
@@ -151,10 +151,10 @@ class Serving:
             except Exception as e: log.error("The watcher failed", extra=dict(place=place(e)))   # and looks again in a second
 
     def _gauges(self):
-        last = self.store.last_check(self.settings.portfolio_name)
+        last = self.store.last_check(self.settings.portfolio_name, "watch")   # who asks about another window, or of another model, changes no gauge
         if last is None or last["id"] == self.shown: return
         found, self.shown = json.loads(last["result"]), last["id"]
-        self.metrics.drift(last["at"].timestamp(), last["drifted"], {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()})
+        self.metrics.drift(last["at"].timestamp(), "drift" in found["watch"]["troubles"], {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()})
 
     def _orphaned(self):
         log.warning("The supervising process is gone: this worker ends")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from credit_default import cli
 
-COMMANDS = ["data", "eda", "train", "drift", "score", "evaluate", "reproduce", "run", "serve",
+COMMANDS = ["data", "eda", "train", "drift", "watch", "simulate", "score", "evaluate", "reproduce", "run", "serve",
             "models list", "models show", "models compare", "models promote", "models rollback"]
 OTHERS = ["db", "user", "log"]  # what is in them: test_administration.py
 FIGURES = ("n default_rate mean_pd auc gini ks pr_auc brier log_loss ece calibration_slope calibration_intercept "
@@ -113,6 +114,23 @@ def test_help_needs_nothing_heavy():
     ("drift --current nowhere.csv", "nowhere.csv"),
     ("drift --current headless.csv", "no header line"),
     ("drift --model 0123456789abcdef", "no model"),
+    ("drift --window-hours 0", "--window-hours must be above 0"),
+    ("drift --window-hours -1", "--window-hours must be above 0"),
+    ("drift --window-hours nan", "--window-hours must be above 0"),
+    ("drift --window-hours 1e9", "at most 876,000"),
+    ("drift --window-hours 24 --current loans.csv", "give one of them"),
+    ("drift --window-hours 24 --since 2026-01-01", "give one of them"),
+    ("drift --since 2026-01-01 --current loans.csv", "give one of them"),
+    ("drift --since 2999-01-01", "must lie in the past"),
+    ("drift --as-of 2027-01-31", "give --window-hours or --since too"),
+    ("watch --portfolio persnal", "there are gmsc, personal"),
+    ("watch --every hourly", "such as 30m or 1h"),
+    ("watch --every 0m", "such as 30m or 1h"),
+    ("watch --every 32d", "such as 30m or 1h"),
+    ("watch --try-alert", "CREDIT_DEFAULT_ALERT_WEBHOOK"),
+    ("simulate --portfolio persnal", "there are gmsc, personal"),
+    ("simulate --scenario boom", "there are: none (nothing changes); income-shift"),
+    ("simulate --portfolio toml.toml --scenario recession", "toml.toml"),
     ("score nowhere.csv out.csv", "nowhere.csv"),
     ("score page.csv out.csv", "web page"),
     ("score headless.csv out.csv", "names no field of portfolio gmsc"),
@@ -146,7 +164,9 @@ def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, p
     assert sorted(here.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --champion best", "train --trials 0", "reproduce", "reproduce champion --seed -1", "data --seed -1", "data --seed 4294967296", "fly"])
+@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --champion best", "train --trials 0", "reproduce", "reproduce champion --seed -1", "data --seed -1", "data --seed 4294967296", "fly",
+                                     "drift --window-hours many", "drift --window-hours 24 --as-of yesterday", "drift --since yesterday", "watch --window-hours 0", "watch --window-hours 1000000",
+                                     "simulate --rows 0", "simulate --change-at 1.5", "simulate --change-at -0.1", "simulate --rate 0", "simulate --rows many"])
 def test_a_wrong_option_is_exit_code_2(here, command):
     assert shell(*command.split()).exit_code == 2
 
@@ -378,6 +398,69 @@ def test_drift_is_exit_code_3_and_a_stand_in_is_named(synthetic_bundle, here, mo
     result = shell("drift")
     assert result.exit_code == code and "drift.html" in result.stdout and all(name in result.stdout for name in found)
     assert ("No current applicants were given" in result.stderr) == bool(stand_in) and stand_in in result.stderr
+
+
+@pytest.fixture
+def no_log(here, monkeypatch):
+    "Settings of one who has never started a service."
+    monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db")
+    return here
+
+
+@pytest.mark.parametrize("command", ["watch", "watch --no-report", "watch --every 1h", "drift --window-hours 24", "drift --since 2026-01-01"])
+def test_without_a_log_there_is_nothing_to_watch(synthetic_bundle, no_log, command):
+    result = shell(*command.split())
+    said = [line for line in result.stderr.splitlines() if not line.startswith("SYNTHETIC")]
+    assert result.exit_code == 1 and len(said) == 1 and "db upgrade" in said[0] and not list(no_log.iterdir()), result.output
+
+
+def test_without_a_model_there_is_nothing_to_watch(synthetic_bundle, no_log):
+    assert shell("db", "upgrade").exit_code == 0
+    result = shell("watch", "--portfolio", "personal", "--no-report")
+    assert result.exit_code == 2 and "portfolio personal has no champion yet" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, no_log):
+    from credit_default.store import Store
+    assert shell("db", "upgrade").exit_code == 0
+    result = shell("watch", "--window-hours", "168")
+    assert result.exit_code == 0 and f"gmsc: nothing was compared, 0 predictions of {synthetic_bundle.tag}" in result.stdout and "report:" not in result.stdout
+    store = Store(f"sqlite:///{no_log}/none.db")
+    [check] = store.checks("gmsc", 5)
+    store.close()
+    assert (check["source"], check["samples"], check["every_seconds"], check["until"] - check["since"]) == ("watch", 0, None, timedelta(hours=168))
+
+
+@pytest.mark.parametrize("command, told, code", [("true", "sent: command", 0), ("exit 127", "no alert was delivered", 1)])
+def test_a_trial_alert_is_sent_or_said_not_to_be(here, monkeypatch, command, told, code):
+    monkeypatch.setenv("CREDIT_DEFAULT_ALERT_COMMAND", command)
+    result = shell("watch", "--try-alert")
+    assert result.exit_code == code and told in result.output
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:3000", "nowhere"])
+def test_no_service_is_there_to_simulate_with(here, url):
+    result = shell("simulate", "--rows", 5, "--url", url)
+    assert result.exit_code == 1 and result.stderr == f"credit-default: no service is ready at {url}: `credit-default serve` starts one\n"
+
+
+def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
+    "Without a user there is one for the time of the run; and one who stays behind is named."
+    from urllib.error import HTTPError
+    monkeypatch.setattr(cli, "must_be_ready", lambda url: None)
+    def closed(url, *_, **__): raise HTTPError(url, 403, "no", {}, None)
+    monkeypatch.setattr(cli, "ask", closed)
+    result = shell("simulate", "--rows", 5)
+    assert result.exit_code == 1 and "lets nobody sign up (403): name an analyst with --username" in result.stderr
+    monkeypatch.setenv("CREDIT_DEFAULT_PASSWORD", "wrong")
+    result = shell("simulate", "--rows", 5, "--username", "anna")
+    assert result.exit_code == 1 and "anna cannot log in: the service answered 403" in result.stderr and "wrong" not in result.output
+    monkeypatch.setattr(cli, "ask", lambda url, *_, **__: dict(id="7c0f", access_token="t"))
+    monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db")   # the service is another machine's
+    made = dict(rows=5, scored=5, refused=0, seconds=.1, title="Nothing changes", decisions=dict(Approved=5), mean_pd=.05, mean_true_pd=None, moves=[], outcomes=None, changed="2026-03-01T12:00:00.000Z")
+    monkeypatch.setattr("credit_default.simulation.simulate", lambda *_, **__: made)
+    result = shell("simulate", "--rows", 5)
+    assert result.exit_code == 0 and "who signed up for this, is still there" in result.stderr and "look: credit-default drift --window-hours 1\n" in result.stdout
 
 
 @pytest.mark.parametrize("command, given", [

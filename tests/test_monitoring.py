@@ -18,7 +18,7 @@ from served import applicants, as_sent
 from credit_default.contract import Loaded
 from credit_default.data import synthesize
 from credit_default.evaluation import auc_interval, evaluate, jeffreys_interval, rating_table
-from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, TOO_FEW, detect, in_process, performance, run, task
+from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, NOTHING, TOO_FEW, MonitoringError, detect, in_process, performance, run, task
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.scorecard import RATINGS
@@ -94,6 +94,23 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
         assert without_time(run(asked)) == without_time(answer)
     assert answer["features"]["MonthlyIncome"]["current"] == {}   # one applicant alone has no summary: it would be his income
     assert without_time(asyncio.run(in_process(asked))) == without_time(answer)
+
+
+def test_what_another_reference_binned_is_left_out_and_counted(store, url):
+    values = {"MonthlyIncome": np.arange(100.0), "age": np.arange(100.0)}
+    reference = Reference.fit(values)
+    bins = reference.encode(values)
+    strange = ["", "0", "000", "0000", "0" * 40]   # of fewer fields, and of more; two fields of four are not two rows
+    store.append([Entry([row(MARCH + timedelta(minutes=i), bins=text, sent='{"MonthlyIncome": 1e9}' if text in strange else '{"MonthlyIncome": 5}') for i, text in enumerate(bins + strange)])])
+    store.append([Entry([row(MARCH, tag=OTHER, bins="00")])])
+    answer = detect(store, GMSC, reference, TAG)
+    assert (answer["samples_analysed"], answer["samples_of_other_models"], answer["summary_rows"], answer["drift_detected"]) == (100, 6, 100, False)
+    assert answer["features"]["MonthlyIncome"]["current"]["p95"] == 5 and answer["features"]["age"]["psi"] == 0
+    only = detect(store, GMSC, reference, TAG, since=MARCH + timedelta(minutes=100))
+    assert (only["samples_analysed"], only["samples_of_other_models"], only["verdict"]) == (0, 5, NOTHING)
+    store.append([Entry([row(MARCH, bins="zz")])])   # as many fields, and bins that they do not have
+    with pytest.raises(MonitoringError, match="another reference wrote them"):
+        asyncio.run(in_process(task("detect", url, GMSC, reference, model_version=TAG)))
 
 
 def test_categories_and_a_portfolio_without_a_performance_window(store):
@@ -176,7 +193,7 @@ def by_hand(rows, said, as_of, months):
             continue
         if defaulted and observed <= end:
             counted.append((one, 1))
-        elif observed >= end:
+        elif observed >= end.replace(microsecond=end.microsecond // 1000 * 1000):   # as an answer tells it
             counted.append((one, 0))
     return mature, counted
 

@@ -55,8 +55,41 @@ def test_the_settings_are_those_that_there_are():
 
 def test_the_routes_are_those_that_there_are():
     from credit_default.service import APP, PROBES
-    stated = {route.split()[-1] for cells in table("A prediction") for route in cells[0]}
+    stated = {route.split()[-1] for cells in table("Routes") for route in cells[0]}
     assert stated == {path for path in {route.path for route in APP.routes if hasattr(route, "methods")} | set(PROBES) if not path.startswith(("/docs/", "/healthz")) and path != "/"}
+
+
+def test_the_roles_of_the_routes_are_those_that_there_are():
+    from credit_default.service import LEAST
+    rows = re.findall(r"^\| (`(?:GET|POST) .+?`) \| (\w*) ?\|", TEXT, flags=re.M)
+    stated = {(method, path): role for cell, role in rows for method in [cell[1:].split()[0]] for path in re.findall(r"(/[^`]*)`", cell)}
+    assert len(stated) > 15 and stated == {ask: getattr(LEAST[ask], "value", "") for ask in stated}
+
+
+def walk():
+    "The commands of the walk, each with what it printed."
+    lines = "".join(blocks("console")).splitlines()
+    begins = [i for i, line in enumerate(lines) if line.startswith("$ ")]
+    return [(lines[i].removeprefix("$ "), lines[i + 1:j]) for i, j in zip(begins, [*begins[1:], len(lines)])]
+
+
+def test_the_commands_of_the_walk_have_such_options():
+    from credit_default import cli
+    lines = [line for line, _ in walk()] + re.findall(r"`(credit-default [^`]*--[^`]*)`", TEXT)
+    asked = {(line.split()[1], option) for line in lines for option in re.findall(r" (--[a-z-]+)", line)} - {("COMMAND", "--help")}
+    assert {name for name, _ in asked} >= {"simulate", "watch", "drift"}
+    assert not [(name, option) for name, option in asked if option not in CliRunner().invoke(cli.app, [name, "--help"]).stdout]
+
+
+def test_the_walk_finds_what_the_recession_changes():
+    from credit_default.portfolios import SHIPPED
+    from credit_default.simulation import moves
+    gmsc = SHIPPED["gmsc"]
+    named = [gmsc[name].alias for name in moves(gmsc, gmsc.scenario("recession"))]
+    told, found = (next(line for _, said in walk() for line in said if line.startswith(begin)) for begin in ("a drift check should name: ", "DRIFT in "))
+    assert told.split(": ")[1].split(", ") == named
+    assert found.removeprefix("DRIFT in ").split(": ")[0].split(", ")[:len(named)] == named
+    assert gmsc.scenario("recession").title in TEXT
 
 
 def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):

@@ -21,7 +21,7 @@ from credit_default.settings import read_settings
 LOCK = ROOT / "requirements-serving.lock"
 TRAINING = ("sklearn", "pandas", "evidently", "optuna", "matplotlib", "imblearn", "fancyimpute", "papermill", "plotly", "pyarrow", "nbdev")
 SERVING_MODULES = ("portfolio", "stability", "places", "models", "features", "imputation", "calibration", "scorecard", "reasons", "bundle", "batch", "settings", "contract", "recorder",
-                   "telemetry", "store", "auth", "service")
+                   "telemetry", "store", "auth", "evaluation", "monitoring", "worker", "service")
 
 
 def pins():
