@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'SYNTHETIC', 'REPORTS', 'STUDY', 'MARGINS', 'MOST_HOURS', 'models', 'CARD', 'Why', 'load_data', 'data',
-           'report', 'eda', 'Preset', 'Champion', 'train', 'training', 'standing', 'drift', 'last_drift', 'log_report',
-           'watch', 'trial', 'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate', 'described',
-           'card_in_words', 'models_list', 'models_show', 'paired', 'models_compare', 'models_promote',
-           'models_rollback', 'promoted', 'reproduce', 'service_environment', 'server', 'taken', 'settings_help',
-           'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user', 'running_service', 'stop', 'run', 'simulate',
-           'must_be_ready', 'after_window', 'logged_in', 'main']
+           'report', 'eda', 'Preset', 'Champion', 'train', 'training', 'warn_of_leaks', 'standing', 'drift',
+           'last_drift', 'log_report', 'watch', 'trial', 'audit', 'init', 'count_rows', 'score', 'known_rows',
+           'labelled_rows', 'evaluate', 'described', 'card_in_words', 'models_list', 'models_show', 'paired',
+           'models_compare', 'models_promote', 'models_rollback', 'promoted', 'reproduce', 'service_environment',
+           'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user',
+           'running_service', 'stop', 'run', 'simulate', 'must_be_ready', 'after_window', 'logged_in', 'main']
 
 # %% ../nbs/41_cli.ipynb #6a9e3a8a
 import json
@@ -35,7 +35,7 @@ from .terminal import (DRIFT, FAILURE, MOST_SEED, AsJson, CommandError, Commands
 app = group(cls=Commands, help="From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API.\n\n"
                                "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.")
 
-# %% ../nbs/41_cli.ipynb #028f939c
+# %% ../nbs/41_cli.ipynb #256010f9
 def load_data(
     portfolio: str,
     path: Path | None,
@@ -72,9 +72,10 @@ def data(
         from credit_default.data import fetch as bring
         note("asking OpenML ...")
         path = bring(portfolio_of(portfolio)).path
-    load_data(portfolio, path, seed)
+    from credit_default.audit import audit_dataset, in_a_line
+    typer.echo(in_a_line(audit_dataset(load_data(portfolio, path, seed))))
 
-# %% ../nbs/41_cli.ipynb #4675f4a5
+# %% ../nbs/41_cli.ipynb #7ba8ca58
 def report(
     name: str,  # eda, training or drift
     portfolio: str,
@@ -92,12 +93,12 @@ REPORTS = Path("reports")
 def eda(portfolio: Name = "gmsc", path: Source = None, seed: Seed = 0):
     """Writes the report on the data.
 
-    Dictionary, gaps, distributions, correlations and a first look for leakage.
+    Dictionary, gaps, distributions, correlations and the leakage audit.
     """
     load_data(portfolio, path, seed)
     typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed)).html}")
 
-# %% ../nbs/41_cli.ipynb #34c1171b
+# %% ../nbs/41_cli.ipynb #d62ab860
 class Preset(str, Enum):
     quick = "quick"
     full = "full"
@@ -133,7 +134,7 @@ def training(portfolio, path=None, preset="quick", champion="blend", trials=None
     except (KeyError, ValueError) as error: raise InputError(f"--keep: {error.args[0]}") from None
     parent = REPORTS / definition.name
     if resume and not (parent / resume / STUDY).is_file(): raise InputError(f"--resume: {parent / resume} holds no search to go on with")
-    if say: load_data(portfolio, path, seed, kept)
+    if say: warn_of_leaks(load_data(portfolio, path, seed, kept), seed, kept)
     before = bundles.champion(definition.name)
     folder = parent / resume if resume else new_folder(parent, run)
     made = report("training", portfolio, dict(data=path, preset=preset, champion=champion, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=folder / STUDY, resume=bool(resume), cache=parent / MARGINS), folder.name)
@@ -145,6 +146,12 @@ def training(portfolio, path=None, preset="quick", champion="blend", trials=None
     return made, tag
 
 STUDY, MARGINS = "study.log", "margins"
+
+def warn_of_leaks(dataset, seed: int, keep: tuple[str, ...]):
+    "Says which fields the audit suspects; one that is leaky and not marked ends a training here, before it begins."
+    from credit_default.audit import refuse_leaks
+    from credit_default.data import split
+    for finding in refuse_leaks(split(dataset, seed=seed)[0], keep): note(f"{finding.verdict}: {finding.column}. {finding.reason}")
 
 def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> str:
     "Whether a model is the champion, and why or why not."
@@ -238,6 +245,56 @@ def trial(settings):
     for problem in problems: note(str(problem))
     if len(problems) == len(there): raise CommandError("no alert was delivered")
     typer.echo(f"sent: {', '.join(c.name for c in there if c.name not in {p.channel for p in problems})}")
+
+# %% ../nbs/41_cli.ipynb #896a7723
+@app.command(epilog=examples("audit loans.csv --target defaulted", 'audit loans.csv --target status --positive "Charged Off"', "audit Loan_Default.csv --portfolio lender.toml --json"))
+def audit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")],
+    target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome; that of the portfolio unless given.")] = "",
+    portfolio: Annotated[str, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file, whose marks are used; none unless given.")] = "",
+    positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default, where it is not 1, Yes, True and the like; may be given again.")] = None,
+    as_json: AsJson = False,
+):
+    """Says of each column of a table whether it leaks.
+
+    One line a column, the worst first: its name, `leaky`, `suspect` or `fine`, and why. A leaky column knows the outcome; what a suspect has done is worth a question.
+    """
+    definition = portfolio_of(portfolio) if portfolio else None
+    if not (target or definition): raise InputError("which column is the outcome? Name it with --target, or give a --portfolio")
+    from credit_default.audit import audit as findings_of, by_weight, in_a_line, outcome_of
+    from credit_default.data import read_table
+    loans, target = read_table(file), target or definition.target
+    y = outcome_of(loans, target, definition, positive or ())
+    findings = by_weight(findings_of(loans.drop(columns=target), y, definition))
+    if as_json: return typer.echo(to_json(dict(file=file.name, target=target, rows=len(y), default_rate=float(y.mean()),
+        findings=[dict(column=f.column, verdict=f.verdict, reason=f.reason, rules=list(f.rules), figures=f.figures) for f in findings])))
+    width = max(len(f.column) for f in findings)
+    for f in findings: typer.echo(f"{f.column.ljust(width)}  {f.verdict.ljust(7)}  {f.reason}")
+    note(f"{len(y):,} rows, default rate {y.mean():.2%}. {in_a_line(findings)}")
+
+# %% ../nbs/41_cli.ipynb #fb4c1986
+@app.command(epilog=examples("init loans.csv --target defaulted", 'init loans.parquet --target status --positive "charged off" --positive late --name cards', "train --portfolio loans.toml"))
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The lender's file, CSV or Parquet; a CSV file's encoding, separator and decimal mark are told from it.")],
+    target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Where the definition goes; beside the lender's file, by the portfolio's name, unless given.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="The portfolio's name; from the file's unless given.")] = "",
+    positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default; may be given more than once. All others then mean none. 1, yes, true, default and the like are known.")] = None,
+):
+    """Proposes a portfolio's definition from a file, as a TOML file with comments.
+
+    What a table cannot tell is asked there: read it through. The file is then all that the other commands need, as their --portfolio.
+    """
+    from credit_default.proposal import init as write
+    path, proposal = write(file, target, out, name, positive or ())
+    definition = proposal.definition
+    table([dict(column=f["name"], kind=f["kind"], role=f.get("role", "applicant"), remark=" ".join(proposal.remarks[f["name"]])) for f in definition["fields"]]
+          + [dict(column=column, kind="", role="left out", remark=why) for column, why in definition.get("dropped", {}).items()])
+    if "date" in definition: typer.echo(f"\n{definition['date']} is the date of the loan: the latest loans are the holdout")
+    typer.echo(f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, {' or '.join(definition['negative'])} does not")
+    for remark in proposal.head: note(remark)
+    typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")
+    if path.resolve().parent != file.resolve().parent: note(f"{file.name} does not lie beside it: give the commands --path {file}")
 
 # %% ../nbs/41_cli.ipynb #634c57c6
 def count_rows(path: Path) -> int | None:

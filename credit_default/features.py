@@ -62,7 +62,7 @@ def as_amount(
     "The amounts behind a ratio."
     return np.where(base > floor, ratio * base, ratio)
 
-# %% ../nbs/10_features.ipynb #09b9c978
+# %% ../nbs/10_features.ipynb #c403d430
 def derive(
     d: Derived,
     values: dict[str, np.ndarray],  # (n,) numbers of each field and of the derived features before, imputed or with NaN
@@ -76,7 +76,7 @@ def derive(
         for name, weight in zip(d.fields, d.weights or (1.0,) * len(d.fields)): total = total + weight * values[name]
         return total
     if d.op == "difference": return first - values[d.fields[1]]
-    if d.op == "ratio": return first / np.maximum(values[d.fields[1]] + d.offset, d.floor)
+    if d.op == "ratio": return d.scale * first / np.maximum(values[d.fields[1]] + d.offset, d.floor)
     if d.op == "product": return first * values[d.fields[1]]
     if d.op == "coded": return reduce(np.logical_or, [coded[n] for n in d.fields]).astype(float)
     if d.op == "missing": return np.sum([~stated[n] for n in d.fields], axis=0).astype(float)

@@ -18,7 +18,7 @@ from .data import Dataset, Source, find, load, split
 from .training import CHAMPIONS, Choice, Training, fit_champion, fit_choice, judge
 from .tuning import Folds
 
-# %% ../nbs/25_reproduction.ipynb #aa605192
+# %% ../nbs/25_reproduction.ipynb #f9c82f8e
 class ReproductionError(ValueError):
     "A bundle whose record does not suffice to train it again, and what is missing."
 
@@ -47,7 +47,9 @@ def compare_data(bundle: Bundle, dataset: Dataset) -> dict:
     split_of = recorded(bundle, "data", "split")
     then = dict(sha256=split_of["sha256"], rows=split_of["rows"], source=recorded(bundle, "data", "message"))
     now = dict(sha256=dataset.provenance["sha256"], rows=len(dataset), source=dataset.provenance.get("message", "a table"))
-    return dict(agrees=then["sha256"] == now["sha256"], recorded=then, found=now)
+    if "dates_sha256" in split_of:   # the split follows from the dates
+        then["dates_sha256"], now["dates_sha256"] = split_of["dates_sha256"], dataset.provenance.get("dates", {}).get("sha256")
+    return dict(agrees=all(then[k] == now[k] for k in then if k.endswith("sha256")), recorded=then, found=now)
 
 # %% ../nbs/25_reproduction.ipynb #58aa9a0f
 def recipes_of(bundle: Bundle) -> list[Recipe]:
@@ -133,7 +135,7 @@ def reproduce(
     said = dict(data=data, **found)
     return dict(tag=bundle.tag, agrees=all(said[p] is not None and said[p]["agrees"] for p in PARTS), seed=dict(recorded=recorded(bundle, "seed"), used=recorded(bundle, "seed") if seed is None else seed), **said)
 
-# %% ../nbs/25_reproduction.ipynb #a1b7e0c8
+# %% ../nbs/25_reproduction.ipynb #6712faef
 MOST_LINES = 20   # of differences in one part; as JSON there are all
 
 def in_words(found: dict) -> list[str]:
@@ -141,7 +143,7 @@ def in_words(found: dict) -> list[str]:
     data, seed = found["data"], found["seed"]
     if not data["agrees"]:
         return ["NOT THE SAME DATA, so it cannot be the same model; nothing was trained."] + [
-            f"{when}: {side['rows']:,} rows, content hash {side['sha256']} ({side['source']})" for when, side in (("recorded", data["recorded"]), ("found", data["found"]))]
+            f"{when}: {side['rows']:,} rows, content hash {side['sha256']}{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''} ({side['source']})" for when, side in (("recorded", data["recorded"]), ("found", data["found"]))]
     lines = ["The same to the last digit." if found["agrees"] else "NOT THE SAME."] + [f"data: agrees ({data['found']['rows']:,} rows, content hash {data['found']['sha256']})"]
     what = dict(trials=f"{found['trials']['trials']} trials, recipes and AUCs", members="recipes and shares", figures="all figures on the holdout", content_hash=found["tag"].partition(":")[2])
     for name in PARTS[1:]:

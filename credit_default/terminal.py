@@ -115,7 +115,7 @@ def portfolio_path(name: str) -> str:
     "A portfolio for another process, which may stand in another folder."
     return str(Path(name).resolve()) if Path(name).suffix in (".toml", ".json") else name
 
-# %% ../nbs/38_terminal.ipynb #c8002b78
+# %% ../nbs/38_terminal.ipynb #fcdd43c6
 def model_tag(
     model: str,  # tag, version or `champion`
     portfolio: str,  # its name
@@ -131,7 +131,9 @@ def model_tag(
 def load_model(model: str, portfolio: str):  # a verified Bundle
     "The model to score with. A damaged one is a failure."
     from credit_default import bundle as bundles
-    name = portfolio_of(portfolio).name
+    definition = portfolio_of(portfolio)
+    name = definition.name
     bundle = bundles.load(model_tag(model, name), name, threads=os.cpu_count() or 1)
+    bundle.portfolio = bundle.portfolio.lying_in(definition.folder)   # so that its data is found beside the definition
     if bundle.synthetic: note(f"SYNTHETIC: {bundle.tag} was trained on the synthetic sample; what it says about real applicants is worth nothing.")
     return bundle

@@ -7,7 +7,7 @@ __all__ = ['CHAMPIONS', 'NETS', 'GOLDEN', 'LIBRARIES', 'OUT_OF_TIME', 'DECLINED'
            'fit_choice', 'fit_champion', 'lock_hash', 'versions', 'model_card', 'Training', 'judge', 'reference_of',
            'fit_recipe', 'train_model', 'save_training']
 
-# %% ../nbs/21_training.ipynb #5799884a
+# %% ../nbs/21_training.ipynb #716acfb4
 import hashlib
 import platform
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import pandas as pd
 
 import credit_default
 from . import bundle as bundles
+from .audit import Finding, refuse_leaks
 from .blending import choose_blend, steps
 from .bundle import Bundle, Scores, export_member, golden_rows
 from .calibration import choose_calibrator
@@ -153,8 +154,8 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError: pass   # xgboost and xgboost-cpu are one library under two names
     return found
 
-# %% ../nbs/21_training.ipynb #a9379f94
-def _provenance(fitted: Fitted, train: Dataset, holdout: Dataset, champion: str, asked: dict) -> dict:
+# %% ../nbs/21_training.ipynb #989e4ed8
+def _provenance(fitted: Fitted, train: Dataset, holdout: Dataset, champion: str, asked: dict, noticed: list[Finding] | None) -> dict:
     "Data, code, seed, everything that was asked for and everything that was chosen, as plain JSON values."
     folds, search = fitted.choice.folds, {}
     if fitted.tuning is not None:
@@ -164,9 +165,10 @@ def _provenance(fitted: Fitted, train: Dataset, holdout: Dataset, champion: str,
         synthetic=train.synthetic, data=train.provenance, rows=dict(train=len(train), holdout=len(holdout)),
         code=dict(version=credit_default.__version__, sha256=code_hash(), lock=lock_hash()), versions=versions(), seed=folds.seed, keep=list(folds.keep), champion=champion,
         members=[dict(kind=kind, share=share, recipe=recipe.model_dump(mode="json")) for kind, (recipe, share) in fitted.choice.members.items()],
-        folds=len(folds), calibration=dict(method=fitted.bundle.calibrator.method), search=search)
+        folds=len(folds), calibration=dict(method=fitted.bundle.calibrator.method), search=search,
+        **({} if noticed is None else dict(audit={f.column: dict(verdict=f.verdict, reason=f.reason) for f in noticed})))
 
-# %% ../nbs/21_training.ipynb #91cc124f
+# %% ../nbs/21_training.ipynb #ef7bfc9c
 OUT_OF_TIME = "No out-of-time test was made: the holdout is a random part of the same loans."
 DECLINED = "Applicants who were declined have no outcome; the model has learned from loans that were made."
 
@@ -174,7 +176,8 @@ def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores)
     "The card as plain JSON values."
     bundle, portfolio = fitted.bundle, fitted.bundle.portfolio
     limits = list(portfolio.limits)
-    if "out-of-time" not in " ".join(limits): limits.append(OUT_OF_TIME)
+    since = train.provenance["split"].get("since")
+    if not since and "out-of-time" not in " ".join(limits): limits.append(OUT_OF_TIME)
     if "declined" not in " ".join(limits): limits.append(DECLINED)
     if train.synthetic: limits.insert(0, "SYNTHETIC: trained on the project's own sample. It must not decide about anybody.")
     interval = auc_interval(holdout.y, scores.probability_default) if 2 <= holdout.y.sum() <= len(holdout) - 2 else {}
@@ -186,10 +189,10 @@ def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores)
         calibration=bundle.calibrator.method, cut_off=dict(pd=bundle.scorecard.cut_off, **portfolio.costs.model_dump()),
         data=dict(source=train.provenance.get("message", "a table in memory"), sha256=train.provenance["split"]["sha256"], rows_train=len(train), rows_holdout=len(holdout), default_rate_train=float(train.y.mean())),
         fields_used=list(bundle.names), fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
-        figures=dict(bundle.metrics, auc_low=interval.get("low"), auc_high=interval.get("high"), on="holdout, which nothing of the model has seen"),
+        figures=dict(bundle.metrics, auc_low=interval.get("low"), auc_high=interval.get("high"), on=f"holdout: the latest loans, from {since} on; everything was fitted on earlier ones" if since else "holdout, which nothing of the model has seen"),
         explanation="contributions in log-odds: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged with the members' shares")
 
-# %% ../nbs/21_training.ipynb #163df298
+# %% ../nbs/21_training.ipynb #2596c711
 HOLDOUT = 0.2       # share of rows that no model sees
 
 @dataclass
@@ -216,13 +219,14 @@ def judge(
     holdout: Dataset,
     champion: str,  # blend, single, or a recipe that was given
     asked: dict | None = None,  # of the search, for the provenance
+    noticed: list[Finding] | None = None,  # by the audit, of the fields that the model sees; None where there was no audit
 ) -> Training:
     "Scores the holdout by the bundle, and writes into it what is to be known about it."
     bundle, columns = fitted.bundle, holdout.columns
     scores = bundle.score(columns, reasons=False)
     bundle.reference = reference_of(bundle.portfolio, columns, scores)
     bundle.metrics = {k: None if v != v else v for k, v in evaluate(holdout.y, scores.probability_default).items()}   # a slope may not exist
-    bundle.provenance = _provenance(fitted, train, holdout, champion, asked or {})
+    bundle.provenance = _provenance(fitted, train, holdout, champion, asked or {}, noticed)
     bundle.card = model_card(fitted, train, holdout, scores)
     return Training(fitted, train, holdout, scores)
 
@@ -255,11 +259,12 @@ def train_model(
     timeout: float | None = None,  # seconds after which no new trial begins
     **search,  # storage, resume, progress, first and cache of `fit_champion`
 ) -> Training:
-    "Splits, searches, calibrates, fits, exports and judges."
+    "Splits, audits, searches, calibrates, fits, exports and judges. Raises LeakError where a field tells the outcome and the portfolio does not mark it."
     keep = tuple(portfolio[k].name for k in keep)   # an alias is welcome too
     train, holdout = split(dataset, HOLDOUT, seed)
+    noticed = refuse_leaks(train, keep)
     fitted = fit_champion(portfolio, train, champion=champion, preset=preset, trials=trials, timeout=timeout, seed=seed, keep=keep, **search)
-    return judge(fitted, train, holdout, champion, dict(preset=preset, trials=trials, timeout=timeout))
+    return judge(fitted, train, holdout, champion, dict(preset=preset, trials=trials, timeout=timeout), noticed)
 
 def save_training(training: Training) -> str:  # the bundle's tag
     "Puts the bundle into the model store, and the reference rows beside it."

@@ -278,7 +278,7 @@ async def once_only(serving: Serving, request: Request, endpoint: str, body_hash
         return Response(zlib.decompress(known["content"]), known["status"], {"Idempotent-Replayed": "true"}, kind)
     finally: serving.running.discard(mine)
 
-# %% ../nbs/32b_worker.ipynb #efe4c67d
+# %% ../nbs/32b_worker.ipynb #56d9307f
 ROWS = 2_000   # in a chunk
 
 class ScoredFile:
@@ -290,7 +290,7 @@ class ScoredFile:
         self.loaded, self.keep, self.answers = loaded, keep, []
         self.ids = name and (str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, name), f"{loaded.bundle.tag} {i}")) for i in itertools.count())
         file.seek(0)   # its hash was taken
-        self.lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        self.lines = io.TextIOWrapper(file, encoding=loaded.bundle.portfolio.csv.encoding, newline="")
         self.rows = scored_rows(loaded.bundle, self.lines, Counts(), ROWS, self._scored)
 
     def check(self):
@@ -311,5 +311,5 @@ class ScoredFile:
         self.answers, rows = [], next(self.rows, None)
         if rows is None: return b""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, delimiter=self.loaded.bundle.portfolio.csv.separator, lineterminator="\n").writerows(rows)
         return text.getvalue().encode()

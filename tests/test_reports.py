@@ -84,7 +84,7 @@ def test_what_the_reports_found(made):
 
 CHECKLIST = dict(  # what a validator asks for, by topic, and the figures of the training report that answer it
     identity=("summary", "checks", "identity", "members", "limits", "card", "provenance"),
-    data=("split", "duplicates", "exclusions", "split_psi", "dictionary", "missing", "bands", "field_auc"),
+    data=("split", "duplicates", "exclusions", "audit", "split_psi", "dictionary", "missing", "bands", "field_auc"),
     search=("search", "candidates", "trials", "path", "ablation", "challengers", "ensemble", "cost", "challengers_calibration"),
     discrimination=("roc", "gap", "ks", "precision_recall", "overfit", "segments", "weakest"),
     calibration=("calibration_verdict", "calibration_by_chance", "calibration", "reliability", "tenths", "ratings", "brier", "calibrators", "smote"),
