@@ -20,6 +20,9 @@ SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12))
 NBDEV_TEST = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT INT TERM && \
 	BENTOML_HOME="$$home" $(BIN)/nbdev_test --n_workers 2
 
+# Two at a time, each module's tests in one process: half of the time is spent waiting for services that start.
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help run serve report lab check test test-all readme lock clean
 
@@ -47,11 +50,11 @@ check: $(SET_UP) ## Is every notebook clean and exported? Changes nothing
 # Chapters are tested on the synthetic sample, whatever data this machine holds; test-all lets them see it.
 test: check ## Check, then test chapters and modules, all but the slow tests
 	@unset CREDIT_DEFAULT_DATA; $(NBDEV_TEST)
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-all: check ## Like test, with the slow tests and the data of CREDIT_DEFAULT_DATA in the chapters
 	@$(NBDEV_TEST) --flags slow
-	@$(BIN)/python -m pytest -m ''
+	@$(PYTEST) -m ''
 
 readme: $(SET_UP) ## Make README.md of nbs/index.ipynb
 	@$(BIN)/python tools/readme.py

@@ -7,7 +7,7 @@ __all__ = ['USERNAME', 'PASSWORD', 'Username', 'Password', 'NICE', 'MOST_GOOD', 
            'User', 'Signup', 'Login', 'Token', 'Busy', 'Passwords', 'Invalid', 'Claims', 'Tokens', 'SignupRefused',
            'invitation_hash', 'invite', 'Users', 'FileCounters', 'counted_as', 'Limits']
 
-# %% ../nbs/32_auth.ipynb #958059ec
+# %% ../nbs/32_auth.ipynb #68a6b13b
 import asyncio
 import hashlib
 import ipaddress
@@ -35,6 +35,7 @@ import argon2
 import jwt
 import limits
 import pydantic
+from filelock import FileLock
 from limits.errors import ConfigurationError, StorageError
 from limits.strategies import FixedWindowRateLimiter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -308,7 +309,7 @@ class Users:
         self._known[user.id] = user
         return user
 
-# %% ../nbs/32_auth.ipynb #ab562167
+# %% ../nbs/32_auth.ipynb #2a9c7a7a
 class FileCounters(limits.storage.Storage):
     "Counters in an SQLite file, shared by the processes of one machine. They may be lost: nothing but limits depends on them."
     STORAGE_SCHEME = ["counters"]
@@ -324,7 +325,8 @@ class FileCounters(limits.storage.Storage):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))   # addresses are personal data
         self._db = sqlite3.connect(self._path, timeout=0.1, isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, n INTEGER, until REAL) WITHOUT ROWID")
+        with FileLock(f"{self._path}.open", timeout=1):   # seconds; workers come here at once, and SQLite refuses all but one that change to WAL, without waiting
+            self._db.executescript("PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, n INTEGER, until REAL) WITHOUT ROWID")
 
     def _one(self, sql: str, *values):
         with self._lock:

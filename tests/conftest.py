@@ -19,13 +19,21 @@ former_environment = pytest.StashKey[dict]()
 def pytest_configure(config):
     "Cut this run off from the user's model store and settings, before any test module imports bentoml."
     config.stash[former_environment] = dict(os.environ)
-    config.stash[data_folder] = os.environ.get(DATA, "")
-    config.stash[no_skip] = os.environ.get(NO_SKIP) == "1"
+    given = getattr(config, "workerinput", os.environ)   # of pytest-xdist: see pytest_configure_node
+    config.stash[data_folder] = given.get(DATA, "")
+    config.stash[no_skip] = given.get(NO_SKIP) == "1"
     # CREDIT_DEFAULT_DATA goes too: without `real_data` a test sees the same on every machine.
     for name in [name for name in os.environ if name.startswith(OWN_SETTINGS)]:
         del os.environ[name]
     config.stash[temporary_home] = tempfile.mkdtemp(prefix="bentoml-")
     os.environ |= {"BENTOML_HOME": config.stash[temporary_home], "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    "Tell a worker of pytest-xdist what it cannot see any more: the settings were gone when it began."
+    former = node.config.stash[former_environment]
+    node.workerinput |= {name: former[name] for name in (DATA, NO_SKIP) if name in former}
 
 
 def pytest_unconfigure(config):
@@ -100,6 +108,16 @@ def server():
 def url(request, tmp_path):
     "The URL of a database that does not exist yet (SQLite), or is empty."
     return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("server").database()
+
+
+@pytest.fixture
+def store(url):
+    "An empty store, with the newest schema."
+    from credit_default.store import Store
+    made = Store(url)
+    made.upgrade()
+    yield made
+    made.close()
 
 
 # With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool that went missing

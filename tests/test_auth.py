@@ -32,14 +32,6 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path / 'service.db'}"
 
 
-@pytest.fixture
-def store(url):
-    store = Store(url)
-    store.upgrade()
-    yield store
-    store.close()
-
-
 def form(name, **more):
     return Signup(**dict(username=name, email=f"{name}@example.com", password=PASSWORD) | more)
 

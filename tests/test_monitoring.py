@@ -31,15 +31,6 @@ COMPARED = ("psi", "severity", "chance", "drifted", "missing_reference", "missin
 MARCH = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
 
-@pytest.fixture
-def store(url):
-    "An empty store, with the newest schema."
-    made = Store(url)
-    made.upgrade()
-    yield made
-    made.close()
-
-
 def row(at, pd=0.05, tag=TAG, bins="", sent="{}", **other):
     "A prediction as the service would log it."
     score = int(np.clip(round(650 + 72.1 * (np.log((1 - pd) / pd) - np.log(20))), 300, 900))

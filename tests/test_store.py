@@ -30,15 +30,6 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 QUICK = dict(timeout=1.0)
 
 
-@pytest.fixture
-def store(url):
-    "An empty store, with the newest schema."
-    made = Store(url)
-    made.upgrade()
-    yield made
-    made.close()
-
-
 def row(i=0, **other):
     return dict(prediction_id=str(uuid.uuid4()), at=NOON + timedelta(seconds=i), endpoint="predict", user_id="anna-id", username="anna", reference=f"A-{i}",
                 portfolio="gmsc", model_version="credit_default_gmsc:0a1b2c3d4e5f6071", sent=json.dumps({"age": 31, "Name": "Zoë"}), scored='{"age": 31.0}',
