@@ -8,20 +8,22 @@ __all__ = ['MOSTLY', 'FREQUENT', 'RANGES', 'FOLDS', 'ALPHA', 'ALONE_LEAKY', 'ALO
            'VERDICTS', 'ROWS', 'MARKS', 'Column', 'cross_validated', 'lowest_auc', 'rate_interval', 'certainty',
            'Condition', 'certain_values', 'repeated_columns', 'Relation', 'relations', 'is_identifier', 'row_keys',
            'Finding', 'audit', 'outcome_of', 'audit_dataset', 'table_of', 'by_weight', 'named', 'in_a_line',
-           'LeakError', 'refuse_leaks']
+           'LeakError', 'refuse_leaks', 'worth_of_leaks']
 
-# %% ../nbs/18_audit.ipynb #2337daa4
+# %% ../nbs/18_audit.ipynb #b83da940
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from .calibration import pd_of
 from .data import DataError, Dataset
-from .evaluation import jeffreys_interval
+from .evaluation import auc_difference, auc_interval, jeffreys_interval
 from .portfolio import MISSING, Portfolio
 
 # %% ../nbs/18_audit.ipynb #f8ee0a1d
@@ -571,3 +573,27 @@ def refuse_leaks(
                         + " ".join(f"{f.column}: {f.reason}" for f in unmarked)
                         + f" Mark {'it' if one else 'each'} in the portfolio (role = \"leaky\"): it is left out then, or kept where --keep names it")
     return found
+
+# %% ../nbs/18_audit.ipynb #8ec0dec1
+def worth_of_leaks(
+    train: Dataset,  # training rows
+    k: int = 3,  # folds
+    seed: int = 0,
+    cache: Path | None = None,  # folder where margins are kept for the next time, as in a search
+) -> pd.DataFrame:  # out (what is left out), fields (how many), auc, low, high; gain over the last row with gain_low, gain_high
+    "The AUC of a plain booster with the fields that the portfolio leaves out, and without them; no row where it leaves out none."
+    from credit_default.candidates import Recipe
+    from credit_default.tuning import Folds
+
+    absent = train.provenance.get("columns_absent", [])
+    lender, leaky = (tuple(f.name for f in train.portfolio.fields if f.role == role and f.name not in absent) for role in ("lender", "leaky"))
+    if not lender + leaky: return pd.DataFrame(columns=["out", "fields", "auc", "low", "high", "gain", "gain_low", "gain_high"])
+    plain = Recipe(derived=False, parameters=dict(n_estimators=100, learning_rate=.1, max_leaves=31, max_depth=0, grow_policy="lossguide"))
+    both = lender and leaky
+    arms = [("nothing", lender + leaky), *([("the lender's fields", leaky)] if both else []), ("the lender's and the leaky fields" if both else "the lender's fields" if lender else "the leaky fields", ())]
+    pds = [pd_of(Folds(train.portfolio, train.frame, train.y, k, seed, keep, cache=cache).margins(plain)) for _, keep in arms]
+    rows = []
+    for (out, keep), p in zip(arms, pds):
+        own, more = auc_interval(train.y, p), auc_difference(train.y, p, pds[-1])
+        rows.append(dict(out=out, fields=len(lender + leaky) - len(keep), auc=own["auc"], low=own["low"], high=own["high"], gain=more["difference"], gain_low=more["low"], gain_high=more["high"]))
+    return pd.DataFrame(rows)

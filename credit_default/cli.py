@@ -11,7 +11,7 @@ __all__ = ['app', 'SYNTHETIC', 'REPORTS', 'STUDY', 'MARGINS', 'MOST_HOURS', 'mod
            'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user',
            'running_service', 'stop', 'run', 'simulate', 'must_be_ready', 'after_window', 'logged_in', 'main']
 
-# %% ../nbs/41_cli.ipynb #6a9e3a8a
+# %% ../nbs/41_cli.ipynb #d811362a
 import json
 import os
 import signal
@@ -28,14 +28,14 @@ from typing import Annotated
 import typer
 
 from . import administration
-from .terminal import (DRIFT, FAILURE, MOST_SEED, AsJson, CommandError, Commands, InputError, Model, Name, Seed, Source, examples, group, load_model,
+from .terminal import (DEFAULT, DRIFT, FAILURE, MOST_SEED, AsJson, CommandError, Commands, InputError, Model, Name, Seed, Source, as_option, examples, group, load_model,
                                      model_tag, note, portfolio_of, portfolio_path, progress_bar, table, to_json, who)
 
 # %% ../nbs/41_cli.ipynb #3aab8420
 app = group(cls=Commands, help="From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API.\n\n"
                                "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.")
 
-# %% ../nbs/41_cli.ipynb #256010f9
+# %% ../nbs/41_cli.ipynb #d0eafc9b
 def load_data(
     portfolio: str,
     path: Path | None,
@@ -54,7 +54,7 @@ SYNTHETIC = "SYNTHETIC: these are not real loans, and whatever is made from them
 
 @app.command(epilog=examples("data", "data --path loans.csv", "data --portfolio personal --fetch", "data --sample samples"))
 def data(
-    portfolio: Name = "gmsc", path: Source = None,
+    portfolio: Name = DEFAULT, path: Source = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Bring the file from OpenML into data/PORTFOLIO first.")] = False,
     sample: Annotated[Path | None, typer.Option("--sample", metavar="FOLDER", help="Write the synthetic sample there, as a CSV file like the lender's.")] = None,
     seed: Seed = 0,
@@ -75,7 +75,7 @@ def data(
     from credit_default.audit import audit_dataset, in_a_line
     typer.echo(in_a_line(audit_dataset(load_data(portfolio, path, seed))))
 
-# %% ../nbs/41_cli.ipynb #7ba8ca58
+# %% ../nbs/41_cli.ipynb #da92072f
 def report(
     name: str,  # eda, training or drift
     portfolio: str,
@@ -90,15 +90,15 @@ def report(
 REPORTS = Path("reports")
 
 @app.command(epilog=examples("eda", "eda --portfolio personal --path loans.csv"))
-def eda(portfolio: Name = "gmsc", path: Source = None, seed: Seed = 0):
+def eda(portfolio: Name = DEFAULT, path: Source = None, seed: Seed = 0):
     """Writes the report on the data.
 
     Dictionary, gaps, distributions, correlations and the leakage audit.
     """
     load_data(portfolio, path, seed)
-    typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed)).html}")
+    typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed, cache=REPORTS / portfolio_of(portfolio).name / MARGINS)).html}")
 
-# %% ../nbs/41_cli.ipynb #d62ab860
+# %% ../nbs/41_cli.ipynb #32eeae10
 class Preset(str, Enum):
     quick = "quick"
     full = "full"
@@ -109,7 +109,7 @@ class Champion(str, Enum):
 
 @app.command(epilog=examples("train", "train --preset full --timeout 1800", "train --champion single", "train --portfolio personal --keep loan_grade,loan_int_rate", "train --resume 20260801T120000Z"))
 def train(
-    portfolio: Name = "gmsc", path: Source = None,
+    portfolio: Name = DEFAULT, path: Source = None,
     preset: Annotated[Preset, typer.Option(help="How long to search; quick takes about a minute.")] = Preset.quick,
     champion: Annotated[Champion, typer.Option(help="A blend of models of different kinds, or a single one that keeps to the portfolio's directions.")] = Champion.blend,
     trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of the search; the preset's number unless given.")] = None,
@@ -159,10 +159,10 @@ def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> 
         f"It is the champion now: there was {'none' if before is None else f'only {before}, a synthetic one'}."
     return f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes that." + (" This one is synthetic." if synthetic else "")
 
-# %% ../nbs/41_cli.ipynb #54f5af7e
+# %% ../nbs/41_cli.ipynb #d099b515
 @app.command(epilog=examples("drift", "drift --current applicants.csv", "drift --window-hours 24", "drift --since 2026-08-01T12:30", "drift --current applicants.csv || echo 'drift, or an error'"))
 def drift(
-    portfolio: Name = "gmsc",
+    portfolio: Name = DEFAULT,
     current: Annotated[Path | None, typer.Option(metavar="FILE", help="Applicants of today.")] = None,
     window_hours: Annotated[float | None, typer.Option(metavar="N", help="The predictions that the service answered in the last N hours, from the prediction log.")] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in UTC unless it has an offset.")] = "",
@@ -207,10 +207,10 @@ def log_report(portfolio: str, since: datetime, until: datetime, tag: str, as_of
     administration.open_store()   # a database that is away ends it here
     return report("drift", portfolio, dict(model=tag, since=since.isoformat(), until=until.isoformat(), as_of=as_of, previous=last_drift(portfolio_of(portfolio).name)))
 
-# %% ../nbs/41_cli.ipynb #59835c23
+# %% ../nbs/41_cli.ipynb #e5e78f73
 @app.command(epilog=examples("watch", "watch --every 1h", "watch --every 1d --window-hours 168", "watch --try-alert"))
 def watch(
-    portfolio: Name = "gmsc",
+    portfolio: Name = DEFAULT,
     every: Annotated[str, typer.Option(metavar="INTERVAL", help="Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of your own.")] = "",
     window_hours: Annotated[float, typer.Option(metavar="N", min=.01, max=MOST_HOURS, help="The predictions of the last N hours are compared.")] = 24,
     reports: Annotated[bool, typer.Option("--report/--no-report", help="Write the drift report at each check.")] = True,
@@ -296,7 +296,7 @@ def init(
     typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")
     if path.resolve().parent != file.resolve().parent: note(f"{file.name} does not lie beside it: give the commands --path {file}")
 
-# %% ../nbs/41_cli.ipynb #634c57c6
+# %% ../nbs/41_cli.ipynb #1977fad4
 def count_rows(path: Path) -> int | None:
     "About how many rows a file has; None where counting would cost too much."
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -310,7 +310,7 @@ def count_rows(path: Path) -> int | None:
 def score(
     source: Annotated[Path, typer.Argument(metavar="IN", help="CSV (.csv, .csv.gz) or Parquet, columns by name or alias.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Of the same kind. It appears when it is complete.")],
-    model: Model = "champion", portfolio: Name = "gmsc",
+    model: Model = "champion", portfolio: Name = DEFAULT,
 ):
     """Scores a file, row for row.
 
@@ -323,7 +323,7 @@ def score(
     if counts.absent: note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
     typer.echo(f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}")
 
-# %% ../nbs/41_cli.ipynb #0cd864c7
+# %% ../nbs/41_cli.ipynb #a8968033
 def known_rows(bundle, columns, y) -> bool:
     "Whether a table holds exactly the rows that a model was made from. A part of them is not recognised: a bundle knows no row."
     import pandas as pd
@@ -351,7 +351,7 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
 @app.command(epilog=examples("evaluate holdout.csv", "evaluate holdout.csv --json --model 3f0c9a1b2c3d4e5f"))
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")],
-    model: Model = "champion", portfolio: Name = "gmsc", as_json: AsJson = False,
+    model: Model = "champion", portfolio: Name = DEFAULT, as_json: AsJson = False,
 ):
     "Judges a model on loans it has not seen."
     from credit_default.evaluation import evaluate as figures_of
@@ -402,9 +402,9 @@ def _said(key: str, value) -> list[str]:
     if key == "fields_left_out": return [", ".join(f"{name} ({role})" for name, role in (value or {}).items())]
     return list(value) if isinstance(value, list) else [str(value)] if value else []
 
-# %% ../nbs/41_cli.ipynb #4d5a4a21
+# %% ../nbs/41_cli.ipynb #a9f1efc6
 @models.command("list", epilog=examples("models list", "models list --portfolio personal --json"))
-def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
+def models_list(portfolio: Name = DEFAULT, as_json: AsJson = False):
     "The models of a portfolio, newest first."
     from credit_default import bundle as bundles
     name = portfolio_of(portfolio).name
@@ -418,7 +418,7 @@ def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
                 dict(tag="model", champion="champion", synthetic="synthetic", auc="AUC", brier="Brier", ece="ECE") | (dict(problem="problem") if any(r["problem"] for r in rows) else {}))
 
 @models.command("show", epilog=examples("models show", "models show 3f0c9a1b2c3d4e5f", "models show champion --json"))
-def models_show(tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")] = "champion", portfolio: Name = "gmsc", as_json: AsJson = False):
+def models_show(tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")] = "champion", portfolio: Name = DEFAULT, as_json: AsJson = False):
     "One model: its card, its figures on the holdout, where it comes from, when it was champion. It is verified on the way."
     from credit_default import bundle as bundles
     bundle = load_model(tag, portfolio)
@@ -447,7 +447,7 @@ def paired(tags: list[str], portfolio: str) -> dict | None:
 def models_compare(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="The challenger.")],
     other: Annotated[str, typer.Argument(metavar="[TAG]", help="What it is held against.")] = "champion",
-    portfolio: Name = "gmsc", as_json: AsJson = False,
+    portfolio: Name = DEFAULT, as_json: AsJson = False,
 ):
     """The figures of two models side by side, each on the holdout of its own training.
 
@@ -469,7 +469,7 @@ Why = Annotated[str, typer.Option(help="The reason, for the record.")]
 
 @models.command("promote", epilog=examples('models promote 3f0c9a1b2c3d4e5f --why "better calibrated below 30"'))
 def models_promote(
-    tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = "gmsc", why: Why = "",
+    tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = DEFAULT, why: Why = "",
     other_requests: Annotated[bool, typer.Option("--other-requests", help="Even where it takes other requests than the champion: other fields, ranges or categories.")] = False,
     as_json: AsJson = False,
 ):
@@ -483,7 +483,7 @@ def models_promote(
     promoted(bundles.promote(bundle.tag, bundle.portfolio.name, by=who(), why=why, other_requests=other_requests), as_json)
 
 @models.command("rollback", epilog=examples('models rollback --why "complaints about declines"'))
-def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = False):
+def models_rollback(portfolio: Name = DEFAULT, why: Why = "", as_json: AsJson = False):
     "Makes the champion before this one the champion again."
     from credit_default import bundle as bundles
     name = portfolio_of(portfolio).name
@@ -493,11 +493,11 @@ def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = F
 def promoted(tag: str, as_json: bool, said: str = ""):
     typer.echo(to_json(dict(champion=tag)) if as_json else said or f"{tag} is champion now. A service that runs takes it up within seconds.")
 
-# %% ../nbs/41_cli.ipynb #eb654423
+# %% ../nbs/41_cli.ipynb #a3c92cfe
 @app.command(epilog=examples("reproduce champion", "reproduce 3f0c9a1b2c3d4e5f --path loans.csv", "reproduce 3f0c9a1b2c3d4e5f --seed 1 --json"))
 def reproduce(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")],
-    portfolio: Name = "gmsc", path: Source = None,
+    portfolio: Name = DEFAULT, path: Source = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, metavar="S", help="Another seed than the recorded one; the model will differ then, and this shows by how much.")] = None,
     as_json: AsJson = False,
 ):
@@ -630,9 +630,9 @@ def stop(process: subprocess.Popen, patience: float = 15):
     tell(signal.SIGKILL)   # whoever is left
     process.wait()
 
-# %% ../nbs/41_cli.ipynb #91d84c21
+# %% ../nbs/41_cli.ipynb #b32b773c
 @app.command(epilog=examples("run", "run --portfolio personal"))
-def run(portfolio: Name = "gmsc", seed: Seed = 0):
+def run(portfolio: Name = DEFAULT, seed: Seed = 0):
     """All of it once, to a served prediction.
 
     Data, EDA, training, drift report and one prediction through the HTTP service, then a table of what was made.
@@ -655,7 +655,7 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
     with step("Data"):
         dataset = load_data(portfolio, None, seed)
         made.append(("data", f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.2%}"))
-    with step("EDA"): made.append(("EDA report", str(report("eda", portfolio, dict(seed=seed), folder.name).html)))
+    with step("EDA"): made.append(("EDA report", str(report("eda", portfolio, dict(seed=seed, cache=folder.parent / MARGINS), folder.name).html)))
     with step("Training"):
         trained, tag = training(portfolio, seed=seed, run=folder.name, say=False)
         made += [("training report", str(trained.html)), ("model", tag)]
@@ -673,13 +673,13 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
     typer.secho(f"\nMade in {time.monotonic() - begin:.0f} s", bold=True)
     width = max(len(what) for what, _ in made)
     for what, where in made: typer.echo(f"  {what.ljust(width)}  {where}")
-    typer.echo(f"\nServe it: credit-default serve{'' if portfolio == 'gmsc' else f' --portfolio {portfolio}'}")
+    typer.echo(f"\nServe it: credit-default serve{as_option(portfolio)}")
     if dataset.synthetic: note(SYNTHETIC)
 
-# %% ../nbs/41_cli.ipynb #98d1555f
+# %% ../nbs/41_cli.ipynb #29f5b03d
 @app.command(epilog=examples("simulate", "simulate --rows 2000 --scenario recession --change-at 0.5", "simulate --scenario missing-income --rate 20", "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna"))
 def simulate(
-    portfolio: Name = "gmsc",
+    portfolio: Name = DEFAULT,
     rows: Annotated[int, typer.Option(metavar="N", min=1, help="Applicants to send.")] = 1000,
     scenario: Annotated[str, typer.Option(metavar="NAME", help="none, income-shift, missing-income, recession or new-segment; what the portfolio defines.")] = "none",
     change_at: Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the applicants after which the scenario begins.")] = 0.0,
@@ -709,7 +709,7 @@ def simulate(
     if made["moves"]: typer.echo(f"a drift check should name: {', '.join(made['moves'])}")
     if told: typer.echo(f"outcomes: {told['sent']:,} told")
     window = f"--since {made['changed']}" if change_at and made["changed"] and made["moves"] else "--window-hours 1"   # together with those before the change there may be no drift
-    typer.echo(f"look: credit-default drift{'' if portfolio == 'gmsc' else f' --portfolio {portfolio}'} {window}" + (f" --as-of {after_window(definition)}" if told else ""))
+    typer.echo(f"look: credit-default drift{as_option(portfolio)} {window}" + (f" --as-of {after_window(definition)}" if told else ""))
 
 def must_be_ready(url: str):
     "Raises CommandError where no service can answer."

@@ -287,14 +287,15 @@ class Dataset:
         if dates is not None: changed["dates"] = changed["dates"] | _span(dates)
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), y=y, true_pd=true_pd, dates=dates, provenance=changed)
 
-# %% ../nbs/02_data.ipynb #9f20e5f5
+# %% ../nbs/02_data.ipynb #83918175
 def _row_bytes(columns: Columns) -> np.ndarray:
     "(n,) each row as a string of bytes: equal rows are equal, a missing value equals a missing value."
     parts = []
     for values in columns.values():
         if values.dtype == object:   # 16 bytes of its hash stand for a text, so that its length does not matter
-            code = {v: np.frombuffer(hashlib.blake2b(repr(v).encode(), digest_size=16).digest(), np.uint64) for v in set(values)}
-            parts.append(np.array([code[v] for v in values]).reshape(len(values), 2))
+            number = {v: i for i, v in enumerate(dict.fromkeys(values))}
+            codes = np.frombuffer(b"".join(hashlib.blake2b(repr(v).encode(), digest_size=16).digest() for v in number), np.uint64).reshape(-1, 2)
+            parts.append(codes[np.fromiter(map(number.__getitem__, values), np.int64, len(values))])
         else: parts.append(np.where(np.isnan(values), np.nan, values + 0.0)[:, None].view(np.uint64))   # + 0.0: -0 is 0
     table = np.ascontiguousarray(np.hstack(parts))
     return table.view(np.dtype((np.void, table.itemsize * table.shape[1]))).ravel()

@@ -9,13 +9,14 @@ __all__ = ['TAILS', 'Range', 'MISSING', 'LARGEST', 'Kind', 'Role', 'Operation', 
            'Scenario', 'Csv', 'Table', 'Portfolio', 'parse', 'parse_table', 'Problem', 'limits', 'is_code', 'refused',
            'implausible', 'message', 'check', 'applicant_model', 'applicants_to_columns', 'dictionary']
 
-# %% ../nbs/00_portfolio.ipynb #03beec58
+# %% ../nbs/00_portfolio.ipynb #8d55c40a
 import datetime
 import json
 import re
-from itertools import accumulate
 import tomllib
+from collections.abc import Callable, Iterable
 from graphlib import CycleError, TopologicalSorter
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -548,7 +549,7 @@ class Portfolio(Definition):
         "The definition as plain JSON values, without what is at its default and without the scenarios: no prediction depends on them."
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"scenarios"})
 
-# %% ../nbs/00_portfolio.ipynb #5ca28d2e
+# %% ../nbs/00_portfolio.ipynb #528351a2
 Columns = dict[str, np.ndarray]
 
 def _number(value) -> float:
@@ -569,11 +570,17 @@ def parse(
     if field.numeric:
         if values.dtype.kind in "iu": return values.astype(np.float64)
         if values.dtype.kind == "f": return values.astype(np.float64)
-        return np.fromiter((np.nan if _is_missing(v) else _number(v) for v in values.tolist()), np.float64, len(values))
+        return np.fromiter(_each(values.tolist(), lambda v: np.nan if _is_missing(v) else _number(v)), np.float64, len(values))
     out = np.empty(len(values), object)
-    out[:] = [None if _is_missing(v) else v.strip() if isinstance(v, str) else str(v) for v in values.tolist()]
+    out[:] = list(_each(values.tolist(), lambda v: None if _is_missing(v) else v.strip() if isinstance(v, str) else str(v)))
     if field.synonyms: out[:] = [field.synonyms.get(v, v) for v in out]
     return out
+
+def _each(values: list, read: Callable) -> Iterable:
+    "What `read` makes of each value. In a column of text one that stands in many rows is read once; elsewhere True would pass for 1."
+    if len(values) < 100 or not set(map(type, values)) <= {str, type(None)}: return map(read, values)
+    known = {v: read(v) for v in set(values)}
+    return map(known.__getitem__, values)
 
 def parse_table(
     portfolio: Portfolio,
