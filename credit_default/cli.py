@@ -246,10 +246,10 @@ def trial(settings):
     if len(problems) == len(there): raise CommandError("no alert was delivered")
     typer.echo(f"sent: {', '.join(c.name for c in there if c.name not in {p.channel for p in problems})}")
 
-# %% ../nbs/41_cli.ipynb #896a7723
+# %% ../nbs/41_cli.ipynb #64af21e0
 @app.command(epilog=examples("audit loans.csv --target defaulted", 'audit loans.csv --target status --positive "Charged Off"', "audit Loan_Default.csv --portfolio lender.toml --json"))
 def audit(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet; the form of a CSV file is told from it, or is that of the portfolio.")],
     target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome; that of the portfolio unless given.")] = "",
     portfolio: Annotated[str, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file, whose marks are used; none unless given.")] = "",
     positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default, where it is not 1, Yes, True and the like; may be given again.")] = None,
@@ -262,8 +262,13 @@ def audit(
     definition = portfolio_of(portfolio) if portfolio else None
     if not (target or definition): raise InputError("which column is the outcome? Name it with --target, or give a --portfolio")
     from credit_default.audit import audit as findings_of, by_weight, in_a_line, outcome_of
-    from credit_default.data import read_table
-    loans, target = read_table(file), target or definition.target
+    target = target or definition.target
+    if definition:
+        from credit_default.data import read_table
+        loans = read_table(file, definition)
+    else:
+        from credit_default.proposal import plain_table, read_unknown
+        loans = plain_table(*read_unknown(file, target), as_text=(target,))
     y = outcome_of(loans, target, definition, positive or ())
     findings = by_weight(findings_of(loans.drop(columns=target), y, definition))
     if as_json: return typer.echo(to_json(dict(file=file.name, target=target, rows=len(y), default_rate=float(y.mean()),

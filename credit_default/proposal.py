@@ -6,7 +6,7 @@
 __all__ = ['NUMBER', 'TEXT', 'MARKS', 'NOTHING_KNOWN', 'LOOKED_AT', 'DATES', 'PERSON', 'IDENTIFIER', 'UNIT', 'MANY',
            'MOST_LISTED', 'FEWEST', 'Remarks', 'NINES', 'AT', 'AGE', 'HINTS', 'BAD', 'FORMATS', 'GRANTED', 'HOW',
            'file_form', 'Column', 'title_of', 'is_date', 'left_out', 'find_codes', 'outward', 'hint', 'outcome_values',
-           'Proposal', 'loan_date', 'leaks', 'propose', 'to_toml', 'read_unknown', 'init']
+           'Proposal', 'loan_date', 'leaks', 'propose', 'to_toml', 'read_unknown', 'plain_table', 'init']
 
 # %% ../nbs/37_proposal.ipynb #f3bb77ad
 import csv
@@ -527,7 +527,7 @@ def to_toml(proposal: Proposal) -> str:
     document.add("synthetic", table)
     return tomlkit.dumps(document)
 
-# %% ../nbs/37_proposal.ipynb #90aed5b7
+# %% ../nbs/37_proposal.ipynb #17d0e405
 def read_unknown(
     path: str | Path,  # CSV or Parquet
     target: str,  # a column that it must have
@@ -553,6 +553,16 @@ def _named_twice(path: Path, form: Csv, target: str) -> None:
     header = [h.strip() for h in next(csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), [])]
     twice = [h for h, k in Counter(header).items() if h and k > 1]
     if target in header and twice: raise DataError(f"{path.name}: the header names {', '.join(twice)} more than once: which column is meant? Rename or remove the others")
+
+def plain_table(
+    table: pd.DataFrame,  # of `read_unknown`
+    form: Csv,
+    as_text: Sequence[str] = (),  # columns that stay as they are written, such as the outcome
+) -> pd.DataFrame:
+    "The cells in the usual form: numbers as numbers, and nothing where a gap is written as `-`."
+    if form == Csv(): return table
+    columns = [Column.read(name, table[name], form) for name in table]
+    return pd.DataFrame({c.name: c.number if c.numeric and c.name not in as_text and not np.isinf(c.number).any() else c.text for c in columns})
 
 def init(
     path: str | Path,  # the lender's file

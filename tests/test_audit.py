@@ -328,6 +328,18 @@ def test_the_command_has_one_line_a_column(file):
     assert "default rate" in done.stderr and "3 leaky (ratio, status, rate)" in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig", "utf-16"])
+def test_the_command_tells_the_form_of_the_file(file, tmp_path, encoding):
+    "Semicolons, decimal commas, points between thousands, a hyphen for a gap: the same verdicts as of the plain file."
+    table = pd.read_csv(file)
+    table["Größe"] = np.where(np.arange(len(table)) % 5, "groß", "klein")
+    table.to_csv(tmp_path / "plain.csv", index=False)
+    spelt = table.assign(**{c: [("-" if v != v else f"{v:,.4f}".replace(",", "T").replace(".", ",").replace("T", ".")) for v in table[c]] for c in ("amount", "income", "ratio", "rate")})
+    spelt.to_csv(tmp_path / "odd.csv", index=False, sep=";", encoding=encoding)
+    plain, odd = ({f["column"]: (f["verdict"], f["rules"]) for f in json.loads(shell("audit", tmp_path / name, "--target", "bad", "--json").stdout)["findings"]} for name in ("plain.csv", "odd.csv"))
+    assert plain == odd and plain["rate"][0] == "leaky" and plain["Größe"][0] == "fine"
+
+
 def test_the_command_for_machines(file):
     done = shell("audit", file, "--target", "status", "--positive", "Charged Off", "--json")
     found = json.loads(done.stdout)
@@ -335,7 +347,7 @@ def test_the_command_for_machines(file):
     assert next(f for f in found["findings"] if f["column"] == "rate")["rules"] == ["absence"]
 
 
-@pytest.mark.parametrize(("options", "said"), [((), "--target"), (("--target", "stat"), "no column stat"), (("--target", "status"), "Charged Off and Fully Paid"), (("--target", "income"), "different values"),
+@pytest.mark.parametrize(("options", "said"), [((), "--target"), (("--target", "stat"), "did you mean status?"), (("--target", "status"), "Charged Off and Fully Paid"), (("--target", "income"), "different values"),
                                                (("--target", "bad", "--portfolio", "persnal"), "there are gmsc")])
 def test_what_the_command_refuses(file, options, said):
     done = shell("audit", file, *options)
