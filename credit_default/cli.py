@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['app', 'SYNTHETIC', 'REPORTS', 'STUDY', 'MARGINS', 'MOST_HOURS', 'models', 'CARD', 'Why', 'load_data', 'data',
            'report', 'eda', 'Preset', 'Champion', 'train', 'training', 'standing', 'drift', 'last_drift', 'log_report',
-           'watch', 'trial', 'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate', 'described',
+           'served', 'watch', 'trial', 'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate', 'described',
            'card_in_words', 'models_list', 'models_show', 'paired', 'models_compare', 'models_promote',
            'models_rollback', 'promoted', 'reproduce', 'service_environment', 'server', 'taken', 'settings_help',
            'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user', 'running_service', 'stop', 'run', 'simulate',
            'must_be_ready', 'after_window', 'logged_in', 'main']
 
-# %% ../nbs/41_cli.ipynb #6a9e3a8a
+# %% ../nbs/41_cli.ipynb #61311f71
 import json
 import os
 import signal
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -152,7 +153,7 @@ def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> 
         f"It is the champion now: there was {'none' if before is None else f'only {before}, a synthetic one'}."
     return f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes that." + (" This one is synthetic." if synthetic else "")
 
-# %% ../nbs/41_cli.ipynb #54f5af7e
+# %% ../nbs/41_cli.ipynb #8897b4cd
 @app.command(epilog=examples("drift", "drift --current applicants.csv", "drift --window-hours 24", "drift --since 2026-08-01T12:30", "drift --current applicants.csv || echo 'drift, or an error'"))
 def drift(
     portfolio: Name = "gmsc",
@@ -195,18 +196,29 @@ def last_drift(portfolio: str) -> Path | None:
     "The figures of the last drift report of a portfolio, for the next one to say what changed."
     return max((REPORTS / portfolio).glob("*/drift.json"), key=lambda file: file.stat().st_mtime, default=None)
 
-def log_report(portfolio: str, since: datetime, until: datetime, tag: str, as_of: str = ""):  # a Run
+def log_report(portfolio: str, since: datetime, until: datetime, tag: str, as_of: str = "", run: str = ""):  # a Run
     "The drift report on logged predictions of a model."
     administration.open_store()   # a database that is away ends it here
-    return report("drift", portfolio, dict(model=tag, since=since.isoformat(), until=until.isoformat(), as_of=as_of, previous=last_drift(portfolio_of(portfolio).name)))
+    return report("drift", portfolio, dict(model=tag, since=since.isoformat(), until=until.isoformat(), as_of=as_of, previous=last_drift(portfolio_of(portfolio).name)), run)
 
-# %% ../nbs/41_cli.ipynb #59835c23
-@app.command(epilog=examples("watch", "watch --every 1h", "watch --every 1d --window-hours 168", "watch --try-alert"))
+# %% ../nbs/41_cli.ipynb #524d7104
+def served(
+    portfolio: str | None,  # None: that of the settings
+) -> tuple[str, str]:
+    "The portfolio that is watched and its model, as the service has them: a model that is set belongs to the portfolio that is set, of any other the champion answers."
+    from credit_default.settings import read_settings
+    settings = read_settings()
+    named = portfolio or settings.portfolio
+    return named, settings.model if portfolio_of(named).name == portfolio_of(settings.portfolio).name else "champion"
+
+@app.command(epilog=examples("watch", "watch --every 1h", "watch --every 1d --window-hours 168", "watch --window-hours 1 --as-of 2028-12-31", "watch --try-alert"))
 def watch(
-    portfolio: Name = "gmsc",
+    portfolio: Annotated[str | None, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.")] = None,
     every: Annotated[str, typer.Option(metavar="INTERVAL", help="Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of your own.")] = "",
     window_hours: Annotated[float, typer.Option(metavar="N", min=.01, max=MOST_HOURS, help="The predictions of the last N hours are compared.")] = 24,
+    as_of: Annotated[str, typer.Option(metavar="TIME", help="Performance as it is known at this time, such as 2028-12-31, for a single check; now unless given.")] = "",
     reports: Annotated[bool, typer.Option("--report/--no-report", help="Write the drift report at each check.")] = True,
+    keep: Annotated[int, typer.Option(metavar="N", min=0, help="Keep so many of the newest reports that a watch made, and remove older ones of its own; 0 keeps all.")] = 30,
     try_alert: Annotated[bool, typer.Option("--try-alert", help="Only send a trial alert, to see that it arrives.")] = False,
 ):
     """Checks the prediction log for drift and performance, and alerts on a change.
@@ -215,16 +227,22 @@ def watch(
     """
     from credit_default import watch as watching
     from credit_default.settings import read_settings
-    settings, name = read_settings(), portfolio_of(portfolio).name
+    if every and as_of: raise InputError("--as-of is for a single check: leave out --every")
+    settings, (portfolio, model) = read_settings(), served(portfolio)
     if try_alert: return trial(settings)
+    name, known_at = portfolio_of(portfolio).name, administration.moment(as_of) if as_of else None
     seconds, store = watching.parse_every(every) if every else None, administration.open_store()
 
-    def made(since, until, tag): return log_report(portfolio, since, until, tag).html
-    def once(stop): return watching.check(store, settings, load_model("champion", portfolio), window_hours, made if reports else None, every=seconds, stop=stop)
+    def made(since, until, tag):
+        from credit_default.reporting import new_folder
+        return log_report(portfolio, since, until, tag, known_at.isoformat() if known_at else "", watching.claim(new_folder(REPORTS / name))).html
+    def once(stop): return watching.check(store, settings, load_model(model, portfolio), window_hours, made if reports else None, every=seconds, as_of=known_at, stop=stop)
     def told(checked):
         typer.echo(str(checked))
         if checked.report: typer.echo(f"report: {checked.report}")
         for problem in checked.problems: note(problem)
+        try: watching.prune(REPORTS / name, keep)
+        except OSError as e: note(f"older reports were not removed: {e.filename}: {e.strerror}")
 
     checked = watching.watch(once, name, seconds, done=told, failed=note)
     if checked and checked.drift and not every: raise typer.Exit(DRIFT)
@@ -454,13 +472,16 @@ def reproduce(
     typer.echo(to_json(found) if as_json else "\n".join([bundle.tag, *reproduction.in_words(found)]))
     if not found["agrees"]: raise typer.Exit(FAILURE)
 
-# %% ../nbs/41_cli.ipynb #74c6833a
-def service_environment(portfolio: str | None) -> dict[str, str]:
-    "The environment of a service for this portfolio, or for that of the settings."
-    quiet = dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True")
-    return quiet | dict(CREDIT_DEFAULT_PORTFOLIO=portfolio_path(portfolio)) if portfolio else quiet
+# %% ../nbs/41_cli.ipynb #20ad5737
+def service_environment(
+    portfolio: str | None,  # None: that of the settings
+    also: Sequence[str] = (),  # further ones
+) -> dict[str, str]:
+    "The environment of a service for these portfolios."
+    chosen = dict(CREDIT_DEFAULT_PORTFOLIO=portfolio and portfolio_path(portfolio), CREDIT_DEFAULT_MORE_PORTFOLIOS=",".join(portfolio_path(one) for one in also))
+    return dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True") | {name: value for name, value in chosen.items() if value}
 
-# %% ../nbs/41_cli.ipynb #1bbc72e4
+# %% ../nbs/41_cli.ipynb #269eac83
 def server(host: str, port: int) -> list[str]:
     "The command that starts the service."
     return [sys.executable, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", host, "--port", str(port)]
@@ -485,9 +506,10 @@ class ServeCommand(typer.core.TyperCommand):
         super().format_epilog(ctx, formatter)
         formatter.write(f"\n  Settings, from the environment or .env:\n{settings_help()}\n")
 
-@app.command(cls=ServeCommand, epilog=examples("serve", "serve --port 8080", "serve --portfolio personal"))
+@app.command(cls=ServeCommand, epilog=examples("serve", "serve --port 8080", "serve --portfolio personal", "serve --also personal --also mortgage"))
 def serve(
     portfolio: Annotated[str | None, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.")] = None,
+    also: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A further portfolio, or the path of a TOML file; give it again for more. All are then under /portfolios/NAME.")] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 3000,
     make_key: Annotated[bool, typer.Option("--make-key", help="Where there is no secret key, make one into .env and open sign-up, for this machine's own use.")] = False,
@@ -497,13 +519,13 @@ def serve(
     This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the champion: `models promote` takes effect within seconds.
     """
     from credit_default.settings import env_file, read_settings, secret_key
-    if portfolio: portfolio_of(portfolio)   # a misspelt name is said at once
+    for one in [portfolio or "", *(also or ())]: one and portfolio_of(one)   # a misspelt name is said at once
     if taken(host, port): raise CommandError(f"port {port} is in use; name another one with --port")
     if make_key: administration.make_env(env_file())
     secret_key(read_settings())   # said here, before a server is started
     note(f"http://{host}:{port}/docs describes the API once it is up.")
     sys.stdout.flush()
-    os.execve(sys.executable, server(host, port), service_environment(portfolio))   # in our place, so that signals reach it
+    os.execve(sys.executable, server(host, port), service_environment(portfolio, also or ()))   # in our place, so that signals reach it
 
 # %% ../nbs/41_cli.ipynb #477ad914
 def free_port() -> int:
