@@ -211,7 +211,7 @@ def counted(n: int) -> str: return f"{n:,} prediction{'' if n == 1 else 's'}"
 Since = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Predictions from then on.")]
 Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Predictions before then.")]
 
-# %% ../nbs/39_administration.ipynb #34245a39
+# %% ../nbs/39_administration.ipynb #c7045d12
 log = group(help="Exports, prunes, erases and saves predictions.")
 
 @log.command("export", epilog=examples("log export 2026-q3.parquet --since 2026-07-01 --until 2026-10-01", "log export bigquery://risk-warehouse/predictions --json"))
@@ -219,9 +219,9 @@ def log_export(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A Parquet file (.parquet), or the SQLAlchemy URL of another database.")],
     since: Since = None, until: Until = None, as_json: AsJson = False,
 ):
-    """Copies predictions to a file or another database.
+    """Copies predictions, and what became of the loans, to a file or another database.
 
-    They are applicants' data: the file is for its owner alone. It appears when it is complete. A database's rows are added to its table `predictions`, which is made where there is none.
+    They are applicants' data: the file is for its owner alone. It appears when it is complete. A database's rows are added to its table `predictions`, which is made where there is none; a row that it has already gets an outcome that became known since. `defaulted` and `outcome_observed_at` are null where none is known.
     """
     if since and until and since >= until: raise InputError("--since has to be before --until")
     if "://" not in out and Path(out).suffix.lower() not in (".parquet", ".pq"): raise InputError(f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)")

@@ -150,7 +150,7 @@ def _words(answer: httpx.Response) -> str:
     told = "; ".join(" ".join([*map(str, one.get("loc", [])), str(one.get("msg", ""))]) for one in body.get("detail", [])[:3] if isinstance(one, dict))
     return f"{answer.status_code}, {body.get('error', '')}" + (f" ({told})" if told else "")
 
-# %% ../nbs/36_simulation.ipynb #30a6134e
+# %% ../nbs/36_simulation.ipynb #2b4dcefa
 LATER = (408, 409, 429, 503)   # too slow, being answered, too many, too busy
 
 class Client:
@@ -169,6 +169,12 @@ class Client:
     def __enter__(self): return self
 
     def __exit__(self, *_): self.http.close()
+
+    def address(self, portfolio: Portfolio) -> str:
+        "Where applicants of this portfolio are taken: a service may answer for several."
+        try: others = {one["portfolio"] for one in self.http.get("/health").json()["others"]}
+        except (httpx.TransportError, ValueError, LookupError): others = set()   # what is wrong is said by whoever asks for a prediction
+        return f"/portfolios/{portfolio.name}/predict" if portfolio.name in others else "/predict"
 
     def post(self, path: str, body, key: str | None = None) -> httpx.Response:
         "The answer, of whatever status, except those that ask to come again. Raises SimulationError where there is none."
@@ -246,7 +252,7 @@ def outcomes(
     return [dict(prediction_id=a["prediction_id"], defaulted=bool(d), observed_at=f"{np.datetime_as_string(s, unit='ms')}Z")
             for a, d, s in zip(answers, defaulted, seen) if a["decision"] == "Approved"]
 
-# %% ../nbs/36_simulation.ipynb #070c37ed
+# %% ../nbs/36_simulation.ipynb #b714250a
 SIMULATED = "simulated"   # how the application references begin
 OUTCOMES = 1000   # in one request
 
@@ -257,13 +263,13 @@ def _requests(portfolio: Portfolio, frame: pd.DataFrame, run: str) -> Iterator[d
 
 def _send(portfolio: Portfolio, client: Client, frame: pd.DataFrame, run: str, connections: int, rate: float | None, progress) -> list[dict | None]:
     "The answer for each applicant; None where the service refused one. Raises SimulationError."
-    bodies, answers = list(_requests(portfolio, frame, run)), [None] * len(frame)
+    bodies, answers, path = list(_requests(portfolio, frame, run)), [None] * len(frame), client.address(portfolio)
 
     def one(i: int):
-        answer = client.post("/predict", bodies[i], f"{SIMULATED}-{run}-{i}")
+        answer = client.post(path, bodies[i], f"{SIMULATED}-{run}-{i}")
         if answer.status_code == 200: answers[i] = answer.json()
-        elif answer.status_code != 422: raise SimulationError(f"/predict: {_words(answer)}")
-        elif i == 0: raise SimulationError(f"/predict: {_words(answer)}. Does the service answer for portfolio {portfolio.name}?")
+        elif answer.status_code != 422: raise SimulationError(f"{path}: {_words(answer)}")
+        elif i == 0: raise SimulationError(f"{path}: {_words(answer)}. Does the service answer for portfolio {portfolio.name}?")
     if len(frame): one(0)   # alone: what is wrong with all of them is said at once
     _each(len(frame) - 1, lambda i: one(i + 1), client, connections, rate, progress and (lambda done: progress(done + 1)))
     return answers

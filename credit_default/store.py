@@ -375,7 +375,7 @@ def _dict(result: sa.Result) -> dict | None:
     row = result.mappings().first()
     return None if row is None else dict(row)
 
-# %% ../nbs/30_store.ipynb #3b5e4a6c
+# %% ../nbs/30_store.ipynb #ed5cbaa3
 _LARGEST = 2**63 - 1
 
 def _where(since: datetime | None = None, until: datetime | None = None, after: int | None = None, **equal) -> list:
@@ -408,10 +408,13 @@ class Reader(Log):
         wanted = sa.select(predictions).where(*_where(since, until, after, **equal)).order_by(predictions.c.seq.desc()).limit(limit)
         with self._transaction() as c: return [dict(row) for row in c.execute(wanted).mappings()]
 
-    def count(self, *, since: datetime | None = None, until: datetime | None = None, **equal) -> int:
+    def count(self, *, since: datetime | None = None, until: datetime | None = None,
+              width: int | None = None,  # only rows whose `bins` has this length
+              **equal) -> int:
         "How many predictions there are."
         if not storable(*equal.values()): return 0
-        with self._transaction() as c: return c.execute(sa.select(sa.func.count()).select_from(predictions).where(*_where(since, until, **equal))).scalar()
+        wanted = _where(since, until, **equal) + ([] if width is None else [sa.func.length(predictions.c.bins) == width])
+        with self._transaction() as c: return c.execute(sa.select(sa.func.count()).select_from(predictions).where(*wanted)).scalar()
 
 # %% ../nbs/30_store.ipynb #6442e614
 class Spool(Reader):
@@ -672,9 +675,14 @@ class Checks(Log):
         "The newest check, of any source or of this one."
         return next(iter(self.checks(portfolio, 1, source)), None)
 
-# %% ../nbs/30_store.ipynb #292c210b
+# %% ../nbs/30_store.ipynb #302acdae
 CHUNK = 10_000      # rows in memory at a time
 STATEMENT = 400     # rows in one INSERT of an export: BigQuery takes 10,000 values at most
+_KNOWN = (outcomes.c.defaulted, outcomes.c.observed_at.label("outcome_observed_at"))
+
+def _exported() -> list[sa.Column]:
+    "The columns of an export."
+    return [sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in predictions.columns] + [sa.Column(c.name, c.type) for c in _KNOWN]
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
@@ -691,8 +699,8 @@ def _whole(out: Path) -> Iterator[Path]:
 def _parquet(out: Path) -> Iterator[Callable]:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    kinds = {sa.Text: pa.string(), Timestamp: pa.timestamp("us", "UTC"), sa.Float: pa.float64(), sa.Integer: pa.int32(), sa.BigInteger: pa.int64()}
-    schema = pa.schema([pa.field(c.name, kinds[type(c.type)], c.nullable) for c in predictions.columns])
+    kinds = {sa.Text: pa.string(), Timestamp: pa.timestamp("us", "UTC"), sa.Float: pa.float64(), sa.Integer: pa.int32(), sa.BigInteger: pa.int64(), sa.Boolean: pa.bool_()}
+    schema = pa.schema([pa.field(c.name, kinds[type(c.type)], c.nullable) for c in _exported()])
     def write(rows): file.write_table(pa.Table.from_pylist(rows, schema)); return len(rows)
     with _whole(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as file: yield write
 
@@ -701,22 +709,29 @@ def _elsewhere(url: str) -> Iterator[Callable]:
     try: engine = sa.create_engine(url, hide_parameters=True)
     except (sa.exc.ArgumentError, ImportError, ValueError):
         raise StoreError(f"no database to export to: SQLAlchemy has no driver for {url.split(':')[0]!r} here, or the URL is none") from None
-    table = sa.Table("predictions", sa.MetaData(), *(sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in predictions.columns))
+    table, known = sa.Table("predictions", sa.MetaData(), *_exported()), [one.name for one in _KNOWN]
+    later = sa.update(table).where(table.c.prediction_id == sa.bindparam("id")).values({name: sa.bindparam(f"new_{name}") for name in known})
     def write(rows):
         with engine.begin() as c:
-            there = {one for one, in c.execute(sa.select(table.c.prediction_id).where(table.c.seq.between(rows[0]["seq"], rows[-1]["seq"])))}
+            there = {id: said for id, *said in c.execute(sa.select(table.c.prediction_id, *(table.c[name] for name in known)).where(table.c.seq.between(rows[0]["seq"], rows[-1]["seq"])))}
             new = [row for row in rows if row["prediction_id"] not in there]
+            told = [row for row in rows if row["prediction_id"] in there and row["defaulted"] is not None and there[row["prediction_id"]] != [row[name] for name in known]]
             for i in range(0, len(new), STATEMENT): c.execute(sa.insert(table).values(new[i:i + STATEMENT]))
-        return len(new)
+            if told: c.execute(later, [dict(id=row["prediction_id"]) | {f"new_{name}": row[name] for name in known} for row in told])
+        return len(new) + len(told)
     try:
         table.create(engine, checkfirst=True)
+        held = {c["name"] for c in sa.inspect(engine).get_columns(table.name)}
+        with engine.begin() as c:
+            for name in known:
+                if name not in held: c.execute(sa.DDL(f"ALTER TABLE {table.name} ADD COLUMN {name} {table.c[name].type.compile(engine.dialect)}"))
         yield write
     except sa.exc.SQLAlchemyError as e:
         why = explained(e)
         raise StoreError(f"the database to export to: {why if isinstance(why, (Away, Unfit)) else type(e).__name__}") from None
     finally: engine.dispose()
 
-# %% ../nbs/30_store.ipynb #6b6cfd5f
+# %% ../nbs/30_store.ipynb #040d16b7
 class Upkeep(Reader):
     "What an administrator does with the log."
     def export(
@@ -726,13 +741,13 @@ class Upkeep(Reader):
         since: datetime | None = None, until: datetime | None = None,  # since <= at < until
         progress: Callable[[int, int], None] | None = None,  # rows so far, rows in all
     ) -> int:
-        "Copies predictions in order of seq; the number of rows written. Raises StoreError, Away."
+        "Copies predictions with what became of the loans, in order of seq; the number of rows written. Raises StoreError, Away."
         wanted = _where(since, until)
         with self._transaction() as c: total, last = c.execute(sa.select(sa.func.count(), sa.func.max(predictions.c.seq)).where(*wanted)).one()
         seen = written = seq = 0
         with _elsewhere(str(out)) if "://" in str(out) else _parquet(Path(out)) as write:
             while seen < total:
-                chunk = sa.select(predictions).where(*wanted, predictions.c.seq > seq, predictions.c.seq <= last).order_by(predictions.c.seq).limit(CHUNK)
+                chunk = sa.select(predictions, *_KNOWN).outerjoin(outcomes).where(*wanted, predictions.c.seq > seq, predictions.c.seq <= last).order_by(predictions.c.seq).limit(CHUNK)
                 with self._transaction() as c: rows = [dict(row) for row in c.execute(chunk).mappings()]
                 if not rows: break   # pruned meanwhile
                 written, seen, seq = written + write(rows), seen + len(rows), rows[-1]["seq"]

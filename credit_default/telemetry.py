@@ -8,7 +8,7 @@ __all__ = ['SECONDS', 'PDS', 'SCORES', 'LOGINS', 'SIGNUPS', 'SWITCHES', 'GONE', 
            'own_figures', 'place', 'event_of', 'Lines', 'utc', 'inside_server', 'configure_logs', 'log_request',
            'request_id_of']
 
-# %% ../nbs/29_telemetry.ipynb #9e79f68a
+# %% ../nbs/29_telemetry.ipynb #94d7a2b8
 import atexit
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from pathlib import Path
@@ -51,7 +51,7 @@ class Spread(prometheus_client.Histogram):
             if n: bucket.inc(n)
         self._sum.inc(float(values.sum()))
 
-# %% ../nbs/29_telemetry.ipynb #fd7590f7
+# %% ../nbs/29_telemetry.ipynb #4a2382fc
 LOGINS = ("ok", "refused", "limited", "away")                       # what became of a login
 SIGNUPS = ("ok", "refused", "taken", "closed", "limited", "away")   # and of a signup
 SWITCHES = ("done", "refused")                                      # of the model, while it serves
@@ -61,34 +61,40 @@ FOLDER = "CREDIT_DEFAULT_METRICS_FOLDER"                            # of the fil
 
 class Metrics:
     "Figures of this process; with several workers, of all of them."
-    def __init__(self, endpoints: Iterable[str]):  # the paths of all routes; variable parts in braces
+    def __init__(
+        self,
+        endpoints: Iterable[str],   # the paths of all routes; variable parts in braces
+        portfolios: Sequence[str],  # the names of those that are served
+    ):
         if FOLDER in os.environ and "PROMETHEUS_MULTIPROC_DIR" in os.environ: os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[FOLDER]
         self.registry = prometheus_client.CollectorRegistry()
         def make(kind, name, text, labels=(), **more): return kind(f"credit_default_{name}", text, labels, registry=self.registry, **more)
         C, G = prometheus_client.Counter, prometheus_client.Gauge
         self.seconds = make(Spread, "request_seconds", "Time from a request to its answer, in seconds", ["endpoint"], buckets=SECONDS)
         self.requests = make(C, "requests", "Requests by endpoint and HTTP status; 499 where the client left first", ["endpoint", "status"])
-        self.predictions = make(C, "predictions", "Predictions by rating", ["rating"])
-        self.pds = make(Spread, "probability_default", "Probabilities of default that were answered", buckets=PDS)
-        self.scores = make(Spread, "credit_score", "Credit scores that were answered", buckets=SCORES)
+        self.predictions = make(C, "predictions", "Predictions by rating", ["portfolio", "rating"])
+        self.pds = make(Spread, "probability_default", "Probabilities of default that were answered", ["portfolio"], buckets=PDS)
+        self.scores = make(Spread, "credit_score", "Credit scores that were answered", ["portfolio"], buckets=SCORES)
         self.logins = make(C, "logins", "Logins by result", ["result"])
         self.signups = make(C, "signups", "Signups by result", ["result"])
         self.unlimited = make(C, "unlimited", "Requests let pass uncounted, since the storage of the rate limits was away")
-        self.switches = make(C, "model_switches", "Changes of the model in a running worker, by result", ["result"])
+        self.switches = make(C, "model_switches", "Changes of a model in a running worker, by result", ["result"])
         self.queued = make(G, "queue_depth", "Requests that wait for the prediction log", multiprocess_mode="livesum")
         self.spooled = make(G, "spooled_rows", "Predictions in the spool, not yet in the prediction log", multiprocess_mode="livemostrecent")
         self.away = make(G, "log_away", "1 while the prediction log's database is away", multiprocess_mode="livemax")
-        self.models = make(G, MODEL.removeprefix("credit_default_"), "1 for the model that answers", ["model_version", "synthetic"], multiprocess_mode="livemax")
-        self.drifted = make(G, "drift_detected", "1 while there is drift, as `credit-default watch` saw it last", multiprocess_mode="livemostrecent")
-        self.psi = make(G, "drift_psi", "PSI at the last check of `credit-default watch` that had predictions, by field", ["field"], multiprocess_mode="livemostrecent")
-        self.checked = make(G, "drift_last_check_timestamp_seconds", "When `credit-default watch` checked last, in seconds since 1970; not there before the first time", multiprocess_mode="livemostrecent")
-        self.known, self.patterns, self.children, self.answering = {}, [], {}, None
+        self.models = make(G, MODEL.removeprefix("credit_default_"), "1 for each model that answers", ["model_version", "synthetic"], multiprocess_mode="livemax")
+        self.drifted = make(G, "drift_detected", "1 while there is drift, as `credit-default watch` saw it last", ["portfolio"], multiprocess_mode="livemostrecent")
+        self.psi = make(G, "drift_psi", "PSI at the last check of `credit-default watch` that had predictions, by field", ["portfolio", "field"], multiprocess_mode="livemostrecent")
+        self.checked = make(G, "drift_last_check_timestamp_seconds", "When `credit-default watch` checked last, in seconds since 1970; 0 before the first time", ["portfolio"], multiprocess_mode="livemostrecent")
+        self.known, self.patterns, self.children, self.answering = {}, [], {}, {}
         for path in sorted(endpoints):
             fixed = re.split(r"\{[^}]*\}", path)
             if len(fixed) > 1: self.patterns.append((re.compile("[^/]+".join(map(re.escape, fixed))), path))
             else: self.known[path] = path
         # what has not happened yet is shown as 0: a rate over a series that begins at 1 misses the first
-        self.by_rating = {r.rating: self.predictions.labels(r.rating) for r in RATINGS}
+        for name in portfolios:
+            for gauge in (self.drifted, self.checked): gauge.labels(name)
+        self.answers = {name: ({r.rating: self.predictions.labels(name, r.rating) for r in RATINGS}, self.pds.labels(name), self.scores.labels(name)) for name in portfolios}
         results = {self.logins: LOGINS, self.signups: SIGNUPS, self.switches: SWITCHES}
         self.by_result = {(counter, result): counter.labels(result) for counter in results for result in (*results[counter], "other")}
         self.recorder(0, 0, False)
@@ -106,16 +112,17 @@ class Metrics:
         pair[1].inc()
         return endpoint
 
-    def predicted(self, answers: list[dict]):
+    def predicted(self, portfolio: str, answers: list[dict]):
         "Counts predictions."
+        by_rating, pds, scores = self.answers[portfolio]
         if len(answers) == 1:
             [answer] = answers
-            self.by_rating[answer["rating"]].inc()
-            self.pds.observe(answer["probability_default"])
-            return self.scores.observe(answer["credit_score"])
-        for rating, n in Counter(a["rating"] for a in answers).items(): self.by_rating[rating].inc(n)
-        self.pds.observe_all(np.array([a["probability_default"] for a in answers]))
-        self.scores.observe_all(np.array([a["credit_score"] for a in answers]))
+            by_rating[answer["rating"]].inc()
+            pds.observe(answer["probability_default"])
+            return scores.observe(answer["credit_score"])
+        for rating, n in Counter(a["rating"] for a in answers).items(): by_rating[rating].inc(n)
+        pds.observe_all(np.array([a["probability_default"] for a in answers]))
+        scores.observe_all(np.array([a["credit_score"] for a in answers]))
 
     def login(self, result: str): self._result(self.logins, result)
     def signup(self, result: str): self._result(self.signups, result)
@@ -128,17 +135,17 @@ class Metrics:
         self.spooled.set(spooled)
         self.away.set(int(away))
 
-    def drift(self, at: float, drifted: bool, psi: dict[str, float]):
+    def drift(self, portfolio: str, at: float, drifted: bool, psi: dict[str, float]):
         "What the last check of drift found, and when: seconds since 1970."
-        self.checked.set(at)
-        self.drifted.set(int(drifted))
-        for field, value in psi.items(): self.psi.labels(field).set(value)
+        self.checked.labels(portfolio).set(at)
+        self.drifted.labels(portfolio).set(int(drifted))
+        for field, value in psi.items(): self.psi.labels(portfolio, field).set(value)
 
-    def answers_with(self, model_version: str | None, synthetic: bool = False):
-        "The model that answers from now on; None where none does."
-        if self.answering: self.answering.set(0)
-        self.answering = self.models.labels(model_version, str(synthetic).lower()) if model_version else None
-        if self.answering: self.answering.set(1)
+    def answers_with(self, portfolio: str, model_version: str, synthetic: bool = False):
+        "The model that answers from now on."
+        if portfolio in self.answering: self.answering[portfolio].set(0)
+        self.answering[portfolio] = self.models.labels(model_version, str(synthetic).lower())
+        self.answering[portfolio].set(1)
 
     def text(self) -> bytes:
         "All figures in Prometheus' text format."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'SUPERVISOR', 'WATCH', 'GAUGES', 'ANSWERS_KEPT', 'BODY_SECONDS', 'INLINE_BYTES', 'KEY', 'JSON', 'CSV', 'ROWS',
-           'Serving', 'files_of', 'health', 'kind_of', 'bounded', 'read_body', 'read_upload', 'not_recorded', 'entry',
-           'keep', 'asked', 'once_only', 'ScoredFile']
+           'Served', 'files_of', 'Serving', 'health', 'kind_of', 'bounded', 'read_body', 'read_upload', 'not_recorded',
+           'entry', 'keep', 'asked', 'once_only', 'ScoredFile']
 
 # %% ../nbs/32b_worker.ipynb #b2d4f763
 import asyncio
@@ -43,61 +43,54 @@ from .settings import Settings, secret_key
 from .store import Away, Entry, Store
 from .telemetry import Metrics, place, request_id
 
-# %% ../nbs/32b_worker.ipynb #659ea218
+# %% ../nbs/32b_worker.ipynb #c2b5311e
 log = logging.getLogger("credit_default.service")
 
-class Serving:
-    "The settings of this process, and what it answers with."
-    def __init__(self, settings: Settings):
-        self.settings = settings
+class Served:
+    "A portfolio in this process, and the model that answers for it."
+    def __init__(
+        self,
+        name: str,         # the portfolio's
+        prefix: str = "",  # of its routes
+        model: str = "champion",  # a version or a whole tag, where it is to be another one
+        reasons: bool = True,
+    ):
+        self.name, self.prefix, self.wanted, self.reasons = name, prefix, model, reasons
         self.metrics: Metrics | None = None
         self.loaded: Loaded | None = None
         self.why, self.refused, self.tried = "it is still loading", "", None   # why there is no model; why a new champion was refused, and which
-        self.recorder: Recorder | None = None
-        self.database = "it is not connected yet"   # why the prediction log is not there, empty where it is
-        self.store, self.spool = Store(settings.database), Store(settings.spool_url)
-        self.tokens: Tokens | None = None
-        self.users, self.passwords = Users(self.store), Passwords()
-        self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, service_home() / "limits.db")
-        self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="batch")      # long lists and files
-        self.readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reader")  # questions to the database
-        self.computing = asyncio.Lock()   # one question about drift or performance at a time
-        self.direct: dict[tuple[str, str], Callable] = {}   # routes that are asked most
-        self.running: set[tuple[str, str]] = set()   # idempotency keys of requests that are being answered
-        self.stopping, self.follows, self.shown = threading.Event(), False, None   # shown: the check of `credit-default watch` that the metrics tell of
-
-    def keys(self):
-        "Reads the keys that sign. Raises SettingsError where there is none."
-        previous = self.settings.previous_secret_key
-        self.tokens = Tokens(secret_key(self.settings), previous and previous.get_secret_value(), self.settings.token_minutes)
+        self.follows, self.shown = False, None   # shown: the check of `credit-default watch` that the metrics tell of
 
     def tag(self, bento=None) -> str:
         "The tag to serve: the one that was set, else the one inside the bento, else the champion. Raises BundleError."
-        if self.settings.model == "champion" and bento and bento.info.all_models: return str(bento.info.all_models[0].tag)
-        return bundles.resolve(self.settings.model, self.settings.portfolio_name)
+        if self.wanted == "champion" and (inside := self._inside(bento)): return inside
+        return bundles.resolve(self.wanted, self.name)
+
+    def _inside(self, bento) -> str | None:
+        "The tag of this portfolio's model in a bento."
+        return next((str(model.tag) for model in (bento.info.all_models if bento else ()) if model.tag.name == bundles.model_name(self.name)), None)
 
     def load(self, bento=None):
         "Loads and verifies the model. Raises BundleError where it must not be used."
-        try: self._take(bundles.load(self.tag(bento), self.settings.portfolio_name))
+        try: self._take(bundles.load(self.tag(bento), self.name))
         except BundleError as e:
             self.why = str(e)
             raise
-        self.follows = self.settings.model == "champion" and not (bento and bento.info.all_models)
+        self.follows = self.wanted == "champion" and not self._inside(bento)
 
     def _take(self, bundle: Bundle):
-        self.loaded, self.refused, self.tried = Loaded(bundle, self.settings.reasons), "", None
-        if self.metrics: self.metrics.answers_with(bundle.tag, bundle.synthetic)
+        self.loaded, self.refused, self.tried = Loaded(bundle, self.reasons), "", None
+        if self.metrics: self.metrics.answers_with(self.name, bundle.tag, bundle.synthetic)
         log.info(f"Serving {bundle.tag}{' (SYNTHETIC: trained on the synthetic sample)' if bundle.synthetic else ''}")
 
     def follow(self):
         "Takes up the champion where it is another one by now."
-        name = self.settings.portfolio_name
-        try: events = bundles.history(name); event = events[-1]
+        try: events = bundles.history(self.name); event = events[-1]
         except (OSError, ValueError, IndexError): return   # there is none, or somebody's hand is in the file: the present one goes on
         if event["tag"] == self.loaded.bundle.tag: self.refused, self.tried = "", None; return   # also where a refused one was taken back
         if (mark := (len(events), event, files_of(event["tag"]))) == self.tried: return
         try:
-            bundle = bundles.load(event["tag"], name)
+            bundle = bundles.load(event["tag"], self.name)
             if not (event.get("other_requests") or self.loaded.bundle.synthetic) and bundles.request_schema(bundle) != bundles.request_schema(self.loaded.bundle):
                 raise BundleError(f"{bundle.tag} takes other requests than {self.loaded.bundle.tag}")
             self._take(bundle)
@@ -111,7 +104,59 @@ class Serving:
         if self.loaded is None: raise Refused(503, "no model is loaded", [problem(["model"], self.why)])
         return self.loaded
 
-    def ready(self) -> bool: return self.loaded is not None and not self.database
+    def says(self) -> dict:
+        "What GET /health says of it. Raises Refused (503)."
+        loaded = self.model()
+        return dict(portfolio=self.name, model_version=loaded.bundle.tag, synthetic=loaded.bundle.synthetic, since=loaded.since, refused_model=self.refused)
+
+    def gauges(self, store: Store):
+        "Shows the last check of `credit-default watch` in the metrics. Raises Away."
+        last = store.last_check(self.name, "watch")   # who asks about another window, or of another model, changes no gauge
+        if last is None or last["id"] == self.shown: return
+        found, self.shown = json.loads(last["result"]), last["id"]
+        self.metrics.drift(self.name, last["at"].timestamp(), "drift" in found["watch"]["troubles"], {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()})
+
+def files_of(tag: str) -> list[tuple] | None:
+    "What changes when a bundle's files do."
+    try: return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in bundles.path_of(tag).iterdir())
+    except (BundleError, OSError): return None
+
+# %% ../nbs/32b_worker.ipynb #9c9dec22
+class Serving:
+    "The settings of this process, and what it answers with."
+    def __init__(self, settings: Settings):
+        self.settings, names = settings, settings.portfolio_names
+        self.default = Served(names[0], model=settings.model, reasons=settings.reasons)
+        self.others = [Served(name, reasons=settings.reasons) for name in names[1:]]
+        self.metrics: Metrics | None = None
+        self.recorder: Recorder | None = None
+        self.database = "it is not connected yet"   # why the prediction log is not there, empty where it is
+        self.store, self.spool = Store(settings.database), Store(settings.spool_url)
+        self.tokens: Tokens | None = None
+        self.users, self.passwords = Users(self.store), Passwords()
+        self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, service_home() / "limits.db")
+        self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="batch")      # long lists and files
+        self.readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reader")  # questions to the database
+        self.computing = asyncio.Lock()   # one question about drift or performance at a time
+        self.direct: dict[tuple[str, str], Callable] = {}   # routes that are asked most
+        self.running: set[tuple[str, str]] = set()   # idempotency keys of requests that are being answered
+        self.stopping = threading.Event()
+
+    @property
+    def portfolios(self) -> list[Served]: return [self.default, *self.others]
+
+    def keys(self):
+        "Reads the keys that sign. Raises SettingsError where there is none."
+        previous = self.settings.previous_secret_key
+        self.tokens = Tokens(secret_key(self.settings), previous and previous.get_secret_value(), self.settings.token_minutes)
+
+    def measured_by(self, metrics: Metrics):
+        self.metrics = metrics
+        for one in self.portfolios: one.metrics = metrics
+
+    def lacks(self) -> list[dict]:
+        "What is missing before requests can be answered."
+        return [problem(["model"], one.why) for one in self.portfolios if one.loaded is None] or [problem(["database"], self.database)] * bool(self.database)
 
     def start(self, patience: float = 5.0):
         "Connects the database, in a thread where it takes longer than `patience` seconds, and begins to watch."
@@ -144,17 +189,12 @@ class Serving:
             turn += 1
             if turn % round(1 / WATCH): continue
             try:
-                if self.recorder and not self.recorder.away and turn % round(GAUGES / WATCH) == 0: self._gauges()
-                if self.follows and self.loaded: self.follow()
+                for one in self.portfolios:
+                    if one.follows and one.loaded: one.follow()
+                    if self.recorder and not self.recorder.away and turn % round(GAUGES / WATCH) == 0: one.gauges(self.store)
                 if self.recorder: self.metrics.recorder(self.recorder.depth, self.recorder.spooled, self.recorder.away)
                 if self.recorder and not self.recorder.away and turn % round(3600 / WATCH) == 0: self.store.prune_answers(datetime.now(timezone.utc) - ANSWERS_KEPT)
             except Exception as e: log.error("The watcher failed", extra=dict(place=place(e)))   # and looks again in a second
-
-    def _gauges(self):
-        last = self.store.last_check(self.settings.portfolio_name, "watch")   # who asks about another window, or of another model, changes no gauge
-        if last is None or last["id"] == self.shown: return
-        found, self.shown = json.loads(last["result"]), last["id"]
-        self.metrics.drift(last["at"].timestamp(), "drift" in found["watch"]["troubles"], {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()})
 
     def _orphaned(self):
         log.warning("The supervising process is gone: this worker ends")
@@ -168,23 +208,18 @@ class Serving:
         if self.recorder and not self.recorder.stop(): log.error("Not all that was queued could be recorded")
         for pool in (self.pool, self.readers): pool.shutdown(wait=False, cancel_futures=True)
 
-def files_of(tag: str) -> list[tuple] | None:
-    "What changes when a bundle's files do."
-    try: return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in bundles.path_of(tag).iterdir())
-    except (BundleError, OSError): return None
-
 SUPERVISOR = "CREDIT_DEFAULT_SUPERVISOR"   # its process id: a worker whose supervisor died while it was still importing would take another one for it
 WATCH = .25   # seconds between looks at the supervising process
 GAUGES = 15    # seconds between looks for a newer check of drift
 ANSWERS_KEPT = timedelta(hours=24)   # under their idempotency keys
 
-# %% ../nbs/32b_worker.ipynb #373db110
+# %% ../nbs/32b_worker.ipynb #865e9783
 def health(serving: Serving) -> dict:
     "What GET /health says. Raises Refused (503) where there is no answer to be had."
-    loaded, recorder = serving.model(), serving.recorder
+    recorder, [first, *others] = serving.recorder, [one.says() for one in serving.portfolios]
     if recorder is None: raise Refused(503, "the prediction log is away", [problem(["database"], serving.database)])
-    return dict(status="degraded" if recorder.away or serving.refused else "ok", portfolio=loaded.portfolio.name, model_version=loaded.bundle.tag,
-                synthetic=loaded.bundle.synthetic, since=loaded.since, database=recorder.why or "ok", spooled=recorder.spooled, refused_model=serving.refused)
+    degraded = recorder.away or any(one.refused for one in serving.portfolios)
+    return dict(status="degraded" if degraded else "ok", **first, database=recorder.why or "ok", spooled=recorder.spooled, others=others)
 
 # %% ../nbs/32b_worker.ipynb #2d284036
 BODY_SECONDS = 10      # for a body to arrive

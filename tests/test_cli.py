@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,7 +73,7 @@ def test_every_command_explains_itself_with_examples(command):
     helped = shell(*command.split(), "--help")
     assert helped.exit_code == 0
     assert f"  credit-default {command}" in helped.stdout.split("Examples:")[1]
-    if command not in ("serve",):
+    if command not in ("serve", "watch"):   # these two follow the settings
         assert "[default: gmsc]" in helped.stdout or command in ("run", "audit", "init")   # any table will do
 
 
@@ -128,6 +128,7 @@ def test_help_needs_nothing_heavy():
     ("watch --every 0m", "such as 30m or 1h"),
     ("watch --every 32d", "such as 30m or 1h"),
     ("watch --try-alert", "CREDIT_DEFAULT_ALERT_WEBHOOK"),
+    ("watch --every 1h --as-of 2027-01-31", "--as-of is for a single check"),
     ("simulate --portfolio persnal", "there are gmsc, personal"),
     ("simulate --scenario boom", "there are: none (nothing changes); income-shift"),
     ("simulate --portfolio toml.toml --scenario recession", "toml.toml"),
@@ -165,7 +166,7 @@ def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, p
 
 
 @pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --champion best", "train --trials 0", "reproduce", "reproduce champion --seed -1", "data --seed -1", "data --seed 4294967296", "fly",
-                                     "drift --window-hours many", "drift --window-hours 24 --as-of yesterday", "drift --since yesterday", "watch --window-hours 0", "watch --window-hours 1000000",
+                                     "drift --window-hours many", "drift --window-hours 24 --as-of yesterday", "drift --since yesterday", "watch --window-hours 0", "watch --as-of yesterday", "watch --keep -1", "watch --window-hours 1000000",
                                      "simulate --rows 0", "simulate --change-at 1.5", "simulate --change-at -0.1", "simulate --rate 0", "simulate --rows many"])
 def test_a_wrong_option_is_exit_code_2(here, command):
     assert shell(*command.split()).exit_code == 2
@@ -429,6 +430,50 @@ def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, n
     [check] = store.checks("gmsc", 5)
     store.close()
     assert (check["source"], check["samples"], check["every_seconds"], check["until"] - check["since"]) == ("watch", 0, None, timedelta(hours=168))
+
+
+@pytest.mark.parametrize("settings, options, said", [
+    (dict(PORTFOLIO="personal"), "", "portfolio personal has no champion yet"), (dict(PORTFOLIO="personal"), "--portfolio gmsc", "gmsc: nothing was compared, 0 predictions of {tag}"),
+    (dict(MODEL="0123456789abcdef"), "", "no model credit_default_gmsc:0123456789abcdef in the model store"), (dict(MODEL="{version}"), "--portfolio gmsc", "0 predictions of {tag}"),
+    (dict(MODEL="0123456789abcdef"), "--portfolio gmsc", "no model credit_default_gmsc:0123456789abcdef in the model store"),
+    (dict(MODEL="0123456789abcdef"), "--portfolio personal", "portfolio personal has no champion yet")])
+def test_a_watch_is_of_the_portfolio_and_model_that_are_served(synthetic_bundle, no_log, monkeypatch, settings, options, said):
+    "Unless a portfolio is named; the model of the settings belongs to their portfolio."
+    assert shell("db", "upgrade").exit_code == 0
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CREDIT_DEFAULT_{name}", value.format(version=synthetic_bundle.tag.split(":")[1]))
+    result = shell("watch", "--no-report", *options.split())
+    assert said.format(tag=synthetic_bundle.tag) in result.output and result.exit_code == (0 if "compared" in said or said.startswith("0") else 2)
+
+
+def test_a_watch_keeps_its_newest_reports_and_everybody_elses(synthetic_bundle, no_log, monkeypatch):
+    from credit_default.store import Entry, Store
+    assert shell("db", "upgrade").exit_code == 0
+    store = Store(f"sqlite:///{no_log}/none.db")
+    store.append([Entry([dict(prediction_id="7b8e2e9c-52b4-4b9f-a3d5-0d5f6a1c9e11", at=datetime.now(timezone.utc), endpoint="predict", user_id="7c0f", username="anna", reference=None, portfolio="gmsc",
+                              model_version=synthetic_bundle.tag, sent="{}", scored="{}", bins="0" * len(synthetic_bundle.reference.bins), probability_default=.05, log_odds=-2.9, prediction=0,
+                              credit_score=610, rating="Good", decision="Approved", reasons="[]", latency_ms=1.9, request_id="r")])])
+    store.close()
+    asked = []
+
+    def report(name, portfolio, parameters, run=""):
+        from credit_default.reporting import new_folder
+        folder = new_folder(cli.REPORTS / portfolio, run)
+        for kind in ("html", "ipynb", "json"):
+            (folder / f"{name}.{kind}").write_text("{}")
+        asked.append(parameters["as_of"])
+        content = dict(synthetic=True, result=dict(drift=False, drifted_features=[], n_current=1, stand_in="", performance=""))
+        return SimpleNamespace(html=folder / f"{name}.html", content=content)
+    monkeypatch.setattr(cli, "report", report)
+    there = lambda: sorted(path.name for path in (no_log / "reports" / "gmsc").iterdir())   # noqa: E731
+    assert shell("drift", "--window-hours", 1).exit_code == 0
+    [mine] = there()
+    runs = []
+    for options in (["--keep", 2], ["--keep", 2], ["--keep", 2, "--as-of", "2028-12-05"], ["--keep", 0], ["--keep", 0], []):
+        result = shell("watch", "--window-hours", 1, *options)
+        runs.append(result.stdout.split("report: reports/gmsc/")[1].split("/")[0])
+        if len(runs) == 3: assert there() == sorted([mine, *runs[1:]]) and asked[-2:] == ["", "2028-12-05T00:00:00+00:00"]
+    assert there() == sorted([mine, *runs[1:]])
 
 
 @pytest.mark.parametrize("command, told, code", [("true", "sent: command", 0), ("exit 127", "no alert was delivered", 1)])

@@ -22,6 +22,7 @@ from credit_default.monitoring import FEWER, FITS, MORE, TOO_FEW, detect, perfor
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.reporting import ReportError, outside_references, run_report
+from credit_default.stability import Reference
 from credit_default.store import Entry, Store
 from credit_default.training import fit_recipe, save_training
 
@@ -73,6 +74,9 @@ def world(bentoml_home, tmp_path_factory):
         poor["NumberOfDependents"] = np.nan
         log(store, bundle, poor, day(2026, 3, 1), timedelta(minutes=40))
         log(store, dataclasses.replace(bundle, tag=OTHER), poor.iloc[:50], day(2026, 3, 2), timedelta(minutes=1))
+        # in May a model of the same tag, with a reference without the rating, declined all that it was asked
+        before = dataclasses.replace(bundle, reference=Reference(dict(list(bundle.reference.bins.items())[:-1])), scorecard=bundle.scorecard.model_copy(update=dict(cut_off=1e-6)))
+        for first, by in ((0, before), (40, bundle)): log(store, by, poor.iloc[first:first + 40], day(2026, 5, 1), timedelta(hours=1))
         yield SimpleNamespace(folder=folder, store=store, bundle=bundle, runs={})
         store.close()
 
@@ -171,6 +175,19 @@ def test_what_changed_since_the_previous_run(world):
     told = {row["what"]: (row["before"], row["now"]) for row in figures["verdicts"]["table"]}
     assert told["Drift"] == (earlier["result"]["verdict"], run.content["result"]["verdict"]) and told["Performance"][0] == MORE
     assert "Another model" not in words(run) and "Another kind of source" not in words(run)
+
+
+def test_what_another_reference_binned_is_not_counted_and_that_is_said(world):
+    window = dict(since="2026-05-01T00:00:00Z", until="2026-06-01T00:00:00Z", as_of="2026-06-15T00:00:00Z")
+    run = made(world, "may", **window)
+    content, said = run.content, words(run)
+    found = detect(world.store, GMSC, world.bundle.reference, world.bundle.tag, day(2026, 5, 1), day(2026, 6, 1))
+    assert content["figures"]["drift"]["values"] == {name: value for name, value in found.items() if name != "checked_at"} and found["samples_of_other_models"] == 40
+    assert (content["result"]["n_current"], content["identity"]["Current rows"], content["identity"]["Predictions of other models in the window"]) == (40, 40, 0)
+    assert "40 predictions of the window were counted. 40 more bear this model's tag, but their values were sorted into the bins of another reference: they are left out." in said
+    declined = content["figures"]["outputs"]["values"]["declined_now"]
+    assert 0 < declined < .8 and found["summary_rows"] == 40 and numbers_shown(run)[1] == []
+    assert "were counted" in words(spring(world)) and "are left out" not in words(spring(world))
 
 
 def test_a_window_without_predictions_is_no_failure(world):

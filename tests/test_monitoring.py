@@ -18,7 +18,7 @@ from served import applicants, as_sent
 from credit_default.contract import Loaded
 from credit_default.data import synthesize
 from credit_default.evaluation import auc_interval, evaluate, jeffreys_interval, rating_table
-from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, NOTHING, TOO_FEW, MonitoringError, detect, in_process, performance, run, task
+from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, NOTHING, TOO_FEW, MonitoringError, TooLong, detect, in_process, performance, run, task
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.scorecard import RATINGS
@@ -184,7 +184,7 @@ def by_hand(rows, said, as_of, months):
             continue
         if defaulted and observed <= end:
             counted.append((one, 1))
-        elif observed >= end.replace(microsecond=end.microsecond // 1000 * 1000):   # as an answer tells it
+        elif observed >= end - timedelta(days=1):   # the day, where only that is told
             counted.append((one, 0))
     return mature, counted
 
@@ -205,7 +205,7 @@ def test_windows_and_cohorts_are_those_cut_by_hand(store):
         if rng.random() < 0.1:
             continue
         ends = [one["at"] + relativedelta(months=m) for m in (1, 24)]
-        near = ends[int(rng.integers(2))] + timedelta(microseconds=int(rng.integers(-1, 2)))
+        near = ends[int(rng.integers(2))] + timedelta(days=int(rng.integers(-1, 1)), microseconds=int(rng.integers(-1, 2)))
         observed = [one["at"] + timedelta(days=float(rng.uniform(0, 900))), ends[1], near][int(rng.integers(3))]
         said[one["prediction_id"]] = bool(rng.random() < 0.3), observed
     store.append([Entry(rows)])
@@ -227,6 +227,23 @@ def test_windows_and_cohorts_are_those_cut_by_hand(store):
                 assert [(c["cohort"], c["n"], c["defaults"]) for c in model["cohorts"]] == [(name, n[name], d[name]) for name in sorted(n)]
                 assert sum(r["n"] for r in model["ratings"]) == len(counted)
                 check_json(answer)
+
+
+@pytest.mark.parametrize("midnight", ["T00:00:00+00:00", "T00:00:00+14:00", "T00:00:00-11:00"])
+@pytest.mark.parametrize("hour", [0, 11, 23])
+def test_an_outcome_may_be_dated_with_the_last_day_of_its_window(tmp_path, hour, midnight):
+    "Whatever the lender's zone and the hour of the loan: repaid on the window's last day counts, a day earlier nothing is final."
+    store, zone = Store(f"sqlite:///{tmp_path}/log.db"), datetime.fromisoformat(f"2026-03-01{midnight}").tzinfo
+    store.upgrade()
+    rows = [row(datetime(2024, 3, 1, hour, 59, 59, 999_999, tzinfo=zone)) for _ in range(5)]
+    dated = [(False, "2026-03-01"), (False, "2026-02-28"), (False, "2026-03-02"), (True, "2026-03-01"), (True, "2026-03-02")]
+    store.append([Entry(rows)])
+    store.record_outcomes([dict(prediction_id=one["prediction_id"], defaulted=bad, observed_at=datetime.fromisoformat(date + midnight)) for one, (bad, date) in zip(rows, dated)], by="tests", user_id=None)
+    def counted(as_of):
+        model = performance(store, GMSC, as_of=as_of)["models"][TAG]
+        return model["mature"], model["n"], model["defaults"], model["not_final"]
+    assert counted(rows[0]["at"] + relativedelta(months=24, microseconds=-1)) == (0, 0, 0, 0)
+    assert counted(datetime(2026, 3, 4, tzinfo=timezone.utc)) == (5, 4, 1, 1)   # a default of the day after is none of the window
 
 
 def loans(store, n=3000, true=lambda p: p, tag=TAG, seed=4, first=datetime(2023, 1, 1, tzinfo=timezone.utc), **other):
@@ -321,8 +338,8 @@ def test_a_check_in_a_process_of_its_own(store, url):
 def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
     url = server.database()
     Store(url).upgrade()
-    def why(url, **how):
-        with pytest.raises(Away) as raised:
+    def why(url, kind=Away, **how):
+        with pytest.raises(kind) as raised:
             asyncio.run(in_process(task("performance", url, GMSC), **how))
         assert PASSWORD not in str(raised.value) and "%20" not in str(raised.value)
         return str(raised.value)
@@ -330,10 +347,19 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
     assert why(f"sqlite:///{tmp_path}/none.db") == SCHEMA
     server.pause()
     try:
-        assert "did not end within 4 seconds" in why(url, timeout=4)
+        assert why(url, TooLong, timeout=4) == "the check did not end within 4 seconds: ask for one model version, or give it more time"
     finally:
         server.resume()
     assert psutil.Process().children() == [] or all("credit_default.monitoring" not in " ".join(child.cmdline()) for child in psutil.Process().children())
+
+
+def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
+    url = f"sqlite:///{tmp_path}/log.db"
+    Store(url).upgrade()
+    for asked, said in ((task("detect", url, GMSC, Reference(), model_version=TAG), "ask for a shorter window"), (task("performance", url, GMSC), "ask for one model version, or give it more time")):
+        with pytest.raises(TooLong) as raised:
+            asyncio.run(in_process(asked, timeout=0.0123456))
+        assert str(raised.value) == f"the check did not end within 0.01 seconds: {said}" and not isinstance(raised.value, Away)
 
 
 def test_whoever_no_longer_waits_ends_the_process(tmp_path):
@@ -364,6 +390,6 @@ def test_a_failure_tells_its_place_and_no_value(tmp_path):
 
 
 def test_importing_it_imports_nothing_heavy():
-    heavy = ("pandas", "sklearn", "scipy", "matplotlib", "xgboost", "bentoml", "optuna", "evidently", "alembic")
+    heavy = ("pandas", "sklearn", "scipy", "matplotlib", "xgboost", "bentoml", "optuna", "evidently", "alembic", "credit_default.evaluation")
     code = f"import sys, credit_default.monitoring; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -312,7 +312,7 @@ def test_metrics_have_fine_buckets_and_bounded_labels(ask, service, valid):
     assert series() == before
     assert 'credit_default_request_seconds_bucket{endpoint="/predict",le="0.00025"}' in before
     assert 'credit_default_requests_total{endpoint="other",status="404"}' in before
-    assert any(one.startswith("credit_default_predictions_total{rating=") for one in before)
+    assert any(one.startswith('credit_default_predictions_total{portfolio="gmsc",rating=') for one in before)
     assert not [one for one in before if "bentoml" in one]
 
 
@@ -409,7 +409,7 @@ def inside(synthetic_bundle, tmp_path):
     serving = service.Serving(service.read_settings(secret_key=KEY, database_url=f"sqlite:///{tmp_path / 'log.db'}", spool=tmp_path / "spool.db"))
     serving.keys()
     app = service.make_app(serving)
-    serving.metrics = service.Metrics({route.path for route in app.routes if hasattr(route, "methods")})
+    serving.measured_by(service.Metrics({route.path for route in app.routes if hasattr(route, "methods")}, ["gmsc"]))
     serving.start()
     user = dict(id=str(uuid.uuid4()), username="ada", email="ada@example.com", password_hash="", role="analyst")
     serving.store.add_user(user)
@@ -433,10 +433,10 @@ def test_a_fault_of_ours_is_logged_by_its_place_alone(inside, synthetic_bundle, 
 
     from credit_default.contract import Loaded
     serving, client = inside
-    serving.loaded = Loaded(copy.copy(synthetic_bundle))
+    serving.default.loaded = loaded = Loaded(copy.copy(synthetic_bundle))
     def broken(*_): raise ValueError(CANARY)
-    monkeypatch.setattr(serving.loaded.bundle, "score", broken, raising=False)
-    with caplog.at_level(logging.INFO): answer = client.post("/predict", json=serving.loaded.example)
+    monkeypatch.setattr(loaded.bundle, "score", broken, raising=False)
+    with caplog.at_level(logging.INFO): answer = client.post("/predict", json=loaded.example)
     check_error(answer)
     assert answer.status_code == 500 and CANARY not in caplog.text
     assert [record.place for record in caplog.records if record.levelno == logging.ERROR][0].startswith("ValueError at test_service.py")

@@ -25,7 +25,7 @@ from credit_default import bundle as bundles
 from credit_default.contract import MOST_OUTCOMES, Loaded
 from credit_default.data import synthesize
 from credit_default.evaluation import auc_interval, evaluate, jeffreys_interval, jeffreys_test
-from credit_default.monitoring import FITS, MORE, NOTHING, TOO_FEW
+from credit_default.monitoring import FITS, MORE, NOTHING, TOO_FEW, expected_against_observed
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.stability import Reference
@@ -517,6 +517,14 @@ def days_pass(live, before):
     return len(early)
 
 
+def before_and_after(cohorts, day):
+    "The verdict on all loans of before that day and on those from then on: between them two days have passed, and who applies around midnight is in two cohorts of one time."
+    n, defaults, expected = (np.array([[one[name] for one in cohorts], [one["cohort"] < day for one in cohorts]], float) for name in ("n", "defaults", "expected_defaults"))
+    sums = [[(of[0] * (of[1] == side)).sum() for of in (n, defaults, expected)] for side in (1, 0)]
+    y, pd, group = (np.concatenate(parts) for parts in zip(*[(np.arange(k) < d, np.full(int(k), e / k), np.full(int(k), i)) for i, (k, d, e) in enumerate(sums)]))
+    return [one["verdict"] for one in expected_against_observed(["before", "after"], group, y.astype(float), pd, "time")]
+
+
 def test_a_recession_is_found_told_and_shown(live, tmp_path):
     """Applicants go through the service, and half-way comes a recession. A check names what moved. The watch tells it once. What becomes of the loans shows that the
     PDs no longer hold, and the report says both."""
@@ -544,8 +552,12 @@ def test_a_recession_is_found_told_and_shown(live, tmp_path):
 
     found = live.client.get("/performance", params=dict(as_of=f"{as_of}T00:00:00Z", by="day")).json()
     model = found["models"][live.tag]
-    assert model["verdict"] == MORE and [one["verdict"] for one in model["cohorts"]] == [FITS, MORE]
+    assert model["verdict"] == MORE and before_and_after(model["cohorts"], f"{read(since) - timedelta(days=1):%Y-%m-%d}") == [FITS, MORE]
     assert model["n"] == int(re.search(r"outcomes: ([\d,]+) told", said)[1].replace(",", "")) and model["calibration_intercept"] > .5
+
+    assert live.command("watch", "--no-report", "--as-of", as_of, code=3).endswith("; more defaults than expected\n")
+    [_, worse] = live.alerts()
+    assert (worse["began"], worse["troubles"], worse["performance"]["defaults"]) == (["performance"], ["drift", "performance"], model["defaults"])
 
     written = live.command("drift", "--window-hours", 1, "--as-of", as_of, code=3)
     report = live.folder / re.search(r"^report: (\S+)$", written, flags=re.M)[1]
@@ -556,9 +568,9 @@ def test_a_recession_is_found_told_and_shown(live, tmp_path):
     assert drift == content["result"]["verdict"] == second["verdict"] and performance.startswith(f"More defaults than expected: <b>{model['defaults']}</b> of ")
     assert numbers_shown(SimpleNamespace(content=content, html=report))[1] == []
 
-    shown = until(lambda: (now := gauges(live))["drift_detected"] and now)   # the workers look every quarter of a minute
-    assert {name.split('"')[1]: value for name, value in shown.items() if name.startswith("drift_psi{")} == {name: one["psi"] for name, one in (second["features"] | second["outputs"]).items()}
-    assert datetime.fromtimestamp(shown["drift_last_check_timestamp_seconds"], timezone.utc) - read(second["checked_at"]) < timedelta(minutes=5)
+    shown = until(lambda: (now := gauges(live)).get('drift_detected{portfolio="gmsc"}') and now)   # the workers look every quarter of a minute
+    assert {re.search('field="([^"]+)"', name)[1]: value for name, value in shown.items() if name.startswith("drift_psi{")} == {name: one["psi"] for name, one in (second["features"] | second["outputs"]).items()}
+    assert datetime.fromtimestamp(shown['drift_last_check_timestamp_seconds{portfolio="gmsc"}'], timezone.utc) - read(second["checked_at"]) < timedelta(minutes=5)
     detect(to="2001-01-01T00:00:00Z")
     assert gauges(live) == shown and from_both_workers(live, "/drift/status")[0]["monitoring_active"]   # what somebody asks is no watch
     if chromium() is None: pytest.skip("no chromium on this machine: the report was not looked at")

@@ -547,6 +547,35 @@ def test_export_to_another_database(store, tmp_path, request):
         assert "secret" not in str(raised.value)
 
 
+def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, request):
+    import pandas as pd
+    monkeypatch.setattr(stores, "CHUNK", 4)
+    rows = [row(i) for i in range(10)]
+    store.append([Entry(rows)])
+    def tell(*said): store.record_outcomes([dict(prediction_id=rows[i]["prediction_id"], defaulted=bad, observed_at=NOON + timedelta(days=day)) for i, bad, day in said], by="anna", user_id=None)
+    tell((2, True, 90), (7, False, 730))
+    assert store.export(tmp_path / "log.parquet") == 10
+    frame = pd.read_parquet(tmp_path / "log.parquet")
+    assert list(frame.columns)[-2:] == ["defaulted", "outcome_observed_at"] and str(frame.outcome_observed_at.dtype) == "datetime64[us, UTC]"
+    known = frame[frame.defaulted.notna()]
+    assert list(zip(known.prediction_id, known.defaulted, known.outcome_observed_at)) == [(rows[2]["prediction_id"], True, NOON + timedelta(days=90)), (rows[7]["prediction_id"], False, NOON + timedelta(days=730))]
+    assert list(frame.outcome_observed_at.notna()) == list(frame.defaulted.notna())
+
+    # another database, whose table is of a time before there were outcomes, gets what became known since
+    older = sa.Table("predictions", sa.MetaData(), *(sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in stores.predictions.columns))
+    target = f"sqlite:///{tmp_path}/warehouse.db" if store.file else request.getfixturevalue("server").database()
+    engine = sa.create_engine(target)
+    older.create(engine)
+    now = sa.select(sa.column("prediction_id"), sa.column("defaulted", sa.Boolean()), sa.column("outcome_observed_at", stores.Timestamp())).select_from(sa.table("predictions"))
+    def held():
+        with engine.connect() as c: return {one: (bad, at) for one, bad, at in c.execute(now) if bad is not None}
+    assert store.export(target, until=NOON + timedelta(seconds=5)) == 5 and held() == {rows[2]["prediction_id"]: (True, NOON + timedelta(days=90))}
+    tell((2, False, 730), (4, True, 300))
+    assert [store.export(target), store.export(target)] == [5 + 2, 0]   # five new rows, and two of which more is known
+    assert held() == {rows[i]["prediction_id"]: (bad, NOON + timedelta(days=day)) for i, bad, day in ((2, False, 730), (4, True, 300), (7, False, 730))}
+    engine.dispose()
+
+
 def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/log.db")
     store.upgrade()

@@ -28,7 +28,7 @@ from credit_default.portfolios import get_portfolio
 from credit_default.settings import Settings, SettingsError, read_settings
 from credit_default.stability import Reference
 from credit_default.store import Away, Entry, Store
-from credit_default.watch import DRIFT, PERFORMANCE, AlreadyWatched, check, known_of, only_one, watch
+from credit_default.watch import DRIFT, PERFORMANCE, AlreadyWatched, check, claim, known_of, only_one, prune, watch
 
 SECRET = "s3cret-of-the-tests"
 APPLICANT = "98765.4321"   # an income that must not be told
@@ -459,9 +459,44 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     assert "credit_default: gmsc: more defaults than expected" in web.taken[0]["text"]
     assert "Of 400 loans whose performance window has passed 80 defaulted, 20.00%; the model expected 5.00%." in web.taken[0]["text"]
     assert check(store, settings, model, now=later + DAY).troubles == [PERFORMANCE] and len(web.taken) == 1
+    assert web.taken[0]["text"].count("as known on") == 0
     other = bundle_of(model.reference, "credit_default_gmsc:7f6e5d4c3b2a1908")
     assert check(store, settings, other, now=later + DAY).troubles == []
     assert len(web.taken) == 2 and "There is another model now" in web.taken[1]["text"]
+
+
+def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web):
+    "The applicants are those of now, the outcomes those of a simulation."
+    rows, settings = log(store, model, NOON, n=400), read_settings(alert_webhook=web.url)
+    observed = [(True, NOON + 300 * DAY)] * 80 + [(False, NOON + 760 * DAY)] * 320
+    store.record_outcomes([dict(prediction_id=row["prediction_id"], defaulted=bad, observed_at=when) for row, (bad, when) in zip(rows, observed)], by="anna", user_id=None)
+    assert check(store, settings, model, now=NOON + DAY / 2).troubles == []
+    checked = check(store, settings, model, now=NOON + DAY / 2, as_of=NOON + 800 * DAY)
+    assert (checked.troubles, checked.found["samples_analysed"], checked.figures["n"]) == ([PERFORMANCE], 400, 400)
+    [told] = web.taken
+    assert "Performance is as known on 2028-05-09 12:00 UTC." in told["text"] and checked.alerts[0].payload["as_of"] == "2028-05-09T12:00:00.000Z"
+    assert check(store, settings, model, now=NOON + DAY / 2).troubles == [PERFORMANCE] and len(web.taken) == 1   # the next one knows nothing else
+
+
+def test_only_a_watchs_own_reports_are_removed(tmp_path):
+    "Not a report that somebody asked for, nor a run that somebody copied, renamed or wrote a note into, nor what a link points to."
+    def run(name, claimed=True, *more):
+        folder = tmp_path / "gmsc" / name
+        folder.mkdir(parents=True)
+        if claimed: claim(folder)
+        for file in ("drift.html", "drift.ipynb", "drift.json", *more): (folder / file).write_text("{}")
+        return folder
+    asked, noted, renamed = run("20260101T000000Z", False), run("20260102T000000Z", True, "note.txt"), run("20260103T000000Z").rename(tmp_path / "gmsc" / "20260103T000001Z")
+    training = run("20260104T000000Z", True, "training.html")
+    (outside := tmp_path / "elsewhere").mkdir()
+    claim(outside)
+    (tmp_path / "gmsc" / "elsewhere").symlink_to(outside)
+    own = [run(f"202602{day:02}T000000Z") for day in range(1, 6)]
+    (own[0] / "drift.html").unlink()   # it failed: only the notebook tells why
+    assert prune(tmp_path / "gmsc", 0) == [] and prune(tmp_path / "gmsc", 5) == [] and prune(tmp_path / "nowhere", 5) == []
+    assert prune(tmp_path / "gmsc", 2) == own[:3] and prune(tmp_path / "gmsc", 2) == []
+    assert sorted(path.name for path in (tmp_path / "gmsc").iterdir()) == sorted([*(path.name for path in (asked, noted, renamed, training, *own[3:])), "elsewhere"])
+    assert len(list(outside.iterdir())) == 1 and len(list(noted.iterdir())) == 5
 
 
 def test_a_report_that_fails_keeps_nobody_from_being_told(store, model, web):
