@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'SYNTHETIC', 'REPORTS', 'STUDY', 'MARGINS', 'MOST_HOURS', 'models', 'CARD', 'Why', 'load_data', 'data',
-           'report', 'eda', 'Preset', 'Champion', 'train', 'training', 'standing', 'drift', 'last_drift', 'log_report',
-           'served', 'watch', 'trial', 'count_rows', 'score', 'known_rows', 'labelled_rows', 'evaluate', 'described',
-           'card_in_words', 'models_list', 'models_show', 'paired', 'models_compare', 'models_promote',
-           'models_rollback', 'promoted', 'reproduce', 'service_environment', 'server', 'taken', 'settings_help',
-           'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user', 'running_service', 'stop', 'run', 'simulate',
-           'must_be_ready', 'after_window', 'logged_in', 'main']
+           'report', 'eda', 'Preset', 'Champion', 'train', 'training', 'warn_of_leaks', 'standing', 'drift',
+           'last_drift', 'log_report', 'served', 'watch', 'trial', 'audit', 'init', 'count_rows', 'score', 'known_rows',
+           'labelled_rows', 'evaluate', 'described', 'card_in_words', 'models_list', 'models_show', 'paired',
+           'models_compare', 'models_promote', 'models_rollback', 'promoted', 'reproduce', 'service_environment',
+           'server', 'taken', 'settings_help', 'ServeCommand', 'serve', 'free_port', 'ask', 'passing_user',
+           'running_service', 'stop', 'run', 'simulate', 'must_be_ready', 'after_window', 'logged_in', 'main']
 
 # %% ../nbs/41_cli.ipynb #61311f71
 import json
@@ -29,14 +29,14 @@ from typing import Annotated
 import typer
 
 from . import administration
-from .terminal import (DRIFT, FAILURE, MOST_SEED, AsJson, CommandError, Commands, InputError, Model, Name, Seed, Source, examples, group, load_model,
+from .terminal import (DEFAULT, DRIFT, FAILURE, MOST_SEED, AsJson, CommandError, Commands, InputError, Model, Name, Seed, Source, as_option, examples, group, load_model,
                                      model_tag, note, portfolio_of, portfolio_path, progress_bar, table, to_json, who)
 
 # %% ../nbs/41_cli.ipynb #3aab8420
 app = group(cls=Commands, help="From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API.\n\n"
                                "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.")
 
-# %% ../nbs/41_cli.ipynb #028f939c
+# %% ../nbs/41_cli.ipynb #d0eafc9b
 def load_data(
     portfolio: str,
     path: Path | None,
@@ -55,7 +55,7 @@ SYNTHETIC = "SYNTHETIC: these are not real loans, and whatever is made from them
 
 @app.command(epilog=examples("data", "data --path loans.csv", "data --portfolio personal --fetch", "data --sample samples"))
 def data(
-    portfolio: Name = "gmsc", path: Source = None,
+    portfolio: Name = DEFAULT, path: Source = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Bring the file from OpenML into data/PORTFOLIO first.")] = False,
     sample: Annotated[Path | None, typer.Option("--sample", metavar="FOLDER", help="Write the synthetic sample there, as a CSV file like the lender's.")] = None,
     seed: Seed = 0,
@@ -73,9 +73,10 @@ def data(
         from credit_default.data import fetch as bring
         note("asking OpenML ...")
         path = bring(portfolio_of(portfolio)).path
-    load_data(portfolio, path, seed)
+    from credit_default.audit import audit_dataset, in_a_line
+    typer.echo(in_a_line(audit_dataset(load_data(portfolio, path, seed))))
 
-# %% ../nbs/41_cli.ipynb #4675f4a5
+# %% ../nbs/41_cli.ipynb #da92072f
 def report(
     name: str,  # eda, training or drift
     portfolio: str,
@@ -90,15 +91,15 @@ def report(
 REPORTS = Path("reports")
 
 @app.command(epilog=examples("eda", "eda --portfolio personal --path loans.csv"))
-def eda(portfolio: Name = "gmsc", path: Source = None, seed: Seed = 0):
+def eda(portfolio: Name = DEFAULT, path: Source = None, seed: Seed = 0):
     """Writes the report on the data.
 
-    Dictionary, gaps, distributions, correlations and a first look for leakage.
+    Dictionary, gaps, distributions, correlations and the leakage audit.
     """
     load_data(portfolio, path, seed)
-    typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed)).html}")
+    typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed, cache=REPORTS / portfolio_of(portfolio).name / MARGINS)).html}")
 
-# %% ../nbs/41_cli.ipynb #34c1171b
+# %% ../nbs/41_cli.ipynb #32eeae10
 class Preset(str, Enum):
     quick = "quick"
     full = "full"
@@ -109,7 +110,7 @@ class Champion(str, Enum):
 
 @app.command(epilog=examples("train", "train --preset full --timeout 1800", "train --champion single", "train --portfolio personal --keep loan_grade,loan_int_rate", "train --resume 20260801T120000Z"))
 def train(
-    portfolio: Name = "gmsc", path: Source = None,
+    portfolio: Name = DEFAULT, path: Source = None,
     preset: Annotated[Preset, typer.Option(help="How long to search; quick takes about a minute.")] = Preset.quick,
     champion: Annotated[Champion, typer.Option(help="A blend of models of different kinds, or a single one that keeps to the portfolio's directions.")] = Champion.blend,
     trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of the search; the preset's number unless given.")] = None,
@@ -134,7 +135,7 @@ def training(portfolio, path=None, preset="quick", champion="blend", trials=None
     except (KeyError, ValueError) as error: raise InputError(f"--keep: {error.args[0]}") from None
     parent = REPORTS / definition.name
     if resume and not (parent / resume / STUDY).is_file(): raise InputError(f"--resume: {parent / resume} holds no search to go on with")
-    if say: load_data(portfolio, path, seed, kept)
+    if say: warn_of_leaks(load_data(portfolio, path, seed, kept), seed, kept)
     before = bundles.champion(definition.name)
     folder = parent / resume if resume else new_folder(parent, run)
     made = report("training", portfolio, dict(data=path, preset=preset, champion=champion, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=folder / STUDY, resume=bool(resume), cache=parent / MARGINS), folder.name)
@@ -147,6 +148,12 @@ def training(portfolio, path=None, preset="quick", champion="blend", trials=None
 
 STUDY, MARGINS = "study.log", "margins"
 
+def warn_of_leaks(dataset, seed: int, keep: tuple[str, ...]):
+    "Says which fields the audit suspects; one that is leaky and not marked ends a training here, before it begins."
+    from credit_default.audit import refuse_leaks
+    from credit_default.data import split
+    for finding in refuse_leaks(split(dataset, seed=seed)[0], keep): note(f"{finding.verdict}: {finding.column}. {finding.reason}")
+
 def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> str:
     "Whether a model is the champion, and why or why not."
     if now == tag: return "It is the champion already: the same data and seed gave the same model." if before == tag else \
@@ -156,7 +163,7 @@ def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> 
 # %% ../nbs/41_cli.ipynb #8897b4cd
 @app.command(epilog=examples("drift", "drift --current applicants.csv", "drift --window-hours 24", "drift --since 2026-08-01T12:30", "drift --current applicants.csv || echo 'drift, or an error'"))
 def drift(
-    portfolio: Name = "gmsc",
+    portfolio: Name = DEFAULT,
     current: Annotated[Path | None, typer.Option(metavar="FILE", help="Applicants of today.")] = None,
     window_hours: Annotated[float | None, typer.Option(metavar="N", help="The predictions that the service answered in the last N hours, from the prediction log.")] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in UTC unless it has an offset.")] = "",
@@ -257,7 +264,62 @@ def trial(settings):
     if len(problems) == len(there): raise CommandError("no alert was delivered")
     typer.echo(f"sent: {', '.join(c.name for c in there if c.name not in {p.channel for p in problems})}")
 
-# %% ../nbs/41_cli.ipynb #634c57c6
+# %% ../nbs/41_cli.ipynb #64af21e0
+@app.command(epilog=examples("audit loans.csv --target defaulted", 'audit loans.csv --target status --positive "Charged Off"', "audit Loan_Default.csv --portfolio lender.toml --json"))
+def audit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet; the form of a CSV file is told from it, or is that of the portfolio.")],
+    target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome; that of the portfolio unless given.")] = "",
+    portfolio: Annotated[str, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file, whose marks are used; none unless given.")] = "",
+    positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default, where it is not 1, Yes, True and the like; may be given again.")] = None,
+    as_json: AsJson = False,
+):
+    """Says of each column of a table whether it leaks.
+
+    One line a column, the worst first: its name, `leaky`, `suspect` or `fine`, and why. A leaky column knows the outcome; what a suspect has done is worth a question.
+    """
+    definition = portfolio_of(portfolio) if portfolio else None
+    if not (target or definition): raise InputError("which column is the outcome? Name it with --target, or give a --portfolio")
+    from credit_default.audit import audit as findings_of, by_weight, in_a_line, outcome_of
+    target = target or definition.target
+    if definition:
+        from credit_default.data import read_table
+        loans = read_table(file, definition)
+    else:
+        from credit_default.proposal import plain_table, read_unknown
+        loans = plain_table(*read_unknown(file, target), as_text=(target,))
+    y = outcome_of(loans, target, definition, positive or ())
+    findings = by_weight(findings_of(loans.drop(columns=target), y, definition))
+    if as_json: return typer.echo(to_json(dict(file=file.name, target=target, rows=len(y), default_rate=float(y.mean()),
+        findings=[dict(column=f.column, verdict=f.verdict, reason=f.reason, rules=list(f.rules), figures=f.figures) for f in findings])))
+    width = max(len(f.column) for f in findings)
+    for f in findings: typer.echo(f"{f.column.ljust(width)}  {f.verdict.ljust(7)}  {f.reason}")
+    note(f"{len(y):,} rows, default rate {y.mean():.2%}. {in_a_line(findings)}")
+
+# %% ../nbs/41_cli.ipynb #fb4c1986
+@app.command(epilog=examples("init loans.csv --target defaulted", 'init loans.parquet --target status --positive "charged off" --positive late --name cards', "train --portfolio loans.toml"))
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The lender's file, CSV or Parquet; a CSV file's encoding, separator and decimal mark are told from it.")],
+    target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Where the definition goes; beside the lender's file, by the portfolio's name, unless given.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="The portfolio's name; from the file's unless given.")] = "",
+    positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default; may be given more than once. All others then mean none. 1, yes, true, default and the like are known.")] = None,
+):
+    """Proposes a portfolio's definition from a file, as a TOML file with comments.
+
+    What a table cannot tell is asked there: read it through. The file is then all that the other commands need, as their --portfolio.
+    """
+    from credit_default.proposal import init as write
+    path, proposal = write(file, target, out, name, positive or ())
+    definition = proposal.definition
+    table([dict(column=f["name"], kind=f["kind"], role=f.get("role", "applicant"), remark=" ".join(proposal.remarks[f["name"]])) for f in definition["fields"]]
+          + [dict(column=column, kind="", role="left out", remark=why) for column, why in definition.get("dropped", {}).items()])
+    if "date" in definition: typer.echo(f"\n{definition['date']} is the date of the loan: the latest loans are the holdout")
+    typer.echo(f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, {' or '.join(definition['negative'])} does not")
+    for remark in proposal.head: note(remark)
+    typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")
+    if path.resolve().parent != file.resolve().parent: note(f"{file.name} does not lie beside it: give the commands --path {file}")
+
+# %% ../nbs/41_cli.ipynb #1977fad4
 def count_rows(path: Path) -> int | None:
     "About how many rows a file has; None where counting would cost too much."
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -271,7 +333,7 @@ def count_rows(path: Path) -> int | None:
 def score(
     source: Annotated[Path, typer.Argument(metavar="IN", help="CSV (.csv, .csv.gz) or Parquet, columns by name or alias.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Of the same kind. It appears when it is complete.")],
-    model: Model = "champion", portfolio: Name = "gmsc",
+    model: Model = "champion", portfolio: Name = DEFAULT,
 ):
     """Scores a file, row for row.
 
@@ -284,7 +346,7 @@ def score(
     if counts.absent: note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
     typer.echo(f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}")
 
-# %% ../nbs/41_cli.ipynb #0cd864c7
+# %% ../nbs/41_cli.ipynb #a8968033
 def known_rows(bundle, columns, y) -> bool:
     "Whether a table holds exactly the rows that a model was made from. A part of them is not recognised: a bundle knows no row."
     import pandas as pd
@@ -312,7 +374,7 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
 @app.command(epilog=examples("evaluate holdout.csv", "evaluate holdout.csv --json --model 3f0c9a1b2c3d4e5f"))
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")],
-    model: Model = "champion", portfolio: Name = "gmsc", as_json: AsJson = False,
+    model: Model = "champion", portfolio: Name = DEFAULT, as_json: AsJson = False,
 ):
     "Judges a model on loans it has not seen."
     from credit_default.evaluation import evaluate as figures_of
@@ -363,9 +425,9 @@ def _said(key: str, value) -> list[str]:
     if key == "fields_left_out": return [", ".join(f"{name} ({role})" for name, role in (value or {}).items())]
     return list(value) if isinstance(value, list) else [str(value)] if value else []
 
-# %% ../nbs/41_cli.ipynb #4d5a4a21
+# %% ../nbs/41_cli.ipynb #a9f1efc6
 @models.command("list", epilog=examples("models list", "models list --portfolio personal --json"))
-def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
+def models_list(portfolio: Name = DEFAULT, as_json: AsJson = False):
     "The models of a portfolio, newest first."
     from credit_default import bundle as bundles
     name = portfolio_of(portfolio).name
@@ -379,7 +441,7 @@ def models_list(portfolio: Name = "gmsc", as_json: AsJson = False):
                 dict(tag="model", champion="champion", synthetic="synthetic", auc="AUC", brier="Brier", ece="ECE") | (dict(problem="problem") if any(r["problem"] for r in rows) else {}))
 
 @models.command("show", epilog=examples("models show", "models show 3f0c9a1b2c3d4e5f", "models show champion --json"))
-def models_show(tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")] = "champion", portfolio: Name = "gmsc", as_json: AsJson = False):
+def models_show(tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")] = "champion", portfolio: Name = DEFAULT, as_json: AsJson = False):
     "One model: its card, its figures on the holdout, where it comes from, when it was champion. It is verified on the way."
     from credit_default import bundle as bundles
     bundle = load_model(tag, portfolio)
@@ -408,7 +470,7 @@ def paired(tags: list[str], portfolio: str) -> dict | None:
 def models_compare(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="The challenger.")],
     other: Annotated[str, typer.Argument(metavar="[TAG]", help="What it is held against.")] = "champion",
-    portfolio: Name = "gmsc", as_json: AsJson = False,
+    portfolio: Name = DEFAULT, as_json: AsJson = False,
 ):
     """The figures of two models side by side, each on the holdout of its own training.
 
@@ -430,7 +492,7 @@ Why = Annotated[str, typer.Option(help="The reason, for the record.")]
 
 @models.command("promote", epilog=examples('models promote 3f0c9a1b2c3d4e5f --why "better calibrated below 30"'))
 def models_promote(
-    tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = "gmsc", why: Why = "",
+    tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = DEFAULT, why: Why = "",
     other_requests: Annotated[bool, typer.Option("--other-requests", help="Even where it takes other requests than the champion: other fields, ranges or categories.")] = False,
     as_json: AsJson = False,
 ):
@@ -444,7 +506,7 @@ def models_promote(
     promoted(bundles.promote(bundle.tag, bundle.portfolio.name, by=who(), why=why, other_requests=other_requests), as_json)
 
 @models.command("rollback", epilog=examples('models rollback --why "complaints about declines"'))
-def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = False):
+def models_rollback(portfolio: Name = DEFAULT, why: Why = "", as_json: AsJson = False):
     "Makes the champion before this one the champion again."
     from credit_default import bundle as bundles
     name = portfolio_of(portfolio).name
@@ -454,11 +516,11 @@ def models_rollback(portfolio: Name = "gmsc", why: Why = "", as_json: AsJson = F
 def promoted(tag: str, as_json: bool, said: str = ""):
     typer.echo(to_json(dict(champion=tag)) if as_json else said or f"{tag} is champion now. A service that runs takes it up within seconds.")
 
-# %% ../nbs/41_cli.ipynb #eb654423
+# %% ../nbs/41_cli.ipynb #a3c92cfe
 @app.command(epilog=examples("reproduce champion", "reproduce 3f0c9a1b2c3d4e5f --path loans.csv", "reproduce 3f0c9a1b2c3d4e5f --seed 1 --json"))
 def reproduce(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")],
-    portfolio: Name = "gmsc", path: Source = None,
+    portfolio: Name = DEFAULT, path: Source = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, metavar="S", help="Another seed than the recorded one; the model will differ then, and this shows by how much.")] = None,
     as_json: AsJson = False,
 ):
@@ -595,9 +657,9 @@ def stop(process: subprocess.Popen, patience: float = 15):
     tell(signal.SIGKILL)   # whoever is left
     process.wait()
 
-# %% ../nbs/41_cli.ipynb #91d84c21
+# %% ../nbs/41_cli.ipynb #b32b773c
 @app.command(epilog=examples("run", "run --portfolio personal"))
-def run(portfolio: Name = "gmsc", seed: Seed = 0):
+def run(portfolio: Name = DEFAULT, seed: Seed = 0):
     """All of it once, to a served prediction.
 
     Data, EDA, training, drift report and one prediction through the HTTP service, then a table of what was made.
@@ -620,7 +682,7 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
     with step("Data"):
         dataset = load_data(portfolio, None, seed)
         made.append(("data", f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.2%}"))
-    with step("EDA"): made.append(("EDA report", str(report("eda", portfolio, dict(seed=seed), folder.name).html)))
+    with step("EDA"): made.append(("EDA report", str(report("eda", portfolio, dict(seed=seed, cache=folder.parent / MARGINS), folder.name).html)))
     with step("Training"):
         trained, tag = training(portfolio, seed=seed, run=folder.name, say=False)
         made += [("training report", str(trained.html)), ("model", tag)]
@@ -638,13 +700,13 @@ def run(portfolio: Name = "gmsc", seed: Seed = 0):
     typer.secho(f"\nMade in {time.monotonic() - begin:.0f} s", bold=True)
     width = max(len(what) for what, _ in made)
     for what, where in made: typer.echo(f"  {what.ljust(width)}  {where}")
-    typer.echo(f"\nServe it: credit-default serve{'' if portfolio == 'gmsc' else f' --portfolio {portfolio}'}")
+    typer.echo(f"\nServe it: credit-default serve{as_option(portfolio)}")
     if dataset.synthetic: note(SYNTHETIC)
 
-# %% ../nbs/41_cli.ipynb #98d1555f
+# %% ../nbs/41_cli.ipynb #29f5b03d
 @app.command(epilog=examples("simulate", "simulate --rows 2000 --scenario recession --change-at 0.5", "simulate --scenario missing-income --rate 20", "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna"))
 def simulate(
-    portfolio: Name = "gmsc",
+    portfolio: Name = DEFAULT,
     rows: Annotated[int, typer.Option(metavar="N", min=1, help="Applicants to send.")] = 1000,
     scenario: Annotated[str, typer.Option(metavar="NAME", help="none, income-shift, missing-income, recession or new-segment; what the portfolio defines.")] = "none",
     change_at: Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the applicants after which the scenario begins.")] = 0.0,
@@ -674,7 +736,7 @@ def simulate(
     if made["moves"]: typer.echo(f"a drift check should name: {', '.join(made['moves'])}")
     if told: typer.echo(f"outcomes: {told['sent']:,} told")
     window = f"--since {made['changed']}" if change_at and made["changed"] and made["moves"] else "--window-hours 1"   # together with those before the change there may be no drift
-    typer.echo(f"look: credit-default drift{'' if portfolio == 'gmsc' else f' --portfolio {portfolio}'} {window}" + (f" --as-of {after_window(definition)}" if told else ""))
+    typer.echo(f"look: credit-default drift{as_option(portfolio)} {window}" + (f" --as-of {after_window(definition)}" if told else ""))
 
 def must_be_ready(url: str):
     "Raises CommandError where no service can answer."

@@ -518,11 +518,12 @@ def days_pass(live, before):
 
 
 def before_and_after(cohorts, day):
-    "The verdict on all loans of before that day and on those from then on: between them two days have passed, and who applies around midnight is in two cohorts of one time."
-    n, defaults, expected = (np.array([[one[name] for one in cohorts], [one["cohort"] < day for one in cohorts]], float) for name in ("n", "defaults", "expected_defaults"))
-    sums = [[(of[0] * (of[1] == side)).sum() for of in (n, defaults, expected)] for side in (1, 0)]
-    y, pd, group = (np.concatenate(parts) for parts in zip(*[(np.arange(k) < d, np.full(int(k), e / k), np.full(int(k), i)) for i, (k, d, e) in enumerate(sums)]))
-    return [one["verdict"] for one in expected_against_observed(["before", "after"], group, y.astype(float), pd, "time")]
+    "The verdicts on all loans of before that day, and on those from then on: who applies around midnight is in two cohorts of one time."
+    group, y, pd = [], [], []
+    for i, side in enumerate([[one for one in cohorts if one["cohort"] < day], [one for one in cohorts if one["cohort"] >= day]]):
+        n, defaults, expected = (sum(one[name] for one in side) for name in ("n", "defaults", "expected_defaults"))
+        group, y, pd = group + [i] * n, y + [1.] * defaults + [0.] * (n - defaults), pd + [expected / n] * n
+    return [one["verdict"] for one in expected_against_observed(["before", "after"], *map(np.array, (group, y, pd)), "time")]
 
 
 def test_a_recession_is_found_told_and_shown(live, tmp_path):
