@@ -75,7 +75,8 @@ clean: ## Remove caches and build output; .venv, data and reports stay
 
 # Runs again only when one of the three files changed. A python3.12 on PATH may be a launcher with nothing
 # behind it, so candidates are run, not looked up. uv is held to the hash that the lock has for it, like all the rest;
-# the project itself is built with the locked setuptools, not with whatever is newest today.
+# the project itself is built with the locked setuptools, not with whatever is newest today. Bytecode is compiled here,
+# once: where Python is told not to write any, each command and each worker would spend seconds on it.
 $(SET_UP): requirements.lock settings.ini setup.py
 	@if ! $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		for candidate in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
@@ -91,6 +92,6 @@ $(SET_UP): requirements.lock settings.ini setup.py
 	fi
 	@awk '/^uv==/ {on = 1} on {print; if (!/\\$$/) exit}' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
