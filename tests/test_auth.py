@@ -1,12 +1,15 @@
 """Who may ask, across processes, databases and time: the real store, a flood of logins, a database that hangs, limits that several workers share."""
 import asyncio
 import json
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import jwt
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from limits.errors import StorageError
 from postgres import Postgres
+from served import free_port
 
 from credit_default.auth import Busy, Claims, Invalid, Limits, Login, Passwords, Role, Signup, SignupRefused, Tokens, User, Users, invite
 from credit_default.store import Away, Store, Taken
@@ -343,21 +347,63 @@ ASKS = """
 import sys
 from pathlib import Path
 from credit_default.auth import Limits
-limits, n = Limits(sys.argv[1], None, Path(sys.argv[2])), int(sys.argv[3])
+limits, n = Limits(sys.argv[1], sys.argv[4] or None, Path(sys.argv[2])), int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
 print(sum(limits.hit("user", "ada") == 0 for _ in range(n)))
 """
 
 
-def test_workers_share_a_limit_from_the_first_request_on(tmp_path):
-    "Three processes that begin at once, with no file yet."
-    workers = [subprocess.Popen([sys.executable, "-c", ASKS, "60/minute;1000/hour", tmp_path / "sub" / "limits.db", "40"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+def passed(files, storage=""):
+    "How many of 120 requests pass that three processes count at the same moment, 60 being allowed."
+    workers = [subprocess.Popen([sys.executable, "-c", ASKS, "60/minute;1000/hour", file, "40", storage], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for file in files]
     assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 3
     for worker in workers:
         worker.stdin.write("\n")
         worker.stdin.flush()
-    assert sum(int(worker.communicate(timeout=60)[0]) for worker in workers) == 60
+    return sum(int(worker.communicate(timeout=60)[0]) for worker in workers)
+
+
+def test_workers_share_a_limit_from_the_first_request_on(tmp_path):
+    "With no file yet."
+    assert passed([tmp_path / "sub" / "limits.db"] * 3) == 60
+
+
+@contextmanager
+def redis(folder, port):
+    "A Redis server of this test's own."
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--requirepass", PASSWORD.replace(" ", "-")]
+    with open(folder / "log", "a") as log: server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 30
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0: break
+            assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(.02)
+        yield f"redis://:{PASSWORD.replace(' ', '-')}@127.0.0.1:{port}/0"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis: no redis-server on PATH")
+def test_machines_share_a_limit_through_redis(tmp_path, monkeypatch):
+    "With files of their own, which they do not use. Without the server nobody is counted, and nobody waits; with the next one counting begins anew."
+    monkeypatch.setattr("credit_default.auth.PAUSE", .2)
+    port = free_port()
+    with redis(tmp_path, port) as url:
+        assert passed([tmp_path / f"{machine}.db" for machine in "abc"], url) == 60
+        limits = Limits("3/minute", url, tmp_path / "d.db")
+        assert [limits.hit("address", "192.0.2.1") > 0 for _ in range(5)] == [False] * 3 + [True] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    begin = time.perf_counter()
+    for _ in range(50):
+        with pytest.raises(StorageError) as raised: limits.hit("address", "192.0.2.1")
+        assert PASSWORD.replace(" ", "-") not in str(raised.value)
+    assert time.perf_counter() - begin < 5
+    time.sleep(.3)
+    with redis(tmp_path, port): assert [limits.hit("address", "192.0.2.1") > 0 for _ in range(5)] == [False] * 3 + [True] * 2
 
 
 def test_what_the_minute_refuses_does_not_use_up_the_hour(tmp_path):
