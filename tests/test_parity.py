@@ -10,7 +10,7 @@ from credit_default import bundle as bundles
 from credit_default.bundle import export_member
 from credit_default.calibration import Calibrator
 from credit_default.candidates import default_recipes, make_pipeline, margin
-from credit_default.data import find, from_table, load, split, synthesize
+from credit_default.data import Source, find, load, split
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.scorecard import Scorecard
@@ -20,9 +20,7 @@ KINDS = ("xgboost", "logistic", "network", "forest", "smote")
 
 
 def synthetic(name, rows=4000):
-    portfolio = SHIPPED[name]
-    frame, y, _ = synthesize(portfolio, rows, seed=3)
-    return from_table(portfolio, frame.assign(**{portfolio.target: y}), origin=dict(source="table", message="a synthetic table", synthetic=True))
+    return load(SHIPPED[name], Source("synthetic", None, "synthetic sample"), seed=3).take(range(rows))
 
 
 def recipe_of(portfolio, kind):
@@ -141,7 +139,7 @@ def test_a_hostile_array_file_is_not_unpickled():
     with pytest.raises(ValueError, match="allow_pickle"): bundles.bytes_arrays(data)
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED))
+@pytest.mark.parametrize("name", sorted(set(SHIPPED) - {"lending"}))   # of which no public file is known
 def test_agreement_on_real_data(real_data, name):
     portfolio = SHIPPED[name]
     train, holdout = split(load(portfolio, find(portfolio, path=real_data(name))), 0.2, seed=0)
