@@ -19,24 +19,31 @@ import time
 from pathlib import Path
 
 import lightgbm
+import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from credit_default.data import find, parse_dates, parse_outcome, read_table
+from credit_default.evaluation import auc, auc_difference, ece
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import get_portfolio
 
 COMMAND = [sys.executable, "-c", "from credit_default.cli import main; main()"]
 
 
-def lightgbm_auc(portfolio, keep, train, test):
-    "AUC of LightGBM as it comes, on the raw fields that a model may see."
+def lightgbm_pds(portfolio, keep, train, test):
+    "PDs of LightGBM as it comes, on the raw fields that a model may see."
     def matrix(table):
         columns = parse_table(portfolio, table)
         return pd.DataFrame({f.alias: pd.Categorical(columns[f.name], categories=f.categories) if not f.numeric else columns[f.name] for f in portfolio.used(keep)})
     model = lightgbm.LGBMClassifier(n_jobs=2, verbose=-1).fit(matrix(train), parse_outcome(portfolio, train[portfolio.target].tolist()))
-    return roc_auc_score(parse_outcome(portfolio, test[portfolio.target].tolist()), model.predict_proba(matrix(test))[:, 1])
+    return model.predict_proba(matrix(test))[:, 1]
+
+
+def ece_by_chance(pds, draws=1000):
+    "The ECE that nineteen in twenty draws of the outcomes stay below, if these PDs are true."
+    rng = np.random.default_rng(0)
+    return float(np.quantile([ece((rng.random(len(pds)) < pds).astype(int), pds) for _ in range(draws)], .95))
 
 
 def once(portfolio, name, table, seed, preset, keep):
@@ -53,10 +60,14 @@ def once(portfolio, name, table, seed, preset, keep):
         began = time.monotonic()
         subprocess.run([*COMMAND, "train", "--portfolio", name, "--path", str(paths[0]), "--preset", preset, *kept], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - began
+        scored = Path(folder) / "scored.csv"
+        subprocess.run([*COMMAND, "score", str(paths[1]), str(scored), "--portfolio", name], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+        pds = pd.read_csv(scored, usecols=["probability_default"], float_precision="round_trip").probability_default.to_numpy()
         told = subprocess.run([*COMMAND, "evaluate", str(paths[1]), "--portfolio", name, "--json"], check=True, cwd=folder, env=environment, stdout=subprocess.PIPE)
-    ours = json.loads(told.stdout)
-    return dict(seed=seed, n=ours["n"], auc=ours["auc"], lightgbm=lightgbm_auc(portfolio, keep, train, test), mean_pd_over_rate=ours["mean_pd"] / ours["default_rate"],
-                ece=ours["ece"], slope=ours["calibration_slope"], seconds=round(seconds, 1))
+    ours, y, theirs = json.loads(told.stdout), parse_outcome(portfolio, test[portfolio.target].tolist()), lightgbm_pds(portfolio, keep, train, test)
+    ahead = auc_difference(y, pds, theirs)
+    return dict(seed=seed, n=ours["n"], auc=ours["auc"], lightgbm=auc(y, theirs), ahead=ahead["difference"], low=ahead["low"], high=ahead["high"], mean_pd_over_rate=ours["mean_pd"] / ours["default_rate"],
+                ece=ours["ece"], ece_by_chance=ece_by_chance(pds), slope=ours["calibration_slope"], seconds=round(seconds, 1))
 
 
 def main():

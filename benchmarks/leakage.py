@@ -47,17 +47,16 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="all figures with all digits")
     asked = parser.parse_args()
     rows = pd.DataFrame([row for name in asked.portfolios for row in measured(name, asked.seeds, asked.preset)])
-    rows["ahead"] = rows.auc - rows.lightgbm
     if asked.json:
         with open(asked.json, "w", encoding="utf-8") as file: json.dump(rows.to_dict("records"), file, indent=1)
-    shown = ["portfolio", "arm", "seed", "n", "auc", "lightgbm", "ahead", "ece", "mean_pd_over_rate", "slope", "seconds"]
+    shown = ["portfolio", "arm", "seed", "n", "auc", "lightgbm", "ahead", "low", "high", "ece", "ece_by_chance", "mean_pd_over_rate", "slope", "seconds"]
     print(rows[shown].round(4).to_string(index=False))
     means = rows.groupby(["portfolio", "arm"], sort=False)[["auc", "lightgbm", "ahead", "ece"]].mean()
     print("", means.round(4).to_string(), "", sep="\n")
     worth = means.auc.groupby(level="portfolio", sort=False).agg(lambda aucs: aucs.iloc[-1] - aucs.iloc[0])
     for name, gain in worth.items(): print(f"{name}: the fields that are kept are worth {gain:+.4f} of AUC")
-    held = bool((means.ahead >= 0).all() and (rows.ece <= MOST_ECE).all())
-    print(f"not below LightGBM in any arm, and ECE at most {MOST_ECE}: {'met' if held else 'NOT met'}")
+    print(f"not below LightGBM, in the mean of the splits of each arm: {'met' if (means.ahead >= 0).all() else 'NOT met'}")
+    print(f"ECE at most {MOST_ECE}: {'met' if (rows.ece <= MOST_ECE).all() else 'NOT met'}; within what chance gives true PDs: {'met' if (rows.ece <= rows.ece_by_chance).all() else 'NOT met'}")
 
 
 if __name__ == "__main__":
