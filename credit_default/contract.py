@@ -122,16 +122,20 @@ class ModelCard(BaseModel):
     card: dict[str, Any] = Field(description="the model card that the bundle carries: what it is for, its limits, members, data, figures and explanation")
     fields: list[dict[str, Any]] = Field(description="what an applicant may state, and what is allowed")
 
-# %% ../nbs/27_contract.ipynb #284b16b7
+# %% ../nbs/27_contract.ipynb #df6e549b
 def _written(text: Any) -> Any:
     if isinstance(text, (int, float)) or isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text): raise ValueError("must be a time such as 2026-01-31T12:00:00Z")   # pydantic takes seconds since 1970, too
     return text
 
 When = Annotated[AwareDatetime, pydantic.BeforeValidator(_written)]
 
+def _not_both(time: str) -> dict:
+    "JSON Schema of a window that has not both hours and that time."
+    return {"not": dict(required=["time_window_hours", time], properties={"time_window_hours": dict(type="number"), time: dict(type="string")})}
+
 class DriftWindow(BaseModel):
     "Which predictions to compare: those of the last hours, or between two times; the last 24 hours unless it says otherwise."
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), populate_by_name=True, json_schema_extra=dict(allOf=[_not_both("from"), _not_both("to")]))
     time_window_hours: Annotated[float, Field(strict=True, gt=0, le=876_000)] | None = Field(None, description="hours up to now", examples=[24])
     since: When | None = Field(None, alias="from", description="from this time on, with its zone")
     until: When | None = Field(None, alias="to", description="before this time, with its zone")

@@ -221,7 +221,7 @@ def health(serving: Serving) -> dict:
     degraded = recorder.away or any(one.refused for one in serving.portfolios)
     return dict(status="degraded" if degraded else "ok", **first, database=recorder.why or "ok", spooled=recorder.spooled, others=others)
 
-# %% ../nbs/32b_worker.ipynb #2d284036
+# %% ../nbs/32b_worker.ipynb #d1aacbc5
 BODY_SECONDS = 10      # for a body to arrive
 INLINE_BYTES = 16_384  # a batch up to this size is not worth a thread
 
@@ -263,7 +263,7 @@ async def read_upload(request: Request, limit: int, seconds: float) -> UploadFil
     "The uploaded file. Raises Refused, as `read_body`, and 422 where there is none."
     if kind_of(request) != "multipart/form-data": raise Refused(415, "the body is no upload", [problem(["file"], "send it as multipart/form-data")])
     try:
-        async with asyncio.timeout(seconds): form = await Request(request.scope, bounded(request, limit)).form(max_files=1, max_fields=10)
+        async with asyncio.timeout(seconds): form = await Request(request.scope, bounded(request, limit)).form(max_files=1)
     except TimeoutError: raise Refused(408, "the body did not arrive", [problem([], f"within {seconds:g} seconds")]) from None
     except (MultiPartException, HTTPException): raise Refused(400, "the body is no multipart/form-data", [problem([], "or holds more than one file")]) from None
     file = form.get("file")

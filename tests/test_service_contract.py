@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import httpx
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -488,9 +489,18 @@ def test_whatever_bytes_are_in_the_query_get_a_documented_answer(documented, ada
 
 # All of the document
 
+@pytest.mark.parametrize("window", [{}, {"time_window_hours": 1}, {"from": "2026-01-01T00:00:00Z"}, {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "time_window_hours": None},
+                                    {"time_window_hours": 1, "from": "2026-01-01T00:00:00Z"}, {"time_window_hours": 1, "to": "2026-01-01T00:00:00Z"}, {"time_window_hours": 0}, {"hours": 1}])
+def test_the_document_says_which_windows_may_be_asked_for(documented, ada, window):
+    schema = documented["components"]["schemas"]["DriftWindow"]
+    answer = ada.post("/drift/detect", json=window)
+    assert jsonschema.Draft202012Validator(schema).is_valid(window) == (answer.status_code == 200), answer.text
+
+
 HOOKS = '''
 import itertools
 import uuid
+from datetime import datetime
 
 import schemathesis
 from email_validator import EmailNotValidError, validate_email
@@ -503,7 +513,7 @@ def can_be(address):
     except EmailNotValidError: return False
 
 
-# What the document cannot say: which domains there are, that a password must not be a name, and which columns a CSV file has.
+# What the document cannot say: which domains there are, that a password must not be a name, that a window begins before it ends, and which columns a CSV file has.
 schemathesis.openapi.format("email", st.emails().filter(can_be))
 CELL = st.integers(-1, 99).map(str) | st.sampled_from(["", "x", "1e400", '"a, b"', "0.5"])
 LINES = st.lists(st.lists(CELL, min_size=9, max_size=12).map(",".join), max_size=9)
@@ -511,8 +521,14 @@ schemathesis.openapi.media_type("text/csv", LINES.map(lambda lines: "\\n".join([
 number = itertools.count()
 
 
+def moment(text): return datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+
+
 @schemathesis.hook
 def filter_body(context, body):
+    if isinstance(body, dict) and isinstance(body.get("from"), str) and isinstance(body.get("to"), str):
+        try: return moment(body["from"]) < moment(body["to"])
+        except (ValueError, TypeError): return True
     names = [str(body.get(name)).lower() for name in ("username", "email")] if isinstance(body, dict) and "password" in body else []
     return str(body["password"]).lower() not in names if names else True
 
