@@ -543,7 +543,7 @@ def service_environment(
     chosen = dict(CREDIT_DEFAULT_PORTFOLIO=portfolio and portfolio_path(portfolio), CREDIT_DEFAULT_MORE_PORTFOLIOS=",".join(portfolio_path(one) for one in also))
     return dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True") | {name: value for name, value in chosen.items() if value}
 
-# %% ../nbs/41_cli.ipynb #269eac83
+# %% ../nbs/41_cli.ipynb #ac205a1e
 def server(host: str, port: int) -> list[str]:
     "The command that starts the service."
     return [sys.executable, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", host, "--port", str(port)]
@@ -581,7 +581,7 @@ def serve(
     This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the champion: `models promote` takes effect within seconds.
     """
     from credit_default.settings import env_file, read_settings, secret_key
-    for one in [portfolio or "", *(also or ())]: one and portfolio_of(one)   # a misspelt name is said at once
+    for one in filter(None, [portfolio, *(also or ())]): portfolio_of(one)   # a misspelt name is said at once
     if taken(host, port): raise CommandError(f"port {port} is in use; name another one with --port")
     if make_key: administration.make_env(env_file())
     secret_key(read_settings())   # said here, before a server is started

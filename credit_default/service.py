@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'OF_ONE', 'DOCS', 'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'CLOCKS', 'PROBES', 'ONCE', 'UNCOUNTED',
-           'SETTINGS', 'APP', 'UV', 'IMAGE', 'OPTIONS', 'NAMES', 'Models', 'least_role', 'errors', 'body_of',
+           'SETTINGS', 'APP', 'UV', 'IMAGE', 'OPTIONS', 'NAMES', 'Models', 'of_any', 'least_role', 'errors', 'body_of',
            'prediction_routes', 'log_routes', 'model_of', 'computed', 'drift_state', 'model_routes', 'outcome_routes',
            'user_routes', 'service_routes', 'error_response', 'error_forms', 'mounted', 'make_app', 'role_table',
            'openapi', 'plain_error', 'token_of', 'wait', 'Guard', 'model_references', 'CreditDefault']
@@ -50,7 +50,7 @@ from .store import Away, Entry, Taken
 from .telemetry import CONTENT_TYPE, Metrics, configure_logs, inside_server, log_request, own_figures, place, request_id, request_id_of
 from .worker import CSV, INLINE_BYTES, JSON, KEY, SUPERVISOR, ScoredFile, Served, Serving, asked, entry, health, keep, log, not_recorded, once_only, read_body, read_upload
 
-# %% ../nbs/33_service.ipynb #87507ce9
+# %% ../nbs/33_service.ipynb #2c25e64b
 LEAST: dict[tuple[str, str], Role | None] = {
     ("POST", "/predict"): Role.analyst, ("POST", "/predict_batch"): Role.analyst, ("POST", "/predict_csv"): Role.analyst,
     ("GET", "/predictions"): Role.analyst, ("GET", "/predictions/{prediction_id}"): Role.analyst, ("GET", "/model"): Role.viewer,
@@ -61,10 +61,14 @@ LEAST: dict[tuple[str, str], Role | None] = {
 OF_ONE = re.compile("/portfolios/[^/]+(/predict|/predict_batch|/predict_csv|/model|/drift/status|/drift/detect|/performance)")
 DOCS = "/docs/static"   # what the docs page is made of
 
+def of_any(path: str) -> str:
+    "A path of one portfolio as it is for the default one: it takes the same role."
+    under = OF_ONE.fullmatch(path)
+    return under[1] if under else path
+
 def least_role(method: str, path: str) -> Role | None:
     "The least role that may ask; None where nobody needs one. A path that does not exist is told only to those with a token."
-    method = "GET" if method == "HEAD" else method
-    if under := OF_ONE.fullmatch(path): path = under[1]   # the same role for every portfolio
+    method, path = "GET" if method == "HEAD" else method, of_any(path)
     if (method, path) in LEAST: return LEAST[method, path]
     if method == "GET" and path.startswith(DOCS + "/"): return None
     return LEAST.get((method, f"{path.rpartition('/')[0]}/{{prediction_id}}"), Role.viewer)
@@ -310,7 +314,7 @@ def service_routes(app: FastAPI, serving: Serving):
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> Response: return RedirectResponse("/docs")   # BentoML's own page asks other hosts for scripts
 
-# %% ../nbs/33_service.ipynb #52ed85d0
+# %% ../nbs/33_service.ipynb #2e45da1d
 def error_response(refused: Refused) -> Response: return Response(error_body(refused.error, refused.detail), refused.status, refused.headers, JSON)
 
 def error_forms(app: FastAPI):
@@ -343,13 +347,12 @@ def make_app(serving: Serving) -> FastAPI:
             app.routes.extend(router.routes)   # not include_router, which keeps them from the sight of whoever looks for routes without a role
     for routes in (log_routes, outcome_routes, user_routes, service_routes): routes(app, serving)
     error_forms(app)
-    unguarded = {(m, r.path) for r in app.routes if hasattr(r, "methods") for m in r.methods - {"HEAD"}
-                 if (m, r.path) not in LEAST and not OF_ONE.fullmatch(r.path) and not r.path.startswith(DOCS)}
+    unguarded = {(m, r.path) for r in app.routes if hasattr(r, "methods") for m in r.methods - {"HEAD"} if (m, of_any(r.path)) not in LEAST and not r.path.startswith(DOCS)}
     if unguarded: raise RuntimeError(f"routes without a role in LEAST: {sorted(unguarded)}")
     app.openapi = lambda: openapi(app, serving)
     return app
 
-# %% ../nbs/33_service.ipynb #a20307a4
+# %% ../nbs/33_service.ipynb #6430644a
 PROBES = {"/livez": "Is the process alive?", "/readyz": "Is all there that a request needs?", "/healthz": "The same as /livez"}
 ONCE = dict(name="Idempotency-Key", required=False, schema=dict(type="string", pattern=f"^{KEY}$"), description="A name for this request. Sent again with it, it gets the answer that it got first", **{"in": "header"})
 
@@ -362,7 +365,7 @@ def role_table() -> str:
 
 def openapi(app: FastAPI, serving: Serving) -> dict:
     "The OpenAPI document, with the applicants of the loaded bundles."
-    document = get_openapi(title=app.title, version=app.version, summary="Probability of default of loan applicants", description=role_table(), routes=app.routes)
+    document = get_openapi(title=app.title, version=app.version, summary="Probability of default of loan applicants", description=role_table() + "\n\nUnder `/portfolios/NAME` each role may ask the same." * bool(serving.others), routes=app.routes)
     schemas, paths = document["components"]["schemas"], document["paths"]
     for model in (Signup, Login, DriftWindow, Outcomes):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -186,3 +186,15 @@ def test_a_bento_holds_the_models_of_all(bentoml_home, synthetic_bundle, persona
     environment = os.environ | dict(BENTOML_HOME=str(bentoml_home), CREDIT_DEFAULT_MORE_PORTFOLIOS="personal", CREDIT_DEFAULT_ENV_FILE=os.devnull)
     said = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(said.stdout) == [[synthetic_bundle.tag, personal.tag], {"CREDIT_DEFAULT_PORTFOLIO": "gmsc", "CREDIT_DEFAULT_MORE_PORTFOLIOS": "personal"}]
+
+
+def test_a_method_without_a_role_keeps_a_portfolio_from_being_served(monkeypatch):
+    from credit_default import service
+    routes = service.model_routes
+    def more(router, serving, one):
+        routes(router, serving, one)
+        router.delete("/model")(lambda: None)
+    monkeypatch.setattr(service, "model_routes", more)
+    several = SimpleNamespace(settings=service.SETTINGS, default=SimpleNamespace(name="gmsc"), others=[SimpleNamespace(name="personal")], direct={})
+    several.portfolios = [several.default, *several.others]
+    with pytest.raises(RuntimeError, match="routes without a role.*DELETE.*/portfolios/personal/model"): service.make_app(several)
