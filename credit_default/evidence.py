@@ -7,7 +7,7 @@ __all__ = ['Average', 'SEEDS', 'RATIO', 'FIGURES', 'MEASURED', 'NAMES', 'JUDGED'
            'Comparison', 'comparisons', 'ablation', 'verdict', 'plot_ablation', 'QuantileBins', 'binned_scorecard',
            'challengers', 'plot_cost', 'seed_sensitivity', 'reason_stability', 'prediction_cost']
 
-# %% ../nbs/24_evidence.ipynb #7834e835
+# %% ../nbs/24_evidence.ipynb #61bc8978
 import copy
 import hashlib
 import time
@@ -28,11 +28,11 @@ from . import bundle as bundles
 from .blending import BUDGET, steps
 from .bundle import Bundle, export_member
 from .calibration import _cross_fitted, pd_of, softplus
-from .candidates import SAMPLER_PARAMETERS, SYNTHETIC_SAMPLERS, FeatureTransformer, Recipe, default_recipes, make_pipeline, one_blas_thread
+from .candidates import SAMPLER_PARAMETERS, SYNTHETIC_SAMPLERS, FeatureTransformer, Recipe, default_recipes, one_blas_thread
 from .evaluation import BLUE, GREY, ORANGE, PALETTE, _axes, _room, _titled, auc, auc_difference, auc_interval, brier, chart, ece, log_loss
 from .portfolio import Columns
 from .reasons import MOST
-from .training import Choice, Training, choose, fit_choice, versions
+from .training import Choice, Training, choose, fit_choice, fit_members, versions
 from .tuning import Folds
 from .validation import paired_auc
 
@@ -132,7 +132,7 @@ def comparisons(training: Training, folds: Folds) -> list[Comparison]:
     if rare: out.append(Comparison("SMOTE without calibration", "calibration (platt) of a model trained with SMOTE", "PDs as it says", one(smote), [one(smote)], "platt", "none"))
     return out
 
-# %% ../nbs/24_evidence.ipynb #c95c0bb7
+# %% ../nbs/24_evidence.ipynb #71eba279
 def ablation(
     training: Training,
     folds: Folds,  # of `evidence_folds`
@@ -153,13 +153,12 @@ def ablation(
 
 def _fit_all(models: list[tuple[Folds, Recipe]], progress: bool):
     "Fits what is not fitted yet. What cannot be fitted says so later, in its own row."
-    models = list({(folds.seed, recipe.model_dump_json()): (folds, recipe) for folds, recipe in models}.values())
-    with tqdm(total=sum(len(folds) for folds, _ in models), desc="ablation", unit="fit", disable=not progress, leave=False) as bar:
-        for folds, recipe in models:
-            for fold in range(len(folds)):
-                try: folds.margin(fold, recipe)
-                except (ValueError, RuntimeError): pass
-                bar.update()
+    seeded, recipes = {}, {}
+    for folds, recipe in models:
+        seeded[folds.seed] = folds
+        recipes.setdefault(folds.seed, {})[recipe.model_dump_json()] = recipe
+    with tqdm(total=sum(len(folds) * len(recipes[seed]) for seed, folds in seeded.items()), desc="ablation", unit="fit", disable=not progress, leave=False) as bar:
+        for seed, folds in seeded.items(): folds.fit(((fold, recipe) for recipe in recipes[seed].values() for fold in range(len(folds))), bar.update)
 
 def _row(c: Comparison, margins, folds: Folds) -> dict:
     words = dict(choice=c.choice, with_=c.with_, without=c.without, judged_by="AUC" if c.ranks else "log-loss", n=len(folds.y), folds=len(folds))
@@ -403,13 +402,12 @@ def _apart(x: np.ndarray, gap: float = 1.2) -> np.ndarray:
         for k, i in enumerate(order[start:end]): out[i] = x[i] * gap ** (k - (end - start - 1) / 2)
     return out
 
-# %% ../nbs/24_evidence.ipynb #3461496b
+# %% ../nbs/24_evidence.ipynb #22df3e6a
 def _refitted(training: Training, rows: np.ndarray, seed: int) -> Bundle:
     "The champion with its members fitted again on some of the training rows; recipes, shares and calibrator stay."
     choice, bundle, train = training.fitted.choice, training.bundle, training.train
     frame, y = train.frame.iloc[rows].reset_index(drop=True), train.y[rows]
-    return replace(bundle, members=[export_member(make_pipeline(bundle.portfolio, recipe, bundle.keep, seed, choice.folds.threads).fit(frame, y), share)
-                                    for recipe, share in choice.members.values()])
+    return replace(bundle, members=[export_member(pipeline, share) for pipeline, share in fit_members(choice, frame, y, seed)])
 
 def seed_sensitivity(
     training: Training,

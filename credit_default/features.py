@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['FINITE', 'Clean', 'Numbers', 'clean_number', 'clean_category', 'as_amount', 'derive', 'Feature', 'FeatureMap']
 
-# %% ../nbs/10_features.ipynb #22287769
+# %% ../nbs/10_features.ipynb #d3eaf6ca
 from dataclasses import dataclass
 from functools import reduce
+from itertools import repeat
 
 import numpy as np
 
 from .portfolio import Columns, Derived, Field, Portfolio
 
-# %% ../nbs/10_features.ipynb #a5498370
+# %% ../nbs/10_features.ipynb #04558b10
 @dataclass
 class Clean:
     "Cleaned applicants, before imputation. n applicants, k numeric fields, c categories."
@@ -51,7 +52,7 @@ def clean_category(
 ) -> np.ndarray:  # (n,) position in field.categories, -1 where missing, len(categories) where not listed
     "One category as positions in its list."
     position = {c: i for i, c in enumerate(field.categories)} | {None: -1}
-    return np.fromiter((position.get(v, len(field.categories)) for v in values), np.int64, len(values))
+    return np.fromiter(map(position.get, values, repeat(len(field.categories))), np.int64, len(values))
 
 # %% ../nbs/10_features.ipynb #1d35ffd8
 def as_amount(

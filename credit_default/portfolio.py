@@ -549,7 +549,7 @@ class Portfolio(Definition):
         "The definition as plain JSON values, without what is at its default and without the scenarios: no prediction depends on them."
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"scenarios"})
 
-# %% ../nbs/00_portfolio.ipynb #528351a2
+# %% ../nbs/00_portfolio.ipynb #fb24d5ac
 Columns = dict[str, np.ndarray]
 
 def _number(value) -> float:
@@ -565,7 +565,10 @@ def parse(
     values,  # one value for each applicant: text, numbers or None
 ) -> np.ndarray:  # float64 (missing: NaN, unreadable: inf) or object (missing: None)
     "The values of one field as an array."
-    if hasattr(values, "isna"): values = values.astype(object).where(values.notna(), None)   # pandas has a missing value of its own
+    if hasattr(values, "isna"):   # of pandas, which has a missing value of its own
+        stored = values.to_numpy() if isinstance(values.dtype, np.dtype) else None
+        plain = stored is not None and (stored.dtype.kind in "iuf" or _is_text(stored))
+        values = stored if plain else values.astype(object).where(values.notna(), None)
     values = np.asarray(values)
     if field.numeric:
         if values.dtype.kind in "iu": return values.astype(np.float64)
@@ -576,9 +579,11 @@ def parse(
     if field.synonyms: out[:] = [field.synonyms.get(v, v) for v in out]
     return out
 
+def _is_text(values: Iterable) -> bool: return set(map(type, values)) <= {str, type(None)}
+
 def _each(values: list, read: Callable) -> Iterable:
     "What `read` makes of each value. In a column of text one that stands in many rows is read once; elsewhere True would pass for 1."
-    if len(values) < 100 or not set(map(type, values)) <= {str, type(None)}: return map(read, values)
+    if len(values) < 100 or not _is_text(values): return map(read, values)
     known = {v: read(v) for v in set(values)}
     return map(known.__getitem__, values)
 
@@ -593,7 +598,7 @@ def parse_table(
     found = {f.name: f.name if f.name in table else f.alias for f in portfolio.fields}
     return {f.name: parse(f, table[found[f.name]] if found[f.name] in table else [None] * n) for f in portfolio.fields}
 
-# %% ../nbs/00_portfolio.ipynb #dd352b75
+# %% ../nbs/00_portfolio.ipynb #ec3f1d46
 class Problem(Definition):
     "A value that is refused."
     row: int       # position in the table, from 0
@@ -616,7 +621,7 @@ def refused(field: Field, values: np.ndarray, required: bool) -> np.ndarray:
     if not field.numeric:
         missing = np.equal(values, None)
         allowed = {None, *field.categories}
-        bad = np.zeros(len(values), bool) if field.unknown == "other" else np.fromiter((v not in allowed for v in values), bool, len(values))
+        bad = np.zeros(len(values), bool) if field.unknown == "other" else ~np.fromiter(map(allowed.__contains__, values), bool, len(values))
         return bad | (missing & required)
     missing = np.isnan(values)
     low, high = limits(field)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CHAMPIONS', 'NETS', 'GOLDEN', 'LIBRARIES', 'OUT_OF_TIME', 'DECLINED', 'HOLDOUT', 'Choice', 'choose', 'Fitted',
-           'fit_choice', 'fit_champion', 'lock_hash', 'versions', 'model_card', 'Training', 'judge', 'reference_of',
-           'fit_recipe', 'train_model', 'save_training']
+           'fit_members', 'fit_choice', 'fit_champion', 'lock_hash', 'versions', 'model_card', 'Training', 'judge',
+           'reference_of', 'fit_recipe', 'train_model', 'save_training']
 
-# %% ../nbs/21_training.ipynb #716acfb4
+# %% ../nbs/21_training.ipynb #2f2f6bc7
 import hashlib
 import platform
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from .audit import Finding, refuse_leaks
 from .blending import choose_blend, steps
 from .bundle import Bundle, Scores, export_member, golden_rows
 from .calibration import choose_calibrator
-from .candidates import Recipe, make_pipeline, margin
+from .candidates import SEARCHED_NETS, Recipe, fit_together, make_pipeline, margin
 from .data import Dataset, split, synthesize
 from .evaluation import auc_interval, evaluate
 from .portfolio import Portfolio, parse_table
@@ -31,9 +31,9 @@ from .scorecard import RATINGS, Scorecard, cut_off_from_costs
 from .stability import Reference
 from .tuning import Folds, TuningResult, code_hash, how_many_folds, tune
 
-# %% ../nbs/21_training.ipynb #e8449016
+# %% ../nbs/21_training.ipynb #9e0e298c
 CHAMPIONS = ("blend", "single")
-NETS = dict(quick=2, full=12)   # networks that are averaged: a search makes do with few
+NETS = dict(quick=SEARCHED_NETS, full=12)   # networks that are averaged in the champion
 
 @dataclass
 class Choice:
@@ -76,7 +76,7 @@ def _alone(recipe: Recipe, folds: Folds) -> Choice: return Choice({recipe.kind: 
 def _with_nets(recipe: Recipe, nets: int) -> Recipe:
     return recipe.model_copy(update=dict(parameters=recipe.parameters | dict(nets=nets))) if recipe.candidate == "network" else recipe
 
-# %% ../nbs/21_training.ipynb #e9802687
+# %% ../nbs/21_training.ipynb #c14bb20a
 @dataclass
 class Fitted:
     """A champion, fitted on all training rows.
@@ -99,6 +99,15 @@ class Fitted:
         "(n,) log-odds before calibration, by the pipelines."
         return sum(share * margin(pipeline, frame) for pipeline, share in self.pipelines)
 
+def fit_members(
+    choice: Choice,
+    frame, y,  # the rows to fit them on
+    seed: int,
+) -> list[tuple[object, float]]:  # fitted pipelines with their shares
+    "A champion's members."
+    folds, recipes, shares = choice.folds, *zip(*choice.members.values())
+    return list(zip(fit_together([make_pipeline(folds.portfolio, recipe, folds.keep, seed, folds.threads) for recipe in recipes], frame, y, folds.threads), shares))
+
 def fit_choice(
     portfolio: Portfolio,
     choice: Choice,
@@ -108,7 +117,7 @@ def fit_choice(
     "Calibrates on the out-of-fold margins, fits each member on all training rows, and exports."
     keep, seed = choice.folds.keep, choice.folds.seed
     calibrator, table = choose_calibrator(choice.margins, train.y, choice.folds.ids)
-    pipelines = [(make_pipeline(portfolio, recipe, keep, seed, choice.folds.threads).fit(train.frame, train.y), share) for recipe, share in choice.members.values()]
+    pipelines = fit_members(choice, train.frame, train.y, seed)
     scale, costs = portfolio.scale, portfolio.costs
     scorecard = Scorecard(**scale.model_dump(), cut_off=cut_off_from_costs(costs.default, costs.decline))
     bundle = Bundle(portfolio, [export_member(pipeline, share) for pipeline, share in pipelines], calibrator, scorecard, keep=keep)

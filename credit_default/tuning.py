@@ -6,20 +6,24 @@
 __all__ = ['FITTING', 'PRESETS', 'TURNS', 'FEW', 'STATES', 'COLOURS', 'Folds', 'code_hash', 'rows_of', 'PairedPruner',
            'open_study', 'how_many_folds', 'TuningResult', 'tune', 'behind', 'plot_trials', 'out_of_fold']
 
-# %% ../nbs/13_tuning.ipynb #1a98cbde
+# %% ../nbs/13_tuning.ipynb #b7b2ffcf
 import hashlib
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xgboost
+from joblib import cpu_count
 from sklearn.metrics import roc_auc_score
 from tqdm import TqdmWarning, tqdm
 
@@ -28,13 +32,13 @@ with warnings.catch_warnings():   # Optuna asks for a progress widget that is no
     import optuna
 
 import credit_default
-from .candidates import (CANDIDATES, Candidate, Recipe, checked_columns, default_recipes, estimator_margin, fit_numbers, make_estimator,
-                                       make_sampler, search_point, suggest)
+from .candidates import (CANDIDATES, TREES, Candidate, Recipe, checked_columns, default_recipes, estimator_margin, fit_numbers, make_estimator,
+                                       make_sampler, one_blas_thread, search_point, suggest)
 from .data import folds as equal_folds
 from .features import Clean, FeatureMap
 from .portfolio import Portfolio
 
-# %% ../nbs/13_tuning.ipynb #a82bdbeb
+# %% ../nbs/13_tuning.ipynb #c451dbe8
 class Folds:
     """The stratified folds of a search, with the matrices that trials share.
 
@@ -46,7 +50,7 @@ class Folds:
     folds : how many
     seed : of the split and of what is fitted
     keep : lender's or leaky fields that models may see
-    threads : for what is fitted; the same number gives the same model
+    threads : models fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
     cache : folder where margins are kept for the next run, or None
 
     Attributes
@@ -54,7 +58,7 @@ class Folds:
     splits : (training rows, validation rows) of each fold
     ids : (n,) the fold whose validation part a row is in
     """
-    def __init__(self, portfolio: Portfolio, frame, y: np.ndarray, folds: int = 3, seed: int = 0, keep: tuple[str, ...] = (), threads: int = 2, cache: Path | None = None):
+    def __init__(self, portfolio: Portfolio, frame, y: np.ndarray, folds: int = 3, seed: int = 0, keep: tuple[str, ...] = (), threads: int | None = None, cache: Path | None = None):
         self.portfolio, self.y, self.seed, self.keep = portfolio, np.asarray(y).astype(int), seed, tuple(keep)
         rarest = np.bincount(self.y, minlength=2)[:2].min()
         if rarest < 2 * folds: raise ValueError(f"{rarest} rows with the rarer outcome are too few for {folds} folds: there must be at least {2 * folds}")
@@ -63,8 +67,8 @@ class Folds:
         self.splits = equal_folds(columns, self.y, folds, seed)
         self.ids = np.empty(len(self.y), np.int64)
         for fold, (_, valid) in enumerate(self.splits): self.ids[valid] = fold
-        self.threads, self.cache = threads, cache and Path(cache)
-        self._imputed, self._matrices, self._margins = {}, {}, {}
+        self.threads, self.cache = threads or cpu_count(), cache and Path(cache)
+        self._imputed, self._matrices, self._margins, self._alone = {}, {}, {}, Lock()
 
     def __len__(self): return len(self.splits)
 
@@ -95,6 +99,19 @@ class Folds:
         if key not in self._margins: self._margins[key] = self._kept(key, lambda: self._fit(fold, recipe))
         return self._margins[key]
 
+    @one_blas_thread
+    def fit(
+        self,
+        wanted: Iterable[tuple[int, Recipe]],  # folds and recipes
+        done: Callable[[], Any] = lambda: None,  # called after each
+    ):
+        "Makes margins that will be asked for, trees of several at the same time. What a recipe cannot take is left to `margin`, which says why."
+        def one(asked: tuple[int, Recipe]):
+            try: self.margin(*asked)
+            except (ValueError, RuntimeError): pass
+            done()
+        with ThreadPoolExecutor(self.threads) as pool: list(pool.map(one, wanted))
+
     def _kept(self, key: tuple[int, str], make: Callable[[], np.ndarray]) -> np.ndarray:
         if self.cache is None: return make()
         told = self.fingerprint, code_hash(FITTING), tuple(map(metadata.version, ("numpy", "scikit-learn", "imbalanced-learn", "fancyimpute"))), xgboost.__version__, key
@@ -109,11 +126,14 @@ class Folds:
 
     def _fit(self, fold: int, recipe: Recipe) -> np.ndarray:
         train, valid = self.splits[fold]
-        X, X_valid = self.matrices(fold, recipe.imputation, recipe.derived)
-        features, target = self.feature_map(recipe.derived).features, self.y[train]
-        sampler = make_sampler(recipe, features, self.seed)
-        if sampler is not None: X, target = sampler.fit_resample(X, target)
-        return estimator_margin(make_estimator(recipe, features, self.seed, self.threads).fit(X, target), X_valid)
+        with self._alone:   # as in `fit_together`
+            X, X_valid = self.matrices(fold, recipe.imputation, recipe.derived)
+            features, target = self.feature_map(recipe.derived).features, self.y[train]
+            sampler, estimator = make_sampler(recipe, features, self.seed), make_estimator(recipe, features, self.seed, self.threads)
+            if sampler is not None: X, target = sampler.fit_resample(X, target)
+            if recipe.candidate not in TREES: estimator.fit(X, target)
+        if recipe.candidate in TREES: estimator.fit(X, target)
+        return estimator_margin(estimator, X_valid)
 
     def auc(self, fold: int, recipe: Recipe) -> float:
         "ROC-AUC on a fold's validation part of the recipe fitted on its training part."
@@ -121,6 +141,7 @@ class Folds:
 
     def margins(self, recipe: Recipe) -> np.ndarray:
         "(n,) uncalibrated log-odds of each row by a model that has not seen it."
+        self.fit((fold, recipe) for fold in range(len(self)))
         out = np.empty(len(self.y))
         for fold, (_, valid) in enumerate(self.splits): out[valid] = self.margin(fold, recipe)
         return out
@@ -216,7 +237,7 @@ class TuningResult:
     study: str
     folds: Folds
 
-# %% ../nbs/13_tuning.ipynb #90e52167
+# %% ../nbs/13_tuning.ipynb #21af4916
 def tune(
     portfolio: Portfolio,
     frame,  # table of raw fields, the training rows only
@@ -233,7 +254,7 @@ def tune(
     folds: int | None = None,  # 3, or 5 where there are few rows
     candidates: tuple[Candidate, ...] = CANDIDATES,
     first: list[Recipe] | None = None,  # tried before the sampler proposes any; None: `default_recipes`
-    threads: int = 2,
+    threads: int | None = None,  # as for `Folds`
     cache: Path | None = None,  # folder where margins are kept for the next run
 ) -> TuningResult:
     "Searches for the best recipe."
@@ -253,7 +274,7 @@ def tune(
             if callable(progress): progress(len(_finished(study)), total, best)
     return _result(study, shared)
 
-# %% ../nbs/13_tuning.ipynb #9566de50
+# %% ../nbs/13_tuning.ipynb #681b80bb
 STATES = {optuna.trial.TrialState.COMPLETE: "complete", optuna.trial.TrialState.PRUNED: "pruned"}
 
 def _finished(study: optuna.Study) -> list:
@@ -276,6 +297,7 @@ def _one_trial(study: optuna.Study, folds: Folds, candidates: tuple[Candidate, .
     aucs = []
     try:
         for fold in range(len(folds)):
+            if candidate in TREES and fold % folds.threads == 0: folds.fit((next_, recipe) for next_ in range(fold, min(fold + folds.threads, len(folds))))   # some in vain where the trial is pruned: the time is that of one
             aucs.append(folds.auc(fold, recipe))
             trial.report(aucs[-1], fold)
             if fold + 1 < len(folds) and trial.should_prune(): return study.tell(trial, state=optuna.trial.TrialState.PRUNED)
