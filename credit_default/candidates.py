@@ -467,7 +467,7 @@ def margin(
     "Uncalibrated log-odds of default."
     return estimator_margin(pipeline[-1], pipeline[0].transform(frame))
 
-# %% ../nbs/12_candidates.ipynb #19bce7e8
+# %% ../nbs/12_candidates.ipynb #d538d7e5
 SEARCHED_NETS = 2   # networks that are averaged in a search: it makes do with few
 
 def default_recipes(portfolio: Portfolio) -> list[Recipe]:
@@ -475,7 +475,7 @@ def default_recipes(portfolio: Portfolio) -> list[Recipe]:
     derived, monotone = bool(portfolio.derived), has_directions(portfolio)
     slow = dict(n_estimators=400, learning_rate=0.03, max_depth=4, grow_policy="depthwise", subsample=0.7, colsample_bynode=0.4, min_child_weight=50.0, reg_lambda=10.0)
     small = dict(n_estimators=200, learning_rate=0.06, max_depth=4, grow_policy="depthwise", subsample=0.8, colsample_bynode=0.5, min_child_weight=5.0, reg_lambda=1.0)
-    leafy = dict(n_estimators=300, learning_rate=0.07, max_leaves=32, max_depth=10, grow_policy="lossguide", subsample=0.8, colsample_bynode=0.6, min_child_weight=1.0, reg_lambda=1.0)
+    leafy = dict(n_estimators=200, learning_rate=0.07, max_leaves=32, max_depth=10, grow_policy="lossguide", subsample=0.8, colsample_bynode=1.0, min_child_weight=1.0, reg_lambda=1.0)
     return [Recipe(derived=derived, parameters=slow),
             Recipe(candidate="network", imputation="median", derived=derived, parameters=dict(hidden=32, epochs=20, alpha=0.01, learning_rate=0.003, nets=SEARCHED_NETS)),
             *([Recipe(derived=False, parameters=slow)] if derived else []),
