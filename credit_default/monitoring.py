@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['OUTPUTS', 'NOTHING', 'NO_REFERENCE', 'LAST_DAY', 'FEWEST', 'SINGLE', 'FITS', 'MORE', 'FEWER', 'TOO_FEW', 'UNITS',
-           'COHORTS', 'MOST_COHORTS', 'SHOWN_COHORTS', 'CHECKS', 'TRY_LATER', 'NOT_COMPARABLE', 'FASTER',
-           'MonitoringError', 'TooLong', 'Counts', 'count', 'iso', 'verdict_of', 'assess', 'columns_of', 'detect',
-           'check_row', 'window_end', 'mature_spans', 'final', 'expected_against_observed', 'figures_of', 'cohorts_by',
-           'performance', 'task', 'run', 'main', 'in_process']
+           'COHORTS', 'MOST_COHORTS', 'SHOWN_COHORTS', 'CHECKS', 'FASTER', 'LONGEST', 'MonitoringError', 'TooLong',
+           'Counts', 'count', 'iso', 'verdict_of', 'assess', 'columns_of', 'detect', 'check_row', 'window_end',
+           'mature_spans', 'final', 'expected_against_observed', 'figures_of', 'cohorts_by', 'performance', 'task',
+           'run', 'answered', 'main', 'Checker', 'in_process']
 
-# %% ../nbs/31_monitoring.ipynb #06a2a2d1
+# %% ../nbs/31_monitoring.ipynb #cc5cb945
 import asyncio
 import calendar
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
 
@@ -26,7 +28,7 @@ import credit_default
 from .portfolio import Portfolio
 from .scorecard import RATINGS
 from .stability import DRIFT, LEVEL, Reference
-from .store import Away, Store, utc
+from .store import Away, Sample, Store, utc
 
 # %% ../nbs/31_monitoring.ipynb #4b46c1b5
 class MonitoringError(ValueError):
@@ -121,7 +123,7 @@ def _ratings(reference: Reference, counts: dict) -> dict:
     bins, now = reference.bins["rating"], np.asarray(counts["rating"])
     return {name: dict(reference=float(p), current=float(q)) for name, p, q in zip(bins.categories, bins.shares, now / now.sum())}
 
-# %% ../nbs/31_monitoring.ipynb #3fde4d6d
+# %% ../nbs/31_monitoring.ipynb #237b6b98
 def columns_of(
     portfolio: Portfolio,
     rows: list[dict],  # of the log, with `sent` as JSON
@@ -143,9 +145,9 @@ def detect(
 ) -> dict: # as `assess` gives it
     "Drift in the logged predictions of a model. Raises Away, MonitoringError"
     window = portfolio.name, model_version, since, until
-    counts = count(reference, store.bins(*window)) if reference.bins else Counts()
-    n = int(sum(next(iter(counts.values()), [])))
-    rows = store.samples(*window, most, width=len(reference.bins), among=n) if n else []
+    sample = Sample(most, width=len(reference.bins))
+    counts = count(reference, store.bins(*window, sample=sample)) if reference.bins else Counts()
+    rows = store.sampled(sample)
     others = counts.left_out + sum(store.versions(portfolio.name, since, until, but=model_version).values())
     return assess(portfolio, reference, counts, samples=columns_of(portfolio, rows) if rows else None, model_version=model_version,
                   since=since, until=until, other_models=others)
@@ -355,9 +357,8 @@ def _notes_of(model: dict, total: dict, waiting: int, months: int, next_mature: 
             model["too_few"]: model["too_few"] and model["n"], "No outcome of a mature prediction is known: nothing was computed.": not model["n"]}
     return [text for text, holds in said.items() if holds]
 
-# %% ../nbs/31_monitoring.ipynb #d60fd74b
+# %% ../nbs/31_monitoring.ipynb #28dde7fb
 CHECKS = ("detect", "performance")
-TRY_LATER, NOT_COMPARABLE = 75, 65   # exit codes for a database that is away, and for a MonitoringError; as sysexits.h has them
 
 def task(
     what: str,  # detect or performance
@@ -366,7 +367,7 @@ def task(
     reference: Reference | None = None,  # for detect
     **arguments,  # of the function of this name, by name
 ) -> dict: # plain values for JSON
-    "A check as `in_process` takes it"
+    "A check as a Checker takes it"
     if what not in CHECKS: raise ValueError(f"a check is one of {', '.join(CHECKS)}, not {what!r}")
     given = {name: utc(value).isoformat() if isinstance(value, datetime) else value for name, value in arguments.items()}
     return dict(what=what, database=url, portfolio=portfolio.to_json(), reference=reference.to_dict() if reference else None, arguments=given)
@@ -383,38 +384,80 @@ def run(
         return performance(store, portfolio, **given)
     finally: store.close()
 
-# %% ../nbs/31_monitoring.ipynb #c5428eec
-def main() -> int: # the exit code
-    "Reads one task from standard input, and writes one answer to standard output"
-    os.nice(10)
-    try: code, said = 0, run(json.load(sys.stdin))
-    except Away as e: code, said = TRY_LATER, dict(why=str(e))
-    except MonitoringError as e: code, said = NOT_COMPARABLE, dict(why=str(e))
-    except Exception as e:   # whatever it is, it is told to the parent
+# %% ../nbs/31_monitoring.ipynb #fe49a122
+def answered(
+    task: dict,  # of `task`
+) -> dict: # what was found, or why nothing was
+    "Does a check, and tells whatever happens as plain values"
+    try: return dict(found=run(task))
+    except Away as e: return dict(away=str(e))
+    except MonitoringError as e: return dict(not_comparable=str(e))
+    except Exception as e:
         last = traceback.extract_tb(e.__traceback__)[-1]
-        code, said = 1, dict(failed=f"{type(e).__name__} in {Path(last.filename).name}, line {last.lineno}")
-    json.dump(said, sys.stdout, allow_nan=False)
-    return code
+        return dict(failed=f"{type(e).__name__} in {Path(last.filename).name}, line {last.lineno}")
+
+def main():
+    "Takes tasks from standard input, a line each, and answers each by a line, from a process that is forked for it"
+    os.nice(10)
+    for line in sys.stdin.buffer:
+        if not (child := os.fork()):
+            try: print(json.dumps(answered(json.loads(line)), allow_nan=False), flush=True)
+            except BaseException: os._exit(1)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code: print(json.dumps(dict(failed=f"its process ended with {code}")), flush=True)
 
 FASTER = dict(detect="ask for a shorter window", performance="ask for one model version, or give it more time")
+LONGEST = 2**28   # bytes of an answer
+
+class Checker:
+    "Does checks in processes beside this one, one at a time"
+    def __init__(self): self._process = None
+
+    async def __call__(
+        self,
+        task: dict,  # of `task`
+        timeout: float = 120.0,  # seconds
+    ) -> dict: # the answer
+        "Does a check. Raises Away; TooLong; MonitoringError; RuntimeError where the check itself fails"
+        if self._process is None or self._process.returncode is not None: await self._start()
+        process, line = self._process, b""
+        try:
+            async with asyncio.timeout(timeout):
+                process.stdin.write(json.dumps(task).encode() + b"\n")
+                await process.stdin.drain()
+                line = await process.stdout.readline()
+        except TimeoutError: raise TooLong(f"the check did not end within {round(timeout, 2):g} seconds: {FASTER[task['what']]}") from None
+        except ConnectionError: pass   # it has ended
+        finally:
+            if not line: await self.close()
+        answer = json.loads(line) if line else dict(failed="its process has ended")
+        if "away" in answer: raise Away(answer["away"])
+        if "not_comparable" in answer: raise MonitoringError(answer["not_comparable"])
+        if "failed" in answer: raise RuntimeError(f"the check failed: {answer['failed']}")
+        return answer["found"]
+
+    async def _start(self):
+        environment = os.environ | {"PYTHONPATH": str(Path(credit_default.__file__).parents[1])}   # in a bento the package is not installed
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "credit_default.monitoring", env=environment, limit=LONGEST, start_new_session=True,   # a group that can be ended as one
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+
+    async def close(self):
+        "Ends the process that waits, and a check that is under way"
+        process, self._process = self._process, None
+        if process is None: return
+        with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 async def in_process(
     task: dict,  # of `task`
     timeout: float = 120.0,  # seconds
 ) -> dict: # the answer
-    "Does a check in another process. Raises Away; TooLong; MonitoringError; RuntimeError where the check itself fails"
-    environment = os.environ | {"PYTHONPATH": str(Path(credit_default.__file__).parents[1])}   # in a bento the package is not installed
-    child = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", "credit_default.monitoring", env=environment,
-                                                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
-    try: out, _ = await asyncio.wait_for(child.communicate(json.dumps(task).encode()), timeout)
-    except TimeoutError: raise TooLong(f"the check did not end within {round(timeout, 2):g} seconds: {FASTER[task['what']]}") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode in (TRY_LATER, NOT_COMPARABLE): raise (Away if child.returncode == TRY_LATER else MonitoringError)(json.loads(out)["why"])
-    if child.returncode: raise RuntimeError(f"the check failed: {json.loads(out)['failed'] if out else f'its process ended with {child.returncode}'}")
-    return json.loads(out)
+    "One check in a process of its own. Raises as a Checker does"
+    check = Checker()
+    try: return await check(task, timeout)
+    finally: await check.close()
 
-# %% ../nbs/31_monitoring.ipynb #2dc729ea
-if __name__ == "__main__" and "IPython" not in sys.modules: sys.exit(main())   # python -m credit_default.monitoring
+# %% ../nbs/31_monitoring.ipynb #55c4dde5
+if __name__ == "__main__" and "IPython" not in sys.modules: main()   # python -m credit_default.monitoring

@@ -9,7 +9,7 @@ __all__ = ['LEAST', 'OF_ONE', 'DOCS', 'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_
            'user_routes', 'service_routes', 'error_response', 'error_forms', 'mounted', 'make_app', 'role_table',
            'openapi', 'plain_error', 'token_of', 'wait', 'Guard', 'model_references', 'CreditDefault']
 
-# %% ../nbs/33_service.ipynb #308095a9
+# %% ../nbs/33_service.ipynb #cc7c4dd4
 import asyncio
 import contextvars
 import gc
@@ -41,7 +41,7 @@ from .auth import Busy, Invalid, Login, Role, Signup, SignupRefused, Token, User
 from .bundle import Bundle, BundleError
 from .contract import (Account, DriftReport, DriftStatus, DriftWindow, Error, Health, Logged, LoggedPage, ModelCard, Outcomes, OutcomesTaken, Performance,
                                      Prediction, Refused, When, checked, error_body, logged, model_card, problem, read_json, shown, stamp, to_json)
-from .monitoring import UNITS, MonitoringError, TooLong, check_row, in_process, task
+from .monitoring import UNITS, MonitoringError, TooLong, check_row, task
 from .portfolio import REFERENCES
 from .recorder import Repeated, Unrecorded
 from .settings import SettingsError, read_settings, variable
@@ -186,7 +186,7 @@ def log_routes(app: FastAPI, serving: Serving):
         if row is None or (user.role != Role.admin and row["user_id"] != user.id): raise Refused(404, "there is no such prediction")
         return Response(to_json(logged(row)), media_type=JSON)
 
-# %% ../nbs/33_service.ipynb #fec82d36
+# %% ../nbs/33_service.ipynb #cc952781
 FORM_BYTES = 8192                # of a signup, a login or a question about drift
 CLOCKS = timedelta(minutes=5)    # by which a client's clock may be ahead
 
@@ -206,7 +206,7 @@ async def computed(serving: Serving, task: dict) -> dict:
     try:
         async with asyncio.timeout(serving.settings.timeout - 1): await serving.computing.acquire()
     except TimeoutError: raise Refused(503, "too busy", [problem([], "another check is running: ask again later")], {"Retry-After": "5"}) from None
-    try: return await in_process(task, max(0.0, end - time.monotonic()))
+    try: return await serving.check(task, max(0.0, end - time.monotonic()))
     except TooLong as e: raise Refused(503, "the check took too long", [problem([], str(e))]) from None
     except MonitoringError as e: raise Refused(422, "this cannot be compared", [problem(["model_version"], str(e))]) from None
     except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
@@ -478,7 +478,7 @@ class Guard:
                 log_request(self.serving.metrics.request(scope["path"], status, seconds), status, seconds)
             request_id.reset(named)
 
-# %% ../nbs/33_service.ipynb #025c991b
+# %% ../nbs/33_service.ipynb #9c5b60da
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")   # unless it is wanted, nobody is told that a model is served
 try: SERVING = Serving(read_settings())
 except ValueError as e: raise bentoml.exceptions.BentoMLConfigException(str(e)) from None   # ours, of settings, store and limits: they name the setting, not the value
@@ -542,6 +542,8 @@ class CreditDefault(Models):
         gc.freeze()
 
     @bentoml.on_shutdown
-    async def end(self): await asyncio.to_thread(SERVING.stop)
+    async def end(self):
+        await SERVING.check.close()
+        await asyncio.to_thread(SERVING.stop)
 
 CreditDefault.add_asgi_middleware(Guard, serving=SERVING)

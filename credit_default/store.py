@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['TABLES', 'predictions', 'answers', 'users', 'invitations', 'outcomes', 'checks', 'COLUMNS', 'ROW', 'ANSWER',
            'UPGRADE', 'UNREACHED', 'SLOW', 'LOCKED', 'FULL', 'READ_ONLY', 'DENIED', 'UNOPENED', 'BROKEN_DISK',
-           'DAMAGED', 'BUSY', 'SCHEMA', 'IDLE', 'HEAD', 'UPGRADE_SECONDS', 'MANY', 'SLICE', 'CLOCKS', 'SIMULATED',
-           'CHUNK', 'STATEMENT', 'utc', 'Timestamp', 'Away', 'StoreError', 'Unfit', 'Taken', 'Uninvited', 'explained',
-           'read_url', 'Database', 'Entry', 'storable', 'Log', 'Reader', 'Spool', 'same', 'Accounts', 'Windows',
-           'Outcomes', 'Checks', 'Upkeep', 'Store']
+           'DAMAGED', 'BUSY', 'SCHEMA', 'IDLE', 'HEAD', 'UPGRADE_SECONDS', 'MANY', 'SLICE', 'SHORT', 'CLOCKS',
+           'SIMULATED', 'CHUNK', 'STATEMENT', 'utc', 'Timestamp', 'Away', 'StoreError', 'Unfit', 'Taken', 'Uninvited',
+           'explained', 'read_url', 'Database', 'Entry', 'storable', 'Log', 'Reader', 'Spool', 'same', 'Accounts',
+           'Sample', 'Windows', 'Outcomes', 'Checks', 'Upkeep', 'Store']
 
 # %% ../nbs/30_store.ipynb #b19af21c
 import json
@@ -504,43 +504,88 @@ class Accounts(Log):
     def _open(self, token_hash: str, now: datetime) -> list:
         return [invitations.c.token_hash == token_hash, invitations.c.used_at.is_(None), invitations.c.expires_at > now]
 
-# %% ../nbs/30_store.ipynb #c9ffe664
-SLICE = 100_000   # rows of a window that are read at once
+# %% ../nbs/30_store.ipynb #d003e458
+SLICE = 100_000   # rows of a window that are read at once from SQLite
+SHORT = 20_000    # and from PostgreSQL
 _STEP, _CIRCLE = 648_055, 2**20   # the golden section of a circle: step by step round it, any number of steps lies evenly on it
 _ORDER = sa.tuple_(predictions.c.at, predictions.c.seq)
 _SAMPLED = ("sent", "probability_default", "credit_score", "rating", "decision", "at")
 
+class Sample:
+    """At most so many of a window's rows, evenly spread over it: those whose `seq` comes first on the circle.
+
+    Parameters
+    ----------
+    most : rows
+    width : only rows whose `bins` has this length; None: all
+    """
+    def __init__(self, most: int = 10_000, width: int | None = None): self.most, self.width, self._taken, self._last = most, width, [], _CIRCLE
+
+    @property
+    def taken(self) -> list[int]:
+        "Their `seq`."
+        return sorted(self._taken, key=self._place)[:self.most]
+
+    def wanted(self) -> sa.ColumnElement:
+        "The rows that may still come in."
+        found = predictions.c.seq * _STEP % _CIRCLE <= self._last
+        return found if self.width is None else found & (sa.func.length(predictions.c.bins) == self.width)
+
+    def add(self, seqs: list[int]):
+        self._taken += seqs
+        if len(self._taken) < 2 * self.most: return   # those that are too many are dropped from time to time
+        self._taken = self.taken
+        self._last = self._place(self._taken[-1])[0]
+
+    def _place(self, seq: int) -> tuple[int, int]: return seq * _STEP % _CIRCLE, seq
+
 class Windows(Reader):
     "What monitoring reads. Raises Away."
+    @property
+    def _slice(self) -> int: return SLICE if self.file else min(SLICE, SHORT)
+
+    @contextmanager
+    def _part(self) -> Iterator[sa.Connection]:
+        "A transaction that is one of many."
+        begin = time.monotonic()
+        with self._transaction() as c: yield c
+        if not self.file: time.sleep(time.monotonic() - begin)
+
     def _slices(self, portfolio: str, model_version: str, since: datetime | None, until: datetime | None) -> Iterator[list]:
         "Conditions on predictions, one list for each slice of the window."
         if not storable(portfolio, model_version): return
         wanted, begin = _where(since, until, portfolio=portfolio, model_version=model_version), []
-        while (end := self._place(wanted + begin, SLICE)) is not None:
-            yield [*wanted, *begin, _ORDER < end]
-            begin = [_ORDER >= end]
-        yield wanted + begin
+        while begin is not None:
+            with self._transaction() as c: end = self._place(c, wanted + begin, self._slice)
+            yield wanted + begin + ([] if end is None else [_ORDER < end])
+            begin = None if end is None else [_ORDER >= end]
 
-    def _place(self, wanted: list, offset: int, after: datetime | None = None) -> sa.ColumnElement | None:
+    def _place(self, c: sa.Connection, wanted: list, offset: int, after: datetime | None = None) -> sa.ColumnElement | None:
         "Where a row stands in the order of `at` and `seq`: the first at another time than `after` if that is the second row from there, else the row at this offset."
         t, found = predictions.c, None
         row = sa.select(t.at, t.seq).where(*wanted).order_by(t.at, t.seq)
-        with self._transaction() as c:
-            if after is not None:
-                found = c.execute(row.where(t.at >= after).offset(1).limit(1)).first()
-                if found is None: return None
-            if found is None or found.at == after: found = c.execute(row.offset(offset).limit(1)).first()
+        if after is not None:
+            found = c.execute(row.where(t.at >= after).offset(1).limit(1)).first()
+            if found is None: return None
+        if found is None or found.at == after: found = c.execute(row.offset(offset).limit(1)).first()
         return found and sa.tuple_(sa.literal(found.at, t.at.type), sa.literal(found.seq, t.seq.type))
 
-    def bins(self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None) -> Iterator[str]:
+    def bins(
+        self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None, *,
+        sample: Sample | None = None,  # into which rows are taken on the way
+    ) -> Iterator[str]:
         "The column `bins` of the window's rows, a line for each, a slice at a time."
         if not storable(portfolio, model_version): return
-        t, wanted, begin = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version), []
+        t, wanted, size, begin = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version), self._slice, []
         while begin is not None:
-            rows = sa.select(t.at, t.bins).where(*wanted, *begin).order_by(t.at, t.seq).limit(SLICE).subquery()
-            with self._transaction() as c: joined, n, last = c.execute(sa.select(sa.func.aggregate_strings(rows.c.bins, "\n"), sa.func.count(), sa.func.max(rows.c.at)).select_from(rows)).one()
+            taken = sa.case((sample.wanted(), sa.cast(t.seq, sa.Text))) if sample else sa.null()
+            rows = sa.select(t.at, t.bins, taken.label("taken")).where(*wanted, *begin).order_by(t.at, t.seq).limit(size).subquery()
+            asked = sa.func.aggregate_strings(rows.c.bins, "\n"), sa.func.aggregate_strings(rows.c.taken, "\n"), sa.func.count(), sa.func.max(rows.c.at)
+            with self._part() as c:   # counted and ended in one go: the end is sought only where the last moment has several rows
+                joined, seqs, n, last = c.execute(sa.select(*(asked if sample else (asked[0], sa.null(), *asked[2:]))).select_from(rows)).one()
+                end = self._place(c, wanted + begin, size, last) if n == size else None
+            if seqs: sample.add([int(seq) for seq in seqs.split("\n")])
             if n: yield joined + "\n"
-            end = self._place(wanted + begin, SLICE, last) if n == SLICE else None   # counted and ended in one go: the end is sought only where the last moment has several rows
             begin = None if end is None else [_ORDER >= end]
 
     def first(self, portfolio: str, model_version: str, since: datetime | None = None) -> datetime | None:
@@ -549,22 +594,12 @@ class Windows(Reader):
         t = predictions.c
         with self._transaction() as c: return c.execute(sa.select(sa.func.min(t.at)).where(*_where(since, portfolio=portfolio, model_version=model_version))).scalar()
 
-    def samples(
-        self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None, most: int = 10_000, *,
-        width: int | None = None,  # only rows whose `bins` has this length
-        among: int | None = None,  # how many there are, where that is known: else they are counted
-    ) -> list[dict]:
-        "At most so many rows of the window, evenly spread over it: sent, probability_default, credit_score, rating, decision, at."
-        t, wanted = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version)
-        n = self.count(since=since, until=until, portfolio=portfolio, model_version=model_version) if among is None else among
-        if not n: return []
-        if width is not None: wanted.append(sa.func.length(t.bins) == width)
-        spread = t.seq * _STEP % _CIRCLE < -(-_CIRCLE * most // n)
-        with self._transaction() as c:
-            taken = sorted(c.execute(sa.select(t.seq).where(*wanted, spread)).scalars())
-            if len(taken) > most: taken = [taken[i * len(taken) // most] for i in range(most)]
-            rows = c.execute(sa.select(*(t[name] for name in _SAMPLED)).where(self._among(t.seq, taken))).mappings()
-            return sorted(map(dict, rows), key=itemgetter("at"))
+    def sampled(self, sample: Sample) -> list[dict]:
+        "The rows that were taken: sent, probability_default, credit_score, rating, decision, at."
+        rows, seqs = [], sorted(sample.taken)
+        for i in range(0, len(seqs), at_once := max(1, self._slice // 10)):   # a whole row is more than what an index holds of it
+            with self._part() as c: rows += map(dict, c.execute(sa.select(*(predictions.c[name] for name in _SAMPLED)).where(self._among(predictions.c.seq, seqs[i:i + at_once]))).mappings())
+        return sorted(rows, key=itemgetter("at"))
 
     def _models(self, portfolio: str) -> list[str]:
         "The model versions that answered. Each is found by a step in the index."
@@ -584,7 +619,7 @@ class Windows(Reader):
         "How many predictions there are, and how many since then."
         return sum(self.versions(portfolio).values()), sum(self.versions(portfolio, day_ago).values())
 
-# %% ../nbs/30_store.ipynb #bf520dc2
+# %% ../nbs/30_store.ipynb #0d5c0ccf
 CLOCKS = timedelta(days=1)    # by so much the lender's clock and ours may differ; a date without a time is the day's beginning
 SIMULATED = "simulated/"      # references of a simulation, whose outcomes may lie in the future
 
@@ -642,7 +677,7 @@ class Outcomes(Windows):
                           sa.cast(o.defaulted, sa.Integer).label("defaulted"), o.observed_at]
         for name in [model_version] if model_version else self._models(portfolio):
             for wanted in self._slices(portfolio, name, made_since, made_before):
-                with self._transaction() as c: rows = c.execute(sa.select(*wanted_columns).join(outcomes, o.seq == t.seq).where(*wanted)).all()
+                with self._part() as c: rows = c.execute(sa.select(*wanted_columns).join(outcomes, o.seq == t.seq).where(*wanted)).all()
                 if rows: yield dict(zip((one.name for one in wanted_columns), map(list, zip(*rows))))
 
     def made(self, portfolio: str, model_version: str, made_before: datetime | None = None) -> dict[str, int]:

@@ -7,7 +7,7 @@ __all__ = ['log', 'SUPERVISOR', 'WATCH', 'GAUGES', 'ANSWERS_KEPT', 'BODY_SECONDS
            'Served', 'files_of', 'Serving', 'health', 'kind_of', 'bounded', 'read_body', 'read_upload', 'not_recorded',
            'entry', 'keep', 'asked', 'once_only', 'ScoredFile']
 
-# %% ../nbs/32b_worker.ipynb #b2d4f763
+# %% ../nbs/32b_worker.ipynb #c94942d1
 import asyncio
 import csv
 import io
@@ -37,6 +37,7 @@ from .auth import Limits, Passwords, Tokens, Users
 from .batch import BatchError, Counts, check_csv, scored_rows
 from .bundle import Bundle, BundleError
 from .contract import Loaded, Refused, problem
+from .monitoring import Checker
 from .places import service_home
 from .recorder import Recorder, Repeated, Unrecorded
 from .settings import Settings, secret_key
@@ -121,7 +122,7 @@ def files_of(tag: str) -> list[tuple] | None:
     try: return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in bundles.path_of(tag).iterdir())
     except (BundleError, OSError): return None
 
-# %% ../nbs/32b_worker.ipynb #9c9dec22
+# %% ../nbs/32b_worker.ipynb #d5daafbf
 class Serving:
     "The settings of this process, and what it answers with."
     def __init__(self, settings: Settings):
@@ -137,7 +138,7 @@ class Serving:
         self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, service_home() / "limits.db")
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="batch")      # long lists and files
         self.readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reader")  # questions to the database
-        self.computing = asyncio.Lock()   # one question about drift or performance at a time
+        self.check, self.computing = Checker(), asyncio.Lock()   # one question about drift or performance at a time
         self.direct: dict[tuple[str, str], Callable] = {}   # routes that are asked most
         self.running: set[tuple[str, str]] = set()   # idempotency keys of requests that are being answered
         self.stopping = threading.Event()

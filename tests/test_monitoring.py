@@ -1,8 +1,11 @@
 """Monitoring over a real log, in SQLite and PostgreSQL: the figures of other chapters, windows cut by hand, a process of its own."""
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -18,7 +21,7 @@ from served import applicants, as_sent
 from credit_default.contract import Loaded
 from credit_default.data import synthesize
 from credit_default.evaluation import auc_interval, evaluate, jeffreys_interval, rating_table
-from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, NOTHING, TOO_FEW, MonitoringError, TooLong, detect, in_process, performance, run, task
+from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, NOTHING, TOO_FEW, Checker, MonitoringError, TooLong, detect, in_process, performance, run, task
 from credit_default.portfolio import parse_table
 from credit_default.portfolios import SHIPPED
 from credit_default.scorecard import RATINGS
@@ -362,21 +365,93 @@ def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
         assert str(raised.value) == f"the check did not end within 0.01 seconds: {said}" and not isinstance(raised.value, Away)
 
 
+def checking():
+    "Processes of ours that wait for a check or do one."
+    return {child.pid for child in psutil.Process().children(recursive=True) if "credit_default.monitoring" in child.cmdline()}
+
+
+def ended(pids):
+    "Whether these processes end within some seconds. Who took over an orphan may be slow to take notice."
+    def runs(pid):
+        try: return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess: return False
+    end = time.monotonic() + 20
+    while any(map(runs, pids)) and time.monotonic() < end: time.sleep(0.02)
+    return not any(map(runs, pids))
+
+
 def test_whoever_no_longer_waits_ends_the_process(tmp_path):
     Store(f"sqlite:///{tmp_path}/log.db").upgrade()
-    before = {child.pid for child in psutil.Process().children()}
 
     async def impatient():
         check = asyncio.ensure_future(in_process(task("performance", f"sqlite:///{tmp_path}/log.db", GMSC)))
         await asyncio.sleep(0.2)
-        started = {child.pid for child in psutil.Process().children()} - before
+        started = checking()
         check.cancel()
         with pytest.raises(asyncio.CancelledError):
             await check
         return started
 
     started = asyncio.run(impatient())
-    assert started and not started & set(psutil.pids())
+    assert started and ended(started)
+
+
+def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
+    url = f"sqlite:///{tmp_path}/log.db"
+    store = Store(url)
+    store.upgrade()
+    loans(store, n=200)
+    asked = task("performance", url, GMSC, as_of=datetime(2026, 6, 1, tzinfo=timezone.utc))
+
+    async def several():
+        check = Checker()
+        assert await check(asked) == run(asked)
+        [waiting] = checking()
+        with pytest.raises(RuntimeError, match="ValueError in"): await check(task("performance", url, GMSC, by="never"))
+        with pytest.raises(Away): await check(task("performance", f"sqlite:///{tmp_path}/none.db", GMSC))
+        assert await check(asked) == run(asked) and checking() == {waiting}
+        with pytest.raises(TooLong): await check(asked, timeout=0.001)   # it goes with what it was doing: nobody waits for that
+        assert not checking() and await check(asked) == run(asked)
+        [again] = checking()
+        os.kill(again, signal.SIGKILL)   # as when memory runs out
+        while checking(): await asyncio.sleep(0.01)
+        try: found = await check(asked)
+        except RuntimeError as e: assert str(e) == "the check failed: its process has ended"   # it was not known yet
+        else: assert found == run(asked)
+        assert await check(asked) == run(asked)
+        await check.close()
+        await check.close()
+        assert not checking()
+
+    asyncio.run(several())
+
+
+def test_a_check_that_is_killed_is_told(tmp_path):
+    "The process that waits stays."
+    url = f"sqlite:///{tmp_path}/log.db"
+    Store(url).upgrade()
+    code = """import json, os, signal, sys, credit_default.monitoring as m
+m.run = lambda task: os.kill(os.getpid(), signal.SIGKILL)
+m.main()"""
+    done = subprocess.run([sys.executable, "-c", code], input=b"{}\n{}\n", capture_output=True, check=True)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [dict(failed="its process ended with -9")] * 2
+
+
+def test_the_process_that_waits_ends_with_the_one_that_started_it(tmp_path):
+    Store(f"sqlite:///{tmp_path}/log.db").upgrade()
+    asked = json.dumps(task("performance", f"sqlite:///{tmp_path}/log.db", GMSC))
+    code = f"""import asyncio, json, os, psutil
+from credit_default.monitoring import Checker
+async def one():
+    check = Checker()
+    await check(json.loads({asked!r}))
+    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+    os.kill(os.getpid(), 9)
+asyncio.run(one())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -9
+    pids = list(map(int, done.stdout.split()))
+    assert len(pids) == 1 and ended(pids)
 
 
 def test_a_failure_tells_its_place_and_no_value(tmp_path):

@@ -382,11 +382,11 @@ def until(true, seconds=60):
 
 
 def children(server):
-    "Checks that run beside the workers now."
+    "Checks that run beside the workers now: children of the process that waits for them."
     found = []
     for one in psutil.Process(server.process.pid).children(recursive=True):
-        try: found += [one] if "credit_default.monitoring" in one.cmdline() else []
-        except psutil.NoSuchProcess: continue
+        try: found += [one] if all("credit_default.monitoring" in process.cmdline() for process in (one, one.parent())) else []
+        except (psutil.NoSuchProcess, AttributeError): continue
     return found
 
 

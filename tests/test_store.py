@@ -221,6 +221,12 @@ def logged(store, monkeypatch):
     return rows
 
 
+def some_of(store, *window, **asked):
+    sample = stores.Sample(**asked)
+    for _ in store.bins(*window, sample=sample): pass
+    return store.sampled(sample)
+
+
 def of(rows, since=0, until=10**6, version=GMSC):
     return [one for one in rows if one["model_version"] == version and NOON + timedelta(seconds=since) <= one["at"] < NOON + timedelta(seconds=until)]
 
@@ -235,8 +241,8 @@ def test_a_window_is_read_whole_and_once(store, logged, since, until):
     assert first == min((one["at"] for one in of(logged, since or 0)), default=None)
     assert store.versions("gmsc", *window) == {name: len(of(logged, since or 0, until or 10**6, name)) for name in (GMSC, "credit_default_gmsc:older")
                                                if of(logged, since or 0, until or 10**6, name)}
-    every = store.samples("gmsc", GMSC, *window)
-    assert store.samples("gmsc", GMSC, *window, width=4, among=len(there)) == every and store.samples("gmsc", GMSC, *window, width=5) == []
+    every = some_of(store, "gmsc", GMSC, *window)
+    assert some_of(store, "gmsc", GMSC, *window, width=4) == every and some_of(store, "gmsc", GMSC, *window, width=5) == []
     assert sorted(map(str, every)) == sorted(str({name: one[name] for name in ("sent", "probability_default", "credit_score", "rating", "decision", "at")}) for one in there)
     assert [one["at"] for one in every] == sorted(one["at"] for one in there)
     if since is None:
@@ -249,7 +255,7 @@ def test_totals_and_unknown_windows(store, logged):
     assert store.totals("nobody", NOON) == (0, 0) and store.versions("\0") == {} and store.first("\0", GMSC) is store.first("gmsc", "nobody") is None
     assert store.versions("gmsc", but=GMSC) == {"credit_default_gmsc:older": len(of(logged, version="credit_default_gmsc:older"))}
     for text in ("\0", "\ud800", "'; DROP TABLE predictions; --", "%", ""):
-        assert list(store.bins("gmsc", text)) == store.samples("gmsc", text) == list(store.outcome_rows("gmsc", text or "%")) == []
+        assert list(store.bins("gmsc", text)) == some_of(store, "gmsc", text) == list(store.outcome_rows("gmsc", text or "%")) == []
         assert set(store.made("gmsc", text).values()) == {0}
 
 
@@ -260,7 +266,7 @@ def test_samples_are_spread_evenly(store, monkeypatch, among):
     monkeypatch.setattr(stores, "_STEP", 633)
     store.append([Entry([row(i, credit_score=i, portfolio="gmsc" if i % among == 0 else "german") for i in range(1000 * among)])])
     for most in (1, 10, 100, 999):
-        found = [one["credit_score"] / among for one in store.samples("gmsc", GMSC, most=most)]
+        found = [one["credit_score"] / among for one in some_of(store, "gmsc", GMSC, most=most)]
         assert 0.9 * most - 1 <= len(found) <= most
         if most == 100:
             assert all(15 <= sum(part <= one < part + 200 for one in found) <= 25 for part in range(0, 1000, 200))
@@ -285,8 +291,8 @@ def test_counting_reads_no_row_of_the_table(tmp_path):
     store = sqlite_store(tmp_path)
     asked = []
     sa.event.listen(store._engine, "before_cursor_execute", lambda c, cursor, statement, values, *_: asked.append((statement, values)) if "predictions" in statement else None)
-    list(store.bins("gmsc", GMSC, NOON, NOON + timedelta(days=1))), store.totals("gmsc", NOON), store.made("gmsc", GMSC), store.first("gmsc", GMSC)
-    store._place([stores.predictions.c.portfolio == "gmsc", stores.predictions.c.model_version == GMSC], 5, NOON)
+    list(store.bins("gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=stores.Sample(5, width=4))), store.totals("gmsc", NOON), store.made("gmsc", GMSC), store.first("gmsc", GMSC)
+    with store._transaction() as c: store._place(c, [stores.predictions.c.portfolio == "gmsc", stores.predictions.c.model_version == GMSC], 5, NOON)
     assert len(asked) >= 6
     with closing(sqlite3.connect(store.file)) as c:
         for statement, values in asked:
