@@ -396,6 +396,11 @@ def test_whoever_no_longer_waits_ends_the_process(tmp_path):
     assert started and ended(started)
 
 
+def waiting():
+    "Those that wait: one that was forked has a process of ours for its parent, and may be about to end."
+    return {pid for pid in checking() if psutil.Process(pid).ppid() == os.getpid()}
+
+
 def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
@@ -406,13 +411,13 @@ def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
     async def several():
         check = Checker()
         assert await check(asked) == run(asked)
-        [waiting] = checking()
+        [first] = waiting()
         with pytest.raises(RuntimeError, match="ValueError in"): await check(task("performance", url, GMSC, by="never"))
         with pytest.raises(Away): await check(task("performance", f"sqlite:///{tmp_path}/none.db", GMSC))
-        assert await check(asked) == run(asked) and checking() == {waiting}
+        assert await check(asked) == run(asked) and waiting() == {first}
         with pytest.raises(TooLong): await check(asked, timeout=0.001)   # it goes with what it was doing: nobody waits for that
         assert not checking() and await check(asked) == run(asked)
-        [again] = checking()
+        [again] = waiting()
         os.kill(again, signal.SIGKILL)   # as when memory runs out
         while checking(): await asyncio.sleep(0.01)
         try: found = await check(asked)
@@ -445,7 +450,8 @@ from credit_default.monitoring import Checker
 async def one():
     check = Checker()
     await check(json.loads({asked!r}))
-    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+    while len(pids := [child.pid for child in psutil.Process().children(recursive=True)]) > 1: await asyncio.sleep(0.01)   # that it forked has answered, and ends
+    print(*pids, flush=True)
     os.kill(os.getpid(), 9)
 asyncio.run(one())"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
