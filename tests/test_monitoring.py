@@ -353,7 +353,7 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
         assert why(url, TooLong, timeout=4) == "the check did not end within 4 seconds: ask for one model version, or give it more time"
     finally:
         server.resume()
-    assert psutil.Process().children() == [] or all("credit_default.monitoring" not in " ".join(child.cmdline()) for child in psutil.Process().children())
+    assert ended(checking())
 
 
 def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
@@ -365,9 +365,22 @@ def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
         assert str(raised.value) == f"the check did not end within 0.01 seconds: {said}" and not isinstance(raised.value, Away)
 
 
+OTHERS = set()   # processes of the service in other modules' tests, which wait for checks until this process ends
+
+
 def checking():
-    "Processes of ours that wait for a check or do one."
-    return {child.pid for child in psutil.Process().children(recursive=True) if "credit_default.monitoring" in child.cmdline()}
+    "Processes of a test that wait for a check or do one."
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        try: found |= {child.pid} if "credit_default.monitoring" in child.cmdline() else set()
+        except psutil.NoSuchProcess: continue   # it has ended meanwhile
+    return found - OTHERS
+
+
+@pytest.fixture(autouse=True)
+def others():
+    OTHERS.clear()
+    OTHERS.update(checking())
 
 
 def ended(pids):
@@ -398,7 +411,8 @@ def test_whoever_no_longer_waits_ends_the_process(tmp_path):
 
 def waiting():
     "Those that wait: one that was forked has a process of ours for its parent, and may be about to end."
-    return {pid for pid in checking() if psutil.Process(pid).ppid() == os.getpid()}
+    ours = {child.pid for child in psutil.Process().children()}
+    return checking() & ours
 
 
 def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
