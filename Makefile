@@ -44,8 +44,9 @@ report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into report
 lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans a notebook on saving it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(LAB_FLAGS)
 
-check: $(SET_UP) ## Is every notebook clean and exported? Changes nothing
+check: $(SET_UP) ## Is every notebook clean and exported, and do imports run one way? Changes nothing
 	@$(BIN)/python tools/source_of_truth.py
+	@$(BIN)/lint-imports --no-cache
 
 # Chapters are tested on the synthetic sample, whatever data this machine holds; test-all lets them see it.
 test: check ## Check, then test chapters and modules, all but the slow tests

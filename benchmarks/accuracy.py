@@ -27,11 +27,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from credit_default.data import DataError, find, load
-from credit_default.evaluation import auc, brier
-from credit_default.portfolio import implausible
-from credit_default.portfolios import get_portfolio
-from credit_default.validation import paired_auc
+from credit_default.data.loading import load
+from credit_default.data.sources import DataError, find
+from credit_default.evaluation.metrics import auc, brier
+from credit_default.evaluation.validation import paired_auc
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.portfolio.values import implausible
 
 HERE = Path(__file__).resolve().parent
 FOLDS, THREADS = 3, 2
@@ -65,8 +66,8 @@ SEARCHED = {}   # by the rows that are searched on: champion and single come fro
 
 def trained(train, test, keep, preset, trials, champion):
     "PDs of `test` by what `credit-default train` would make of all of `train`."
-    from credit_default.training import NETS, choose, fit_choice
-    from credit_default.tuning import tune
+    from credit_default.training.training import NETS, choose, fit_choice
+    from credit_default.training.tuning import tune
     rows = train.provenance["sha256"]
     if rows not in SEARCHED: SEARCHED[rows] = tune(train.portfolio, train.frame, train.y, preset=preset, trials=trials, keep=keep, threads=THREADS)
     fitted = fit_choice(train.portfolio, choose(SEARCHED[rows], champion, NETS[preset]), train, SEARCHED[rows])
@@ -224,7 +225,6 @@ def key(name, dataset, keep, preset, trials):
     told = dict(model=name, libraries=versions(entry), source=source(entry.predict),
                 data=content(dataset.frame if entry.ours else raw(dataset, keep, entry.plausible), dataset.y))
     if entry.ours:
-        import credit_default.training   # and with it, all that takes part
         code = {name: Path(module.__file__).read_text() for name, module in sys.modules.items() if name.startswith("credit_default.")}
         told |= dict(portfolio=dataset.portfolio.to_json(), keep=keep, preset=preset, trials=trials, code=code, ours=source(trained))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

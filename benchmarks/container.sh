@@ -36,8 +36,8 @@ if [ -e "$from/credit_default/gmsc/champion.json" ]; then
 else
     PYTHONPATH=$root/tests "$python" -c '
 from served import synthetic_bundle
-from credit_default import bundle
-bundle.promote(bundle.save(synthetic_bundle()), "gmsc", by="container.sh")'
+from credit_default.scoring.registry import promote_bundle, save_bundle
+promote_bundle(save_bundle(synthetic_bundle()), "gmsc", by="container.sh")'
 fi
 cd "$root"
 tag=$("$python" -m bentoml build --output tag | sed -n 's/^__tag__://p')
@@ -74,7 +74,7 @@ import httpx
 
 bento, base, cache = map(Path, sys.argv[1:])
 LIMIT = 450   # MB
-LOG = "home/bentoml/credit_default/service.db"   # where nbs/operation.ipynb says that a volume belongs
+LOG = "home/bentoml/credit_default/service.db"   # where nbs/guides/operation.ipynb says that a volume belongs
 OUTER = {k: v for k, v in os.environ.items() if re.fullmatch(r"(?i)(https?|no|all)_proxy|SSL_CERT_FILE|PIP_CERT|PIP_INDEX_URL|PIP_EXTRA_INDEX_URL|UV_(DEFAULT_|EXTRA_)?INDEX(_URL)?|UV_HTTP_TIMEOUT", k)}
 OUTER |= {"PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_ROOT_USER_ACTION": "ignore"}   # Debian's pip, unlike that of an image, wants to be told
 

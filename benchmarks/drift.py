@@ -53,10 +53,11 @@ def fill(store, bundle, rows):
     "Logs `rows` predictions of the last days."
     import sqlalchemy as sa
 
-    from credit_default.contract import Loaded
-    from credit_default.data import synthesize
-    from credit_default.portfolio import parse_table
-    from credit_default.store import COLUMNS, Entry
+    from credit_default.data.synthetic import synthesize
+    from credit_default.portfolio.columns import parse_table
+    from credit_default.serving.schemas import Loaded
+    from credit_default.store.predictions import Entry
+    from credit_default.store.schema import COLUMNS
     columns, at = parse_table(bundle.portfolio, synthesize(bundle.portfolio, APPLICANTS, seed=21)[0]), datetime(2000, 1, 1, tzinfo=timezone.utc)
     written = Loaded(bundle, reasons=True).rows(columns, bundle.score(columns), at, [None] * APPLICANTS)
     for row in written: row |= dict(endpoint="predict", user_id=None, username="lender", latency_ms=1.9, request_id="first")
@@ -80,7 +81,7 @@ def fill(store, bundle, rows):
 ALONE = """
 import asyncio, json, os, sys, time
 import psutil
-from credit_default.monitoring import Checker
+from credit_default.monitoring.process import Checker
 task = json.load(sys.stdin)
 
 async def measured(check):
@@ -173,8 +174,8 @@ def log_arm(asked, url, bundle, bodies, folder):
     "All figures of one database."
     from served import Server, log_in
 
-    from credit_default.monitoring import task
-    from credit_default.store import Store
+    from credit_default.monitoring.process import task
+    from credit_default.store.store import Store
     store, begin = Store(url), time.perf_counter()
     fill(store, bundle, asked.rows)
     print(f"{folder.name}: {asked.rows:,} predictions logged in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
@@ -202,16 +203,14 @@ def log_arm(asked, url, bundle, bodies, folder):
 
 def file_arm(asked, bundle, folder):
     "Seconds of our comparison and of Evidently's, on the same rows."
-    import numpy as np
     import pandas as pd
     os.environ["DO_NOT_TRACK"] = "1"
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    from credit_default import stability
-    from credit_default.data import synthesize
-    from credit_default.portfolio import parse_table
-    from credit_default.training import reference_of
+    from credit_default.data.synthetic import synthesize
+    from credit_default.portfolio.columns import parse_table
+    from credit_default.scoring import stability
     portfolio, names = bundle.portfolio, [f.name for f in bundle.portfolio.fields] + ["probability_default", "credit_score"]
 
     def scored(rows, seed):
@@ -264,10 +263,10 @@ def run(asked, folder):
     from served import applicants, synthetic_bundle
     from service import machine
 
-    from credit_default import bundle as bundles
+    from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
     bundle = synthetic_bundle("gmsc", TRAINED_ON)
-    bundle.tag = bundles.promote(bundles.save(bundle), "gmsc", by="benchmark")
-    bundle = bundles.load(bundle.tag)
+    bundle.tag = promote_bundle(save_bundle(bundle), "gmsc", by="benchmark")
+    bundle = load_bundle(bundle.tag)
     bodies = [json.dumps(one) for one in applicants(bundle.portfolio, 500, seed=11)[1]]
     out = dict(machine=machine(), rows=asked.rows, rate=asked.rate, rounds=asked.rounds, seconds=asked.seconds, left_out={}, logs={}, file=None)
     for name in asked.arms:

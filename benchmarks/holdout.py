@@ -23,12 +23,13 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from credit_default.data import find, parse_dates, parse_outcome, read_table
-from credit_default.evaluation import auc, auc_difference, ece
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import get_portfolio
+from credit_default.data.dataset import parse_dates, parse_outcome
+from credit_default.data.sources import find, read_table
+from credit_default.evaluation.metrics import auc, auc_difference, ece
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.portfolio.columns import parse_table
 
-COMMAND = [sys.executable, "-c", "from credit_default.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
 
 
 def lightgbm_pds(portfolio, keep, train, test):

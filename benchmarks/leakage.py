@@ -13,8 +13,8 @@ import sys
 import pandas as pd
 from holdout import once
 
-from credit_default.data import find, read_table
-from credit_default.portfolios import get_portfolio
+from credit_default.data.sources import find, read_table
+from credit_default.portfolio.catalogue import get_portfolio
 
 KEPT = dict(mortgage="leaky", personal="lender")   # the role whose fields published figures rest on: of mortgage all but the three prices
 MOST_ECE = 0.01

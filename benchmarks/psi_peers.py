@@ -1,4 +1,4 @@
-"""The PSI of `credit_default.stability` beside OptBinning's, on the same bins of the same rows: equal to 1e-12 where no bin is empty.
+"""The PSI of `credit_default.scoring.stability` beside OptBinning's, on the same bins of the same rows: equal to 1e-12 where no bin is empty.
 
     python benchmarks/psi_peers.py [--rows 20000] [--json FILE]
 
@@ -20,10 +20,10 @@ from optbinning.binning.prebinning import PreBinning
 from optbinning.scorecard import ScorecardMonitoring
 from sklearn.linear_model import LogisticRegression
 
-from credit_default.data import synthesize
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.stability import Bins, Reference, psi
+from credit_default.data.synthetic import synthesize
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.stability import Bins, Reference, psi
 
 INCOME = dict(gmsc="MonthlyIncome", personal="person_income")
 APART = 1e-12

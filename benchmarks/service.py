@@ -70,8 +70,8 @@ CSV_GAIN = 10           # a row of POST /predict_csv should be at least so many 
 
 def trees(portfolio, train, holdout):
     "The bundle of the small forest."
-    from credit_default.candidates import Recipe
-    from credit_default.training import fit_recipe
+    from credit_default.training.recipe import Recipe
+    from credit_default.training.training import fit_recipe
     recipe = Recipe(candidate="xgboost", imputation="median", parameters=TREES)
     return fit_recipe(portfolio, recipe, train, holdout).bundle
 
@@ -91,11 +91,11 @@ def pipeline(portfolio, train):
 
 def champion_of(home, portfolio):
     "The champion in the user's own model store, else a blend of the synthetic sample; and which it is."
-    from credit_default import bundle as bundles
+    from credit_default.scoring.bundle import read_bundle
     events = home / "credit_default" / portfolio.name / "champion.json"
     if events.exists():
         tag = json.loads(events.read_text())[-1]["tag"]
-        return bundles.read(home / "models" / tag.replace(":", "/")), f"the champion {tag}"
+        return read_bundle(home / "models" / tag.replace(":", "/")), f"the champion {tag}"
     sys.path.insert(0, str(ROOT / "tests"))
     from served import BLEND, synthetic_bundle
     return synthetic_bundle(portfolio.name), "a blend of " + " + ".join(f"{share:g} {kind}" for kind, share in BLEND.items())
@@ -103,17 +103,20 @@ def champion_of(home, portfolio):
 
 def prepare(folder, home, arms):
     "Writes models, bodies and a CSV file into `folder`; the tag for each arm of ours, and words about the champion."
-    from credit_default import bundle as bundles
-    from credit_default.data import Source, load, split, synthesize, write_csv
-    from credit_default.portfolio import parse_table
-    from credit_default.portfolios import get_portfolio
-    from credit_default.reasons import sent
+    from credit_default.data.loading import load
+    from credit_default.data.sources import Source
+    from credit_default.data.split import split
+    from credit_default.data.synthetic import synthesize, write_csv
+    from credit_default.portfolio.catalogue import get_portfolio
+    from credit_default.portfolio.columns import parse_table
+    from credit_default.scoring.reasons import sent
+    from credit_default.scoring.registry import promote_bundle, save_bundle
     portfolio, tags, words = get_portfolio("gmsc"), {}, ""
     train, holdout = split(load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1), 0.2, seed=0)
-    if {"a", "b"} & set(arms): tags["a"] = tags["b"] = bundles.promote(bundles.save(trees(portfolio, train, holdout)), portfolio.name, by="benchmark")
+    if {"a", "b"} & set(arms): tags["a"] = tags["b"] = promote_bundle(save_bundle(trees(portfolio, train, holdout)), portfolio.name, by="benchmark")
     if "champion" in arms:
         bundle, words = champion_of(home, portfolio)
-        tags["champion"] = bundles.save(bundle)
+        tags["champion"] = save_bundle(bundle)
     if "d" in arms: (folder / "pipeline.pickle").write_bytes(pickle.dumps(pipeline(portfolio, train)))
     columns = parse_table(portfolio, synthesize(portfolio, APPLICANTS, seed=11)[0])
     bodies = [json.dumps({f.alias: sent(f, columns[f.name][i]) for f in portfolio.fields}) for i in range(APPLICANTS)]

@@ -21,12 +21,13 @@ import pandas as pd
 import psutil
 from sklearn.metrics import roc_auc_score
 
-from credit_default.candidates import default_recipes
-from credit_default.data import find, from_table, read_table
-from credit_default.portfolios import get_portfolio
-from credit_default.tuning import Folds
+from credit_default.data.dataset import from_table
+from credit_default.data.sources import find, read_table
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.training.search_space import default_recipes
+from credit_default.training.tuning import Folds
 
-COMMAND = [sys.executable, "-c", "from credit_default.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
 
 
 def sample(table, target, rows):

@@ -69,9 +69,9 @@ def synthetic_bundle(bentoml_home):
     "A small model of gmsc's synthetic sample, in the model store as its champion."
     from served import synthetic_bundle
 
-    from credit_default import bundle as bundles
-    tag = bundles.promote(bundles.save(synthetic_bundle()), "gmsc", by="tests")
-    return bundles.load(tag)
+    from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
+    tag = promote_bundle(save_bundle(synthetic_bundle()), "gmsc", by="tests")
+    return load_bundle(tag)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +113,7 @@ def url(request, tmp_path):
 @pytest.fixture
 def store(url):
     "An empty store, with the newest schema."
-    from credit_default.store import Store
+    from credit_default.store.store import Store
     made = Store(url)
     made.upgrade()
     yield made

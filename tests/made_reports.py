@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from credit_default.data import save_sample
-from credit_default.portfolios import get_portfolio
-from credit_default.reporting import Run, run_report
+from credit_default.data.synthetic import save_sample
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.reporting.reporting import Run, run_report
 
 ROWS = 2000
 

@@ -24,9 +24,9 @@ BLEND = {"xgboost": 0.5, "network": 0.3, "logistic": 0.2}
 
 def blend_of(portfolio, train, shares=BLEND):
     "What a search might have chosen: a model of each of these kinds, with these shares."
-    from credit_default.candidates import default_recipes
-    from credit_default.training import Choice
-    from credit_default.tuning import Folds
+    from credit_default.training.search_space import default_recipes
+    from credit_default.training.training import Choice
+    from credit_default.training.tuning import Folds
 
     folds = Folds(portfolio, train.frame, train.y)
     members = {kind: (next(one for one in default_recipes(portfolio) if one.candidate == kind), share) for kind, share in shares.items()}
@@ -35,9 +35,11 @@ def blend_of(portfolio, train, shares=BLEND):
 
 def synthetic_bundle(name="gmsc", rows=4000):
     "A bundle of portfolio `name`, trained on its synthetic sample in seconds: a blend of a model of each form, no search."
-    from credit_default.data import Source, load, split
-    from credit_default.portfolios import SHIPPED
-    from credit_default.training import fit_choice, judge
+    from credit_default.data.loading import load
+    from credit_default.data.sources import Source
+    from credit_default.data.split import split
+    from credit_default.portfolio.catalogue import SHIPPED
+    from credit_default.training.training import fit_choice, judge
 
     portfolio = SHIPPED[name]
     dataset = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(range(rows))
@@ -47,8 +49,8 @@ def synthetic_bundle(name="gmsc", rows=4000):
 
 def applicants(portfolio, rows, seed=11):
     "Synthetic applicants as clients would send them: by alias, missing values null."
-    from credit_default.data import synthesize
-    from credit_default.portfolio import parse_table
+    from credit_default.data.synthetic import synthesize
+    from credit_default.portfolio.columns import parse_table
 
     frame, _, _ = synthesize(portfolio, rows, seed=seed)
     return frame, as_sent(portfolio, parse_table(portfolio, frame))
@@ -56,7 +58,7 @@ def applicants(portfolio, rows, seed=11):
 
 def as_sent(portfolio, columns):
     "Columns as a list of JSON objects."
-    from credit_default.reasons import sent
+    from credit_default.scoring.reasons import sent
     n = len(columns[portfolio.fields[0].name])
     return [{f.alias: sent(f, columns[f.name][i]) for f in portfolio.fields} for i in range(n)]
 
@@ -136,8 +138,8 @@ def log_in(client, account=ACCOUNT):
 
 def add_user(database, username, role="analyst", **more):
     "A user of the service, as `credit-default user add` makes one; its password is that of ACCOUNT."
-    from credit_default.auth import Passwords
-    from credit_default.store import Store
+    from credit_default.serving.auth import Passwords
+    from credit_default.store.store import Store
     row = dict(id=str(uuid.uuid4()), username=username, email=f"{username}@example.com", role=role, password_hash=Passwords().hash_blocking(ACCOUNT["password"]))
     store = Store(database)
     try: return store.add_user(row | more)
@@ -172,6 +174,6 @@ def answered(one):
 
 def scored(bundle, frame):
     "What the bundle itself says of a frame's rows, as JSON would carry it."
-    from credit_default.portfolio import parse_table
+    from credit_default.portfolio.columns import parse_table
     scores = bundle.score(parse_table(bundle.portfolio, frame))
     return json.loads(json.dumps([scores.answer(i) for i in range(len(scores))]))

@@ -18,9 +18,12 @@ import pytest
 from postgres import Postgres
 from typer.testing import CliRunner
 
-from credit_default import administration, cli
-from credit_default.settings import read_settings, secret_key
-from credit_default.store import HEAD, Entry, Store
+from credit_default.cli import administration
+from credit_default.cli import app as cli
+from credit_default.core.settings import read_settings, secret_key
+from credit_default.store.engine import HEAD
+from credit_default.store.predictions import Entry
+from credit_default.store.store import Store
 
 COMMANDS = ["db upgrade", "user add", "user list", "user disable", "user enable", "user role", "user password", "user invite",
             "log export", "log prune", "log erase", "log backup"]
@@ -92,7 +95,7 @@ def test_a_group_lists_its_commands(group):
 
 
 def test_help_of_a_command_needs_nothing_heavy():
-    code = ("import sys; from credit_default.cli import app; app(['log', 'export', '--help'], standalone_mode=False); "
+    code = ("import sys; from credit_default.cli.app import app; app(['log', 'export', '--help'], standalone_mode=False); "
             "print(sorted({'numpy', 'pandas', 'sqlalchemy', 'alembic', 'argon2', 'jwt', 'pyarrow', 'rich'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("[]\n")
 
@@ -157,7 +160,7 @@ def added(username, **options):
 
 def let_in(store, username, password):
     "The user that a login with this password is, or None."
-    from credit_default.auth import Passwords, Users
+    from credit_default.serving.auth import Passwords, Users
     return asyncio.run(Users(store).login(username, password, Passwords()))
 
 
@@ -171,7 +174,7 @@ def test_a_user_that_was_added_logs_in(store):
 
 
 def test_a_new_user_is_an_analyst_and_roles_are_those_of_the_service(store):
-    from credit_default.auth import Role
+    from credit_default.serving.auth import Role
     assert added("anna")["role"] == "analyst"
     assert f"--role {'|'.join(role.value for role in Role)}" in shell("user", "add", "--help").stdout
     assert [added(role.value, role=role.value)["role"] for role in Role] == [role.value for role in Role]
@@ -244,7 +247,7 @@ def test_another_password_takes_the_place_of_the_first(store):
 
 
 def test_an_invitation_makes_one_user_with_its_role(store, monkeypatch):
-    from credit_default.auth import Passwords, Signup, SignupRefused, Users
+    from credit_default.serving.auth import Passwords, Signup, SignupRefused, Users
     assert "closed" in shell("user", "invite").stderr
     monkeypatch.setenv("CREDIT_DEFAULT_SIGNUP", "invite")
     said = shell("user", "invite", "--role", "viewer")
@@ -396,7 +399,7 @@ def test_erase_forgets_an_applicant_also_in_the_spool(store, place):
 
 
 def test_erase_waits_for_rows_that_are_on_their_way(store, place, monkeypatch):
-    from credit_default.recorder import replay_lock
+    from credit_default.serving.recorder import replay_lock
     spool = Store(read_settings().spool_url)
     spool.upgrade()
     spool.append([Entry([prediction(1)])])
@@ -479,7 +482,7 @@ def test_a_key_of_the_environment_needs_no_file(place, monkeypatch):
 
 
 def test_many_that_start_at_once_make_one_key(place):
-    code = "from credit_default.administration import make_env; print(make_env('.env'))"
+    code = "from credit_default.cli.administration import make_env; print(make_env('.env'))"
     made = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)]
     assert sorted(one.communicate()[0].strip() for one in made) == ["False"] * 5 + ["True"]
     assert Path(".env").read_text().count("SECRET_KEY") == 1

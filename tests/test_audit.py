@@ -9,10 +9,24 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from credit_default import cli
-from credit_default.audit import ROWS, LeakError, audit, audit_dataset, in_a_line, lowest_auc, named, outcome_of, refuse_leaks, table_of
-from credit_default.data import DataError, from_table, load, read_table, split
-from credit_default.portfolios import SHIPPED
+from credit_default.cli import app as cli
+from credit_default.data.dataset import from_table
+from credit_default.data.loading import load
+from credit_default.data.sources import DataError, read_table
+from credit_default.data.split import split
+from credit_default.evaluation.leakage import (
+    ROWS,
+    LeakError,
+    audit,
+    audit_dataset,
+    in_a_line,
+    lowest_auc,
+    named,
+    outcome_of,
+    refuse_leaks,
+    table_of,
+)
+from credit_default.portfolio.catalogue import SHIPPED
 
 N = 12_000
 
@@ -278,7 +292,7 @@ def leaking(name, role="applicant"):
 
 
 def test_training_refuses_what_nobody_marked():
-    from credit_default.training import train_model
+    from credit_default.training.training import train_model
     dataset = leaking("MonthlyIncome")
     for keep in ((), ("MonthlyIncome",)):
         with pytest.raises(LeakError, match=r"MonthlyIncome: this field tells the outcome.*Mark it in the portfolio \(role = \"leaky\"\).*--keep"):

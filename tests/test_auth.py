@@ -19,8 +19,23 @@ from limits.errors import StorageError
 from postgres import Postgres
 from served import free_port
 
-from credit_default.auth import Busy, Claims, Invalid, Limits, Login, Passwords, Role, Signup, SignupRefused, Tokens, User, Users, invite
-from credit_default.store import Away, Store, Taken
+from credit_default.serving.auth import (
+    Busy,
+    Claims,
+    Invalid,
+    Limits,
+    Login,
+    Passwords,
+    Role,
+    Signup,
+    SignupRefused,
+    Tokens,
+    User,
+    Users,
+    invite,
+)
+from credit_default.store.engine import Away, Taken
+from credit_default.store.store import Store
 
 KEY = "the key of these tests: 32 bytes or more"
 PASSWORD = "a long and quiet river"
@@ -346,7 +361,7 @@ def test_while_postgresql_is_away_the_last_copy_decides(postgres, passwords):
 ASKS = """
 import sys
 from pathlib import Path
-from credit_default.auth import Limits
+from credit_default.serving.auth import Limits
 limits, n = Limits(sys.argv[1], sys.argv[4] or None, Path(sys.argv[2])), int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -390,7 +405,7 @@ def redis(folder, port):
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis: no redis-server on PATH")
 def test_machines_share_a_limit_through_redis(tmp_path, monkeypatch):
     "With files of their own, which they do not use. Without the server nobody is counted, and nobody waits; with the next one counting begins anew."
-    monkeypatch.setattr("credit_default.auth.PAUSE", .2)
+    monkeypatch.setattr("credit_default.serving.auth.PAUSE", .2)
     port = free_port()
     with redis(tmp_path, port) as url:
         assert passed([tmp_path / f"{machine}.db" for machine in "abc"], url) == 60
@@ -445,7 +460,7 @@ def test_redis_that_is_not_installed_is_named_with_its_extra(tmp_path, monkeypat
 
 def test_counters_that_come_back_count_again(tmp_path, monkeypatch):
     "Who is told that they are away lets the request pass; nobody has to start anything anew."
-    monkeypatch.setattr("credit_default.auth.PAUSE", 0.1)
+    monkeypatch.setattr("credit_default.serving.auth.PAUSE", 0.1)
     (tmp_path / "folder").touch()   # a file where the folder should be
     limits = Limits("1/minute", None, tmp_path / "folder" / "limits.db")
     for _ in range(3):
@@ -464,5 +479,5 @@ def test_counters_that_come_back_count_again(tmp_path, monkeypatch):
 
 
 def test_the_service_can_do_without_the_packages_of_training():
-    code = "import sys, credit_default.auth; print([name for name in ('pandas', 'sklearn', 'scipy', 'pyarrow', 'redis') if name in sys.modules])"
+    code = "import sys, credit_default.serving.auth; print([name for name in ('pandas', 'sklearn', 'scipy', 'pyarrow', 'redis') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from credit_default import cli
+from credit_default.cli import app as cli
 
 COMMANDS = ["data", "audit", "init", "eda", "train", "drift", "score", "evaluate", "reproduce", "run", "serve", "simulate", "watch",
             "models list", "models show", "models compare", "models promote", "models rollback"]
 OTHERS = ["db", "user", "log"]  # what is in them: test_administration.py
 FIGURES = ("n default_rate mean_pd auc gini ks pr_auc brier log_loss ece calibration_slope calibration_intercept "
            "model_version").split()
-MAIN = [sys.executable, "-c", "from credit_default.cli import main; main()"]
+MAIN = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
 
 
 def shell(*arguments):
@@ -42,16 +42,16 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     "300 synthetic loans of gmsc with their outcomes, as a CSV file."
-    from credit_default.data import save_sample
-    from credit_default.portfolios import get_portfolio
+    from credit_default.data.synthetic import save_sample
+    from credit_default.portfolio.catalogue import get_portfolio
     return save_sample(get_portfolio("gmsc"), tmp_path_factory.mktemp("sample"), 300, seed=3)
 
 
 @pytest.fixture(scope="module")
 def personal(tmp_path_factory):
     "300 synthetic loans of personal."
-    from credit_default.data import save_sample
-    from credit_default.portfolios import get_portfolio
+    from credit_default.data.synthetic import save_sample
+    from credit_default.portfolio.catalogue import get_portfolio
     return save_sample(get_portfolio("personal"), tmp_path_factory.mktemp("personal"), 300, seed=3)
 
 
@@ -86,13 +86,13 @@ def test_help_lists_these_commands_and_no_others():
 
 
 def test_serve_lists_the_settings():
-    from credit_default.settings import Settings
+    from credit_default.core.settings import Settings
     helped = shell("serve", "--help").stdout
     assert all(f"CREDIT_DEFAULT_{name.upper()} " in helped for name in Settings.model_fields)
 
 
 def test_help_needs_nothing_heavy():
-    code = ("import sys; from credit_default.cli import app; app(['--help'], standalone_mode=False); "
+    code = ("import sys; from credit_default.cli.app import app; app(['--help'], standalone_mode=False); "
             "print(sorted({'numpy', 'pandas', 'xgboost', 'bentoml', 'sklearn', 'pydantic', 'rich', 'matplotlib'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("[]\n")
 
@@ -178,8 +178,8 @@ def test_the_largest_seed_is_taken_and_the_next_named(here):
 
 
 def test_the_sample_is_written_as_the_lender_would(here):
-    from credit_default.data import load
-    from credit_default.portfolios import get_portfolio
+    from credit_default.data.loading import load
+    from credit_default.portfolio.catalogue import get_portfolio
     result = shell("data", "--sample", "samples", "--seed", 4)
     written = here / "samples" / "SYNTHETIC-cs-training.csv"
     assert result.exit_code == 0 and str(written.relative_to(here)) in result.stderr and "20,000 applicants" in result.stdout
@@ -197,8 +197,10 @@ def test_a_kept_field_is_asked_for_in_the_file(here, personal):
 
 
 def test_a_damaged_model_is_refused_and_the_file_named(synthetic_bundle, here, sample):
-    from credit_default import bundle as bundles
-    part = bundles.path_of(synthetic_bundle.tag) / "members.json"
+    from credit_default.scoring.registry import (
+        bundle_path,
+    )
+    part = bundle_path(synthetic_bundle.tag) / "members.json"
     whole = part.read_bytes()
     try:
         part.write_bytes(whole[:-1])
@@ -250,8 +252,8 @@ def test_score_keeps_order_columns_and_texts(synthetic_bundle, here, sample):
 
 
 def test_score_says_what_the_bundle_says_to_the_last_digit(synthetic_bundle, here, sample):
-    from credit_default.data import read_table
-    from credit_default.portfolio import parse_table
+    from credit_default.data.sources import read_table
+    from credit_default.portfolio.columns import parse_table
     assert shell("score", sample, "out.csv").exit_code == 0
     scores = synthetic_bundle.score(parse_table(synthetic_bundle.portfolio, read_table(sample)))
     for i, row in enumerate(rows("out.csv")):
@@ -286,9 +288,9 @@ def test_a_column_that_is_absent_is_said(synthetic_bundle, here, sample):
 
 
 def test_evaluate_gives_exactly_these_figures(synthetic_bundle, here, sample):
-    from credit_default.data import load
-    from credit_default.evaluation import evaluate
-    from credit_default.portfolio import parse_table
+    from credit_default.data.loading import load
+    from credit_default.evaluation.metrics import evaluate
+    from credit_default.portfolio.columns import parse_table
     result = shell("evaluate", sample, "--json")
     figures = json.loads(result.stdout)
     assert list(figures) == FIGURES and figures["n"] == 300 and figures["model_version"] == synthetic_bundle.tag
@@ -315,13 +317,17 @@ def challenger(synthetic_bundle):
     "A second model in the store; the champion is the same again afterwards."
     import dataclasses
 
-    from credit_default import bundle as bundles
+    from credit_default.scoring.registry import (
+        champion_tag,
+        promote_bundle,
+        save_bundle,
+    )
     other = dataclasses.replace(synthetic_bundle, calibrator=type(synthetic_bundle.calibrator).from_dict(synthetic_bundle.calibrator.to_dict()))
     other.scorecard = synthetic_bundle.scorecard.model_copy(update={"cut_off": 0.2})
-    tag = bundles.save(other)
+    tag = save_bundle(other)
     yield tag
-    if bundles.champion("gmsc") != synthetic_bundle.tag:
-        bundles.promote(synthetic_bundle.tag, "gmsc", by="tests")
+    if champion_tag("gmsc") != synthetic_bundle.tag:
+        promote_bundle(synthetic_bundle.tag, "gmsc", by="tests")
 
 
 def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, challenger):
@@ -343,12 +349,14 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
 
 
 def test_the_champion_is_not_promoted_again(synthetic_bundle):
-    from credit_default import bundle as bundles
-    before = bundles.history("gmsc")
+    from credit_default.scoring.registry import (
+        promotion_history,
+    )
+    before = promotion_history("gmsc")
     result = shell("models", "promote", synthetic_bundle.tag, "--why", "once more")
     assert result.exit_code == 0 and "is the champion already; nothing was changed" in result.stdout
     assert json.loads(shell("models", "promote", "champion", "--json").stdout) == {"champion": synthetic_bundle.tag}
-    assert bundles.history("gmsc") == before
+    assert promotion_history("gmsc") == before
 
 
 def test_the_model_card_is_shown_whole(synthetic_bundle):
@@ -361,13 +369,13 @@ def test_the_model_card_is_shown_whole(synthetic_bundle):
 
 
 def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger, sample):
-    from credit_default import bundle as bundles
-    from credit_default.data import load
-    from credit_default.evaluation import auc_difference
+    from credit_default.core.paths import beside
+    from credit_default.data.loading import load
+    from credit_default.evaluation.metrics import auc_difference
     loans = load(synthetic_bundle.portfolio, sample)
     pds = {synthetic_bundle.tag: synthetic_bundle.score(loans.columns, reasons=False).probability_default, challenger: loans.frame.age.to_numpy() / 1000}
     for tag, pd in pds.items():
-        folder = bundles.beside("gmsc") / tag.split(":")[1]
+        folder = beside("gmsc") / tag.split(":")[1]
         folder.mkdir(parents=True, exist_ok=True)
         loans.frame.assign(probability_default=pd, credit_score=600, outcome=loans.y).to_parquet(folder / "reference.parquet")
     try:
@@ -378,7 +386,7 @@ def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger,
         assert json.loads(shell("models", "compare", challenger, "--json").stdout)["auc_difference"] is None
     finally:
         for tag in pds:
-            (bundles.beside("gmsc") / tag.split(":")[1] / "reference.parquet").unlink()
+            (beside("gmsc") / tag.split(":")[1] / "reference.parquet").unlink()
 
 
 @pytest.mark.parametrize("before, now, synthetic, said", [
@@ -422,7 +430,7 @@ def test_without_a_model_there_is_nothing_to_watch(synthetic_bundle, no_log):
 
 
 def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, no_log):
-    from credit_default.store import Store
+    from credit_default.store.store import Store
     assert shell("db", "upgrade").exit_code == 0
     result = shell("watch", "--window-hours", "168")
     assert result.exit_code == 0 and f"gmsc: nothing was compared, 0 predictions of {synthetic_bundle.tag}" in result.stdout and "report:" not in result.stdout
@@ -447,7 +455,8 @@ def test_a_watch_is_of_the_portfolio_and_model_that_are_served(synthetic_bundle,
 
 
 def test_a_watch_keeps_its_newest_reports_and_everybody_elses(synthetic_bundle, no_log, monkeypatch):
-    from credit_default.store import Entry, Store
+    from credit_default.store.predictions import Entry
+    from credit_default.store.store import Store
     assert shell("db", "upgrade").exit_code == 0
     store = Store(f"sqlite:///{no_log}/none.db")
     store.append([Entry([dict(prediction_id="7b8e2e9c-52b4-4b9f-a3d5-0d5f6a1c9e11", at=datetime.now(timezone.utc), endpoint="predict", user_id="7c0f", username="anna", reference=None, portfolio="gmsc",
@@ -457,7 +466,7 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(synthetic_bundle, 
     asked = []
 
     def report(name, portfolio, parameters, run=""):
-        from credit_default.reporting import new_folder
+        from credit_default.reporting.reporting import new_folder
         folder = new_folder(cli.REPORTS / portfolio, run)
         for kind in ("html", "ipynb", "json"):
             (folder / f"{name}.{kind}").write_text("{}")
@@ -503,7 +512,7 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
     monkeypatch.setattr(cli, "ask", lambda url, *_, **__: dict(id="7c0f", access_token="t"))
     monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db")   # the service is another machine's
     made = dict(rows=5, scored=5, refused=0, seconds=.1, title="Nothing changes", decisions=dict(Approved=5), mean_pd=.05, mean_true_pd=None, moves=[], outcomes=None, changed="2026-03-01T12:00:00.000Z")
-    monkeypatch.setattr("credit_default.simulation.simulate", lambda *_, **__: made)
+    monkeypatch.setattr("credit_default.monitoring.simulation.simulate", lambda *_, **__: made)
     result = shell("simulate", "--rows", 5)
     assert result.exit_code == 0 and "who signed up for this, is still there" in result.stderr and "look: credit-default drift --window-hours 1\n" in result.stdout
 
@@ -529,25 +538,31 @@ def test_train_hands_its_options_to_the_report(here, sample, monkeypatch, comman
 @pytest.fixture(scope="module")
 def searched(bentoml_home, tmp_path_factory):
     "A model of a short search on a small file, in the model store, and that file."
-    from credit_default import bundle as bundles
-    from credit_default.candidates import Recipe
-    from credit_default.data import load, save_sample
-    from credit_default.portfolios import get_portfolio
-    from credit_default.training import train_model
+    from credit_default.data.loading import load
+    from credit_default.data.synthetic import save_sample
+    from credit_default.portfolio.catalogue import get_portfolio
+    from credit_default.scoring.registry import (
+        save_bundle,
+    )
+    from credit_default.training.recipe import Recipe
+    from credit_default.training.training import train_model
     gmsc = get_portfolio("gmsc")
     file = save_sample(gmsc, tmp_path_factory.mktemp("searched"), 2500, seed=7)
     trees = dict(n_estimators=100, learning_rate=0.08, max_depth=3, grow_policy="depthwise", subsample=0.7, colsample_bynode=0.5, min_child_weight=10.0, reg_lambda=1.0)
     first = [Recipe(parameters=trees), Recipe(candidate="logistic", imputation="mice", parameters=dict(C=1.0, clip=0.05))]
     training = train_model(gmsc, load(gmsc, file), first=first, trials=3, seed=3, progress=False)
-    return SimpleNamespace(tag=bundles.save(training.bundle), file=file)
+    return SimpleNamespace(tag=save_bundle(training.bundle), file=file)
 
 
 def reproduced(*arguments):
     "What `reproduce --json` says, its exit code, and the assurance that it left everything as it was."
-    from credit_default import bundle as bundles
-    before = bundles.stored("gmsc"), bundles.history("gmsc"), sorted(Path().rglob("*"))
+    from credit_default.scoring.registry import (
+        promotion_history,
+        stored_tags,
+    )
+    before = stored_tags("gmsc"), promotion_history("gmsc"), sorted(Path().rglob("*"))
     result = shell("reproduce", *arguments, "--json")
-    assert (bundles.stored("gmsc"), bundles.history("gmsc"), sorted(Path().rglob("*"))) == before
+    assert (stored_tags("gmsc"), promotion_history("gmsc"), sorted(Path().rglob("*"))) == before
     return json.loads(result.stdout), result.exit_code
 
 
@@ -559,7 +574,7 @@ def test_reproduce_agrees_to_the_last_digit(searched, here):
 
 
 def test_reproduce_without_the_data_trains_nothing(searched, here, monkeypatch):
-    from credit_default import reproduction
+    from credit_default.training import reproduction
     monkeypatch.setattr(reproduction, "train_again", lambda *_, **__: pytest.fail("it trained"))
     table = rows(searched.file)
     table[99]["age"] = str(int(table[99]["age"]) + 1)
@@ -582,14 +597,18 @@ def test_reproduce_with_another_seed_says_so(searched, here):
 @pytest.fixture
 def tampered(searched):
     "`tampered(change)`: a change of the bundle's record, with all hashes of files in order; mended afterwards."
-    from credit_default import bundle as bundles
-    folder, whole = bundles.path_of(searched.tag), bundles.load(searched.tag)
+    from credit_default.scoring.bundle import write_bundle
+    from credit_default.scoring.registry import (
+        bundle_path,
+        load_bundle,
+    )
+    folder, whole = bundle_path(searched.tag), load_bundle(searched.tag)
     def tamper(change):
-        bundle = bundles.load(searched.tag)
+        bundle = load_bundle(searched.tag)
         change(bundle)
-        bundles.write(bundle, folder)
+        write_bundle(bundle, folder)
     yield tamper
-    bundles.write(whole, folder)
+    write_bundle(whole, folder)
 
 
 def test_reproduce_finds_figures_that_were_flattered(searched, here, tampered):
@@ -621,7 +640,7 @@ def port_is_free(url):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number):
-    script = ("import signal, sys, time; from pathlib import Path; from credit_default.cli import running_service\n"
+    script = ("import signal, sys, time; from pathlib import Path; from credit_default.cli.app import running_service\n"
               "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
               "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); time.sleep(100)")
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -2,12 +2,15 @@
 import numpy as np
 import pytest
 
-from credit_default.data import find, load, split, synthesize
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.scorecard import RATINGS, Scorecard, rating
-from credit_default.simulation import applicants, moves, shifted, shifted_pd
-from credit_default.stability import DRIFT, Reference
+from credit_default.data.loading import load
+from credit_default.data.sources import find
+from credit_default.data.split import split
+from credit_default.data.synthetic import synthesize
+from credit_default.monitoring.simulation import applicants, moves, shifted, shifted_pd
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.scorecard import RATINGS, Scorecard, rating
+from credit_default.scoring.stability import DRIFT, Reference
 
 WINDOWS, ENOUGH = 100, 95   # of 1,000 applicants; in so many of them exactly the shifted fields are named
 SMALL, FALSE = 200, 16      # windows of 60, 200 and 500 applicants; at most so many false verdicts

@@ -13,18 +13,24 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from made_reports import comparable, numbers_shown
 
-from credit_default import bundle as bundles
-from credit_default.candidates import default_recipes
-from credit_default.contract import Loaded
-from credit_default.data import Source, load, split, synthesize, write_csv
-from credit_default.evaluation import SHAPES
-from credit_default.monitoring import FEWER, FITS, MORE, TOO_FEW, detect, performance
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.reporting import ReportError, outside_references, run_report
-from credit_default.stability import Reference
-from credit_default.store import Entry, Store
-from credit_default.training import fit_recipe, save_training
+from credit_default.core.paths import beside
+from credit_default.data.loading import load
+from credit_default.data.sources import Source
+from credit_default.data.split import split
+from credit_default.data.synthetic import synthesize, write_csv
+from credit_default.evaluation.charts import SHAPES
+from credit_default.monitoring.drift import detect
+from credit_default.monitoring.performance import FEWER, FITS, MORE, TOO_FEW, performance
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.reporting.reporting import ReportError, outside_references, run_report
+from credit_default.scoring.registry import load_bundle
+from credit_default.scoring.stability import Reference
+from credit_default.serving.schemas import Loaded
+from credit_default.store.predictions import Entry
+from credit_default.store.store import Store
+from credit_default.training.search_space import default_recipes
+from credit_default.training.training import fit_recipe, save_training
 
 GMSC = SHIPPED["gmsc"]
 OTHER = "credit_default_gmsc:ffffffffffffffff"
@@ -39,11 +45,11 @@ def day(*ymd):
 def trained(dataset):
     "A small model in the store, and its reference rows beside it. It is not promoted: the store is that of all tests."
     recipe = next(one for one in default_recipes(GMSC) if one.candidate == "logistic")
-    return bundles.load(save_training(fit_recipe(GMSC, recipe, *split(dataset, .3, seed=0))))
+    return load_bundle(save_training(fit_recipe(GMSC, recipe, *split(dataset, .3, seed=0))))
 
 
 def reference_rows(bundle):
-    return bundles.beside("gmsc") / bundle.tag.split(":")[1] / "reference.parquet"
+    return beside("gmsc") / bundle.tag.split(":")[1] / "reference.parquet"
 
 
 def log(store, bundle, frame, first, step):

@@ -8,11 +8,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from credit_default import cli
-from credit_default.data import DataError, from_table, load, synthesize
-from credit_default.portfolio import Csv, check, parse_table
-from credit_default.portfolios import get_portfolio
-from credit_default.proposal import init, propose, to_toml
+from credit_default.cli import app as cli
+from credit_default.data.dataset import from_table
+from credit_default.data.loading import load
+from credit_default.data.sources import DataError
+from credit_default.data.synthetic import synthesize
+from credit_default.evaluation.proposal import init, propose, to_toml
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.portfolio.columns import check, parse_table
+from credit_default.portfolio.definition import Csv
 
 
 def loans(n=600, seed=3):

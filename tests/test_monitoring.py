@@ -18,15 +18,24 @@ from dateutil.relativedelta import relativedelta
 from postgres import PASSWORD
 from served import applicants, as_sent
 
-from credit_default.contract import Loaded
-from credit_default.data import synthesize
-from credit_default.evaluation import auc_interval, evaluate, jeffreys_interval, rating_table
-from credit_default.monitoring import FEWEST, FEWER, FITS, MORE, NOTHING, TOO_FEW, Checker, MonitoringError, TooLong, detect, in_process, performance, run, task
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.scorecard import RATINGS
-from credit_default.stability import Reference, severity
-from credit_default.store import SCHEMA, UNREACHED, Away, Entry, Store
+from credit_default.data.synthetic import synthesize
+from credit_default.evaluation.metrics import (
+    auc_interval,
+    evaluate,
+    jeffreys_interval,
+    rating_table,
+)
+from credit_default.monitoring.drift import NOTHING, MonitoringError, TooLong, detect
+from credit_default.monitoring.performance import FEWER, FEWEST, FITS, MORE, TOO_FEW, performance
+from credit_default.monitoring.process import Checker, in_process, run, task
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.scorecard import RATINGS
+from credit_default.scoring.stability import Reference, severity
+from credit_default.serving.schemas import Loaded
+from credit_default.store.engine import SCHEMA, UNREACHED, Away
+from credit_default.store.predictions import Entry
+from credit_default.store.store import Store
 
 GMSC = SHIPPED["gmsc"]
 TAG, OTHER = "credit_default_gmsc:0a1b2c3d4e5f6071", "credit_default_gmsc:ffffffffffffffff"
@@ -323,7 +332,7 @@ def test_a_check_in_a_process_of_its_own(store, url):
             for child in psutil.Process().children():
                 try:
                     line, environment = child.cmdline(), child.environ()
-                    if "credit_default.monitoring" in line:
+                    if "credit_default.monitoring.process" in line:
                         seen.append((" ".join(line), str(environment), child.nice()))
                 except psutil.Error:
                     continue   # it has ended
@@ -372,7 +381,7 @@ def checking():
     "Processes of a test that wait for a check or do one."
     found = set()
     for child in psutil.Process().children(recursive=True):
-        try: found |= {child.pid} if "credit_default.monitoring" in child.cmdline() else set()
+        try: found |= {child.pid} if "credit_default.monitoring.process" in child.cmdline() else set()
         except psutil.NoSuchProcess: continue   # it has ended meanwhile
     return found - OTHERS
 
@@ -449,7 +458,7 @@ def test_a_check_that_is_killed_is_told(tmp_path):
     "The process that waits stays."
     url = f"sqlite:///{tmp_path}/log.db"
     Store(url).upgrade()
-    code = """import json, os, signal, sys, credit_default.monitoring as m
+    code = """import json, os, signal, sys, credit_default.monitoring.process as m
 m.run = lambda task: os.kill(os.getpid(), signal.SIGKILL)
 m.main()"""
     done = subprocess.run([sys.executable, "-c", code], input=b"{}\n{}\n", capture_output=True, check=True)
@@ -460,7 +469,7 @@ def test_the_process_that_waits_ends_with_the_one_that_started_it(tmp_path):
     Store(f"sqlite:///{tmp_path}/log.db").upgrade()
     asked = json.dumps(task("performance", f"sqlite:///{tmp_path}/log.db", GMSC))
     code = f"""import asyncio, json, os, psutil
-from credit_default.monitoring import Checker
+from credit_default.monitoring.process import Checker
 async def one():
     check = Checker()
     await check(json.loads({asked!r}))
@@ -486,5 +495,5 @@ def test_a_failure_tells_its_place_and_no_value(tmp_path):
 
 def test_importing_it_imports_nothing_heavy():
     heavy = ("pandas", "sklearn", "scipy", "matplotlib", "xgboost", "bentoml", "optuna", "evidently", "alembic", "credit_default.evaluation")
-    code = f"import sys, credit_default.monitoring; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, credit_default.monitoring.process; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

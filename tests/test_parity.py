@@ -6,15 +6,32 @@ import numpy as np
 import pytest
 from served import BLEND, blend_of
 
-from credit_default import bundle as bundles
-from credit_default.bundle import export_member
-from credit_default.calibration import Calibrator
-from credit_default.candidates import default_recipes, make_pipeline, margin
-from credit_default.data import Source, find, load, split
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.scorecard import Scorecard
-from credit_default.training import fit_choice, fit_recipe, judge, save_training, train_model
+from credit_default.data.loading import load
+from credit_default.data.sources import Source, find
+from credit_default.data.split import split
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.bundle import (
+    Bundle,
+    BundleError,
+    content_hash,
+    export_member,
+    read_bundle,
+    write_bundle,
+)
+from credit_default.scoring.calibration import Calibrator
+from credit_default.scoring.models.arrays import array_bytes, bytes_arrays
+from credit_default.scoring.registry import load_bundle
+from credit_default.scoring.scorecard import Scorecard
+from credit_default.training.pipeline import make_pipeline, margin
+from credit_default.training.search_space import default_recipes
+from credit_default.training.training import (
+    fit_choice,
+    fit_recipe,
+    judge,
+    save_training,
+    train_model,
+)
 
 KINDS = ("xgboost", "logistic", "network", "forest", "smote")
 
@@ -39,7 +56,7 @@ def trained(name, kind):
 
 
 def same_margins(pipeline, member, holdout):
-    "Raises where a pipeline and its export differ in a bit: both compute with `credit_default.models`."
+    "Raises where a pipeline and its export differ in a bit: both compute with `credit_default.scoring.models`."
     np.testing.assert_array_equal(member.model.margin(member.matrix(holdout.columns)), margin(pipeline, holdout.frame))
 
 
@@ -53,7 +70,7 @@ def test_notebook_and_bundle_agree(name, kind):
     if kind == "blend": np.testing.assert_allclose(together, fitted.margin(holdout.frame), rtol=0, atol=1e-9)
     else: np.testing.assert_array_equal(together, fitted.margin(holdout.frame))
 
-    stored = bundles.load(save_training(training), name)
+    stored = load_bundle(save_training(training), name)
     scores = stored.score(columns)
     np.testing.assert_array_equal(stored.margin(stored.matrices(stored.clean(columns))), together)
     np.testing.assert_array_equal(scores.log_odds, training.scores.log_odds)
@@ -76,7 +93,7 @@ def test_contributions_sum_to_the_calibrated_log_odds(name, kind):
 def test_a_champion_that_was_searched_for_agrees_too():
     "The whole way, search and blend: what the pipelines say is what the stored bundle says."
     training = train_model(SHIPPED["gmsc"], synthetic("gmsc"), trials=4, progress=False)
-    stored = bundles.load(save_training(training), "gmsc")
+    stored = load_bundle(save_training(training), "gmsc")
     np.testing.assert_allclose(stored.margin(stored.matrices(stored.clean(training.holdout.columns))), training.fitted.margin(training.holdout.frame), rtol=0, atol=1e-9)
     for (pipeline, _), member in zip(training.fitted.pipelines, stored.members, strict=True): same_margins(pipeline, member, training.holdout)
 
@@ -87,7 +104,7 @@ def test_same_seed_same_bundle():
     def once():
         train, holdout = split(synthetic("gmsc"), 0.25, seed=0)
         made = fit_recipe(portfolio, recipe_of(portfolio, "smote"), train, holdout).bundle
-        return bundles.content_hash(made), made.metrics
+        return content_hash(made), made.metrics
     assert once() == once()
 
 
@@ -96,7 +113,7 @@ def exported(tmp_path_factory):
     "The folder of a small blend."
     folder = tmp_path_factory.mktemp("bundle") / "credit_default_personal" / "v1"
     folder.mkdir(parents=True)
-    bundles.write(trained("personal", "blend").bundle, folder)
+    write_bundle(trained("personal", "blend").bundle, folder)
     return folder
 
 
@@ -118,25 +135,25 @@ def test_every_damaged_file_is_named(exported, tmp_path):
         for what, damage in (("cut", lambda b: b[:-1]), ("changed", lambda b: b[:20] + bytes([b[20] ^ 1]) + b[21:]), ("empty", lambda b: b"")):
             copy, path = damaged(exported, tmp_path / f"{number}{what}", name)
             path.write_bytes(damage(path.read_bytes()))
-            with pytest.raises(bundles.BundleError, match=name): bundles.read(copy)
+            with pytest.raises(BundleError, match=name): read_bundle(copy)
         copy, path = damaged(exported, tmp_path / f"{number}gone", name)
         path.unlink()
-        with pytest.raises(bundles.BundleError, match=f"{name} is missing"): bundles.read(copy)
+        with pytest.raises(BundleError, match=f"{name} is missing"): read_bundle(copy)
 
 
 def test_a_bundle_that_computes_otherwise_is_refused(exported, tmp_path):
     "Hashes in order, but the golden rows score differently: a changed library, or a forged file."
     copy, _ = damaged(exported, tmp_path, "golden.json")
-    b = bundles.read(copy, verify=False)
+    b = read_bundle(copy, verify=False)
     b.golden["log_odds"][7] += 1e-3
-    bundles.write(b, copy)
-    with pytest.raises(bundles.BundleError, match="1 of 300 golden rows"): bundles.read(copy)
+    write_bundle(b, copy)
+    with pytest.raises(BundleError, match="1 of 300 golden rows"): read_bundle(copy)
 
 
 def test_a_hostile_array_file_is_not_unpickled():
     "An object array would need pickle, which runs code: it is refused unread."
-    data = bundles.array_bytes({"log": np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(ValueError, match="allow_pickle"): bundles.bytes_arrays(data)
+    data = array_bytes({"log": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle"): bytes_arrays(data)
 
 
 @pytest.mark.parametrize("name", sorted(set(SHIPPED) - {"lending"}))   # of which no public file is known
@@ -150,5 +167,5 @@ def test_agreement_on_real_data(real_data, name):
         if kind in BLEND:
             members.append(export_member(pipeline, BLEND[kind]))
             said = said + BLEND[kind] * margin(pipeline, holdout.frame)
-    blend = bundles.Bundle(portfolio, members, Calibrator("none"), Scorecard(cut_off=0.1))
+    blend = Bundle(portfolio, members, Calibrator("none"), Scorecard(cut_off=0.1))
     np.testing.assert_allclose(blend.margin(blend.matrices(blend.clean(columns))), said, rtol=0, atol=1e-9)

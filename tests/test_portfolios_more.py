@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from served import ROOT, Server, applicants, synthetic_bundle
 
-from credit_default import bundle as bundles
-from credit_default.data import DataError, find, folds, load, read_table, save_sample, split, synthesize, write_csv
-from credit_default.portfolio import applicant_model, check, parse_table
-from credit_default.portfolios import SHIPPED, get_portfolio
+from credit_default.data.loading import load
+from credit_default.data.sources import DataError, find, read_table
+from credit_default.data.split import folds, split
+from credit_default.data.synthetic import save_sample, synthesize, write_csv
+from credit_default.portfolio.applicant import applicant_model
+from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
+from credit_default.portfolio.columns import check, parse_table
+from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
 
 NEW = ("mortgage", "lending")
 LENDING = SHIPPED["lending"]
@@ -21,7 +25,7 @@ LENDING = SHIPPED["lending"]
 def model(request, bentoml_home):
     "A small model of the portfolio's synthetic sample, saved, promoted and loaded again."
     name = request.param
-    return bundles.load(bundles.promote(bundles.save(synthetic_bundle(name)), name, by="tests"), name)
+    return load_bundle(promote_bundle(save_bundle(synthetic_bundle(name)), name, by="tests"), name)
 
 
 def test_a_model_knows_neither_the_lenders_columns_nor_the_protected_ones(model):

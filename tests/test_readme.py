@@ -43,13 +43,13 @@ def test_every_link_and_picture_is_there(text, folder):
 
 
 def test_the_commands_are_those_that_there_are():
-    from credit_default import cli
+    from credit_default.cli import app as cli
     helped = CliRunner().invoke(cli.app, ["--help"]).stdout.split("Commands:\n")[1]
     assert {cells[0][0] for cells in table("Commands")} == {line.split()[0] for line in helped.splitlines() if re.match("  [a-z]", line)}
 
 
 def test_the_settings_are_those_that_there_are():
-    from credit_default.settings import settings_table
+    from credit_default.core.settings import settings_table
     assert [cells[0] + (cells[1] or [""]) for cells in table("Settings of the service")] == [[row["variable"], row["default"]] for row in settings_table()]
 
 
@@ -74,7 +74,7 @@ def walk():
 
 
 def test_the_commands_of_the_walk_have_such_options():
-    from credit_default import cli
+    from credit_default.cli import app as cli
     lines = [line for line, _ in walk()] + re.findall(r"`(credit-default [^`]*--[^`]*)`", TEXT)
     asked = {(line.split()[1], option) for line in lines for option in re.findall(r" (--[a-z-]+)", line)} - {("COMMAND", "--help")}
     assert {name for name, _ in asked} >= {"simulate", "watch", "drift"}
@@ -82,8 +82,8 @@ def test_the_commands_of_the_walk_have_such_options():
 
 
 def test_the_walk_finds_what_the_recession_changes():
-    from credit_default.portfolios import SHIPPED
-    from credit_default.simulation import moves
+    from credit_default.monitoring.simulation import moves
+    from credit_default.portfolio.catalogue import SHIPPED
     gmsc = SHIPPED["gmsc"]
     named = [gmsc[name].alias for name in moves(gmsc, gmsc.scenario("recession"))]
     told, found = (next(line for _, said in walk() for line in said if line.startswith(begin)) for begin in ("a drift check should name: ", "DRIFT in "))
@@ -93,7 +93,7 @@ def test_the_walk_finds_what_the_recession_changes():
 
 
 def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):
-    from credit_default.contract import Loaded, Prediction
+    from credit_default.serving.schemas import Loaded, Prediction
     request = json.loads(re.search(r"-d '\n(\{.*?\})'\n", TEXT, flags=re.S).group(1))
     loaded = Loaded(synthetic_bundle)
     [real], _ = loaded.predict([loaded.one(request)])
@@ -105,7 +105,7 @@ def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):
 
 
 def test_the_refusal_is_one_that_the_service_gives(synthetic_bundle):
-    from credit_default.contract import Loaded, Refused
+    from credit_default.serving.schemas import Loaded, Refused
     shown = json.loads(blocks("json")[1])
     loaded = Loaded(synthetic_bundle)
     with pytest.raises(Refused) as raised:
@@ -114,7 +114,7 @@ def test_the_refusal_is_one_that_the_service_gives(synthetic_bundle):
 
 
 def test_the_example_of_a_portfolio_is_one():
-    from credit_default.portfolio import Portfolio
+    from credit_default.portfolio.definition import Portfolio
     [example] = blocks("toml")
     assert Portfolio.model_validate(tomllib.loads(example)).name == "corner_shop"
 

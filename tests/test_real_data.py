@@ -2,10 +2,14 @@
 import numpy as np
 import pytest
 
-from credit_default.data import find, folds, load, synthesize
-from credit_default.features import FeatureMap
-from credit_default.portfolio import check, implausible
-from credit_default.portfolios import SHIPPED
+from credit_default.data.loading import load
+from credit_default.data.sources import find
+from credit_default.data.split import folds
+from credit_default.data.synthetic import synthesize
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import check
+from credit_default.portfolio.values import implausible
+from credit_default.scoring.features import FeatureMap
 
 FILES = [("gmsc", False), ("gmsc", True), ("personal", False), ("mortgage", False)]
 

@@ -15,8 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from credit_default.recorder import BEHIND, STOPPED, TOO_MANY, UNSURE, Recorder, Repeated, Unrecorded, replay_lock
-from credit_default.store import ROW, Away, Entry, Store, Unfit
+from credit_default.serving.recorder import (
+    BEHIND,
+    STOPPED,
+    TOO_MANY,
+    UNSURE,
+    Recorder,
+    Repeated,
+    Unrecorded,
+    replay_lock,
+)
+from credit_default.store.engine import Away, Unfit
+from credit_default.store.predictions import Entry
+from credit_default.store.schema import ROW
+from credit_default.store.store import Store
 
 OFF = "switched off by a test"
 

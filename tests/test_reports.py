@@ -12,9 +12,14 @@ import pytest
 from locked import ROOT
 from made_reports import ROWS, comparable, numbers_shown, reports
 
-from credit_default.data import save_sample
-from credit_default.portfolios import get_portfolio
-from credit_default.reporting import ReportError, outside_references, run_report, templates
+from credit_default.data.synthetic import save_sample
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.reporting.reporting import (
+    ReportError,
+    outside_references,
+    run_report,
+    templates,
+)
 
 NAMES = ("eda", "training", "drift")
 

@@ -14,7 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from served import JSON, KEY, Server, answered, applicants, as_sent, check_documented, check_error, scored
+from served import (
+    JSON,
+    KEY,
+    Server,
+    answered,
+    applicants,
+    as_sent,
+    check_documented,
+    check_error,
+    scored,
+)
 
 CANARY = "Musterfrau4711"       # stands for an applicant's data wherever a client could put it
 NUMBER = 471147114711           # the same as a number
@@ -78,8 +88,9 @@ def chunks(rows, size=10_000):
 
 @pytest.mark.slow
 def test_every_real_applicant_is_answered(ask, synthetic_bundle, real_data):
-    from credit_default.data import find, load
-    from credit_default.portfolio import parse_table
+    from credit_default.data.loading import load
+    from credit_default.data.sources import find
+    from credit_default.portfolio.columns import parse_table
     portfolio = synthetic_bundle.portfolio
     frame = load(portfolio, find(portfolio, path=real_data(portfolio.name))).frame
     for rows in chunks(as_sent(portfolio, parse_table(portfolio, frame))):
@@ -91,10 +102,11 @@ def test_every_real_applicant_is_answered(ask, synthetic_bundle, real_data):
 def test_every_real_borrower_of_the_other_portfolio_is_answered(bentoml_home, tmp_path, real_data):
     from served import synthetic_bundle
 
-    from credit_default import bundle as bundles
-    from credit_default.data import find, load
+    from credit_default.data.loading import load
+    from credit_default.data.sources import find
+    from credit_default.scoring.registry import promote_bundle, save_bundle
     bundle = synthetic_bundle("personal")
-    bundles.promote(bundles.save(bundle), "personal", by="tests")
+    promote_bundle(save_bundle(bundle), "personal", by="tests")
     columns = load(bundle.portfolio, find(bundle.portfolio, path=real_data("personal"))).columns
     with Server(bentoml_home, tmp_path / "log", CREDIT_DEFAULT_PORTFOLIO="personal") as server:
         for rows in chunks(as_sent(bundle.portfolio, columns)):
@@ -104,9 +116,11 @@ def test_every_real_borrower_of_the_other_portfolio_is_answered(bentoml_home, tm
 
 @pytest.mark.parametrize("name", ["gmsc", "personal"])
 def test_every_real_applicant_is_accepted(name, real_data):
-    from credit_default.data import find, load
-    from credit_default.portfolio import applicant_model, parse_table
-    from credit_default.portfolios import SHIPPED
+    from credit_default.data.loading import load
+    from credit_default.data.sources import find
+    from credit_default.portfolio.applicant import applicant_model
+    from credit_default.portfolio.catalogue import SHIPPED
+    from credit_default.portfolio.columns import parse_table
     portfolio = SHIPPED[name]
     data = load(portfolio, find(portfolio, path=real_data(name)))
     assert data.provenance["rows_refused"] == 0
@@ -405,7 +419,7 @@ def inside(synthetic_bundle, tmp_path):
     from starlette.testclient import TestClient
 
     from credit_default import service
-    from credit_default.auth import Role, User
+    from credit_default.serving.auth import Role, User
     serving = service.Serving(service.read_settings(secret_key=KEY, database_url=f"sqlite:///{tmp_path / 'log.db'}", spool=tmp_path / "spool.db"))
     serving.keys()
     app = service.make_app(serving)
@@ -431,7 +445,7 @@ def test_a_fault_of_ours_is_logged_by_its_place_alone(inside, synthetic_bundle, 
     import copy
     import logging
 
-    from credit_default.contract import Loaded
+    from credit_default.serving.schemas import Loaded
     serving, client = inside
     serving.default.loaded = loaded = Loaded(copy.copy(synthetic_bundle))
     def broken(*_): raise ValueError(CANARY)
@@ -444,7 +458,7 @@ def test_a_fault_of_ours_is_logged_by_its_place_alone(inside, synthetic_bundle, 
 
 @pytest.mark.slow
 def test_a_body_that_never_ends_is_given_up(service):
-    from credit_default.worker import BODY_SECONDS
+    from credit_default.serving.worker import BODY_SECONDS
     assert BODY_SECONDS < 15   # BentoML's own timeout, which would answer in another form
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")

@@ -18,9 +18,9 @@ import jwt
 import pytest
 from served import ACCOUNT, JSON, KEY, Server, add_user, check_documented, check_error, token_of
 
-from credit_default.auth import Role, invite
-from credit_default.settings import Settings
-from credit_default.store import Store
+from credit_default.core.settings import Settings
+from credit_default.serving.auth import Role, invite
+from credit_default.store.store import Store
 
 PASSWORD = ACCOUNT["password"]
 ROLES = {role.value: rank for rank, role in enumerate(Role)}

@@ -105,7 +105,7 @@ each_route = pytest.mark.parametrize("body, n", ROUTES.values(), ids=ROUTES)
 
 
 def count(service, **equal):
-    from credit_default.store import Store
+    from credit_default.store.store import Store
     store = Store(service.database)
     try: return store.count(**equal)
     finally: store.close()
@@ -212,7 +212,7 @@ def mixed(synthetic_bundle):
 def test_a_file_says_what_the_command_says_byte_for_byte(documented, ada, mixed, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
-    from credit_default import cli
+    from credit_default.cli import app as cli
     content, bad = mixed
     (tmp_path / "in.csv").write_bytes(content)
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 
 import httpx
 import psutil
@@ -165,9 +165,9 @@ def check_kept(acknowledged, rows, expected=None):
 @pytest.fixture(scope="module")
 def models(bentoml_home, synthetic_bundle, tmp_path_factory):
     "A folder with a model store of two bundles, the applicants that clients send, and what each bundle says of them."
-    from credit_default import bundle as bundles
+    from credit_default.scoring.registry import save_bundle
     bundle = another_bundle(rows=2500)
-    bundles.save(bundle)
+    save_bundle(bundle)
     home = tmp_path_factory.mktemp("models") / "home"
     shutil.copytree(bentoml_home, home, ignore=shutil.ignore_patterns("prometheus_multiproc_dir", "tmp", "credit_default"))
     (home / "credit_default" / "gmsc").mkdir(parents=True)
@@ -262,7 +262,7 @@ class Commands:
     "`credit-default ...` for one service, one command after the other in one process: it is the imports that take time."
 
     def __init__(self, service):
-        code = ("import shlex, sys\nfrom credit_default.cli import app\nfor line in sys.stdin:\n    try: app(shlex.split(line), prog_name='credit-default')\n"
+        code = ("import shlex, sys\nfrom credit_default.cli.app import app\nfor line in sys.stdin:\n    try: app(shlex.split(line), prog_name='credit-default')\n"
                 "    except SystemExit as e: print(f'exit {e.code or 0}', flush=True)\n")
         self.process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=service.environment | {"TMPDIR": str(service.folder)}, text=True, bufsize=1,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -422,7 +422,7 @@ def cut_off(server):
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_postgresql_comes_and_goes(make, models, times):
-    from credit_default.auth import Role, Tokens, User
+    from credit_default.serving.auth import Role, Tokens, User
     if missing := Postgres.missing():
         pytest.skip(missing)
     with Postgres() as server:

@@ -21,20 +21,29 @@ from dateutil.relativedelta import relativedelta
 from made_reports import numbers_shown
 from served import ROOT, Server, add_user, as_sent, check_documented, token_of
 
-from credit_default import bundle as bundles
-from credit_default.contract import MOST_OUTCOMES, Loaded
-from credit_default.data import synthesize
-from credit_default.evaluation import auc_interval, evaluate, jeffreys_interval, jeffreys_test
-from credit_default.monitoring import FITS, MORE, NOTHING, TOO_FEW, expected_against_observed
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.stability import Reference
-from credit_default.store import Entry, Store, predictions
+from credit_default.data.synthetic import synthesize
+from credit_default.evaluation.metrics import (
+    auc_interval,
+    evaluate,
+    jeffreys_interval,
+    jeffreys_test,
+)
+from credit_default.monitoring.drift import NOTHING
+from credit_default.monitoring.performance import FITS, MORE, TOO_FEW, expected_against_observed
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.bundle import golden_rows
+from credit_default.scoring.registry import load_bundle, save_bundle
+from credit_default.scoring.stability import Reference
+from credit_default.serving.schemas import MOST_OUTCOMES, Loaded
+from credit_default.store.predictions import Entry
+from credit_default.store.schema import predictions
+from credit_default.store.store import Store
 
 GMSC = SHIPPED["gmsc"]
 CANARY, NUMBER = "Musterfrau4711", 471147.11   # stand for an applicant's data, wherever a client could put it
 COMPARED = ("psi", "severity", "chance", "drifted", "missing_reference", "missing_current")
-MAIN = [sys.executable, "-c", "from credit_default.cli import main; main()"]
+MAIN = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
 NOW = datetime.now(timezone.utc)
 WINDOW = relativedelta(months=GMSC.performance_window_months)
 
@@ -57,8 +66,8 @@ def other(synthetic_bundle):
     columns = parse_table(GMSC, applicants(2000, 50, MonthlyIncome=lambda x: (x / 2).round()))
     codes, categories = {f.name: tuple(f.codes) for f in GMSC.fields if f.codes}, {"rating": synthetic_bundle.reference.bins["rating"].categories}
     bundle.reference = Reference.fit(columns | bundle.score(columns, reasons=False).monitored(), codes=codes, categories=categories)
-    bundle.golden = bundles.golden_rows(bundle, parse_table(GMSC, synthesize(GMSC, 300, seed=0)[0]))
-    return bundles.load(bundles.save(bundle))
+    bundle.golden = golden_rows(bundle, parse_table(GMSC, synthesize(GMSC, 300, seed=0)[0]))
+    return load_bundle(save_bundle(bundle))
 
 
 def put(database, bundle, frame, at, **more):
@@ -385,7 +394,7 @@ def children(server):
     "Checks that run beside the workers now: children of the process that waits for them."
     found = []
     for one in psutil.Process(server.process.pid).children(recursive=True):
-        try: found += [one] if all("credit_default.monitoring" in process.cmdline() for process in (one, one.parent())) else []
+        try: found += [one] if all("credit_default.monitoring.process" in process.cmdline() for process in (one, one.parent())) else []
         except (psutil.NoSuchProcess, AttributeError): continue
     return found
 

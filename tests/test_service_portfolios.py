@@ -9,13 +9,23 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from served import Server, add_user, answered, applicants, check_documented, check_error, scored, synthetic_bundle as trained, token_of
+from served import (
+    Server,
+    add_user,
+    answered,
+    applicants,
+    check_documented,
+    check_error,
+    scored,
+    token_of,
+)
+from served import synthetic_bundle as trained
 
-from credit_default import bundle as bundles
-from credit_default.bundle import golden_rows
-from credit_default.data import synthesize
-from credit_default.portfolio import parse_table
-from credit_default.simulation import simulate
+from credit_default.data.synthetic import synthesize
+from credit_default.monitoring.simulation import simulate
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.bundle import golden_rows
+from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
 
 UNDER = ("/predict", "/predict_batch", "/predict_csv", "/model", "/drift/status", "/drift/detect", "/performance")
 
@@ -23,7 +33,7 @@ UNDER = ("/predict", "/predict_batch", "/predict_csv", "/model", "/drift/status"
 @pytest.fixture(scope="module")
 def personal(bentoml_home):
     "A small model of the other portfolio, as its champion."
-    return bundles.load(bundles.promote(bundles.save(trained("personal", 2000)), "personal", by="tests"))
+    return load_bundle(promote_bundle(save_bundle(trained("personal", 2000)), "personal", by="tests"))
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +176,13 @@ def test_simulated_applicants_find_their_portfolio(both, personal):
 def test_a_new_champion_of_one_leaves_the_other(both, of, personal, synthetic_bundle):
     stricter = dataclasses.replace(personal, calibrator=dataclasses.replace(personal.calibrator, intercept=personal.calibrator.intercept + .2), tag="")
     stricter.golden = golden_rows(stricter, parse_table(personal.portfolio, synthesize(personal.portfolio, 300, seed=0)[0]))
-    tag = bundles.promote(bundles.save(stricter), "personal", by="tests")
+    tag = promote_bundle(save_bundle(stricter), "personal", by="tests")
     try:
         begin = time.monotonic()
         while (seen := both.nobody.get("/health").json())["others"][0]["model_version"] != tag: assert time.monotonic() - begin < 20, seen
         assert both.client.post("/portfolios/personal/predict", json=of["/portfolios/personal"][2][0]).json()["model_version"] == tag
         assert both.client.post("/predict", json=of[""][2][0]).json()["model_version"] == synthetic_bundle.tag == seen["model_version"]
-    finally: bundles.promote(personal.tag, "personal", by="tests")
+    finally: promote_bundle(personal.tag, "personal", by="tests")
 
 
 def test_no_service_starts_without_the_model_of_each(bentoml_home, synthetic_bundle, tmp_path):

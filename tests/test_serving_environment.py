@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import tarfile
+from ast import literal_eval
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import pytest
@@ -16,12 +17,13 @@ from packaging.utils import canonicalize_name
 from served import Server, answered, applicants, scored
 from serving import LINUX, applies, direct, entries
 
-from credit_default.settings import read_settings
+from credit_default.core.settings import read_settings
 
 LOCK = ROOT / "requirements-serving.lock"
 TRAINING = ("sklearn", "pandas", "evidently", "optuna", "matplotlib", "imblearn", "fancyimpute", "papermill", "plotly", "pyarrow", "nbdev")
-SERVING_MODULES = ("portfolio", "stability", "places", "models", "features", "imputation", "calibration", "scorecard", "reasons", "bundle", "batch", "settings", "contract", "recorder",
-                   "telemetry", "store", "auth", "evaluation", "monitoring", "worker", "service")
+# What an operator runs inside the image, beside the service itself.
+ENTRANCES = ("credit_default.service", "credit_default.cli.app", "credit_default.cli.administration", "credit_default.monitoring.process",
+             "credit_default.monitoring.performance", "credit_default.evaluation.metrics")
 
 
 def pins():
@@ -71,17 +73,25 @@ def serving_python(tmp_path_factory):
     pytest.skip(f"serving environment: the packages of {LOCK.name} cannot be had: {done.stderr.strip().splitlines()[-1]}")
 
 
-def test_nothing_of_training_is_installed_or_asked_for(serving_python):
+@pytest.fixture(scope="session")
+def serving_modules(serving_python):
+    "The files of the package that an image needs, below the checkout: those that its entrances load where nothing of training is installed."
     code = f"""
 import importlib, importlib.util, sys
 print([name for name in {TRAINING!r} if importlib.util.find_spec(name)])
-for name in {SERVING_MODULES!r}: importlib.import_module("credit_default." + name)
-print(sorted(name for name in sys.modules if name.startswith("credit_default.")))
+for name in {ENTRANCES!r}: importlib.import_module(name)
+print(sorted(module.__file__ for name, module in sys.modules.items() if name.startswith("credit_default")))
 """
     done = subprocess.run([serving_python, "-W", "error::DeprecationWarning:credit_default", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    installed, imported = map(eval, done.stdout.splitlines())
-    assert installed == [] and set(imported) == {f"credit_default.{name}" for name in SERVING_MODULES}
+    installed, imported = map(literal_eval, done.stdout.splitlines())
+    assert installed == []
+    return {os.path.relpath(path, ROOT) for path in imported}
+
+
+def test_nothing_of_training_is_installed_or_asked_for(serving_modules):
+    assert {"credit_default/service.py", "credit_default/scoring/bundle.py", "credit_default/store/engine.py"} <= serving_modules
+    assert not [path for path in serving_modules if path.startswith(("credit_default/training/", "credit_default/reporting/", "credit_default/data/"))]
 
 
 def same_digits(server, bundle, rows=300):
@@ -125,12 +135,13 @@ def bento(synthetic_bundle, tmp_path_factory):
     return folder / "bento"
 
 
-def test_a_bento_holds_the_code_the_model_and_no_applicant(bento, synthetic_bundle):
+def test_a_bento_holds_the_code_the_model_and_no_applicant(bento, synthetic_bundle, serving_modules):
     files = {path.relative_to(bento).as_posix() for path in bento.rglob("*") if path.is_file()}
     code = {one.removeprefix("src/") for one in files if one.startswith("src/")}
     assert code <= {path.relative_to(ROOT).as_posix() for path in (ROOT / "credit_default").rglob("*.py")} | {"LICENSE", "bentofile.yaml"}
-    assert {one for one in code if "/migrations/" in one} == {path.relative_to(ROOT).as_posix() for path in (ROOT / "credit_default" / "migrations").rglob("*.py")}
-    assert {f"credit_default/{name}.py" for name in SERVING_MODULES} <= code
+    assert {one for one in code if "/migrations/" in one} == {path.relative_to(ROOT).as_posix() for path in (ROOT / "credit_default" / "store" / "migrations").rglob("*.py")}
+    assert serving_modules <= code
+    assert not [one for one in code if re.match("credit_default/(training|reporting|data)/", one)]
     described = yaml.safe_load((bento / "bento.yaml").read_text())
     assert [model["tag"] for service in described["services"] for model in service["models"]] == [synthetic_bundle.tag]
     model = "models/" + synthetic_bundle.tag.replace(":", "/") + "/"
@@ -154,7 +165,7 @@ def test_an_image_keeps_no_tools_and_its_log_where_the_volume_is(bento, monkeypa
     env = dict(re.findall(r"^ENV (\w+)=(.+)$", steps, flags=re.M))
     assert "apt-get" not in steps and steps.index("> /usr/local/bin/uv ") < steps.index("uv venv") < steps.index("uv --directory")
     made = re.search(r"^RUN install -d -m 700 -o bentoml -g bentoml (\S+)$", steps, flags=re.M)[1]
-    volume = re.search(r"docker run .* -v \w+:(\S+)", (ROOT / "nbs/operation.ipynb").read_text())[1]
+    volume = re.search(r"docker run .* -v \w+:(\S+)", (ROOT / "nbs/guides/operation.ipynb").read_text())[1]
     monkeypatch.setenv("BENTOML_HOME", env["BENTOML_HOME"])
     monkeypatch.setenv("CREDIT_DEFAULT_ENV_FILE", os.devnull)
     settings = read_settings()

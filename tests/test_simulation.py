@@ -11,12 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_default.contract import Outcomes
-from credit_default.data import save_sample
-from credit_default.portfolio import parse_table
-from credit_default.portfolios import SHIPPED
-from credit_default.simulation import SimulationError, applicants, moves, shifted, simulate
-from credit_default.store import Store
+from credit_default.data.synthetic import save_sample
+from credit_default.monitoring.simulation import (
+    SimulationError,
+    applicants,
+    moves,
+    shifted,
+    simulate,
+)
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.serving.schemas import Outcomes
+from credit_default.store.store import Store
 
 GMSC = SHIPPED["gmsc"]
 ROWS = 600
@@ -134,7 +140,7 @@ def error(text, detail=()): return dict(error=text, detail=list(detail))
 
 def test_outcomes_as_they_are_sent(bad, monkeypatch):
     "Of approved applicants only, each once, as the service's own contract takes them, within the performance window or just after it."
-    monkeypatch.setattr("credit_default.simulation.OUTCOMES", 150)
+    monkeypatch.setattr("credit_default.monitoring.simulation.OUTCOMES", 150)
     service = bad(taken)
     made = simulate(service.url, "t", GMSC, 500, "recession", seed=3, run="r")
     lists = [body for path, _, _, body in service.asked if path == "/outcomes"]

@@ -48,8 +48,8 @@ def exported(tmp_path_factory):
     project = tmp_path_factory.mktemp("project")
     (project / "settings.ini").write_text((ROOT / "settings.ini").read_text())
     (project / "nbs").mkdir()
-    (project / "credit_default" / "migrations").mkdir(parents=True)
-    (project / "credit_default" / "migrations" / "env.py").write_text("# by hand\n")
+    (project / "credit_default" / "store" / "migrations").mkdir(parents=True)
+    (project / "credit_default" / "store" / "migrations" / "env.py").write_text("# by hand\n")
     write(project, CHAPTER)
     export(project)
     return project

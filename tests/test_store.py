@@ -23,8 +23,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres, binaries
 
-from credit_default import store as stores
-from credit_default.store import ANSWER, COLUMNS, HEAD, ROW, TABLES, Away, Entry, Store, StoreError, Taken, Unfit, Uninvited
+from credit_default.store import engine, schema, windows, upkeep
+from credit_default.store.engine import HEAD, Away, StoreError, Taken, Unfit, Uninvited
+from credit_default.store.predictions import Entry
+from credit_default.store.schema import ANSWER, COLUMNS, ROW, TABLES
+from credit_default.store.store import Store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 QUICK = dict(timeout=1.0)
@@ -58,7 +61,7 @@ def test_the_migrations_make_the_tables_of_the_chapter(store):
     with store._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
     config = Config()
-    config.set_main_option("script_location", "credit_default:migrations")
+    config.set_main_option("script_location", "credit_default.store:migrations")
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
@@ -83,13 +86,13 @@ def test_without_a_schema_it_is_away_and_nothing_is_made(url):
 def migrated(store, how, revision):
     "Bring the schema to a revision, by Alembic itself."
     config = Config()
-    config.set_main_option("script_location", "credit_default:migrations")
+    config.set_main_option("script_location", "credit_default.store:migrations")
     with store._transaction(writes=True) as connection:
         config.attributes["connection"] = connection
         how(config, revision)
 
 
-def schema(store):
+def tables_of(store):
     with store._transaction() as c:
         found = sa.inspect(c)
         return {table: ([one["name"] for one in found.get_columns(table)], sorted((one["name"], tuple(one["column_names"])) for one in found.get_indexes(table)))
@@ -100,7 +103,7 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     store = Store(url)
     if store.file: store.file.touch()
     migrated(store, command.upgrade, "0001")
-    first = schema(store)
+    first = tables_of(store)
     store.append([Entry([row(i) for i in range(50)], answer("k"))])
     user = store.add_user(dict(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst"))
     kept = store.predictions()
@@ -113,7 +116,7 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     store.append([Entry([row(50)])])
     assert store.predictions(limit=1)[0]["seq"] > kept[0]["seq"]
     migrated(store, command.downgrade, "0001")
-    assert schema(store) == first and store.count() == 51
+    assert tables_of(store) == first and store.count() == 51
 
 
 def upgraded(url, barrier, outcome):
@@ -214,7 +217,7 @@ GMSC = row()["model_version"]
 @pytest.fixture
 def logged(store, monkeypatch):
     "Predictions of two models and two portfolios, mixed, a third of them of one moment; slices of seven."
-    monkeypatch.setattr(stores, "SLICE", 7)
+    monkeypatch.setattr(windows, "SLICE", 7)
     kinds = [dict(), dict(portfolio="german", model_version="credit_default_german:1"), dict(model_version="credit_default_gmsc:older")]
     rows = [row(i if i < 80 else 80, bins=f"{i:04d}", prediction=i % 2, decision=("Approved", "Declined")[i % 2], **kinds[(i // 3) % 3]) for i in range(120)]
     store.append([Entry(rows)])
@@ -222,7 +225,7 @@ def logged(store, monkeypatch):
 
 
 def some_of(store, *window, **asked):
-    sample = stores.Sample(**asked)
+    sample = windows.Sample(**asked)
     for _ in store.bins(*window, sample=sample): pass
     return store.sampled(sample)
 
@@ -262,8 +265,8 @@ def test_totals_and_unknown_windows(store, logged):
 @pytest.mark.parametrize("among", [1, 2, 50], ids=["alone", "every second row", "every 50th row"])
 def test_samples_are_spread_evenly(store, monkeypatch, among):
     "Also where another portfolio's rows come in between in a fixed order. The circle is a small one: many rows go round it."
-    monkeypatch.setattr(stores, "_CIRCLE", 1024)
-    monkeypatch.setattr(stores, "_STEP", 633)
+    monkeypatch.setattr(windows, "_CIRCLE", 1024)
+    monkeypatch.setattr(windows, "_STEP", 633)
     store.append([Entry([row(i, credit_score=i, portfolio="gmsc" if i % among == 0 else "german") for i in range(1000 * among)])])
     for most in (1, 10, 100, 999):
         found = [one["credit_score"] / among for one in some_of(store, "gmsc", GMSC, most=most)]
@@ -291,8 +294,8 @@ def test_counting_reads_no_row_of_the_table(tmp_path):
     store = sqlite_store(tmp_path)
     asked = []
     sa.event.listen(store._engine, "before_cursor_execute", lambda c, cursor, statement, values, *_: asked.append((statement, values)) if "predictions" in statement else None)
-    list(store.bins("gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=stores.Sample(5, width=4))), store.totals("gmsc", NOON), store.made("gmsc", GMSC), store.first("gmsc", GMSC)
-    with store._transaction() as c: store._place(c, [stores.predictions.c.portfolio == "gmsc", stores.predictions.c.model_version == GMSC], 5, NOON)
+    list(store.bins("gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=windows.Sample(5, width=4))), store.totals("gmsc", NOON), store.made("gmsc", GMSC), store.first("gmsc", GMSC)
+    with store._transaction() as c: store._place(c, [schema.predictions.c.portfolio == "gmsc", schema.predictions.c.model_version == GMSC], 5, NOON)
     assert len(asked) >= 6
     with closing(sqlite3.connect(store.file)) as c:
         for statement, values in asked:
@@ -312,7 +315,7 @@ def told(store, *statements, by="anna", user_id=None, latest=None):
 def held(store):
     "seq -> defaulted, days after noon."
     with store._transaction() as c:
-        o = stores.outcomes.c
+        o = schema.outcomes.c
         return {seq: (defaulted, (at - NOON).total_seconds() / 86400) for seq, defaulted, at in c.execute(sa.select(o.seq, o.defaulted, o.observed_at))}
 
 
@@ -332,7 +335,7 @@ def test_of_several_outcomes_the_one_observed_last_holds(store):
     assert told(store, (c, True, 900), (c, False, 800), (c, True, 900), (c, False, 900)) == NOTHING | dict(changed=2, unchanged=1, older=[c["prediction_id"]])
     assert held(store) == {seqs[0]: (False, 701), seqs[1]: (False, 100), seqs[2]: (False, 900)}
     with store._transaction() as connection:
-        noted = connection.execute(sa.select(stores.outcomes.c.recorded_by, stores.outcomes.c.recorded_at)).first()
+        noted = connection.execute(sa.select(schema.outcomes.c.recorded_by, schema.outcomes.c.recorded_at)).first()
     assert noted.recorded_by == "anna" and abs(noted.recorded_at - datetime.now(timezone.utc)) < timedelta(minutes=5)
     east = outcome(a, False, 701) | dict(observed_at=(NOON + timedelta(days=701)).astimezone(timezone(timedelta(hours=9))))
     assert store.record_outcomes([east], by=None, user_id=None) == NOTHING | dict(unchanged=1)
@@ -392,7 +395,7 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
 
 
 def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
-    monkeypatch.setattr(stores, "CHUNK", 7)
+    monkeypatch.setattr(upkeep, "CHUNK", 7)
     rows = [row(i, reference="Erika" if i % 10 == 9 else f"A-{i}") for i in range(40)]
     store.append([Entry(rows)])
     told(store, *((one, True, 700) for one in rows))
@@ -492,7 +495,7 @@ def test_users_and_invitations(store):
 
 
 def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
-    monkeypatch.setattr(stores, "CHUNK", 7)
+    monkeypatch.setattr(upkeep, "CHUNK", 7)
     store.append([Entry([row(i) for i in range(40)]), Entry([row(40)], answer("old")), Entry([row(41)], answer("new", at=NOON + timedelta(days=1)))])
     highest = store.predictions(limit=1)[0]["seq"]
     assert store.prune(NOON + timedelta(seconds=30)) == 30 and store.prune(NOON + timedelta(seconds=30)) == 0
@@ -517,7 +520,7 @@ def test_an_applicant_is_erased(store):
 
 def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     import pandas as pd
-    monkeypatch.setattr(stores, "CHUNK", 25)
+    monkeypatch.setattr(upkeep, "CHUNK", 25)
     rows = [row(i, reference=None if i % 2 else f"A-{i}") for i in range(90)]
     store.append([Entry(rows)])
     seen = []
@@ -555,7 +558,7 @@ def test_export_to_another_database(store, tmp_path, request):
 
 def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, request):
     import pandas as pd
-    monkeypatch.setattr(stores, "CHUNK", 4)
+    monkeypatch.setattr(upkeep, "CHUNK", 4)
     rows = [row(i) for i in range(10)]
     store.append([Entry(rows)])
     def tell(*said): store.record_outcomes([dict(prediction_id=rows[i]["prediction_id"], defaulted=bad, observed_at=NOON + timedelta(days=day)) for i, bad, day in said], by="anna", user_id=None)
@@ -568,11 +571,11 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
     assert list(frame.outcome_observed_at.notna()) == list(frame.defaulted.notna())
 
     # another database, whose table is of a time before there were outcomes, gets what became known since
-    older = sa.Table("predictions", sa.MetaData(), *(sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in stores.predictions.columns))
+    older = sa.Table("predictions", sa.MetaData(), *(sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in schema.predictions.columns))
     target = f"sqlite:///{tmp_path}/warehouse.db" if store.file else request.getfixturevalue("server").database()
     engine = sa.create_engine(target)
     older.create(engine)
-    now = sa.select(sa.column("prediction_id"), sa.column("defaulted", sa.Boolean()), sa.column("outcome_observed_at", stores.Timestamp())).select_from(sa.table("predictions"))
+    now = sa.select(sa.column("prediction_id"), sa.column("defaulted", sa.Boolean()), sa.column("outcome_observed_at", schema.Timestamp())).select_from(sa.table("predictions"))
     def held():
         with engine.connect() as c: return {one: (bad, at) for one, bad, at in c.execute(now) if bad is not None}
     assert store.export(target, until=NOON + timedelta(seconds=5)) == 5 and held() == {rows[2]["prediction_id"]: (True, NOON + timedelta(days=90))}
@@ -657,7 +660,7 @@ def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
     store = sqlite_store(tmp_path)
     with closing(sqlite3.connect(store.file, isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
-        assert away(store.append, [Entry([row(1)])]) == stores.LOCKED and away(store.erase, "A-0") == stores.LOCKED
+        assert away(store.append, [Entry([row(1)])]) == engine.LOCKED and away(store.erase, "A-0") == engine.LOCKED
         assert store.ready() and store.count() == 1
     assert store.append([Entry([row(1)])]) == [True] and store.count() == 2
 
@@ -678,9 +681,9 @@ print(store.count())
 
 @pytest.mark.parametrize("before, after, says", [
     ("signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
-     "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))", stores.BROKEN_DISK),
+     "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))", engine.BROKEN_DISK),
     ("store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
-     "resource.setrlimit(resource.RLIMIT_NOFILE, limits)", stores.UNOPENED)], ids=["a file that may not grow", "no more files"])
+     "resource.setrlimit(resource.RLIMIT_NOFILE, limits)", engine.UNOPENED)], ids=["a file that may not grow", "no more files"])
 def test_what_the_system_refuses_is_away_and_recovers(tmp_path, before, after, says):
     store = sqlite_store(tmp_path)
     code = BROKEN.format(tests=str(Path(__file__).parent), url=store.url_shown, before=before, after=after)
@@ -725,8 +728,8 @@ def test_a_read_only_disk_is_away(small_disk):
     Store(f"sqlite:///{small_disk}/log.db").upgrade()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     store = Store(f"sqlite:///{small_disk}/log.db", **QUICK)
-    assert away(store.append, [Entry([row(0)])]) in (stores.READ_ONLY, stores.UNOPENED)
-    assert away(Store(f"sqlite:///{small_disk}/new/log.db").upgrade) == stores.UNOPENED
+    assert away(store.append, [Entry([row(0)])]) in (engine.READ_ONLY, engine.UNOPENED)
+    assert away(Store(f"sqlite:///{small_disk}/new/log.db").upgrade) == engine.UNOPENED
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert store.append([Entry([row(0)])]) == [True]
 
@@ -734,7 +737,7 @@ def test_a_read_only_disk_is_away(small_disk):
 def test_a_file_that_is_no_database_is_away(tmp_path):
     (tmp_path / "log.db").write_bytes(b"applicants, once" * 1000)
     store = Store(f"sqlite:///{tmp_path}/log.db")
-    assert away(store.ready) == away(store.upgrade) == away(store.append, [Entry([row(0)])]) == stores.DAMAGED
+    assert away(store.ready) == away(store.upgrade) == away(store.append, [Entry([row(0)])]) == engine.DAMAGED
 
 
 # PostgreSQL, away
@@ -753,18 +756,18 @@ def test_a_server_that_hangs_is_away_within_seconds(own_server):
     store.upgrade()
     store.append([Entry([row(0)])])
     own_server.pause()
-    assert away(store.append, [Entry([row(0)])], within=5) == stores.UNREACHED    # a connection that was in use
-    assert away(store.append, [Entry([row(0)])], within=4) == stores.UNREACHED    # a new one
+    assert away(store.append, [Entry([row(0)])], within=5) == engine.UNREACHED    # a connection that was in use
+    assert away(store.append, [Entry([row(0)])], within=4) == engine.UNREACHED    # a new one
     own_server.resume()
     assert store.append([Entry([row(1)])]) == [True] and store.ready()
-    time.sleep(stores.IDLE)
+    time.sleep(engine.IDLE)
     own_server.pause()
-    assert away(store.users, within=5) == stores.UNREACHED                        # an idle one
+    assert away(store.users, within=5) == engine.UNREACHED                        # an idle one
     own_server.resume()
     big = [Entry([row(i, sent=json.dumps("x" * 50_000)) for i in range(400)])]    # more than a socket holds
     store.append([Entry([row(2)])])
     own_server.pause()
-    assert away(store.append, big, within=5) == stores.UNREACHED
+    assert away(store.append, big, within=5) == engine.UNREACHED
     own_server.resume()
     assert store.append(big) == [True] and store.count() >= 402
 
@@ -774,7 +777,7 @@ def test_a_lock_held_by_somebody_is_away(server):
     store.upgrade()
     with psycopg.connect(host="127.0.0.1", port=server.port, user="credit", password=PASSWORD, dbname=store._url.database) as somebody:
         somebody.execute("LOCK TABLE predictions")
-        assert away(store.append, [Entry([row(0)])]) in (stores.LOCKED, stores.SLOW)
+        assert away(store.append, [Entry([row(0)])]) in (engine.LOCKED, engine.SLOW)
     assert store.append([Entry([row(0)])]) == [True]
 
 
@@ -783,13 +786,13 @@ def test_a_server_that_only_reads_or_allows_nothing_is_away(server):
     store.upgrade()
     server.sql(f"ALTER DATABASE {store._url.database} SET default_transaction_read_only = on")
     store.close()
-    assert away(store.append, [Entry([row(0)])]) == stores.READ_ONLY
+    assert away(store.append, [Entry([row(0)])]) == engine.READ_ONLY
     server.sql(f"ALTER DATABASE {store._url.database} RESET default_transaction_read_only")
     server.sql("DROP ROLE IF EXISTS reader")
     server.sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
     reader = store._url.set(username="reader", password="reads").render_as_string(hide_password=False)
-    assert away(Store(reader).append, [Entry([row(0)])]) == stores.DENIED
-    assert away(Store(reader.replace("reads", "guesses")).ready) == stores.UNREACHED
+    assert away(Store(reader).append, [Entry([row(0)])]) == engine.DENIED
+    assert away(Store(reader.replace("reads", "guesses")).ready) == engine.UNREACHED
 
 
 def test_a_commit_is_durable_whatever_the_database_is_set_to(server):
@@ -832,7 +835,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
     finally:
         stop.set()
         for one in writers: one.join(30)
-    assert misses and set(misses) <= {stores.UNREACHED, stores.BUSY}
+    assert misses and set(misses) <= {engine.UNREACHED, engine.BUSY}
     found = ids(store)
     assert len(set(found)) == len(found) and set(found) == set(acknowledged)
 

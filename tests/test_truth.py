@@ -4,11 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from credit_default.candidates import Recipe
-from credit_default.data import from_table, split, synthesize
-from credit_default.evaluation import auc
-from credit_default.portfolios import get_portfolio
-from credit_default.training import fit_recipe, train_model
+from credit_default.data.dataset import from_table
+from credit_default.data.split import split
+from credit_default.data.synthetic import synthesize
+from credit_default.evaluation.metrics import auc
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.training.recipe import Recipe
+from credit_default.training.training import fit_recipe, train_model
 
 pytestmark = pytest.mark.slow
 

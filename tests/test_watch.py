@@ -22,13 +22,33 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from served import ROOT, free_port
 
-from credit_default import alerts
-from credit_default.alerts import Alert, Command, Mail, Undelivered, Webhook, channels, send
-from credit_default.portfolios import get_portfolio
-from credit_default.settings import Settings, SettingsError, read_settings
-from credit_default.stability import Reference
-from credit_default.store import Away, Entry, Store
-from credit_default.watch import DRIFT, PERFORMANCE, AlreadyWatched, check, claim, known_of, only_one, prune, watch
+from credit_default.core.settings import SettingsError, read_settings
+from credit_default.monitoring import alerts
+from credit_default.monitoring.alerts import (
+    Alert,
+    Command,
+    Mail,
+    Undelivered,
+    Webhook,
+    channels,
+    send,
+)
+from credit_default.monitoring.watch import (
+    DRIFT,
+    PERFORMANCE,
+    AlreadyWatched,
+    check,
+    claim,
+    known_of,
+    only_one,
+    prune,
+    watch,
+)
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.scoring.stability import Reference
+from credit_default.store.engine import Away
+from credit_default.store.predictions import Entry
+from credit_default.store.store import Store
 
 SECRET = "s3cret-of-the-tests"
 APPLICANT = "98765.4321"   # an income that must not be told
@@ -315,11 +335,11 @@ CHECK = """
 import json, sys, tenacity
 from datetime import datetime
 from types import SimpleNamespace
-from credit_default.portfolios import get_portfolio
-from credit_default.settings import read_settings
-from credit_default.stability import Reference
-from credit_default.store import Store
-from credit_default.watch import check, watch
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.core.settings import read_settings
+from credit_default.scoring.stability import Reference
+from credit_default.store.store import Store
+from credit_default.monitoring.watch import check, watch
 url, reference, tag, now = sys.argv[1:]
 model = SimpleNamespace(portfolio=get_portfolio("gmsc"), reference=Reference.from_dict(json.load(open(reference))), tag=tag, synthetic=False)
 store, now = Store(url), datetime.fromisoformat(now)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Under the package, but no notebook's: nbdev keeps only the version in __init__.py up to date.
-HAND_WRITTEN = ("migrations/",)
+# Under the package, but no notebook's: the schema's history, and a package's docstring.
+HAND_WRITTEN = re.compile(r"store/migrations/|.*/__init__\.py$")
 
 # Exported as they stand first: a notebook that lacks cell ids gets random ones on cleaning, and export writes them down.
 EXPORT_AND_CLEAN = """
@@ -43,7 +43,7 @@ def files(folder, pattern):
 
 def modules(package):
     "The modules of `package` that notebooks answer for."
-    return {name: text for name, text in files(package, "*.py").items() if not name.startswith(HAND_WRITTEN)}
+    return {name: text for name, text in files(package, "*.py").items() if not HAND_WRITTEN.match(name)}
 
 
 def source_of(text):

@@ -1,0 +1,1 @@
+"""The command `credit-default`: parse, call, print."""

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, settings, paths and the scales of numbers."""

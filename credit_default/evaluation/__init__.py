@@ -1,0 +1,1 @@
+"""What a validator asks of a model: metrics, charts, validation, leakage."""

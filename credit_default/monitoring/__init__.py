@@ -1,0 +1,1 @@
+"""A model in use: drift, performance, alerts, and simulated production."""

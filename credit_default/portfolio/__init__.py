@@ -1,0 +1,1 @@
+"""The one definition that everything reads: fields, ranges, codes, outcome, costs."""

@@ -1,0 +1,1 @@
+"""Notebooks run by papermill and shown as offline HTML."""

@@ -1,0 +1,1 @@
+"""What must not be lost: predictions, users, outcomes and checks, in SQLite or PostgreSQL."""

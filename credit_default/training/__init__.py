@@ -1,0 +1,1 @@
+"""From checked data to a verified bundle: recipes, search, blending, calibration, evidence."""
