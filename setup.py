@@ -1,4 +1,5 @@
 """Builds the package from settings.ini, the one place for name, version and requirements."""
+
 import configparser
 import shutil
 from pathlib import Path
@@ -25,7 +26,9 @@ class BuildWithTemplates(build_py):
         if self.editable_mode:
             return
         target = Path(self.build_lib) / "credit_default" / "templates"
-        shutil.rmtree(target, ignore_errors=True)  # an earlier build may have left a template that is gone
+        shutil.rmtree(
+            target, ignore_errors=True
+        )  # an earlier build may have left a template that is gone
         target.mkdir(parents=True)
         for notebook in sorted((HERE / "nbs" / "reports").glob("*.ipynb")):
             shutil.copy(notebook, target / notebook.name)
@@ -35,7 +38,9 @@ setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8")
+    if (HERE / "README.md").exists()
+    else "",
     long_description_content_type="text/markdown",
     author=cfg["author"],
     author_email=cfg["author_email"],

@@ -9,6 +9,7 @@ prints the tables in seconds, and computes only models whose code, library or da
 
 The other models see the raw fields, without those that the portfolio leaves out, and are set as their names say.
 """
+
 import argparse
 import hashlib
 import importlib
@@ -41,6 +42,7 @@ FOLDS, THREADS = 3, 2
 @dataclass
 class Model:
     "What is compared: a function that fits on the training part and answers the PDs of the test part."
+
     title: str
     libraries: tuple[str, ...]  # whose versions matter
     predict: Callable
@@ -53,37 +55,54 @@ MODELS = {}
 
 def model(title, *libraries, **how):
     "Registers the function under its own name."
+
     def register(function):
         MODELS[function.__name__] = Model(title, libraries, function, **how)
         return function
+
     return register
 
 
 # Ours: `train` and `test` are data sets of the package, and `test` is for predicting alone.
 
-SEARCHED = {}   # by the rows that are searched on: champion and single come from one search
+SEARCHED = {}  # by the rows that are searched on: champion and single come from one search
 
 
 def trained(train, test, keep, preset, trials, champion):
     "PDs of `test` by what `credit-default train` would make of all of `train`."
     from credit_default.training.training import NETS, choose, fit_choice
     from credit_default.training.tuning import tune
+
     rows = train.provenance["sha256"]
-    if rows not in SEARCHED: SEARCHED[rows] = tune(train.portfolio, train.frame, train.y, preset=preset, trials=trials, keep=keep, threads=THREADS)
-    fitted = fit_choice(train.portfolio, choose(SEARCHED[rows], champion, NETS[preset]), train, SEARCHED[rows])
+    if rows not in SEARCHED:
+        SEARCHED[rows] = tune(
+            train.portfolio,
+            train.frame,
+            train.y,
+            preset=preset,
+            trials=trials,
+            keep=keep,
+            threads=THREADS,
+        )
+    fitted = fit_choice(
+        train.portfolio, choose(SEARCHED[rows], champion, NETS[preset]), train, SEARCHED[rows]
+    )
     print(f"  {fitted.choice.describe()}", file=sys.stderr, flush=True)
     return fitted.bundle.score(test.columns, reasons=False).probability_default
 
 
 @model("ours: champion, a blend", "xgboost", "sklearn", "optuna", ours=True)
-def champion(train, test, keep, preset, trials): return trained(train, test, keep, preset, trials, "blend")
+def champion(train, test, keep, preset, trials):
+    return trained(train, test, keep, preset, trials, "blend")
 
 
 @model("ours: single, monotone", "xgboost", "sklearn", "optuna", ours=True)
-def single(train, test, keep, preset, trials): return trained(train, test, keep, preset, trials, "single")
+def single(train, test, keep, preset, trials):
+    return trained(train, test, keep, preset, trials, "single")
 
 
 # The others: `train` and `test` are tables of raw fields, numbers with NaN or pandas categories.
+
 
 def numbers(train, test):
     "Both tables as numbers: a column of 0 and 1 for each category, gaps filled by the median of `train`."
@@ -95,6 +114,7 @@ def numbers(train, test):
 @model("logistic regression, median imputed", "sklearn")
 def logistic(train, y, test):
     from sklearn.linear_model import LogisticRegression
+
     train, test = numbers(train, test)
     return LogisticRegression().fit(train, y).predict_proba(test)[:, 1]
 
@@ -102,20 +122,30 @@ def logistic(train, y, test):
 @model("random forest 300 x depth 20, balanced", "sklearn")
 def forest(train, y, test):
     from sklearn.ensemble import RandomForestClassifier
+
     train, test = numbers(train, test)
-    fitted = RandomForestClassifier(300, max_depth=20, class_weight="balanced", n_jobs=THREADS, random_state=0).fit(train, y)
+    fitted = RandomForestClassifier(
+        300, max_depth=20, class_weight="balanced", n_jobs=THREADS, random_state=0
+    ).fit(train, y)
     return fitted.predict_proba(test)[:, 1]
 
 
-@model("logistic regression, SMOTE, min-max", "sklearn", "imblearn", plausible=True)   # one value of 50,000 times the usual would make the scale
+@model(
+    "logistic regression, SMOTE, min-max", "sklearn", "imblearn", plausible=True
+)  # one value of 50,000 times the usual would make the scale
 def logistic_smote(train, y, test):
     from imblearn.over_sampling import SMOTE
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MinMaxScaler
+
     train, test = numbers(train, test)
     scale = MinMaxScaler().fit(train)
     rows, outcomes = SMOTE(random_state=0).fit_resample(scale.transform(train), y)
-    return LogisticRegression(max_iter=1000).fit(rows, outcomes).predict_proba(scale.transform(test))[:, 1]
+    return (
+        LogisticRegression(max_iter=1000)
+        .fit(rows, outcomes)
+        .predict_proba(scale.transform(test))[:, 1]
+    )
 
 
 @model("MICE, SMOTE, XGBoost 300 x depth 5", "fancyimpute", "sklearn", "imblearn", "xgboost")
@@ -123,130 +153,217 @@ def mice_smote_xgboost(train, y, test):
     from fancyimpute import IterativeImputer
     from imblearn.over_sampling import SMOTE
     from xgboost import XGBClassifier
+
     train, test = (pd.get_dummies(table, dtype=float).to_numpy() for table in (train, test))
     fill = IterativeImputer(random_state=0, keep_empty_features=True).fit(train)
     rows, outcomes = SMOTE(random_state=0).fit_resample(fill.transform(train), y)
-    fitted = XGBClassifier(n_estimators=300, max_depth=5, learning_rate=0.1, n_jobs=THREADS).fit(rows, outcomes)   # at the default 0.3 it is worse by 0.01
+    fitted = XGBClassifier(n_estimators=300, max_depth=5, learning_rate=0.1, n_jobs=THREADS).fit(
+        rows, outcomes
+    )  # at the default 0.3 it is worse by 0.01
     return fitted.predict_proba(fill.transform(test))[:, 1]
 
 
 @model("XGBoost default", "xgboost")
 def xgboost(train, y, test):
     from xgboost import XGBClassifier
-    return XGBClassifier(enable_categorical=True, n_jobs=THREADS).fit(train, y).predict_proba(test)[:, 1]
+
+    return (
+        XGBClassifier(enable_categorical=True, n_jobs=THREADS)
+        .fit(train, y)
+        .predict_proba(test)[:, 1]
+    )
 
 
 @model("LightGBM default", "lightgbm")
 def lightgbm(train, y, test):
     from lightgbm import LGBMClassifier
+
     return LGBMClassifier(n_jobs=THREADS, verbose=-1).fit(train, y).predict_proba(test)[:, 1]
 
 
 @model("CatBoost default", "catboost")
 def catboost(train, y, test):
     from catboost import CatBoostClassifier
-    texts = list(train.select_dtypes("category"))   # it takes a category as text, and a missing one as a text of its own
-    train, test = (table.assign(**{c: table[c].astype(object).fillna("missing") for c in texts}) for table in (train, test))
-    fitted = CatBoostClassifier(cat_features=texts, thread_count=THREADS, verbose=False, allow_writing_files=False).fit(train, y)
+
+    texts = list(
+        train.select_dtypes("category")
+    )  # it takes a category as text, and a missing one as a text of its own
+    train, test = (
+        table.assign(**{c: table[c].astype(object).fillna("missing") for c in texts})
+        for table in (train, test)
+    )
+    fitted = CatBoostClassifier(
+        cat_features=texts, thread_count=THREADS, verbose=False, allow_writing_files=False
+    ).fit(train, y)
     return fitted.predict_proba(test)[:, 1]
 
 
 def bagged(fitted, train, y, test):
     "Mean PD of eight models, each fitted on seven parts of `train` and stopped by the eighth; both libraries remember the best round."
     parts = StratifiedKFold(8, shuffle=True, random_state=0).split(train, y)
-    return np.mean([fitted(train.iloc[fit], y[fit], train.iloc[stop], y[stop]).predict_proba(test)[:, 1] for fit, stop in parts], axis=0)
+    return np.mean(
+        [
+            fitted(train.iloc[fit], y[fit], train.iloc[stop], y[stop]).predict_proba(test)[:, 1]
+            for fit, stop in parts
+        ],
+        axis=0,
+    )
 
 
 @model("XGBoost default, 8 bags, early stopping", "xgboost", "sklearn")
 def xgboost_bagged(train, y, test):
     from xgboost import XGBClassifier
+
     def fitted(rows, outcomes, stop_rows, stop_outcomes):
-        booster = XGBClassifier(n_estimators=2000, early_stopping_rounds=50, enable_categorical=True, n_jobs=THREADS)
+        booster = XGBClassifier(
+            n_estimators=2000, early_stopping_rounds=50, enable_categorical=True, n_jobs=THREADS
+        )
         return booster.fit(rows, outcomes, eval_set=[(stop_rows, stop_outcomes)], verbose=False)
+
     return bagged(fitted, train, y, test)
 
 
 @model("LightGBM default, 8 bags, early stopping", "lightgbm", "sklearn")
 def lightgbm_bagged(train, y, test):
     from lightgbm import LGBMClassifier, early_stopping
+
     def fitted(rows, outcomes, stop_rows, stop_outcomes):
         booster = LGBMClassifier(n_estimators=2000, n_jobs=THREADS, verbose=-1)
-        return booster.fit(rows, outcomes, eval_X=stop_rows, eval_y=stop_outcomes, callbacks=[early_stopping(50, verbose=False)])
+        return booster.fit(
+            rows,
+            outcomes,
+            eval_X=stop_rows,
+            eval_y=stop_outcomes,
+            callbacks=[early_stopping(50, verbose=False)],
+        )
+
     return bagged(fitted, train, y, test)
 
 
 @model("explainable boosting machine, default", "interpret")
 def ebm(train, y, test):
     from interpret.glassbox import ExplainableBoostingClassifier
+
     return ExplainableBoostingClassifier(n_jobs=THREADS).fit(train, y).predict_proba(test)[:, 1]
 
 
 # The run.
 
+
 def raw(dataset, keep, plausible=False):
     "The fields that a model may see, as they come, or with codes and implausible values as missing."
+
     def column(f):
         values = dataset.frame[f.name].to_numpy()
-        if not f.numeric: return pd.Categorical(values, categories=f.categories)
-        return np.where(implausible(f, values) | np.isin(values, list(f.codes)), np.nan, values) if plausible else values
+        if not f.numeric:
+            return pd.Categorical(values, categories=f.categories)
+        return (
+            np.where(implausible(f, values) | np.isin(values, list(f.codes)), np.nan, values)
+            if plausible
+            else values
+        )
+
     return pd.DataFrame({f.alias: column(f) for f in dataset.portfolio.used(keep)})
 
 
 def folds(dataset):
     "Training part and test part of each fold, as positions in the data set."
     order = dataset.frame.sample(frac=1, random_state=42).index.to_numpy()
-    return [(order[fit], order[judge]) for fit, judge in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(order, dataset.y[order])]
+    return [
+        (order[fit], order[judge])
+        for fit, judge in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(
+            order, dataset.y[order]
+        )
+    ]
 
 
 def source(function, seen=()):
     "The text of a function, and of the functions of this file that it calls."
     text = inspect.getsource(function)
-    called = [f for name in dict.fromkeys(re.findall(r"(?<![\w.@])\w+(?=\()", text)) if inspect.isfunction(f := globals().get(name)) and f not in (function, *seen)]
+    called = [
+        f
+        for name in dict.fromkeys(re.findall(r"(?<![\w.@])\w+(?=\()", text))
+        if inspect.isfunction(f := globals().get(name)) and f not in (function, *seen)
+    ]
     return text + "".join(source(f, (function, *seen)) for f in called)
 
 
 def versions(entry):
     "Versions of the libraries that a model is made of. Ends the run where one is not installed."
-    try: return {name: importlib.import_module(name).__version__ for name in entry.libraries}
-    except ModuleNotFoundError as e: sys.exit(f"{e.name} is not installed; benchmarks/README.md says how to install what this benchmark needs")
+    try:
+        return {name: importlib.import_module(name).__version__ for name in entry.libraries}
+    except ModuleNotFoundError as e:
+        sys.exit(
+            f"{e.name} is not installed; benchmarks/README.md says how to install what this benchmark needs"
+        )
 
 
 def content(table, y):
     "SHA-256 of a table and its outcomes: of the rows in their order, since the folds follow from it."
-    names = [[c, list(table[c].cat.categories) if table[c].dtype == "category" else []] for c in table]
+    names = [
+        [c, list(table[c].cat.categories) if table[c].dtype == "category" else []] for c in table
+    ]
     digest = hashlib.sha256(json.dumps(names).encode())
-    for values in (pd.util.hash_pandas_object(table, index=False).to_numpy(), np.asarray(y, np.int64)): digest.update(values.tobytes())
+    for values in (
+        pd.util.hash_pandas_object(table, index=False).to_numpy(),
+        np.asarray(y, np.int64),
+    ):
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 
 def key(name, dataset, keep, preset, trials):
     "What the predictions of a model depend on, in 16 digits."
     entry = MODELS[name]
-    told = dict(model=name, libraries=versions(entry), source=source(entry.predict),
-                data=content(dataset.frame if entry.ours else raw(dataset, keep, entry.plausible), dataset.y))
+    told = dict(
+        model=name,
+        libraries=versions(entry),
+        source=source(entry.predict),
+        data=content(
+            dataset.frame if entry.ours else raw(dataset, keep, entry.plausible), dataset.y
+        ),
+    )
     if entry.ours:
-        code = {name: Path(module.__file__).read_text() for name, module in sys.modules.items() if name.startswith("credit_default.")}
-        told |= dict(portfolio=dataset.portfolio.to_json(), keep=keep, preset=preset, trials=trials, code=code, ours=source(trained))
+        code = {
+            name: Path(module.__file__).read_text()
+            for name, module in sys.modules.items()
+            if name.startswith("credit_default.")
+        }
+        told |= dict(
+            portfolio=dataset.portfolio.to_json(),
+            keep=keep,
+            preset=preset,
+            trials=trials,
+            code=code,
+            ours=source(trained),
+        )
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def predict(name, dataset, keep, preset, trials, fit, judge):
     "PDs of the rows `judge` by the model fitted on the rows `fit`."
     entry = MODELS[name]
-    if entry.ours: return entry.predict(dataset.take(fit), dataset.take(judge), keep, preset, trials)
+    if entry.ours:
+        return entry.predict(dataset.take(fit), dataset.take(judge), keep, preset, trials)
     table = raw(dataset, keep, entry.plausible)
-    return entry.predict(table.iloc[fit].reset_index(drop=True), dataset.y[fit], table.iloc[judge].reset_index(drop=True))
+    return entry.predict(
+        table.iloc[fit].reset_index(drop=True),
+        dataset.y[fit],
+        table.iloc[judge].reset_index(drop=True),
+    )
 
 
 def cached(path, again, compute):
     "PDs and the seconds they took, from the file where there is one; and whether there was."
     if path.is_file() and not again:
-        with np.load(path, allow_pickle=False) as kept: return kept["pd"], float(kept["seconds"]), True
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["pd"], float(kept["seconds"]), True
     began = time.monotonic()
     answer, seconds = np.asarray(compute(), np.float64), time.monotonic() - began
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(unfinished := path.with_suffix(f".{os.getpid()}"), "wb") as file: np.savez(file, pd=answer, seconds=seconds)
-    os.replace(unfinished, path)   # a run that is cut off leaves no half of a file behind
+    with open(unfinished := path.with_suffix(f".{os.getpid()}"), "wb") as file:
+        np.savez(file, pd=answer, seconds=seconds)
+    os.replace(unfinished, path)  # a run that is cut off leaves no half of a file behind
     return answer, seconds, False
 
 
@@ -255,13 +372,34 @@ def compare(outcomes, answers, seconds, judged):
     rows = []
     for name, pds in answers.items():
         each = [auc(y, p) for y, p in zip(outcomes, pds)]
-        rows.append(dict(model=name, title=MODELS[name].title, auc=float(np.mean(each)), **{f"auc_{k + 1}": float(a) for k, a in enumerate(each)},
-                         brier=float(np.mean([brier(y, p) for y, p in zip(outcomes, pds)])), mean_pd=float(np.mean(np.concatenate(pds))), seconds=float(np.mean(seconds[name]))))
+        rows.append(
+            dict(
+                model=name,
+                title=MODELS[name].title,
+                auc=float(np.mean(each)),
+                **{f"auc_{k + 1}": float(a) for k, a in enumerate(each)},
+                brier=float(np.mean([brier(y, p) for y, p in zip(outcomes, pds)])),
+                mean_pd=float(np.mean(np.concatenate(pds))),
+                seconds=float(np.mean(seconds[name])),
+            )
+        )
     rows.sort(key=lambda row: -row["auc"])
     judged = judged if judged in answers else rows[0]["model"]
     of_fold = np.repeat(np.arange(len(outcomes)), [len(y) for y in outcomes])
-    def paired(ours, theirs): return paired_auc(*(np.concatenate(parts) for parts in (outcomes, ours, theirs)), of_fold)
-    pairs = [dict(model=judged, against=row["model"], title=row["title"], **paired(answers[judged], answers[row["model"]])) for row in rows if row["model"] != judged]
+
+    def paired(ours, theirs):
+        return paired_auc(*(np.concatenate(parts) for parts in (outcomes, ours, theirs)), of_fold)
+
+    pairs = [
+        dict(
+            model=judged,
+            against=row["model"],
+            title=row["title"],
+            **paired(answers[judged], answers[row["model"]]),
+        )
+        for row in rows
+        if row["model"] != judged
+    ]
     return rows, pairs
 
 
@@ -269,52 +407,117 @@ def shown(rows, digits):
     "The rows as a table: texts to the left, numbers to the right."
     table = pd.DataFrame(rows)
     texts = {c: f"{{:<{table[c].str.len().max()}}}".format for c in table.select_dtypes(object)}
-    return table.to_string(index=False, formatters=texts | {c: f"{{:{d}}}".format for c, d in digits.items()})
+    return table.to_string(
+        index=False, formatters=texts | {c: f"{{:{d}}}".format for c, d in digits.items()}
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="models: " + ", ".join(MODELS))
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="models: " + ", ".join(MODELS)
+    )
     parser.add_argument("--portfolio", default="gmsc")
-    parser.add_argument("--models", default=",".join(MODELS), help="names separated by commas; all unless given")
-    parser.add_argument("--champion", default="champion", help="the model that is held against each other one (the best, where it is not among --models)")
-    parser.add_argument("--preset", choices=("quick", "full"), default="full", help="how long ours search")
-    parser.add_argument("--trials", type=int, help="of each search of ours, instead of the preset's number")
-    parser.add_argument("--keep", default="", help="lender's or leaky fields to keep, separated by commas")
-    parser.add_argument("--cache", type=Path, default=HERE / ".cache", help="folder of the predictions")
+    parser.add_argument(
+        "--models", default=",".join(MODELS), help="names separated by commas; all unless given"
+    )
+    parser.add_argument(
+        "--champion",
+        default="champion",
+        help="the model that is held against each other one (the best, where it is not among --models)",
+    )
+    parser.add_argument(
+        "--preset", choices=("quick", "full"), default="full", help="how long ours search"
+    )
+    parser.add_argument(
+        "--trials", type=int, help="of each search of ours, instead of the preset's number"
+    )
+    parser.add_argument(
+        "--keep", default="", help="lender's or leaky fields to keep, separated by commas"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=HERE / ".cache", help="folder of the predictions"
+    )
     parser.add_argument("--again", action="store_true", help="compute also what the cache has")
     parser.add_argument("--json", type=Path, help="file to write the tables into")
     asked = parser.parse_args()
     names, keep = ([n for n in given.split(",") if n] for given in (asked.models, asked.keep))
-    if unknown := [n for n in names if n not in MODELS]: parser.error(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
+    if unknown := [n for n in names if n not in MODELS]:
+        parser.error(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
 
     portfolio = get_portfolio(asked.portfolio)
     keep = tuple(portfolio[k].name for k in keep)
     found = find(portfolio)
-    if found.path is None: sys.exit(found.message)
-    try: dataset = load(portfolio, found, keep=keep)
-    except DataError as e: sys.exit(str(e))
+    if found.path is None:
+        sys.exit(found.message)
+    try:
+        dataset = load(portfolio, found, keep=keep)
+    except DataError as e:
+        sys.exit(str(e))
 
-    warnings.filterwarnings("ignore", "lbfgs failed to converge")   # as it comes, a logistic regression does not on amounts of money
-    warnings.filterwarnings("ignore", "Missing values detected", UserWarning)   # of interpret, about its charts
+    warnings.filterwarnings(
+        "ignore", "lbfgs failed to converge"
+    )  # as it comes, a logistic regression does not on amounts of money
+    warnings.filterwarnings(
+        "ignore", "Missing values detected", UserWarning
+    )  # of interpret, about its charts
     parts, answers, seconds = folds(dataset), {}, {}
-    keys = {name: key(name, dataset, keep, asked.preset, asked.trials) for name in names}   # says what is not installed before anything is computed
+    keys = {
+        name: key(name, dataset, keep, asked.preset, asked.trials) for name in names
+    }  # says what is not installed before anything is computed
     for name in names:
         answers[name], seconds[name] = [], []
         for k, (fit, judge) in enumerate(parts, start=1):
             path = asked.cache / portfolio.name / f"{name}-fold{k}-{keys[name]}.npz"
-            answer, took, known = cached(path, asked.again, lambda: predict(name, dataset, keep, asked.preset, asked.trials, fit, judge))
+            answer, took, known = cached(
+                path,
+                asked.again,
+                lambda: predict(name, dataset, keep, asked.preset, asked.trials, fit, judge),
+            )
             answers[name].append(answer)
             seconds[name].append(took)
-            print(f"{name}, fold {k} of {FOLDS}: AUC {auc(dataset.y[judge], answer):.4f}, {took:.1f} s{', cached' * known}", file=sys.stderr, flush=True)
+            print(
+                f"{name}, fold {k} of {FOLDS}: AUC {auc(dataset.y[judge], answer):.4f}, {took:.1f} s{', cached' * known}",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    rows, pairs = compare([dataset.y[judge] for _, judge in parts], answers, seconds, asked.champion)
-    print(f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.4f}; means over {FOLDS} folds, seconds to fit and predict one\n")
-    print(shown(rows, {c: ".4f" for c in rows[0] if c.startswith("auc") or c in ("brier", "mean_pd")} | dict(seconds=".1f")))
-    if pairs: print(f"\n{pairs[0]['model']} against each other model: difference of the AUC with its 95 % interval, paired\n")
-    if pairs: print(shown([{c: v for c, v in p.items() if c not in ("model", "se", "folds")} for p in pairs], dict(difference="+.4f", low="+.4f", high="+.4f")))
+    rows, pairs = compare(
+        [dataset.y[judge] for _, judge in parts], answers, seconds, asked.champion
+    )
+    print(
+        f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.4f}; means over {FOLDS} folds, seconds to fit and predict one\n"
+    )
+    print(
+        shown(
+            rows,
+            {c: ".4f" for c in rows[0] if c.startswith("auc") or c in ("brier", "mean_pd")}
+            | dict(seconds=".1f"),
+        )
+    )
+    if pairs:
+        print(
+            f"\n{pairs[0]['model']} against each other model: difference of the AUC with its 95 % interval, paired\n"
+        )
+    if pairs:
+        print(
+            shown(
+                [{c: v for c, v in p.items() if c not in ("model", "se", "folds")} for p in pairs],
+                dict(difference="+.4f", low="+.4f", high="+.4f"),
+            )
+        )
     if asked.json:
-        told = dict(portfolio=portfolio.name, rows=len(dataset), default_rate=float(dataset.y.mean()), sha256=dataset.provenance["sha256"], keep=keep,
-                    preset=asked.preset, trials=asked.trials, libraries={k: v for name in names for k, v in versions(MODELS[name]).items()}, models=rows, pairs=pairs)
+        told = dict(
+            portfolio=portfolio.name,
+            rows=len(dataset),
+            default_rate=float(dataset.y.mean()),
+            sha256=dataset.provenance["sha256"],
+            keep=keep,
+            preset=asked.preset,
+            trials=asked.trials,
+            libraries={k: v for name in names for k, v in versions(MODELS[name]).items()},
+            models=rows,
+            pairs=pairs,
+        )
         asked.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

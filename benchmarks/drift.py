@@ -6,6 +6,7 @@ The log: seconds and memory of `detect` in its own process, as the endpoint runs
 rate while POST /drift/detect goes over the whole log again and again. The file: `Reference.compare` and Evidently's
 DataDriftPreset(method="psi") on the same rows. See benchmarks/README.md.
 """
+
 import argparse
 import http.client
 import json
@@ -19,19 +20,19 @@ import threading
 import time
 import warnings
 from contextlib import nullcontext
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(HERE)]
 
-APPLICANTS = 5000       # different ones, of which the log is made
-TRAINED_ON = 8000       # rows, of which a quarter is the reference
-REFERENCE = 50_000      # rows of the file's reference
-DAYS = 40               # that the log reaches back
-LANES = 8               # connections of the client, in turn: a slow answer does not hold up the next request
-WARM_UP = 3             # seconds of requests that are not counted
+APPLICANTS = 5000  # different ones, of which the log is made
+TRAINED_ON = 8000  # rows, of which a quarter is the reference
+REFERENCE = 50_000  # rows of the file's reference
+DAYS = 40  # that the log reaches back
+LANES = 8  # connections of the client, in turn: a slow answer does not hold up the next request
+WARM_UP = 3  # seconds of requests that are not counted
 TARGETS = dict(seconds=3, megabytes=300, p99=2, evidently=5)
 
 
@@ -43,10 +44,19 @@ SQLITE = """INSERT INTO predictions ({columns})
 POSTGRESQL = """INSERT INTO predictions ({columns})
     SELECT {values} FROM generate_series(0, {rows} - 1) AS one(i) JOIN predictions p ON p.seq = 1 + mod(one.i, {applicants})"""
 NEW = dict(
-    sqlite=dict(at="strftime('%Y-%m-%d %H:%M:%f', '{begin}', (one.i * {step}) || ' seconds') || '000'", reference="'A-' || one.i", request_id="lower(hex(randomblob(16)))",
-                prediction_id="lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-a' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"),
-    postgresql=dict(at="timestamptz '{begin}Z' + one.i * interval '{step} seconds'", reference="'A-' || one.i", request_id="replace(gen_random_uuid()::text, '-', '')",
-                    prediction_id="gen_random_uuid()::text"))
+    sqlite=dict(
+        at="strftime('%Y-%m-%d %H:%M:%f', '{begin}', (one.i * {step}) || ' seconds') || '000'",
+        reference="'A-' || one.i",
+        request_id="lower(hex(randomblob(16)))",
+        prediction_id="lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-a' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))",
+    ),
+    postgresql=dict(
+        at="timestamptz '{begin}Z' + one.i * interval '{step} seconds'",
+        reference="'A-' || one.i",
+        request_id="replace(gen_random_uuid()::text, '-', '')",
+        prediction_id="gen_random_uuid()::text",
+    ),
+)
 
 
 def fill(store, bundle, rows):
@@ -58,21 +68,41 @@ def fill(store, bundle, rows):
     from credit_default.serving.schemas import Loaded
     from credit_default.store.predictions import Entry
     from credit_default.store.schema import COLUMNS
-    columns, at = parse_table(bundle.portfolio, synthesize(bundle.portfolio, APPLICANTS, seed=21)[0]), datetime(2000, 1, 1, tzinfo=timezone.utc)
-    written = Loaded(bundle, reasons=True).rows(columns, bundle.score(columns), at, [None] * APPLICANTS)
-    for row in written: row |= dict(endpoint="predict", user_id=None, username="lender", latency_ms=1.9, request_id="first")
+
+    columns, at = (
+        parse_table(bundle.portfolio, synthesize(bundle.portfolio, APPLICANTS, seed=21)[0]),
+        datetime(2000, 1, 1, tzinfo=UTC),
+    )
+    written = Loaded(bundle, reasons=True).rows(
+        columns, bundle.score(columns), at, [None] * APPLICANTS
+    )
+    for row in written:
+        row |= dict(
+            endpoint="predict", user_id=None, username="lender", latency_ms=1.9, request_id="first"
+        )
     store.upgrade()
     store.append([Entry(written)])
     kind, step = "sqlite" if store.file else "postgresql", DAYS * 86_400 / rows
-    begin = (datetime.now(timezone.utc) - timedelta(days=DAYS)).strftime("%Y-%m-%d %H:%M:%S")
+    begin = (datetime.now(UTC) - timedelta(days=DAYS)).strftime("%Y-%m-%d %H:%M:%S")
     new = {name: text.format(begin=begin, step=step) for name, text in NEW[kind].items()}
-    text = dict(sqlite=SQLITE, postgresql=POSTGRESQL)[kind].format(columns=", ".join(COLUMNS), values=", ".join(new.get(name, f"p.{name}") for name in COLUMNS), rows=rows, applicants=APPLICANTS)
-    engine = sa.create_engine(store._url)   # without the store's patience: this takes longer than any request may
+    text = dict(sqlite=SQLITE, postgresql=POSTGRESQL)[kind].format(
+        columns=", ".join(COLUMNS),
+        values=", ".join(new.get(name, f"p.{name}") for name in COLUMNS),
+        rows=rows,
+        applicants=APPLICANTS,
+    )
+    engine = sa.create_engine(
+        store._url
+    )  # without the store's patience: this takes longer than any request may
     with engine.begin() as c:
         c.exec_driver_sql(text)
         c.exec_driver_sql("DELETE FROM predictions WHERE at < '2001-01-01'")
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as c:   # what autovacuum does in the life of a server; SQLite's file as after a quiet moment
-        c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if store.file else "VACUUM ANALYZE predictions")
+    with (
+        engine.execution_options(isolation_level="AUTOCOMMIT").connect() as c
+    ):  # what autovacuum does in the life of a server; SQLite's file as after a quiet moment
+        c.exec_driver_sql(
+            "PRAGMA wal_checkpoint(TRUNCATE)" if store.file else "VACUUM ANALYZE predictions"
+        )
     engine.dispose()
 
 
@@ -108,8 +138,15 @@ asyncio.run(several())
 
 def alone(task):
     "A check as the endpoint runs it: seconds of the first, with the start of the process that waits for checks, and of one after it; its computing, and the most memory of both processes together."
-    done = subprocess.run([sys.executable, "-c", ALONE], input=json.dumps(task), env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    if done.returncode: sys.exit(f"detect failed: {done.stderr}")
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        input=json.dumps(task),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"detect failed: {done.stderr}")
     return json.loads(done.stdout)
 
 
@@ -131,25 +168,46 @@ def client(port, rate, seconds):
         connection.close()
 
     lanes = [threading.Thread(target=lane, args=(n,)) for n in range(LANES)]
-    for one in lanes: one.start()
-    for one in lanes: one.join()
+    for one in lanes:
+        one.start()
+    for one in lanes:
+        one.join()
     json.dump([took.get(i) for i in range(int(rate * seconds))], sys.stdout)
 
 
 def latencies(server, bodies, rate, seconds):
     "p50 and p99 of POST /predict at this rate, in milliseconds."
-    told = json.dumps(dict(bodies=bodies, headers={"Content-Type": "application/json", "Authorization": server.client.headers["Authorization"]}))
-    done = subprocess.run([sys.executable, __file__, "--client", str(server.port), str(rate), str(seconds + WARM_UP)], input=told, capture_output=True, text=True)
-    if done.returncode: sys.exit(f"the client failed: {done.stderr}")
+    told = json.dumps(
+        dict(
+            bodies=bodies,
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": server.client.headers["Authorization"],
+            },
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, __file__, "--client", str(server.port), str(rate), str(seconds + WARM_UP)],
+        input=told,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"the client failed: {done.stderr}")
     took = json.loads(done.stdout)
-    if None in took: sys.exit(f"{took.count(None)} of {len(took)} predictions were not answered")
-    counted = sorted(took[int(rate * WARM_UP):])
-    return dict(p50=statistics.median(counted), p99=counted[int(0.99 * len(counted))], most=counted[-1])
+    if None in took:
+        sys.exit(f"{took.count(None)} of {len(took)} predictions were not answered")
+    counted = sorted(took[int(rate * WARM_UP) :])
+    return dict(
+        p50=statistics.median(counted), p99=counted[int(0.99 * len(counted))], most=counted[-1]
+    )
 
 
 class Again:
     "Asks POST /drift/detect for the whole log again and again, until the end of the block."
-    def __init__(self, server, rows): self.server, self.rows, self.seconds, self.failed = server, rows, [], None
+
+    def __init__(self, server, rows):
+        self.server, self.rows, self.seconds, self.failed = server, rows, [], None
 
     def __enter__(self):
         self.thread, self.ended = threading.Thread(target=self.run), threading.Event()
@@ -157,17 +215,19 @@ class Again:
         return self
 
     def run(self):
-        window = {"from": (datetime.now(timezone.utc) - timedelta(days=DAYS + 1)).isoformat()}
+        window = {"from": (datetime.now(UTC) - timedelta(days=DAYS + 1)).isoformat()}
         while not self.ended.is_set() and not self.failed:
             begin = time.perf_counter()
             answer = self.server.client.post("/drift/detect", json=window)
             self.seconds.append(time.perf_counter() - begin)
-            if answer.status_code != 200 or answer.json()["samples_analysed"] < self.rows: self.failed = answer.text[:500]
+            if answer.status_code != 200 or answer.json()["samples_analysed"] < self.rows:
+                self.failed = answer.text[:500]
 
     def __exit__(self, *_):
         self.ended.set()
         self.thread.join()
-        if self.failed: sys.exit(f"POST /drift/detect failed: {self.failed}")
+        if self.failed:
+            sys.exit(f"POST /drift/detect failed: {self.failed}")
 
 
 def log_arm(asked, url, bundle, bodies, folder):
@@ -176,34 +236,65 @@ def log_arm(asked, url, bundle, bodies, folder):
 
     from credit_default.monitoring.process import task
     from credit_default.store.store import Store
+
     store, begin = Store(url), time.perf_counter()
     fill(store, bundle, asked.rows)
-    print(f"{folder.name}: {asked.rows:,} predictions logged in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+    print(
+        f"{folder.name}: {asked.rows:,} predictions logged in {time.perf_counter() - begin:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
     detect = task("detect", url, bundle.portfolio, bundle.reference, model_version=bundle.tag)
     checks = [alone(detect) for _ in range(asked.checks)]
-    if any(one["samples"] < asked.rows for one in checks): sys.exit(f"detect has not seen all rows: {checks}")
+    if any(one["samples"] < asked.rows for one in checks):
+        sys.exit(f"detect has not seen all rows: {checks}")
     usual, meanwhile, endpoint = [], [], []
     home = os.environ["BENTOML_HOME"]
-    settings = dict(CREDIT_DEFAULT_DATABASE_URL=url, CREDIT_DEFAULT_SPOOL=str(folder / "spool.db"), CREDIT_DEFAULT_TIMEOUT="60", CREDIT_DEFAULT_SECRET_KEY=secrets.token_urlsafe(48))
-    with Server(home, folder / "service.log", cwd=folder, PYTHONPATH=str(ROOT), **settings) as server:
+    settings = dict(
+        CREDIT_DEFAULT_DATABASE_URL=url,
+        CREDIT_DEFAULT_SPOOL=str(folder / "spool.db"),
+        CREDIT_DEFAULT_TIMEOUT="60",
+        CREDIT_DEFAULT_SECRET_KEY=secrets.token_urlsafe(48),
+    )
+    with Server(
+        home, folder / "service.log", cwd=folder, PYTHONPATH=str(ROOT), **settings
+    ) as server:
         log_in(server.client)
         latencies(server, bodies, asked.rate, WARM_UP)
         for turn in range(asked.rounds):
             for busy in (False, True) if turn % 2 == 0 else (True, False):
-                with Again(server, asked.rows) if busy else nullcontext() as again: found = latencies(server, bodies, asked.rate, asked.seconds)
+                with Again(server, asked.rows) if busy else nullcontext() as again:
+                    found = latencies(server, bodies, asked.rate, asked.seconds)
                 (meanwhile if busy else usual).append(found)
-                if busy: endpoint += again.seconds
-                print(f"round {turn + 1}, {'while drift is detected' if busy else 'usual'}: p50 {found['p50']:.1f}, p99 {found['p99']:.1f} ms; load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+                if busy:
+                    endpoint += again.seconds
+                print(
+                    f"round {turn + 1}, {'while drift is detected' if busy else 'usual'}: p50 {found['p50']:.1f}, p99 {found['p99']:.1f} ms; load {os.getloadavg()[0]:.1f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
     store.close()
-    return dict(checks=checks, usual=usual, meanwhile=meanwhile, endpoint_seconds=endpoint, seconds=statistics.median(one["seconds"] for one in checks), first=statistics.median(one["first"] for one in checks), cpu=statistics.median(one["cpu"] for one in checks),
-                megabytes=max(one["megabytes"] for one in checks), p99_usual=statistics.median(one["p99"] for one in usual), p99_meanwhile=statistics.median(one["p99"] for one in meanwhile))
+    return dict(
+        checks=checks,
+        usual=usual,
+        meanwhile=meanwhile,
+        endpoint_seconds=endpoint,
+        seconds=statistics.median(one["seconds"] for one in checks),
+        first=statistics.median(one["first"] for one in checks),
+        cpu=statistics.median(one["cpu"] for one in checks),
+        megabytes=max(one["megabytes"] for one in checks),
+        p99_usual=statistics.median(one["p99"] for one in usual),
+        p99_meanwhile=statistics.median(one["p99"] for one in meanwhile),
+    )
 
 
 # The file
 
+
 def file_arm(asked, bundle, folder):
     "Seconds of our comparison and of Evidently's, on the same rows."
     import pandas as pd
+
     os.environ["DO_NOT_TRACK"] = "1"
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
@@ -211,51 +302,103 @@ def file_arm(asked, bundle, folder):
     from credit_default.data.synthetic import synthesize
     from credit_default.portfolio.columns import parse_table
     from credit_default.scoring import stability
-    portfolio, names = bundle.portfolio, [f.name for f in bundle.portfolio.fields] + ["probability_default", "credit_score"]
+
+    portfolio, names = (
+        bundle.portfolio,
+        [f.name for f in bundle.portfolio.fields] + ["probability_default", "credit_score"],
+    )
 
     def scored(rows, seed):
         columns = parse_table(portfolio, synthesize(portfolio, rows, seed=seed)[0])
         scores = bundle.score(columns, reasons=False).monitored()
         return pd.DataFrame({name: (columns | scores)[name] for name in names})
 
-    before, now = scored(REFERENCE, 31), pd.concat([scored(100_000, 32 + i) for i in range(-(-asked.rows // 100_000))], ignore_index=True)[:asked.rows]
+    before, now = (
+        scored(REFERENCE, 31),
+        pd.concat(
+            [scored(100_000, 32 + i) for i in range(-(-asked.rows // 100_000))], ignore_index=True
+        )[: asked.rows],
+    )
     now["MonthlyIncome"] = (now["MonthlyIncome"] * 0.7).round()
-    for name, frame in (("before", before), ("now", now)): frame.to_parquet(folder / f"{name}.parquet")
-    definition = DataDefinition(numerical_columns=[f.name for f in portfolio.fields if f.numeric] + names[-2:], categorical_columns=[f.name for f in portfolio.fields if not f.numeric])
-    codes, categories = {f.name: tuple(f.codes) for f in portfolio.fields if f.codes}, {f.name: f.categories for f in portfolio.fields if not f.numeric}
+    for name, frame in (("before", before), ("now", now)):
+        frame.to_parquet(folder / f"{name}.parquet")
+    definition = DataDefinition(
+        numerical_columns=[f.name for f in portfolio.fields if f.numeric] + names[-2:],
+        categorical_columns=[f.name for f in portfolio.fields if not f.numeric],
+    )
+    codes, categories = (
+        {f.name: tuple(f.codes) for f in portfolio.fields if f.codes},
+        {f.name: f.categories for f in portfolio.fields if not f.numeric},
+    )
 
-    def columns_of(frame): return {name: frame[name].to_numpy() for name in names}
-    def fit(columns): return stability.Reference.fit(columns, codes=codes, categories=categories)
-    def ours(reference, columns): return {row["field"]: row["psi"] for row in reference.compare(columns)}
+    def columns_of(frame):
+        return {name: frame[name].to_numpy() for name in names}
+
+    def fit(columns):
+        return stability.Reference.fit(columns, codes=codes, categories=categories)
+
+    def ours(reference, columns):
+        return {row["field"]: row["psi"] for row in reference.compare(columns)}
+
     def theirs(now, before):
         found = Report([DataDriftPreset(method="psi")]).run(now, before).dict()
-        return {m["config"]["column"]: float(m["value"]) for m in found["metrics"] if "column" in m["config"]}
-    def dataset(frame): return Dataset.from_pandas(frame, data_definition=definition)
+        return {
+            m["config"]["column"]: float(m["value"])
+            for m in found["metrics"]
+            if "column" in m["config"]
+        }
+
+    def dataset(frame):
+        return Dataset.from_pandas(frame, data_definition=definition)
+
     def timed(call):
-        stability._chance.cache_clear()   # as for a sample of a size that was not compared before
+        stability._chance.cache_clear()  # as for a sample of a size that was not compared before
         begin = time.perf_counter()
         found = call()
         return time.perf_counter() - begin, found
 
-    reference, columns, sets = fit(columns_of(before)), columns_of(now), (dataset(now), dataset(before))
-    def read(name): return pd.read_parquet(folder / f"{name}.parquet")
-    ways = {"ours": lambda: ours(reference, columns), "ours, with the bins made of the reference's rows": lambda: ours(fit(columns_of(before)), columns),
-            "Evidently": lambda: theirs(*sets), "ours, read from Parquet": lambda: ours(reference, columns_of(read("now"))),
-            "Evidently, read from Parquet": lambda: theirs(dataset(read("now")), dataset(read("before")))}
+    reference, columns, sets = (
+        fit(columns_of(before)),
+        columns_of(now),
+        (dataset(now), dataset(before)),
+    )
+
+    def read(name):
+        return pd.read_parquet(folder / f"{name}.parquet")
+
+    ways = {
+        "ours": lambda: ours(reference, columns),
+        "ours, with the bins made of the reference's rows": lambda: ours(
+            fit(columns_of(before)), columns
+        ),
+        "Evidently": lambda: theirs(*sets),
+        "ours, read from Parquet": lambda: ours(reference, columns_of(read("now"))),
+        "Evidently, read from Parquet": lambda: theirs(
+            dataset(read("now")), dataset(read("before"))
+        ),
+    }
     took, psis = {name: [] for name in ways}, {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # of its libraries about their own future
+        warnings.simplefilter("ignore")  # of its libraries about their own future
         for _ in range(asked.checks):
             for name, call in ways.items():
                 seconds, psis[name] = timed(call)
                 took[name].append(seconds)
     for name in ("ours", "Evidently"):
-        if psis[name].keys() != set(names): sys.exit(f"{name} has not compared all columns: {sorted(psis[name])}")
-    return dict(rows=len(now), reference_rows=len(before), columns=len(names), runs=took, seconds={name: statistics.median(one) for name, one in took.items()},
-                psi={name: {kind: psis[kind][name] for kind in ("ours", "Evidently")} for name in names})
+        if psis[name].keys() != set(names):
+            sys.exit(f"{name} has not compared all columns: {sorted(psis[name])}")
+    return dict(
+        rows=len(now),
+        reference_rows=len(before),
+        columns=len(names),
+        runs=took,
+        seconds={name: statistics.median(one) for name, one in took.items()},
+        psi={name: {kind: psis[kind][name] for kind in ("ours", "Evidently")} for name in names},
+    )
 
 
 # All of it
+
 
 def run(asked, folder):
     "All measurements, as plain values."
@@ -264,21 +407,34 @@ def run(asked, folder):
     from service import machine
 
     from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
+
     bundle = synthetic_bundle("gmsc", TRAINED_ON)
     bundle.tag = promote_bundle(save_bundle(bundle), "gmsc", by="benchmark")
     bundle = load_bundle(bundle.tag)
     bodies = [json.dumps(one) for one in applicants(bundle.portfolio, 500, seed=11)[1]]
-    out = dict(machine=machine(), rows=asked.rows, rate=asked.rate, rounds=asked.rounds, seconds=asked.seconds, left_out={}, logs={}, file=None)
+    out = dict(
+        machine=machine(),
+        rows=asked.rows,
+        rate=asked.rate,
+        rounds=asked.rounds,
+        seconds=asked.seconds,
+        left_out={},
+        logs={},
+        file=None,
+    )
     for name in asked.arms:
         here = folder / name
         here.mkdir()
-        if name == "sqlite": out["logs"][name] = log_arm(asked, f"sqlite:///{here}/service.db", bundle, bodies, here)
+        if name == "sqlite":
+            out["logs"][name] = log_arm(asked, f"sqlite:///{here}/service.db", bundle, bodies, here)
         if name == "postgresql":
             if why := Postgres.missing():
                 out["left_out"][name] = why
                 continue
-            with Postgres() as server: out["logs"][name] = log_arm(asked, server.database(), bundle, bodies, here)
-        if name == "file": out["file"] = file_arm(asked, bundle, here)
+            with Postgres() as server:
+                out["logs"][name] = log_arm(asked, server.database(), bundle, bodies, here)
+        if name == "file":
+            out["file"] = file_arm(asked, bundle, here)
     return out | dict(load_after=round(os.getloadavg()[0], 2))
 
 
@@ -286,33 +442,112 @@ def held(found):
     "What is held against a target: what, how much, target, whether it is met."
     for name, one in found["logs"].items():
         title = dict(sqlite="SQLite", postgresql="PostgreSQL")[name]
-        yield f"{title}: detect over {found['rows']:,} predictions, s", one["seconds"], f"at most {TARGETS['seconds']}", one["seconds"] <= TARGETS["seconds"]
-        yield f"{title}: peak memory of its processes, MB", one["megabytes"], f"at most {TARGETS['megabytes']}", one["megabytes"] <= TARGETS["megabytes"]
+        yield (
+            f"{title}: detect over {found['rows']:,} predictions, s",
+            one["seconds"],
+            f"at most {TARGETS['seconds']}",
+            one["seconds"] <= TARGETS["seconds"],
+        )
+        yield (
+            f"{title}: peak memory of its processes, MB",
+            one["megabytes"],
+            f"at most {TARGETS['megabytes']}",
+            one["megabytes"] <= TARGETS["megabytes"],
+        )
         value = one["p99_meanwhile"] / one["p99_usual"]
-        yield f"{title}: predictions' p99 meanwhile over usual", value, f"at most {TARGETS['p99']}", value <= TARGETS["p99"]
+        yield (
+            f"{title}: predictions' p99 meanwhile over usual",
+            value,
+            f"at most {TARGETS['p99']}",
+            value <= TARGETS["p99"],
+        )
     if found["file"]:
         seconds = found["file"]["seconds"]
-        for one, other in (("ours", "Evidently"), ("ours, with the bins made of the reference's rows", "Evidently"), ("ours, read from Parquet", "Evidently, read from Parquet")):
+        for one, other in (
+            ("ours", "Evidently"),
+            ("ours, with the bins made of the reference's rows", "Evidently"),
+            ("ours, read from Parquet", "Evidently, read from Parquet"),
+        ):
             value = seconds[other] / seconds[one]
-            yield f"seconds of {other}, over those of {one}", value, f"at least {TARGETS['evidently']}", value >= TARGETS["evidently"]
+            yield (
+                f"seconds of {other}, over those of {one}",
+                value,
+                f"at least {TARGETS['evidently']}",
+                value >= TARGETS["evidently"],
+            )
 
 
 def markdown(found):
     "The figures as a person reads them."
     from service import table
+
     m = found["machine"]
-    parts = [f"{m['cores']} cores of {m['cpu']}, Python {m['python']}; load {m['load']} before and {found['load_after']} after."]
+    parts = [
+        f"{m['cores']} cores of {m['cpu']}, Python {m['python']}; load {m['load']} before and {found['load_after']} after."
+    ]
     if found["logs"]:
-        rows = [[name, f"{one['seconds']:.2f}", f"{one['first']:.2f}", f"{one['cpu']:.2f}", f"{statistics.median(one['endpoint_seconds']):.2f}", f"{one['megabytes']:.0f}"]
-                + [f"{statistics.median(r[k] for r in one[when]):.2f}" for when in ("usual", "meanwhile") for k in ("p50", "p99")] for name, one in found["logs"].items()]
-        parts.append(f"{found['rows']:,} predictions in the log. Latency at {found['rate']:g} predictions a second, median of {found['rounds']} rounds of {found['seconds']} s.")
-        parts.append(table(["", "detect s", "the first s", "its CPU s", "endpoint s", "MB", "usual p50 ms", "usual p99", "meanwhile p50", "meanwhile p99"], rows))
+        rows = [
+            [
+                name,
+                f"{one['seconds']:.2f}",
+                f"{one['first']:.2f}",
+                f"{one['cpu']:.2f}",
+                f"{statistics.median(one['endpoint_seconds']):.2f}",
+                f"{one['megabytes']:.0f}",
+            ]
+            + [
+                f"{statistics.median(r[k] for r in one[when]):.2f}"
+                for when in ("usual", "meanwhile")
+                for k in ("p50", "p99")
+            ]
+            for name, one in found["logs"].items()
+        ]
+        parts.append(
+            f"{found['rows']:,} predictions in the log. Latency at {found['rate']:g} predictions a second, median of {found['rounds']} rounds of {found['seconds']} s."
+        )
+        parts.append(
+            table(
+                [
+                    "",
+                    "detect s",
+                    "the first s",
+                    "its CPU s",
+                    "endpoint s",
+                    "MB",
+                    "usual p50 ms",
+                    "usual p99",
+                    "meanwhile p50",
+                    "meanwhile p99",
+                ],
+                rows,
+            )
+        )
     if one := found["file"]:
-        parts.append(f"{one['rows']:,} rows against {one['reference_rows']:,}, {one['columns']} columns:")
-        parts.append(table(["", "s"], [[name, f"{seconds:.2f}"] for name, seconds in one["seconds"].items()]))
-        parts.append(table(["PSI", "ours", "Evidently"], [[name, f"{both['ours']:.4f}", f"{both['Evidently']:.4f}"] for name, both in one["psi"].items()]))
+        parts.append(
+            f"{one['rows']:,} rows against {one['reference_rows']:,}, {one['columns']} columns:"
+        )
+        parts.append(
+            table(["", "s"], [[name, f"{seconds:.2f}"] for name, seconds in one["seconds"].items()])
+        )
+        parts.append(
+            table(
+                ["PSI", "ours", "Evidently"],
+                [
+                    [name, f"{both['ours']:.4f}", f"{both['Evidently']:.4f}"]
+                    for name, both in one["psi"].items()
+                ],
+            )
+        )
     parts += [f"Left out: {name} ({why})." for name, why in found["left_out"].items()]
-    parts.append(table(["", "found", "target", "met"], [[what, f"{value:.2f}", target, "yes" if met else "NO"] for what, value, target, met in held(found)]))
+    parts.append(
+        table(
+            ["", "found", "target", "met"],
+            [
+                [what, f"{value:.2f}", target, "yes" if met else "NO"]
+                for what, value, target, met in held(found)
+            ],
+        )
+    )
     return "\n\n".join(parts)
 
 
@@ -322,29 +557,47 @@ ARMS = ("sqlite", "postgresql", "file")
 def names(text):
     "Arms that were asked for."
     found = text.split(",")
-    if unknown := set(found) - set(ARMS): raise argparse.ArgumentTypeError(f"no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
+    if unknown := set(found) - set(ARMS):
+        raise argparse.ArgumentTypeError(
+            f"no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}"
+        )
     return found
 
 
 def main():
-    if sys.argv[1:2] == ["--client"]: return client(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", type=names, default=list(ARMS), help=f"of {','.join(ARMS)}, separated by commas")
+    if sys.argv[1:2] == ["--client"]:
+        return client(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--arms", type=names, default=list(ARMS), help=f"of {','.join(ARMS)}, separated by commas"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--checks", type=int, default=5, help="repetitions of each that is timed")
     parser.add_argument("--rate", type=float, default=50, help="predictions a second")
     parser.add_argument("--seconds", type=int, default=20, help="of each measurement of latency")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=HERE / ".cache", help="where SQLite's log is written: on the disk that counts")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=HERE / ".cache",
+        help="where SQLite's log is written: on the disk that counts",
+    )
     parser.add_argument("--json", type=Path, help="writes all figures there too")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="drift-") as folder:
         folder = Path(folder)
-        os.environ |= {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}   # before bentoml is imported
+        os.environ |= {
+            "BENTOML_HOME": str(folder / "home"),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "DO_NOT_TRACK": "1",
+        }  # before bentoml is imported
         found = run(asked, folder)
     print(markdown(found))
-    if asked.json: asked.json.write_text(json.dumps(found, indent=1))
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ loans have dates, into the earlier and the latest; trains by the command line on
 same 80 percent, without those that the portfolio leaves out. `--keep` gives both of them lender's or leaky fields.
 Training holds out a fifth of its rows once more for its own report; LightGBM gets all of them.
 """
+
 import argparse
 import json
 import os
@@ -34,41 +35,108 @@ COMMAND = [sys.executable, "-c", "from credit_default.cli.app import main; main(
 
 def lightgbm_pds(portfolio, keep, train, test):
     "PDs of LightGBM as it comes, on the raw fields that a model may see."
+
     def matrix(table):
         columns = parse_table(portfolio, table)
-        return pd.DataFrame({f.alias: pd.Categorical(columns[f.name], categories=f.categories) if not f.numeric else columns[f.name] for f in portfolio.used(keep)})
-    model = lightgbm.LGBMClassifier(n_jobs=2, verbose=-1).fit(matrix(train), parse_outcome(portfolio, train[portfolio.target].tolist()))
+        return pd.DataFrame(
+            {
+                f.alias: pd.Categorical(columns[f.name], categories=f.categories)
+                if not f.numeric
+                else columns[f.name]
+                for f in portfolio.used(keep)
+            }
+        )
+
+    model = lightgbm.LGBMClassifier(n_jobs=2, verbose=-1).fit(
+        matrix(train), parse_outcome(portfolio, train[portfolio.target].tolist())
+    )
     return model.predict_proba(matrix(test))[:, 1]
 
 
 def ece_by_chance(pds, draws=1000):
     "The ECE that nineteen in twenty draws of the outcomes stay below, if these PDs are true."
     rng = np.random.default_rng(0)
-    return float(np.quantile([ece((rng.random(len(pds)) < pds).astype(int), pds) for _ in range(draws)], .95))
+    return float(
+        np.quantile(
+            [ece((rng.random(len(pds)) < pds).astype(int), pds) for _ in range(draws)], 0.95
+        )
+    )
 
 
 def once(portfolio, name, table, seed, preset, keep):
     "One split: the figures of `evaluate`, LightGBM's AUC and the seconds that training took."
     if portfolio.date:
-        table = table.iloc[parse_dates(portfolio, table[portfolio.date].tolist()).argsort(kind="stable")]
-        train, test = table.iloc[:round(0.8 * len(table))], table.iloc[round(0.8 * len(table)):]
-    else: train, test = train_test_split(table, test_size=0.2, stratify=table[portfolio.target], random_state=seed)
+        table = table.iloc[
+            parse_dates(portfolio, table[portfolio.date].tolist()).argsort(kind="stable")
+        ]
+        train, test = table.iloc[: round(0.8 * len(table))], table.iloc[round(0.8 * len(table)) :]
+    else:
+        train, test = train_test_split(
+            table, test_size=0.2, stratify=table[portfolio.target], random_state=seed
+        )
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{part}.csv" for part in ("train", "test")]
-        for path, part in zip(paths, (train, test)): part.to_csv(path, index=False)
+        for path, part in zip(paths, (train, test)):
+            part.to_csv(path, index=False)
         environment = os.environ | {"BENTOML_HOME": f"{folder}/bentoml", "DO_NOT_TRACK": "1"}
         kept = ["--keep", ",".join(keep)] if keep else []
         began = time.monotonic()
-        subprocess.run([*COMMAND, "train", "--portfolio", name, "--path", str(paths[0]), "--preset", preset, *kept], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [
+                *COMMAND,
+                "train",
+                "--portfolio",
+                name,
+                "--path",
+                str(paths[0]),
+                "--preset",
+                preset,
+                *kept,
+            ],
+            check=True,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
         seconds = time.monotonic() - began
         scored = Path(folder) / "scored.csv"
-        subprocess.run([*COMMAND, "score", str(paths[1]), str(scored), "--portfolio", name], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-        pds = pd.read_csv(scored, usecols=["probability_default"], float_precision="round_trip").probability_default.to_numpy()
-        told = subprocess.run([*COMMAND, "evaluate", str(paths[1]), "--portfolio", name, "--json"], check=True, cwd=folder, env=environment, stdout=subprocess.PIPE)
-    ours, y, theirs = json.loads(told.stdout), parse_outcome(portfolio, test[portfolio.target].tolist()), lightgbm_pds(portfolio, keep, train, test)
+        subprocess.run(
+            [*COMMAND, "score", str(paths[1]), str(scored), "--portfolio", name],
+            check=True,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        pds = pd.read_csv(
+            scored, usecols=["probability_default"], float_precision="round_trip"
+        ).probability_default.to_numpy()
+        told = subprocess.run(
+            [*COMMAND, "evaluate", str(paths[1]), "--portfolio", name, "--json"],
+            check=True,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+        )
+    ours, y, theirs = (
+        json.loads(told.stdout),
+        parse_outcome(portfolio, test[portfolio.target].tolist()),
+        lightgbm_pds(portfolio, keep, train, test),
+    )
     ahead = auc_difference(y, pds, theirs)
-    return dict(seed=seed, n=ours["n"], auc=ours["auc"], lightgbm=auc(y, theirs), ahead=ahead["difference"], low=ahead["low"], high=ahead["high"], mean_pd_over_rate=ours["mean_pd"] / ours["default_rate"],
-                ece=ours["ece"], ece_by_chance=ece_by_chance(pds), slope=ours["calibration_slope"], seconds=round(seconds, 1))
+    return dict(
+        seed=seed,
+        n=ours["n"],
+        auc=ours["auc"],
+        lightgbm=auc(y, theirs),
+        ahead=ahead["difference"],
+        low=ahead["low"],
+        high=ahead["high"],
+        mean_pd_over_rate=ours["mean_pd"] / ours["default_rate"],
+        ece=ours["ece"],
+        ece_by_chance=ece_by_chance(pds),
+        slope=ours["calibration_slope"],
+        seconds=round(seconds, 1),
+    )
 
 
 def main():
@@ -76,14 +144,27 @@ def main():
     parser.add_argument("--portfolio", default="gmsc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--keep", default="", help="lender's or leaky fields to keep, separated by commas")
+    parser.add_argument(
+        "--keep", default="", help="lender's or leaky fields to keep, separated by commas"
+    )
     asked = parser.parse_args()
     portfolio = get_portfolio(asked.portfolio)
     source = find(portfolio)
-    if source.path is None: sys.exit(source.message)
+    if source.path is None:
+        sys.exit(source.message)
     table = read_table(source.path, portfolio)
     table[portfolio.target] = table[portfolio.target].astype(str)
-    rows = [once(portfolio, asked.portfolio, table, seed, asked.preset, tuple(k for k in asked.keep.split(",") if k)) for seed in asked.seeds]
+    rows = [
+        once(
+            portfolio,
+            asked.portfolio,
+            table,
+            seed,
+            asked.preset,
+            tuple(k for k in asked.keep.split(",") if k),
+        )
+        for seed in asked.seeds
+    ]
     print(pd.DataFrame(rows).set_index("seed").round(4).to_string())
 
 

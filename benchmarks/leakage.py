@@ -6,6 +6,7 @@ Two arms on the same rows: as the portfolio ships, without the lender's and the 
 have it, with those that most of them keep. Each is `holdout.py` once: `credit-default train` and `credit-default
 evaluate` against LightGBM as it comes, on a fifth of the rows that neither has seen.
 """
+
 import argparse
 import json
 import sys
@@ -16,7 +17,9 @@ from holdout import once
 from credit_default.data.sources import find, read_table
 from credit_default.portfolio.catalogue import get_portfolio
 
-KEPT = dict(mortgage="leaky", personal="lender")   # the role whose fields published figures rest on: of mortgage all but the three prices
+KEPT = dict(
+    mortgage="leaky", personal="lender"
+)  # the role whose fields published figures rest on: of mortgage all but the three prices
 MOST_ECE = 0.01
 
 
@@ -30,12 +33,17 @@ def measured(name, seeds, preset):
     "One row for each arm and split."
     portfolio = get_portfolio(name)
     source = find(portfolio)
-    if source.path is None: sys.exit(source.message)
+    if source.path is None:
+        sys.exit(source.message)
     table = read_table(source.path, portfolio)
     for arm, keep in arms(portfolio).items():
         for seed in seeds:
             row = dict(portfolio=name, arm=arm) | once(portfolio, name, table, seed, preset, keep)
-            print(f"{name}, {arm}, seed {seed}: {row['auc']:.4f}, LightGBM {row['lightgbm']:.4f}", file=sys.stderr, flush=True)
+            print(
+                f"{name}, {arm}, seed {seed}: {row['auc']:.4f}, LightGBM {row['lightgbm']:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
             yield row
 
 
@@ -46,17 +54,44 @@ def main():
     parser.add_argument("--preset", choices=["quick", "full"], default="quick")
     parser.add_argument("--json", metavar="FILE", help="all figures with all digits")
     asked = parser.parse_args()
-    rows = pd.DataFrame([row for name in asked.portfolios for row in measured(name, asked.seeds, asked.preset)])
+    rows = pd.DataFrame(
+        [row for name in asked.portfolios for row in measured(name, asked.seeds, asked.preset)]
+    )
     if asked.json:
-        with open(asked.json, "w", encoding="utf-8") as file: json.dump(rows.to_dict("records"), file, indent=1)
-    shown = ["portfolio", "arm", "seed", "n", "auc", "lightgbm", "ahead", "low", "high", "ece", "ece_by_chance", "mean_pd_over_rate", "slope", "seconds"]
+        with open(asked.json, "w", encoding="utf-8") as file:
+            json.dump(rows.to_dict("records"), file, indent=1)
+    shown = [
+        "portfolio",
+        "arm",
+        "seed",
+        "n",
+        "auc",
+        "lightgbm",
+        "ahead",
+        "low",
+        "high",
+        "ece",
+        "ece_by_chance",
+        "mean_pd_over_rate",
+        "slope",
+        "seconds",
+    ]
     print(rows[shown].round(4).to_string(index=False))
-    means = rows.groupby(["portfolio", "arm"], sort=False)[["auc", "lightgbm", "ahead", "ece"]].mean()
+    means = rows.groupby(["portfolio", "arm"], sort=False)[
+        ["auc", "lightgbm", "ahead", "ece"]
+    ].mean()
     print("", means.round(4).to_string(), "", sep="\n")
-    worth = means.auc.groupby(level="portfolio", sort=False).agg(lambda aucs: aucs.iloc[-1] - aucs.iloc[0])
-    for name, gain in worth.items(): print(f"{name}: the fields that are kept are worth {gain:+.4f} of AUC")
-    print(f"not below LightGBM, in the mean of the splits of each arm: {'met' if (means.ahead >= 0).all() else 'NOT met'}")
-    print(f"ECE at most {MOST_ECE}: {'met' if (rows.ece <= MOST_ECE).all() else 'NOT met'}; within what chance gives true PDs: {'met' if (rows.ece <= rows.ece_by_chance).all() else 'NOT met'}")
+    worth = means.auc.groupby(level="portfolio", sort=False).agg(
+        lambda aucs: aucs.iloc[-1] - aucs.iloc[0]
+    )
+    for name, gain in worth.items():
+        print(f"{name}: the fields that are kept are worth {gain:+.4f} of AUC")
+    print(
+        f"not below LightGBM, in the mean of the splits of each arm: {'met' if (means.ahead >= 0).all() else 'NOT met'}"
+    )
+    print(
+        f"ECE at most {MOST_ECE}: {'met' if (rows.ece <= MOST_ECE).all() else 'NOT met'}; within what chance gives true PDs: {'met' if (rows.ece <= rows.ece_by_chance).all() else 'NOT met'}"
+    )
 
 
 if __name__ == "__main__":

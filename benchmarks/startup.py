@@ -5,6 +5,7 @@
 Measures this interpreter, or those that are named, such as that of an environment with the serving requirements alone.
 Each figure is the best of several runs. `--serve` starts the service too: BENTOML_HOME must hold a champion.
 """
+
 import argparse
 import os
 import socket
@@ -30,19 +31,44 @@ TIMED = "import time\nbegin = time.perf_counter()\n{}\nprint(time.perf_counter()
 def imports(python, runs=7):
     "Seconds of each step, the best of several runs."
     best = dict.fromkeys(STEPS, float("inf"))
-    for _ in range(runs):   # in turn, so that a busy moment does not fall on one of them
+    for _ in range(runs):  # in turn, so that a busy moment does not fall on one of them
         for name, code in STEPS.items():
-            done = subprocess.run([python, "-c", TIMED.format(code)], cwd=ROOT, env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"},
-                                  capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [python, "-c", TIMED.format(code)],
+                cwd=ROOT,
+                env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             best[name] = min(best[name], float(done.stdout))
     return best
 
 
 def own(python):
     "Seconds that the package's own modules take by themselves, as -X importtime has it, without what they import."
-    done = subprocess.run([python, "-X", "importtime", "-c", "import bentoml, xgboost; import credit_default.service"], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
-    return sum(int(alone) for alone, _, name in lines[1:] if name.strip().startswith("credit_default")) / 1e6
+    done = subprocess.run(
+        [
+            python,
+            "-X",
+            "importtime",
+            "-c",
+            "import bentoml, xgboost; import credit_default.service",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [
+        line.removeprefix("import time:").split("|")
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    ]
+    return (
+        sum(int(alone) for alone, _, name in lines[1:] if name.strip().startswith("credit_default"))
+        / 1e6
+    )
 
 
 def serve(python, path="/health"):
@@ -51,11 +77,26 @@ def serve(python, path="/health"):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     begin = time.perf_counter()
-    server = subprocess.Popen([python, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", "127.0.0.1", "--port", str(port)],
-                              cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [
+            python,
+            "-m",
+            "bentoml",
+            "serve",
+            "credit_default.service:CreditDefault",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         while True:
-            if server.poll() is not None: sys.exit("the service did not start: is there a champion in BENTOML_HOME?")
+            if server.poll() is not None:
+                sys.exit("the service did not start: is there a champion in BENTOML_HOME?")
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}{path}").read()
                 return time.perf_counter() - begin
@@ -67,7 +108,9 @@ def serve(python, path="/health"):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("python", nargs="*", default=[sys.executable])
     parser.add_argument("--serve", action="store_true", help="start the service too")
     given = parser.parse_args()
@@ -75,7 +118,12 @@ if __name__ == "__main__":
         print(python)
         before = 0.0
         for name, seconds in imports(python).items():
-            print(f"  {seconds:6.2f} s  {name}" + (f"  (+{seconds - before:.2f} s)" if before else ""))
+            print(
+                f"  {seconds:6.2f} s  {name}" + (f"  (+{seconds - before:.2f} s)" if before else "")
+            )
             before = seconds
         print(f"  {own(python):6.3f} s  of that in our own modules alone")
-        if given.serve: print(f"  {min(serve(python) for _ in range(3)):6.2f} s  from `bentoml serve` to the first answer")
+        if given.serve:
+            print(
+                f"  {min(serve(python) for _ in range(3)):6.2f} s  from `bentoml serve` to the first answer"
+            )

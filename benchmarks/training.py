@@ -7,6 +7,7 @@ trial is one recipe fitted and judged on three folds, features and imputation in
 the same folds stands beside it as a yardstick, so that machines can be compared. Memory is what the command and all
 its children hold together, shared pages counted once, at its peak.
 """
+
 import argparse
 import os
 import subprocess
@@ -32,8 +33,14 @@ COMMAND = [sys.executable, "-c", "from credit_default.cli.app import main; main(
 
 def sample(table, target, rows):
     "So many rows of the table, with its default rate."
-    if rows >= len(table): return table
-    return pd.concat([part.sample(round(len(part) * rows / len(table)), random_state=0) for _, part in table.groupby(target)]).sample(frac=1, random_state=0)
+    if rows >= len(table):
+        return table
+    return pd.concat(
+        [
+            part.sample(round(len(part) * rows / len(table)), random_state=0)
+            for _, part in table.groupby(target)
+        ]
+    ).sample(frac=1, random_state=0)
 
 
 def memory(process):
@@ -43,7 +50,8 @@ def memory(process):
         try:
             info = one.memory_full_info()
             total += getattr(info, "pss", info.rss)
-        except psutil.Error: pass   # it has ended
+        except psutil.Error:
+            pass  # it has ended
     return total
 
 
@@ -52,14 +60,19 @@ def run(command, **how):
     began, peak = time.monotonic(), [0]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **how)
     watched = psutil.Process(process.pid)
+
     def watch():
         while process.poll() is None:
-            try: peak[0] = max(peak[0], memory(watched))
-            except psutil.Error: return
+            try:
+                peak[0] = max(peak[0], memory(watched))
+            except psutil.Error:
+                return
             time.sleep(0.5)
+
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    if process.wait(): sys.exit(f"{' '.join(command[3:])} failed")
+    if process.wait():
+        sys.exit(f"{' '.join(command[3:])} failed")
     watcher.join()
     return time.monotonic() - began, peak[0] / 2**20
 
@@ -77,7 +90,14 @@ def trials(portfolio, table):
     aucs = []
     for k, (train, valid) in enumerate(folds.splits):
         X, X_valid = folds.matrices(k, "none", False)
-        aucs.append(roc_auc_score(folds.y[valid], lightgbm.LGBMClassifier(n_jobs=2, verbose=-1).fit(X, folds.y[train]).predict(X_valid, raw_score=True)))
+        aucs.append(
+            roc_auc_score(
+                folds.y[valid],
+                lightgbm.LGBMClassifier(n_jobs=2, verbose=-1)
+                .fit(X, folds.y[train])
+                .predict(X_valid, raw_score=True),
+            )
+        )
     yield "LightGBM, the yardstick", time.monotonic() - began, sum(aucs) / len(aucs)
 
 
@@ -85,27 +105,60 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--portfolio", default="gmsc")
     parser.add_argument("--rows", type=int, nargs="+", default=[12_000, 60_000, 120_000])
-    parser.add_argument("--presets", nargs="*", default=["quick", "full"], choices=["quick", "full"])
+    parser.add_argument(
+        "--presets", nargs="*", default=["quick", "full"], choices=["quick", "full"]
+    )
     asked = parser.parse_args()
     portfolio = get_portfolio(asked.portfolio)
     source = find(portfolio)
-    if source.path is None: sys.exit(source.message)
+    if source.path is None:
+        sys.exit(source.message)
     table = read_table(source.path)
     rows = []
     for n in asked.rows:
         part = sample(table, portfolio.target, n)
-        for what, seconds, auc in trials(portfolio, part): rows.append(dict(rows=len(part), what=what, seconds=seconds, auc=auc))
+        for what, seconds, auc in trials(portfolio, part):
+            rows.append(dict(rows=len(part), what=what, seconds=seconds, auc=auc))
         with tempfile.TemporaryDirectory() as folder:
             part.to_csv(Path(folder) / "loans.csv", index=False)
             for preset in asked.presets:
                 print(f"train --preset {preset} on {len(part):,} rows", file=sys.stderr, flush=True)
-                seconds, peak = run([*COMMAND, "train", "--portfolio", asked.portfolio, "--path", "loans.csv", "--preset", preset], cwd=folder,
-                                    env=os.environ | {"BENTOML_HOME": f"{folder}/bentoml", "DO_NOT_TRACK": "1"})
-                rows.append(dict(rows=len(part), what=f"train --preset {preset}", seconds=seconds, peak_mib=peak))
+                seconds, peak = run(
+                    [
+                        *COMMAND,
+                        "train",
+                        "--portfolio",
+                        asked.portfolio,
+                        "--path",
+                        "loans.csv",
+                        "--preset",
+                        preset,
+                    ],
+                    cwd=folder,
+                    env=os.environ | {"BENTOML_HOME": f"{folder}/bentoml", "DO_NOT_TRACK": "1"},
+                )
+                rows.append(
+                    dict(
+                        rows=len(part),
+                        what=f"train --preset {preset}",
+                        seconds=seconds,
+                        peak_mib=peak,
+                    )
+                )
     table = pd.DataFrame(rows)
     yardstick = table[table.what.str.startswith("LightGBM")].set_index("rows").seconds
     table["times_lightgbm"] = table.seconds / table.rows.map(yardstick)
-    print(table.to_string(index=False, formatters=dict(seconds="{:.1f}".format, peak_mib=lambda v: "" if v != v else f"{v:.0f}", auc=lambda v: "" if v != v else f"{v:.4f}", times_lightgbm="{:.1f}".format)))
+    print(
+        table.to_string(
+            index=False,
+            formatters=dict(
+                seconds="{:.1f}".format,
+                peak_mib=lambda v: "" if v != v else f"{v:.0f}",
+                auc=lambda v: "" if v != v else f"{v:.4f}",
+                times_lightgbm="{:.1f}".format,
+            ),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import bentoml
@@ -117,55 +117,129 @@ from .store.predictions import Entry
 
 # %% ../nbs/service.ipynb #2c25e64b
 LEAST: dict[tuple[str, str], Role | None] = {
-    ("POST", "/predict"): Role.analyst, ("POST", "/predict_batch"): Role.analyst, ("POST", "/predict_csv"): Role.analyst,
-    ("GET", "/predictions"): Role.analyst, ("GET", "/predictions/{prediction_id}"): Role.analyst, ("GET", "/model"): Role.viewer,
-    ("GET", "/drift/status"): Role.viewer, ("POST", "/drift/detect"): Role.viewer, ("GET", "/performance"): Role.viewer, ("POST", "/outcomes"): Role.analyst,
-    ("POST", "/signup"): None, ("POST", "/login"): None,
-    ("GET", "/health"): None, ("GET", "/livez"): None, ("GET", "/readyz"): None, ("GET", "/healthz"): None, ("GET", "/metrics"): None,
-    ("GET", "/"): None, ("GET", "/docs"): None, ("GET", "/docs.json"): None}
-OF_ONE = re.compile("/portfolios/[^/]+(/predict|/predict_batch|/predict_csv|/model|/drift/status|/drift/detect|/performance)")
-DOCS = "/docs/static"   # what the docs page is made of
+    ("POST", "/predict"): Role.analyst,
+    ("POST", "/predict_batch"): Role.analyst,
+    ("POST", "/predict_csv"): Role.analyst,
+    ("GET", "/predictions"): Role.analyst,
+    ("GET", "/predictions/{prediction_id}"): Role.analyst,
+    ("GET", "/model"): Role.viewer,
+    ("GET", "/drift/status"): Role.viewer,
+    ("POST", "/drift/detect"): Role.viewer,
+    ("GET", "/performance"): Role.viewer,
+    ("POST", "/outcomes"): Role.analyst,
+    ("POST", "/signup"): None,
+    ("POST", "/login"): None,
+    ("GET", "/health"): None,
+    ("GET", "/livez"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/healthz"): None,
+    ("GET", "/metrics"): None,
+    ("GET", "/"): None,
+    ("GET", "/docs"): None,
+    ("GET", "/docs.json"): None,
+}
+OF_ONE = re.compile(
+    "/portfolios/[^/]+(/predict|/predict_batch|/predict_csv|/model|/drift/status|/drift/detect|/performance)"
+)
+DOCS = "/docs/static"  # what the docs page is made of
+
 
 def of_any(path: str) -> str:
     "A path of one portfolio as it is for the default one: it takes the same role."
     under = OF_ONE.fullmatch(path)
     return under[1] if under else path
 
+
 def least_role(method: str, path: str) -> Role | None:
     "The least role that may ask; None where nobody needs one. A path that does not exist is told only to those with a token."
     method, path = "GET" if method == "HEAD" else method, of_any(path)
-    if (method, path) in LEAST: return LEAST[method, path]
-    if method == "GET" and path.startswith(DOCS + "/"): return None
+    if (method, path) in LEAST:
+        return LEAST[method, path]
+    if method == "GET" and path.startswith(DOCS + "/"):
+        return None
     return LEAST.get((method, f"{path.rpartition('/')[0]}/{{prediction_id}}"), Role.viewer)
 
 # %% ../nbs/service.ipynb #d528483e
-MEANING = {400: "Not JSON", 401: "No token, or not a good one", 403: "The role does not allow it", 404: "There is no such thing", 408: "The body did not arrive in time",
-           409: "Taken, or being answered", 413: "Too many bytes", 415: "Announced as something else", 422: "Invalid: the fields are named", 429: "Too many requests: wait as Retry-After says",
-           503: "No model, no database, or too busy"}
+MEANING = {
+    400: "Not JSON",
+    401: "No token, or not a good one",
+    403: "The role does not allow it",
+    404: "There is no such thing",
+    408: "The body did not arrive in time",
+    409: "Taken, or being answered",
+    413: "Too many bytes",
+    415: "Announced as something else",
+    422: "Invalid: the fields are named",
+    429: "Too many requests: wait as Retry-After says",
+    503: "No model, no database, or too busy",
+}
+
 
 def errors(*statuses: int) -> dict[int, dict]:
     "Error answers for the OpenAPI document."
     return {s: dict(model=Error, description=MEANING[s]) for s in statuses}
 
-ANY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}}   # filled in from the bundle
-FILE = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
-    "file": {"type": "string", "contentMediaType": "application/octet-stream", "description": "CSV, UTF-8, its columns named as the fields; further columns pass through"}}}, "encoding": {"file": {"contentType": "text/csv"}}}}}}
+
+ANY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
+}  # filled in from the bundle
+FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "contentMediaType": "application/octet-stream",
+                            "description": "CSV, UTF-8, its columns named as the fields; further columns pass through",
+                        }
+                    },
+                },
+                "encoding": {"file": {"contentType": "text/csv"}},
+            }
+        },
+    }
+}
 POSTED = (400, 408, 413, 415, 422, 503)
 
+
 def body_of(model: type[pydantic.BaseModel], required: bool = True) -> dict:
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}}}
+    return {
+        "requestBody": {
+            "required": required,
+            "content": {
+                "application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+            },
+        }
+    }
 
 # %% ../nbs/service.ipynb #a078d7c1
 def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
     "Routes that predict, for a portfolio."
-    settings, begun = serving.settings, hashlib.sha256(f"{one.name} ".encode())   # a request to another portfolio is another request
-    def sha256() -> "hashlib._Hash": return begun.copy()
+    settings, begun = (
+        serving.settings,
+        hashlib.sha256(f"{one.name} ".encode()),
+    )  # a request to another portfolio is another request
+
+    def sha256() -> "hashlib._Hash":
+        return begun.copy()
+
     def of(body: bytes) -> str:
         digest = sha256()
         digest.update(body)
         return digest.hexdigest()
 
-    @routes.post("/predict", response_model=Prediction, responses=errors(*POSTED, 409), openapi_extra=ANY, summary="PD of one applicant")
+    @routes.post(
+        "/predict",
+        response_model=Prediction,
+        responses=errors(*POSTED, 409),
+        openapi_extra=ANY,
+        summary="PD of one applicant",
+    )
     async def predict(request: Request) -> Response:
         "Score, rating, decision and reasons of one applicant. A field that is null or left out is a missing value."
         body = await read_body(request, settings.max_applicant_bytes)
@@ -177,292 +251,748 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
             await keep(serving, entry(request, "predict", rows, once, content))
             serving.metrics.predicted(one.name, answers)
             return Response(content, media_type=JSON)
+
         return await once_only(serving, request, "predict", lambda: of(body), make)
 
-    @routes.post("/predict_batch", response_model=list[Prediction], responses=errors(*POSTED, 409), openapi_extra=ANY, summary="PDs of a list of applicants")
+    @routes.post(
+        "/predict_batch",
+        response_model=list[Prediction],
+        responses=errors(*POSTED, 409),
+        openapi_extra=ANY,
+        summary="PDs of a list of applicants",
+    )
     async def predict_batch(request: Request) -> Response:
         "The answers in the order of the applicants. All are scored, or none: one bad applicant refuses the list."
         body = await read_body(request, settings.max_body_bytes)
 
         async def make(once):
             loaded = one.model()
+
             def work():
                 answers, rows = loaded.predict(loaded.many(read_json(body), settings.max_batch))
                 return answers, to_json(answers), rows
-            if len(body) <= INLINE_BYTES: answers, content, rows = work()
+
+            if len(body) <= INLINE_BYTES:
+                answers, content, rows = work()
             else:
-                try: answers, content, rows = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(serving.pool, work), settings.timeout - 1)
-                except TimeoutError: raise Refused(503, "too busy", [problem([], "send a shorter list, or later")], {"Retry-After": "5"}) from None
+                try:
+                    answers, content, rows = await asyncio.wait_for(
+                        asyncio.get_running_loop().run_in_executor(serving.pool, work),
+                        settings.timeout - 1,
+                    )
+                except TimeoutError:
+                    raise Refused(
+                        503,
+                        "too busy",
+                        [problem([], "send a shorter list, or later")],
+                        {"Retry-After": "5"},
+                    ) from None
             await keep(serving, entry(request, "batch", rows, once, content))
             serving.metrics.predicted(one.name, answers)
             return Response(content, media_type=JSON)
+
         return await once_only(serving, request, "batch", lambda: of(body), make)
 
-    @routes.post("/predict_csv", response_class=Response, responses=errors(*POSTED, 409) | {200: {"description": "The file with its answers", "content": {"text/csv": {"schema": {"type": "string"}}}}},
-              openapi_extra=FILE, summary="PDs of a file of applicants")
+    @routes.post(
+        "/predict_csv",
+        response_class=Response,
+        responses=errors(*POSTED, 409)
+        | {
+            200: {
+                "description": "The file with its answers",
+                "content": {"text/csv": {"schema": {"type": "string"}}},
+            }
+        },
+        openapi_extra=FILE,
+        summary="PDs of a file of applicants",
+    )
     async def predict_csv(request: Request) -> Response:
         "The file's rows in their order, with the columns of the answer. A row that cannot be scored carries its error."
         upload = await read_upload(request, settings.max_csv_bytes, settings.timeout - 1)
         run, loop = serving.pool, asyncio.get_running_loop()
 
         async def make(once):
-            if serving.recorder is None: await keep(serving, Entry([]))
-            def record(rows): serving.recorder.record_blocking(entry(request, "csv", rows))
-            context, file = contextvars.copy_context(), ScoredFile(one.model(), upload.file, record, once and f"{request.state.user.id} {once['key']} {once['body_hash']}")
-            def inside(call): return loop.run_in_executor(run, context.run, call)
+            if serving.recorder is None:
+                await keep(serving, Entry([]))
+
+            def record(rows):
+                serving.recorder.record_blocking(entry(request, "csv", rows))
+
+            context, file = (
+                contextvars.copy_context(),
+                ScoredFile(
+                    one.model(),
+                    upload.file,
+                    record,
+                    once and f"{request.state.user.id} {once['key']} {once['body_hash']}",
+                ),
+            )
+
+            def inside(call):
+                return loop.run_in_executor(run, context.run, call)
+
             await inside(file.check)
-            try: first = [await inside(file.piece), await inside(file.piece)]   # the header, and what shows that the log takes it
-            except Unrecorded: raise not_recorded() from None
+            try:
+                first = [
+                    await inside(file.piece),
+                    await inside(file.piece),
+                ]  # the header, and what shows that the log takes it
+            except Unrecorded:
+                raise not_recorded() from None
 
             async def pieces() -> AsyncIterator[bytes]:
-                said, piece = [], first[1]   # what was said is remembered where it may be asked again
+                said, piece = (
+                    [],
+                    first[1],
+                )  # what was said is remembered where it may be asked again
                 yield first[0]
                 while piece:
-                    if once: said.append(piece)
+                    if once:
+                        said.append(piece)
                     serving.metrics.predicted(one.name, file.answers)
                     yield piece
                     piece = await inside(file.piece)
-                if not once: return
-                try: await keep(serving, entry(request, "csv", [], once, b"".join([first[0], *said])))
-                except Repeated: return   # the same file was answered at the same time, by another worker
+                if not once:
+                    return
+                try:
+                    await keep(
+                        serving, entry(request, "csv", [], once, b"".join([first[0], *said]))
+                    )
+                except Repeated:
+                    return  # the same file was answered at the same time, by another worker
+
             return StreamingResponse(pieces(), media_type=CSV)
-        return await once_only(serving, request, "csv", lambda: hashlib.file_digest(upload.file, sha256).hexdigest(), make, CSV)
-    serving.direct |= {("POST", f"{routes.prefix}/predict"): predict, ("POST", f"{routes.prefix}/predict_batch"): predict_batch}
+
+        return await once_only(
+            serving,
+            request,
+            "csv",
+            lambda: hashlib.file_digest(upload.file, sha256).hexdigest(),
+            make,
+            CSV,
+        )
+
+    serving.direct |= {
+        ("POST", f"{routes.prefix}/predict"): predict,
+        ("POST", f"{routes.prefix}/predict_batch"): predict_batch,
+    }
 
 # %% ../nbs/service.ipynb #52b16fcd
 def log_routes(app: FastAPI, serving: Serving):
     "Routes that read the prediction log."
-    @app.get("/predictions", response_model=LoggedPage, responses=errors(422, 503), tags=["Predictions"], summary="Predictions that were answered, newest first")
-    async def predictions(request: Request, reference: str | None = Query(None, description="the application's reference", max_length=64), portfolio: str | None = Query(None, max_length=200), model_version: str | None = Query(None, max_length=200),
-                          decision: Literal["Approved", "Declined"] | None = None, rating: Literal["Poor", "Average", "Good", "Excellent"] | None = None,
-                          since: When | None = Query(None, description="from this time on, with its zone"), until: When | None = Query(None, description="before this time"),
-                          after: int | None = Query(None, ge=0, le=2**63 - 1, description="`next` of the page before"), limit: int = Query(100, ge=1, le=1000)) -> Response:
+
+    @app.get(
+        "/predictions",
+        response_model=LoggedPage,
+        responses=errors(422, 503),
+        tags=["Predictions"],
+        summary="Predictions that were answered, newest first",
+    )
+    async def predictions(
+        request: Request,
+        reference: str | None = Query(
+            None, description="the application's reference", max_length=64
+        ),
+        portfolio: str | None = Query(None, max_length=200),
+        model_version: str | None = Query(None, max_length=200),
+        decision: Literal["Approved", "Declined"] | None = None,
+        rating: Literal["Poor", "Average", "Good", "Excellent"] | None = None,
+        since: When | None = Query(None, description="from this time on, with its zone"),
+        until: When | None = Query(None, description="before this time"),
+        after: int | None = Query(
+            None, ge=0, le=2**63 - 1, description="`next` of the page before"
+        ),
+        limit: int = Query(100, ge=1, le=1000),
+    ) -> Response:
         "An analyst sees the own ones, an administrator all."
         user = request.state.user
-        if reference and not REFERENCES.fullmatch(reference) or not (f"{portfolio}{model_version}").isascii(): rows = []
-        else: rows = await asked(serving, serving.store.predictions, user_id=None if user.role == Role.admin else user.id, reference=reference, portfolio=portfolio, model_version=model_version,
-                                 decision=decision, rating=rating, since=since, until=until, after=after, limit=limit)
-        return Response(to_json(dict(predictions=[logged(row) for row in rows], next=rows[-1]["seq"] if len(rows) == limit else None)), media_type=JSON)
+        if (
+            reference
+            and not REFERENCES.fullmatch(reference)
+            or not (f"{portfolio}{model_version}").isascii()
+        ):
+            rows = []
+        else:
+            rows = await asked(
+                serving,
+                serving.store.predictions,
+                user_id=None if user.role == Role.admin else user.id,
+                reference=reference,
+                portfolio=portfolio,
+                model_version=model_version,
+                decision=decision,
+                rating=rating,
+                since=since,
+                until=until,
+                after=after,
+                limit=limit,
+            )
+        return Response(
+            to_json(
+                dict(
+                    predictions=[logged(row) for row in rows],
+                    next=rows[-1]["seq"] if len(rows) == limit else None,
+                )
+            ),
+            media_type=JSON,
+        )
 
-    @app.get("/predictions/{prediction_id}", response_model=Logged, responses=errors(404, 422, 503), tags=["Predictions"], summary="One prediction that was answered")
+    @app.get(
+        "/predictions/{prediction_id}",
+        response_model=Logged,
+        responses=errors(404, 422, 503),
+        tags=["Predictions"],
+        summary="One prediction that was answered",
+    )
     async def prediction(request: Request, prediction_id: uuid.UUID) -> Response:
         "What was sent, what the model took it for, and what was answered."
-        row, user = await asked(serving, serving.store.prediction, str(prediction_id)), request.state.user
-        if row is None or (user.role != Role.admin and row["user_id"] != user.id): raise Refused(404, "there is no such prediction")
+        row, user = (
+            await asked(serving, serving.store.prediction, str(prediction_id)),
+            request.state.user,
+        )
+        if row is None or (user.role != Role.admin and row["user_id"] != user.id):
+            raise Refused(404, "there is no such prediction")
         return Response(to_json(logged(row)), media_type=JSON)
 
 # %% ../nbs/service.ipynb #cc952781
-FORM_BYTES = 8192                # of a signup, a login or a question about drift
-CLOCKS = timedelta(minutes=5)    # by which a client's clock may be ahead
+FORM_BYTES = 8192  # of a signup, a login or a question about drift
+CLOCKS = timedelta(minutes=5)  # by which a client's clock may be ahead
+
 
 async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
     "The bundle of that tag, or the one that answers. Raises Refused (404) where there is none of this portfolio."
     current = one.model().bundle
-    if tag in (None, current.tag): return current
-    name, _, version = tag.rpartition(":")   # what can be no tag is not looked for: BentoML logs that
+    if tag in (None, current.tag):
+        return current
+    name, _, version = tag.rpartition(
+        ":"
+    )  # what can be no tag is not looked for: BentoML logs that
     try:
-        if name not in ("", model_name(one.name)) or not re.fullmatch("[0-9a-f]{16}", version): raise BundleError(tag)
+        if name not in ("", model_name(one.name)) or not re.fullmatch("[0-9a-f]{16}", version):
+            raise BundleError(tag)
         return await asked(serving, load_bundle, tag, one.name)
-    except BundleError as e: raise Refused(404, "there is no such model", [problem(["model_version"], f"no model of portfolio {one.name} that may be used")]) from None
+    except BundleError:
+        raise Refused(
+            404,
+            "there is no such model",
+            [problem(["model_version"], f"no model of portfolio {one.name} that may be used")],
+        ) from None
+
 
 async def computed(serving: Serving, task: dict) -> dict:
     "What a task gives, in a process of its own. Raises Refused: 503, or 422 where the log holds what cannot be compared."
-    end = time.monotonic() + serving.settings.timeout - 1   # with the wait for others: later BentoML would answer, in another form
+    end = (
+        time.monotonic() + serving.settings.timeout - 1
+    )  # with the wait for others: later BentoML would answer, in another form
     try:
-        async with asyncio.timeout(serving.settings.timeout - 1): await serving.computing.acquire()
-    except TimeoutError: raise Refused(503, "too busy", [problem([], "another check is running: ask again later")], {"Retry-After": "5"}) from None
-    try: return await serving.check(task, max(0.0, end - time.monotonic()))
-    except TooLong as e: raise Refused(503, "the check took too long", [problem([], str(e))]) from None
-    except MonitoringError as e: raise Refused(422, "this cannot be compared", [problem(["model_version"], str(e))]) from None
-    except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
+        async with asyncio.timeout(serving.settings.timeout - 1):
+            await serving.computing.acquire()
+    except TimeoutError:
+        raise Refused(
+            503,
+            "too busy",
+            [problem([], "another check is running: ask again later")],
+            {"Retry-After": "5"},
+        ) from None
+    try:
+        return await serving.check(task, max(0.0, end - time.monotonic()))
+    except TooLong as e:
+        raise Refused(503, "the check took too long", [problem([], str(e))]) from None
+    except MonitoringError as e:
+        raise Refused(
+            422, "this cannot be compared", [problem(["model_version"], str(e))]
+        ) from None
+    except Away as e:
+        raise Refused(
+            503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}
+        ) from None
     except RuntimeError as e:
-        log.error(str(e))   # kind and place of what failed there
+        log.error(str(e))  # kind and place of what failed there
         raise
-    finally: serving.computing.release()
+    finally:
+        serving.computing.release()
+
 
 async def drift_state(serving: Serving, one: Served) -> dict:
     "What GET /drift/status says."
-    bundle, now = one.model().bundle, datetime.now(timezone.utc)
-    def ask(): return serving.store.totals(one.name, now - timedelta(hours=24)), serving.store.last_check(one.name), serving.store.last_check(one.name, source="watch")
+    bundle, now = one.model().bundle, datetime.now(UTC)
+
+    def ask():
+        return (
+            serving.store.totals(one.name, now - timedelta(hours=24)),
+            serving.store.last_check(one.name),
+            serving.store.last_check(one.name, source="watch"),
+        )
+
     (total, recent), last, watched = await asked(serving, ask)
     reference = bundle.reference.bins
     baseline = next(iter(reference.values())).n if reference else 0
-    active = watched is not None and now - watched["at"] < timedelta(seconds=2 * (watched["every_seconds"] or 86_400))
-    return dict(status="not checked" if last is None else "drift" if last["drifted"] else "no drift", drift_detector_initialized=bool(reference), total_predictions_logged=total,
-                recent_predictions_24h=recent, baseline_samples=baseline, baseline_features=[bundle.portfolio[f].alias for f in reference if f in bundle.names], psi_threshold=DRIFT,
-                monitoring_active=active, model_version=bundle.tag, last_check=last and stamp(last["at"]), last_verdict=json.loads(last["result"])["verdict"] if last else "",
-                drifted_features=json.loads(last["result"])["drifted_features"] if last else [])
+    active = watched is not None and now - watched["at"] < timedelta(
+        seconds=2 * (watched["every_seconds"] or 86_400)
+    )
+    return dict(
+        status="not checked" if last is None else "drift" if last["drifted"] else "no drift",
+        drift_detector_initialized=bool(reference),
+        total_predictions_logged=total,
+        recent_predictions_24h=recent,
+        baseline_samples=baseline,
+        baseline_features=[bundle.portfolio[f].alias for f in reference if f in bundle.names],
+        psi_threshold=DRIFT,
+        monitoring_active=active,
+        model_version=bundle.tag,
+        last_check=last and stamp(last["at"]),
+        last_verdict=json.loads(last["result"])["verdict"] if last else "",
+        drifted_features=json.loads(last["result"])["drifted_features"] if last else [],
+    )
+
 
 def model_routes(routes: APIRouter, serving: Serving, one: Served):
     "Routes that tell what a portfolio's model is, and how it is doing."
-    # two routes for one path: the first takes HEAD as well, which probes like, the second describes GET in the document
-    @routes.get("/model", response_model=ModelCard, responses=errors(503), summary="What is behind the answers")
-    @routes.api_route("/model", methods=["GET", "HEAD"], include_in_schema=False)
-    async def model() -> Response: return Response(to_json(model_card(one.model())), media_type=JSON)
 
-    @routes.get("/drift/status", response_model=DriftStatus, responses=errors(503), summary="Is drift watched, and what was found last?")
+    # two routes for one path: the first takes HEAD as well, which probes like, the second describes GET in the document
+    @routes.get(
+        "/model",
+        response_model=ModelCard,
+        responses=errors(503),
+        summary="What is behind the answers",
+    )
+    @routes.api_route("/model", methods=["GET", "HEAD"], include_in_schema=False)
+    async def model() -> Response:
+        return Response(to_json(model_card(one.model())), media_type=JSON)
+
+    @routes.get(
+        "/drift/status",
+        response_model=DriftStatus,
+        responses=errors(503),
+        summary="Is drift watched, and what was found last?",
+    )
     async def drift_status() -> Response:
         "Of the model that answers now."
         return Response(to_json(await drift_state(serving, one)), media_type=JSON)
 
-    @routes.post("/drift/detect", response_model=DriftReport, responses=errors(*POSTED, 404), openapi_extra=body_of(DriftWindow, required=False), summary="Compare logged applicants with the reference")
+    @routes.post(
+        "/drift/detect",
+        response_model=DriftReport,
+        responses=errors(*POSTED, 404),
+        openapi_extra=body_of(DriftWindow, required=False),
+        summary="Compare logged applicants with the reference",
+    )
     async def drift_detect(request: Request) -> Response:
         "Each field's PSI with its bin shares counted over all predictions of the window, its severity, and whether it is beyond chance. The last 24 hours unless the body says otherwise."
         window = checked(DriftWindow, read_json(await read_body(request, FORM_BYTES) or b"{}"))
         bundle, (since, until) = await model_of(serving, one, window.model_version), window.span()
-        found = await computed(serving, task("detect", serving.settings.database, bundle.portfolio, bundle.reference, model_version=bundle.tag, since=since, until=until))
+        found = await computed(
+            serving,
+            task(
+                "detect",
+                serving.settings.database,
+                bundle.portfolio,
+                bundle.reference,
+                model_version=bundle.tag,
+                since=since,
+                until=until,
+            ),
+        )
         await asked(serving, serving.store.add_check, **check_row(found, source="endpoint"))
         return Response(to_json(found), media_type=JSON)
 
-    @routes.get("/performance", response_model=Performance, responses=errors(404, 422, 503), summary="How the model did, where outcomes are known")
-    async def performance(model_version: str | None = Query(None, max_length=200, description="one model's tag; all unless given"), as_of: When | None = Query(None, description="as it was known, and ripe, at this time; now unless given"),
-                          window_months: int | None = Query(None, ge=0, le=600, description="months after which a loan's outcome counts; the portfolio's performance window unless given"),
-                          by: Literal["auto", *UNITS] = Query("auto", description="period of the cohorts")) -> Response:
+    @routes.get(
+        "/performance",
+        response_model=Performance,
+        responses=errors(404, 422, 503),
+        summary="How the model did, where outcomes are known",
+    )
+    async def performance(
+        model_version: str | None = Query(
+            None, max_length=200, description="one model's tag; all unless given"
+        ),
+        as_of: When | None = Query(
+            None, description="as it was known, and ripe, at this time; now unless given"
+        ),
+        window_months: int | None = Query(
+            None,
+            ge=0,
+            le=600,
+            description="months after which a loan's outcome counts; the portfolio's performance window unless given",
+        ),
+        by: Literal["auto", *UNITS] = Query("auto", description="period of the cohorts"),
+    ) -> Response:
         "Discrimination and calibration of predictions whose performance window has passed, with intervals, for each model version, rating and cohort."
         bundle = await model_of(serving, one, model_version)
-        return Response(to_json(await computed(serving, task("performance", serving.settings.database, bundle.portfolio, model_version=model_version and bundle.tag,
-                                                             as_of=as_of, window_months=window_months, by=by))), media_type=JSON)
+        return Response(
+            to_json(
+                await computed(
+                    serving,
+                    task(
+                        "performance",
+                        serving.settings.database,
+                        bundle.portfolio,
+                        model_version=model_version and bundle.tag,
+                        as_of=as_of,
+                        window_months=window_months,
+                        by=by,
+                    ),
+                )
+            ),
+            media_type=JSON,
+        )
+
 
 def outcome_routes(app: FastAPI, serving: Serving):
     "Routes that take what became of loans, of whatever portfolio."
-    @app.post("/outcomes", response_model=OutcomesTaken, responses=errors(*POSTED), openapi_extra=body_of(Outcomes), tags=["Predictions"], summary="What became of loans")
+
+    @app.post(
+        "/outcomes",
+        response_model=OutcomesTaken,
+        responses=errors(*POSTED),
+        openapi_extra=body_of(Outcomes),
+        tags=["Predictions"],
+        summary="What became of loans",
+    )
     async def outcomes(request: Request) -> Response:
         "Sent again, nothing changes. Of two outcomes of one prediction the one that was observed later counts. An analyst tells of the own predictions, an administrator of all."
-        told, user, now = checked(Outcomes, read_json(await read_body(request, serving.settings.max_body_bytes))), request.state.user, datetime.now(timezone.utc)
-        taken = await asked(serving, serving.store.record_outcomes, told.rows(), by=user.username, user_id=None if user.role == Role.admin else user.id, latest=now + CLOCKS)
+        told, user, now = (
+            checked(Outcomes, read_json(await read_body(request, serving.settings.max_body_bytes))),
+            request.state.user,
+            datetime.now(UTC),
+        )
+        taken = await asked(
+            serving,
+            serving.store.record_outcomes,
+            told.rows(),
+            by=user.username,
+            user_id=None if user.role == Role.admin else user.id,
+            latest=now + CLOCKS,
+        )
         return Response(to_json(taken), media_type=JSON)
 
 # %% ../nbs/service.ipynb #447f5600
 def user_routes(app: FastAPI, serving: Serving):
     "Routes that give a token."
-    @app.post("/signup", status_code=201, response_model=Account, responses=errors(*POSTED, 403, 409), openapi_extra=body_of(Signup), tags=["Users"], summary="Become a user")
+
+    @app.post(
+        "/signup",
+        status_code=201,
+        response_model=Account,
+        responses=errors(*POSTED, 403, 409),
+        openapi_extra=body_of(Signup),
+        tags=["Users"],
+        summary="Become a user",
+    )
     async def signup(request: Request) -> Response:
         "Open, by invitation, or closed, as the service is set. A new user is an analyst, or what the invitation says."
         wanted = checked(Signup, read_json(await read_body(request, FORM_BYTES)))
-        try: user = await serving.users.signup(wanted, serving.settings.signup, serving.passwords)
-        except SignupRefused as e: refusal, result = Refused(403, "signup was refused", [problem([], str(e))]), "closed"
-        except Taken as e: refusal, result = Refused(409, "signup was refused", [problem([e.field], "is taken")]), "taken"
-        except Busy: refusal, result = Refused(503, "too busy", [problem([], "sign up later")], {"Retry-After": "2"}), "busy"
-        except Away as e: refusal, result = Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}), "away"
+        try:
+            user = await serving.users.signup(wanted, serving.settings.signup, serving.passwords)
+        except SignupRefused as e:
+            refusal, result = Refused(403, "signup was refused", [problem([], str(e))]), "closed"
+        except Taken as e:
+            refusal, result = (
+                Refused(409, "signup was refused", [problem([e.field], "is taken")]),
+                "taken",
+            )
+        except Busy:
+            refusal, result = (
+                Refused(503, "too busy", [problem([], "sign up later")], {"Retry-After": "2"}),
+                "busy",
+            )
+        except Away as e:
+            refusal, result = (
+                Refused(
+                    503,
+                    "the database is away",
+                    [problem(["database"], str(e))],
+                    {"Retry-After": "2"},
+                ),
+                "away",
+            )
         else:
             serving.metrics.signup("ok")
-            return Response(to_json(dict(id=user.id, username=user.username, role=user.role.value)), 201, media_type=JSON)
+            return Response(
+                to_json(dict(id=user.id, username=user.username, role=user.role.value)),
+                201,
+                media_type=JSON,
+            )
         serving.metrics.signup(result)
         raise refusal
 
-    @app.post("/login", response_model=Token, responses=errors(*POSTED, 401), openapi_extra=body_of(Login), tags=["Users"], summary="Get a token")
+    @app.post(
+        "/login",
+        response_model=Token,
+        responses=errors(*POSTED, 401),
+        openapi_extra=body_of(Login),
+        tags=["Users"],
+        summary="Get a token",
+    )
     async def login(request: Request) -> Response:
         "The token goes into the header `Authorization: Bearer ...` of further requests."
         given = checked(Login, read_json(await read_body(request, FORM_BYTES)))
-        try: user = await serving.users.login(given.username, given.password.get_secret_value(), serving.passwords)
-        except Busy: refusal, result = Refused(503, "too busy", [problem([], "log in later")], {"Retry-After": "2"}), "busy"
-        except Away as e: refusal, result = Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}), "away"
+        try:
+            user = await serving.users.login(
+                given.username, given.password.get_secret_value(), serving.passwords
+            )
+        except Busy:
+            refusal, result = (
+                Refused(503, "too busy", [problem([], "log in later")], {"Retry-After": "2"}),
+                "busy",
+            )
+        except Away as e:
+            refusal, result = (
+                Refused(
+                    503,
+                    "the database is away",
+                    [problem(["database"], str(e))],
+                    {"Retry-After": "2"},
+                ),
+                "away",
+            )
         else:
             serving.metrics.login("ok" if user else "refused")
-            if user is None: raise Refused(401, "username or password is wrong", headers={"WWW-Authenticate": "Bearer"})
+            if user is None:
+                raise Refused(
+                    401, "username or password is wrong", headers={"WWW-Authenticate": "Bearer"}
+                )
             token, seconds = serving.tokens.issue(user)
-            return Response(to_json(dict(access_token=token, token_type="bearer", expires_in=seconds)), media_type=JSON, headers={"Cache-Control": "no-store"})
+            return Response(
+                to_json(dict(access_token=token, token_type="bearer", expires_in=seconds)),
+                media_type=JSON,
+                headers={"Cache-Control": "no-store"},
+            )
         serving.metrics.login(result)
         raise refusal
 
 # %% ../nbs/service.ipynb #cce55981
 def service_routes(app: FastAPI, serving: Serving):
     "Routes about the service itself."
-    @app.get("/health", response_model=Health, responses=errors(503), tags=["Service"], summary="Can it answer, and with which model?")
-    @app.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
-    async def health_() -> Response: return Response(to_json(health(serving)), media_type=JSON)
 
-    @app.get("/metrics", response_class=Response, tags=["Service"], summary="Figures for Prometheus",
-             responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
-    async def metrics() -> Response: return Response(serving.metrics.text(), media_type=CONTENT_TYPE)
+    @app.get(
+        "/health",
+        response_model=Health,
+        responses=errors(503),
+        tags=["Service"],
+        summary="Can it answer, and with which model?",
+    )
+    @app.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
+    async def health_() -> Response:
+        return Response(to_json(health(serving)), media_type=JSON)
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        tags=["Service"],
+        summary="Figures for Prometheus",
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def metrics() -> Response:
+        return Response(serving.metrics.text(), media_type=CONTENT_TYPE)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def index() -> Response: return RedirectResponse("/docs")   # BentoML's own page asks other hosts for scripts
+    async def index() -> Response:
+        return RedirectResponse("/docs")  # BentoML's own page asks other hosts for scripts
 
 # %% ../nbs/service.ipynb #2e45da1d
-def error_response(refused: Refused) -> Response: return Response(error_body(refused.error, refused.detail), refused.status, refused.headers, JSON)
+def error_response(refused: Refused) -> Response:
+    return Response(
+        error_body(refused.error, refused.detail), refused.status, refused.headers, JSON
+    )
+
 
 def error_forms(app: FastAPI):
     "Every error in the one form."
+
     @app.exception_handler(Refused)
-    async def refused(request: Request, e: Refused) -> Response: return error_response(e)
+    async def refused(request: Request, e: Refused) -> Response:
+        return error_response(e)
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, e: HTTPException) -> Response: return error_response(Refused(e.status_code, plain_error(e.status_code), headers=e.headers))
+    async def http(request: Request, e: HTTPException) -> Response:
+        return error_response(Refused(e.status_code, plain_error(e.status_code), headers=e.headers))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, e: RequestValidationError) -> Response:   # of query parameters
-        return error_response(Refused(422, "the request was refused", [problem([x if isinstance(x, int) else shown(x) for x in e["loc"]], e["msg"].removeprefix("Value error, ")) for e in e.errors()]))
+    async def invalid(
+        request: Request, e: RequestValidationError
+    ) -> Response:  # of query parameters
+        return error_response(
+            Refused(
+                422,
+                "the request was refused",
+                [
+                    problem(
+                        [x if isinstance(x, int) else shown(x) for x in e["loc"]],
+                        e["msg"].removeprefix("Value error, "),
+                    )
+                    for e in e.errors()
+                ],
+            )
+        )
 
     @app.exception_handler(Exception)
-    async def failed(request: Request, e: Exception) -> Response: return error_response(Refused(500, plain_error(500)))
+    async def failed(request: Request, e: Exception) -> Response:
+        return error_response(Refused(500, plain_error(500)))
+
 
 def mounted(serving: Serving) -> dict[str, Served]:
     "Where each portfolio's routes are."
-    return {"": serving.default} | ({f"/portfolios/{one.name}": one for one in serving.portfolios} if serving.others else {})
+    return {"": serving.default} | (
+        {f"/portfolios/{one.name}": one for one in serving.portfolios} if serving.others else {}
+    )
+
 
 def make_app(serving: Serving) -> FastAPI:
     "The FastAPI application with all routes."
-    app = FastAPIOffline(title="credit_default", version=credit_default.__version__, openapi_url="/docs.json", docs_url="/docs", redoc_url=None, static_url=DOCS, swagger_ui_oauth2_redirect_url=f"{DOCS}/oauth2",
-                         telemetry=dict(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False))   # its log records hold what was sent
+    app = FastAPIOffline(
+        title="credit_default",
+        version=credit_default.__version__,
+        openapi_url="/docs.json",
+        docs_url="/docs",
+        redoc_url=None,
+        static_url=DOCS,
+        swagger_ui_oauth2_redirect_url=f"{DOCS}/oauth2",
+        telemetry=dict(
+            tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False
+        ),
+    )  # its log records hold what was sent
     for prefix, one in mounted(serving).items():
         for routes, tag in ((prediction_routes, "Predictions"), (model_routes, "Model")):
             router = APIRouter(prefix=prefix, tags=[f"{tag} ({one.name})" if prefix else tag])
             routes(router, serving, one)
-            app.routes.extend(router.routes)   # not include_router, which keeps them from the sight of whoever looks for routes without a role
-    for routes in (log_routes, outcome_routes, user_routes, service_routes): routes(app, serving)
+            app.routes.extend(
+                router.routes
+            )  # not include_router, which keeps them from the sight of whoever looks for routes without a role
+    for routes in (log_routes, outcome_routes, user_routes, service_routes):
+        routes(app, serving)
     error_forms(app)
-    unguarded = {(m, r.path) for r in app.routes if hasattr(r, "methods") for m in r.methods - {"HEAD"} if (m, of_any(r.path)) not in LEAST and not r.path.startswith(DOCS)}
-    if unguarded: raise RuntimeError(f"routes without a role in LEAST: {sorted(unguarded)}")
+    unguarded = {
+        (m, r.path)
+        for r in app.routes
+        if hasattr(r, "methods")
+        for m in r.methods - {"HEAD"}
+        if (m, of_any(r.path)) not in LEAST and not r.path.startswith(DOCS)
+    }
+    if unguarded:
+        raise RuntimeError(f"routes without a role in LEAST: {sorted(unguarded)}")
     app.openapi = lambda: openapi(app, serving)
     return app
 
 # %% ../nbs/service.ipynb #6430644a
-PROBES = {"/livez": "Is the process alive?", "/readyz": "Is all there that a request needs?", "/healthz": "The same as /livez"}
-ONCE = dict(name="Idempotency-Key", required=False, schema=dict(type="string", pattern=f"^{KEY}$"), description="A name for this request. Sent again with it, it gets the answer that it got first", **{"in": "header"})
+PROBES = {
+    "/livez": "Is the process alive?",
+    "/readyz": "Is all there that a request needs?",
+    "/healthz": "The same as /livez",
+}
+ONCE = dict(
+    name="Idempotency-Key",
+    required=False,
+    schema=dict(type="string", pattern=f"^{KEY}$"),
+    description="A name for this request. Sent again with it, it gets the answer that it got first",
+    **{"in": "header"},
+)
+
 
 def role_table() -> str:
     "Who may ask what, as Markdown."
-    def asks(role): return ", ".join(f"`{m} {p}`" for (m, p), least in LEAST.items() if least == role and p not in ("/", "/docs", "/docs.json"))
+
+    def asks(role):
+        return ", ".join(
+            f"`{m} {p}`"
+            for (m, p), least in LEAST.items()
+            if least == role and p not in ("/", "/docs", "/docs.json")
+        )
+
     rows = [("anybody", asks(None)), *((role.value, asks(role)) for role in Role if asks(role))]
-    return "| role | may ask, besides what stands above |\n|---|---|\n" + "\n".join(f"| {who} | {what} |" for who, what in rows) + \
-        "\n\nAn analyst reads the own predictions, an admin all. A token comes from `POST /login` and goes into the header `Authorization: Bearer ...`."
+    return (
+        "| role | may ask, besides what stands above |\n|---|---|\n"
+        + "\n".join(f"| {who} | {what} |" for who, what in rows)
+        + "\n\nAn analyst reads the own predictions, an admin all. A token comes from `POST /login` and goes into the header `Authorization: Bearer ...`."
+    )
+
 
 def openapi(app: FastAPI, serving: Serving) -> dict:
     "The OpenAPI document, with the applicants of the loaded bundles."
-    document = get_openapi(title=app.title, version=app.version, summary="Probability of default of loan applicants", description=role_table() + "\n\nUnder `/portfolios/NAME` each role may ask the same." * bool(serving.others), routes=app.routes)
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary="Probability of default of loan applicants",
+        description=role_table()
+        + "\n\nUnder `/portfolios/NAME` each role may ask the same." * bool(serving.others),
+        routes=app.routes,
+    )
     schemas, paths = document["components"]["schemas"], document["paths"]
     for model in (Signup, Login, DriftWindow, Outcomes):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
-    said = {s: {"description": MEANING[s], "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}} for s in MEANING}
+    said = {
+        s: {
+            "description": MEANING[s],
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+        }
+        for s in MEANING
+    }
     empty = {"description": "Yes", "content": {"text/plain": {"schema": {"type": "string"}}}}
     for path, summary in PROBES.items():
-        paths[path] = {"get": {"summary": summary, "tags": ["Service"], "operationId": path[1:], "responses": {"200": empty, "503": said[503]}}}
-    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        paths[path] = {
+            "get": {
+                "summary": summary,
+                "tags": ["Service"],
+                "operationId": path[1:],
+                "responses": {"200": empty, "503": said[503]},
+            }
+        }
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    }
     for path, operations in paths.items():
         for method, operation in operations.items():
             role, answers = least_role(method.upper(), path), operation["responses"]
-            answers.pop("422", None) if answers.get("422", {}).get("description") == "Validation Error" else None   # FastAPI's own form, which is not ours
-            if path not in PROBES: answers["429"] = said[429]
-            if role is None: continue
+            answers.pop("422", None) if answers.get("422", {}).get(
+                "description"
+            ) == "Validation Error" else None  # FastAPI's own form, which is not ours
+            if path not in PROBES:
+                answers["429"] = said[429]
+            if role is None:
+                continue
             answers |= {"401": said[401], "403": said[403]}
-            operation |= dict(security=[{"token": []}], description=f"{operation.get('description', '')}\n\nRole: {role.value}".strip())
-    for name in ("HTTPValidationError", "ValidationError"): schemas.pop(name, None)
+            operation |= dict(
+                security=[{"token": []}],
+                description=f"{operation.get('description', '')}\n\nRole: {role.value}".strip(),
+            )
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
     for prefix, one in mounted(serving).items():
-        for path in ("/predict", "/predict_batch", "/predict_csv"): paths[prefix + path]["post"]["parameters"] = [ONCE]
-        if one.loaded is None: continue
+        for path in ("/predict", "/predict_batch", "/predict_csv"):
+            paths[prefix + path]["post"]["parameters"] = [ONCE]
+        if one.loaded is None:
+            continue
         name = "Applicant" if one is serving.default else f"Applicant_{one.name}"
-        schemas[name] = one.loaded.Applicant.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas[name] = one.loaded.Applicant.model_json_schema(
+            ref_template="#/components/schemas/{model}"
+        )
         applicant, example = {"$ref": f"#/components/schemas/{name}"}, one.loaded.example
-        for path, body, value in (("/predict", applicant, example), ("/predict_batch", dict(type="array", items=applicant, minItems=1, maxItems=serving.settings.max_batch), [example])):
-            paths[prefix + path]["post"]["requestBody"]["content"]["application/json"] = dict(schema=body, examples={"an applicant": {"value": value}})
+        for path, body, value in (
+            ("/predict", applicant, example),
+            (
+                "/predict_batch",
+                dict(
+                    type="array", items=applicant, minItems=1, maxItems=serving.settings.max_batch
+                ),
+                [example],
+            ),
+        ):
+            paths[prefix + path]["post"]["requestBody"]["content"]["application/json"] = dict(
+                schema=body, examples={"an applicant": {"value": value}}
+            )
     return document
 
 # %% ../nbs/service.ipynb #c5e0581f
 def plain_error(status: int) -> str:
     "What an HTTP status says, where nothing more is known."
-    return {404: "there is no such path", 405: "this path does not take that method", 500: "internal error; it was logged", 503: "not ready"}.get(status, "the request was refused")
+    return {
+        404: "there is no such path",
+        405: "this path does not take that method",
+        500: "internal error; it was logged",
+        503: "not ready",
+    }.get(status, "the request was refused")
+
 
 def token_of(headers) -> str | None:
     "The bearer token of an ASGI request."
@@ -471,26 +1001,62 @@ def token_of(headers) -> str | None:
             scheme, _, token = value.partition(b" ")
             return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
-def wait(seconds: float) -> Refused:
-    return Refused(429, "too many requests", [problem([], f"wait {math.ceil(seconds)} seconds")], {"Retry-After": str(math.ceil(seconds))})
 
-UNCOUNTED = {*PROBES, "/health", "/metrics"}   # supervisors ask these, and often
+def wait(seconds: float) -> Refused:
+    return Refused(
+        429,
+        "too many requests",
+        [problem([], f"wait {math.ceil(seconds)} seconds")],
+        {"Retry-After": str(math.ceil(seconds))},
+    )
+
+
+UNCOUNTED = {*PROBES, "/health", "/metrics"}  # supervisors ask these, and often
+
 
 class Guard:
     "ASGI middleware around everything that answers."
-    def __init__(self, app, serving: Serving): self.app, self.serving = app, serving
+
+    def __init__(self, app, serving: Serving):
+        self.app, self.serving = app, serving
 
     async def user(self, scope, least: Role) -> User:
         "Who asks. Raises Refused: 401 without a good token, 403 where the role does not allow it."
         token, serving = token_of(scope["headers"]), self.serving
-        if token is None: raise Refused(401, "a token is needed", [problem(["Authorization"], "send the header Authorization: Bearer TOKEN; POST /login gives one")], {"WWW-Authenticate": "Bearer"})
+        if token is None:
+            raise Refused(
+                401,
+                "a token is needed",
+                [
+                    problem(
+                        ["Authorization"],
+                        "send the header Authorization: Bearer TOKEN; POST /login gives one",
+                    )
+                ],
+                {"WWW-Authenticate": "Bearer"},
+            )
         try:
             claims, who = serving.tokens.read(token), serving.users.who
-            user = who(claims) if serving.users.knows(claims) else await asyncio.to_thread(who, claims)
-        except Invalid: user = None
-        except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
-        if user is None: raise Refused(401, "the token is not good, or not any more", [problem(["Authorization"], "log in again")], {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-        if not allows(user.role, least): raise Refused(403, "the role does not allow it", [problem([], f"it takes the role {least.value}")])
+            user = (
+                who(claims) if serving.users.knows(claims) else await asyncio.to_thread(who, claims)
+            )
+        except Invalid:
+            user = None
+        except Away as e:
+            raise Refused(
+                503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}
+            ) from None
+        if user is None:
+            raise Refused(
+                401,
+                "the token is not good, or not any more",
+                [problem(["Authorization"], "log in again")],
+                {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+            )
+        if not allows(user.role, least):
+            raise Refused(
+                403, "the role does not allow it", [problem([], f"it takes the role {least.value}")]
+            )
         return user
 
     async def admit(self, scope):
@@ -498,20 +1064,31 @@ class Guard:
         limits, least = self.serving.limits, least_role(scope["method"], scope["path"])
         if limits and scope["path"] not in UNCOUNTED:
             address = (scope.get("client") or ("",))[0]
-            if seconds := self.hit("address", address): raise wait(seconds)
-        if least is None: return
+            if seconds := self.hit("address", address):
+                raise wait(seconds)
+        if least is None:
+            return
         scope["state"]["user"] = user = await self.user(scope, least)
-        if limits and (seconds := self.hit("user", user.id)): raise wait(seconds)
+        if limits and (seconds := self.hit("user", user.id)):
+            raise wait(seconds)
 
     def hit(self, kind: str, key: str) -> float:
         "Seconds to wait. Where nobody can count, everybody may pass."
-        try: return self.serving.limits.hit(kind, key)
-        except StorageError: self.serving.metrics.unlimited.inc()
+        try:
+            return self.serving.limits.hit(kind, key)
+        except StorageError:
+            self.serving.metrics.unlimited.inc()
         return 0.0
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http": return await self.app(scope, receive, send)
-        begin, status, replaced, name = time.perf_counter(), 0, False, request_id_of(scope["headers"])
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        begin, status, replaced, name = (
+            time.perf_counter(),
+            0,
+            False,
+            request_id_of(scope["headers"]),
+        )
         scope["state"] = scope.get("state", {}) | dict(begin=begin)
         named, mark = request_id.set(name), (b"x-request-id", name.encode())
 
@@ -521,47 +1098,87 @@ class Guard:
                 status, headers = part["status"], dict(part["headers"])
                 if status >= 400 and headers.get(b"content-type", b"").startswith(b"text/plain"):
                     replaced, allow = True, headers.get(b"allow")
-                    response = error_response(Refused(status, plain_error(status), self.serving.lacks() if status == 503 else [], {"allow": allow.decode()} if allow else None))
+                    response = error_response(
+                        Refused(
+                            status,
+                            plain_error(status),
+                            self.serving.lacks() if status == 503 else [],
+                            {"allow": allow.decode()} if allow else None,
+                        )
+                    )
                     response.raw_headers.append(mark)
                     return await response(scope, receive, send)
                 part["headers"] = [*part["headers"], mark]
-            if not replaced: await send(part)
+            if not replaced:
+                await send(part)
 
         try:
             await self.admit(scope)
             direct = self.serving.direct.get((scope["method"], scope["path"]))
-            if direct: await (await direct(Request(scope, receive)))(scope, receive, answer)   # what most requests ask need not find its way through two routers
-            else: await self.app(scope, receive, answer)
-        except Refused as e: await error_response(e)(scope, receive, answer)
-        except ClientDisconnect: pass   # nobody is there to be told
+            if direct:
+                await (await direct(Request(scope, receive)))(
+                    scope, receive, answer
+                )  # what most requests ask need not find its way through two routers
+            else:
+                await self.app(scope, receive, answer)
+        except Refused as e:
+            await error_response(e)(scope, receive, answer)
+        except ClientDisconnect:
+            pass  # nobody is there to be told
         except Exception as e:
             log.error("A request failed", extra=dict(place=place(e)))
-            if not status: await error_response(Refused(500, plain_error(500)))(scope, receive, answer)
+            if not status:
+                await error_response(Refused(500, plain_error(500)))(scope, receive, answer)
         finally:
             if self.serving.metrics:
                 seconds = time.perf_counter() - begin
-                log_request(self.serving.metrics.request(scope["path"], status, seconds), status, seconds)
+                log_request(
+                    self.serving.metrics.request(scope["path"], status, seconds), status, seconds
+                )
             request_id.reset(named)
 
 # %% ../nbs/service.ipynb #9c5b60da
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")   # unless it is wanted, nobody is told that a model is served
-try: SERVING = Serving(read_settings())
-except ValueError as e: raise bentoml.exceptions.BentoMLConfigException(str(e)) from None   # ours, of settings, store and limits: they name the setting, not the value
+os.environ.setdefault(
+    "BENTOML_DO_NOT_TRACK", "True"
+)  # unless it is wanted, nobody is told that a model is served
+try:
+    SERVING = Serving(read_settings())
+except ValueError as e:
+    raise bentoml.exceptions.BentoMLConfigException(
+        str(e)
+    ) from None  # ours, of settings, store and limits: they name the setting, not the value
 SETTINGS = SERVING.settings
-if inside_server(): configure_logs(SETTINGS.log_level)   # the supervising process and the workers, not a notebook
+if inside_server():
+    configure_logs(SETTINGS.log_level)  # the supervising process and the workers, not a notebook
 APP = make_app(SERVING)
 # What `bentoml containerize` makes. A file that a later step removes still lies in an image: so what BentoML calls as uv brings uv for that one step,
 # and takes it away again, with its cache and the packages' own tests. `distro=""`: no compiler and no git, all packages are wheels.
-UV = "uv==0.13.8"   # that of requirements.lock
-IMAGE = bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="", python_version="3.11").run(
-    rf"""printf '%s\n' '#!/bin/sh -e' 'pip install --quiet --no-cache-dir --target /tmp/uv {UV}' 'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
-    r"""'find /app/.venv -type d -name tests -prune -exec rm -r {} +' > /usr/local/bin/uv && chmod +x /usr/local/bin/uv""").run(
-    "install -d -m 700 -o bentoml -g bentoml /home/bentoml/credit_default")   # log and spool: a new volume takes the owner of the folder that it is mounted on
-OPTIONS = dict(workers=SETTINGS.workers, traffic={"timeout": SETTINGS.timeout}, logging={"access": {"enabled": False}}, metrics={"enabled": False}, image=IMAGE)
-if not SETTINGS.tracing: OPTIONS["tracing"] = {"excluded_urls": ".*"}
+UV = "uv==0.13.8"  # that of requirements.lock
+IMAGE = (
+    bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="", python_version="3.11")
+    .run(
+        rf"""printf '%s\n' '#!/bin/sh -e' 'pip install --quiet --no-cache-dir --target /tmp/uv {UV}' 'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
+        r"""'find /app/.venv -type d -name tests -prune -exec rm -r {} +' > /usr/local/bin/uv && chmod +x /usr/local/bin/uv"""
+    )
+    .run("install -d -m 700 -o bentoml -g bentoml /home/bentoml/credit_default")
+)  # log and spool: a new volume takes the owner of the folder that it is mounted on
+OPTIONS = dict(
+    workers=SETTINGS.workers,
+    traffic={"timeout": SETTINGS.timeout},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+    image=IMAGE,
+)
+if not SETTINGS.tracing:
+    OPTIONS["tracing"] = {"excluded_urls": ".*"}
 NAMES = [one.name for one in SERVING.portfolios]
 # In a container, the portfolios are those whose models the bento was built with.
-OPTIONS["envs"] = [dict(name=variable(setting), value=names) for setting, names in (("portfolio", NAMES[0]), ("more_portfolios", ",".join(NAMES[1:]))) if names]
+OPTIONS["envs"] = [
+    dict(name=variable(setting), value=names)
+    for setting, names in (("portfolio", NAMES[0]), ("more_portfolios", ",".join(NAMES[1:])))
+    if names
+]
+
 
 def model_references(serving: Serving) -> dict[str, bentoml.models.BentoModel]:
     "The models as BentoML refers to them, but for those that are not there yet."
@@ -569,17 +1186,23 @@ def model_references(serving: Serving) -> dict[str, bentoml.models.BentoModel]:
     for one in serving.portfolios:
         try:
             tag = one.tag()
-            bundle_path(tag)   # else BentoML would look for it in its cloud
+            bundle_path(tag)  # else BentoML would look for it in its cloud
             found[f"model_of_{one.name}"] = bentoml.models.BentoModel(tag)
-        except (BundleError, OSError): pass
+        except (BundleError, OSError):
+            pass
     return found
 
-Models = type("Models", (), model_references(SERVING))   # what BentoML takes into a bento are attributes of the class
+
+Models = type(
+    "Models", (), model_references(SERVING)
+)  # what BentoML takes into a bento are attributes of the class
+
 
 @bentoml.service(**OPTIONS)
 @bentoml.asgi_app(APP, path="/")
 class CreditDefault(Models):
     "Probability of default of loan applicants."
+
     @bentoml.on_deployment
     @staticmethod
     def verify():
@@ -588,18 +1211,25 @@ class CreditDefault(Models):
         os.environ[SUPERVISOR] = str(os.getpid())
         try:
             SERVING.keys()
-            for one in SERVING.portfolios: one.load(CreditDefault.bento)
-        except (BundleError, SettingsError) as e: raise bentoml.exceptions.BentoMLException(str(e)) from None
+            for one in SERVING.portfolios:
+                one.load(CreditDefault.bento)
+        except (BundleError, SettingsError) as e:
+            raise bentoml.exceptions.BentoMLException(str(e)) from None
 
     def __init__(self):
-        SERVING.measured_by(Metrics({r.path for r in APP.routes if hasattr(r, "methods")} | set(PROBES), NAMES))
+        SERVING.measured_by(
+            Metrics({r.path for r in APP.routes if hasattr(r, "methods")} | set(PROBES), NAMES)
+        )
         SERVING.keys()
         for one in SERVING.portfolios:
-            try: one.load(CreditDefault.bento)
-            except BundleError as e: log.error(f"No model is loaded: {e}")
+            try:
+                one.load(CreditDefault.bento)
+            except BundleError as e:
+                log.error(f"No model is loaded: {e}")
         SERVING.start()
 
-    def __is_ready__(self) -> bool: return not SERVING.lacks()
+    def __is_ready__(self) -> bool:
+        return not SERVING.lacks()
 
     @bentoml.on_startup
     def settle(self):
@@ -610,5 +1240,6 @@ class CreditDefault(Models):
     async def end(self):
         await SERVING.check.close()
         await asyncio.to_thread(SERVING.stop)
+
 
 CreditDefault.add_asgi_middleware(Guard, serving=SERVING)

@@ -2,6 +2,7 @@
 
 nbdev_install_hooks would write the same into the home folder, for every project of this user.
 """
+
 from nbdev.clean import clean_jupyter
 
 

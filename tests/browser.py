@@ -2,6 +2,7 @@
 
 It is driven through the pipes of the DevTools protocol, so that no port and no further package is needed.
 """
+
 import base64
 import fcntl
 import itertools
@@ -31,10 +32,21 @@ class Browser:
     def __enter__(self):
         read_here, write_there = os.pipe()
         read_there, write_here = os.pipe()
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
-                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                 "--remote-debugging-pipe", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={self.profile}",
-                 f"--window-size={self.width},{self.height}"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--remote-debugging-pipe",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={self.profile}",
+            f"--window-size={self.width},{self.height}",
+        ]
 
         def as_three_and_four():  # what the protocol reads and writes, whatever numbers the pipes got here
             ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read_there, write_there)]
@@ -42,16 +54,29 @@ class Browser:
                 os.dup2(end, number)
 
         # Python's own descriptors are not inherited anyway; closing all would close these two.
-        self.process = subprocess.Popen([chromium(), *flags], preexec_fn=as_three_and_four, close_fds=False,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [chromium(), *flags],
+            preexec_fn=as_three_and_four,
+            close_fds=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(read_there)
         os.close(write_there)
         self.reader, self.writer, self.session = read_here, write_here, None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=self.width, height=self.height, deviceScaleFactor=1, mobile=False)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=self.width,
+            height=self.height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         return self
 
     def __exit__(self, *error):
@@ -77,10 +102,12 @@ class Browser:
     def call(self, method, seconds=60, **params):
         "The result of a command."
         number = next(self.numbers)
-        command = dict(id=number, method=method, params=params) | (dict(sessionId=self.session) if self.session else {})
+        command = dict(id=number, method=method, params=params) | (
+            dict(sessionId=self.session) if self.session else {}
+        )
         waiting = json.dumps(command).encode() + b"\0"
         while waiting:
-            waiting = waiting[os.write(self.writer, waiting):]
+            waiting = waiting[os.write(self.writer, waiting) :]
         while answer := self.message(seconds):
             if answer.get("id") == number:
                 if "error" in answer:
@@ -114,22 +141,38 @@ class Browser:
 
     def complaints(self):
         "Errors and warnings of the page's console."
-        said = [" ".join(str(a.get("value", a.get("description"))) for a in event["args"])
-                for event in self.of("Runtime.consoleAPICalled") if event["type"] in ("error", "warning", "assert")]
-        thrown = [event["exceptionDetails"].get("exception", {}).get("description") or event["exceptionDetails"]["text"]
-                  for event in self.of("Runtime.exceptionThrown")]
-        logged = [event["entry"]["text"] for event in self.of("Log.entryAdded") if event["entry"]["level"] in ("error", "warning")]
+        said = [
+            " ".join(str(a.get("value", a.get("description"))) for a in event["args"])
+            for event in self.of("Runtime.consoleAPICalled")
+            if event["type"] in ("error", "warning", "assert")
+        ]
+        thrown = [
+            event["exceptionDetails"].get("exception", {}).get("description")
+            or event["exceptionDetails"]["text"]
+            for event in self.of("Runtime.exceptionThrown")
+        ]
+        logged = [
+            event["entry"]["text"]
+            for event in self.of("Log.entryAdded")
+            if event["entry"]["level"] in ("error", "warning")
+        ]
         return said + thrown + logged
 
     def run(self, script):
         "The value of a JavaScript expression."
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
 
     def height_of_page(self):
         return self.run("document.documentElement.scrollHeight")
 
     def screenshot(self, path, top=0, height=None, left=0, width=None, scale=1):
         "A picture of a part of the page, also of what lies below the window."
-        clip = dict(x=left, y=top, width=width or self.width, height=height or self.height, scale=scale)
-        shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+        clip = dict(
+            x=left, y=top, width=width or self.width, height=height or self.height, scale=scale
+        )
+        shot = self.call(
+            "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
+        )
         Path(path).write_bytes(base64.b64decode(shot["data"]))

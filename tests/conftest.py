@@ -1,4 +1,5 @@
 """What all tests share: homes of their own, settings of nobody, and real data where there is any."""
+
 import os
 import shutil
 import tempfile
@@ -19,14 +20,18 @@ former_environment = pytest.StashKey[dict]()
 def pytest_configure(config):
     "Cut this run off from the user's model store and settings, before any test module imports bentoml."
     config.stash[former_environment] = dict(os.environ)
-    given = getattr(config, "workerinput", os.environ)   # of pytest-xdist: see pytest_configure_node
+    given = getattr(config, "workerinput", os.environ)  # of pytest-xdist: see pytest_configure_node
     config.stash[data_folder] = given.get(DATA, "")
     config.stash[no_skip] = given.get(NO_SKIP) == "1"
     # CREDIT_DEFAULT_DATA goes too: without `real_data` a test sees the same on every machine.
     for name in [name for name in os.environ if name.startswith(OWN_SETTINGS)]:
         del os.environ[name]
     config.stash[temporary_home] = tempfile.mkdtemp(prefix="bentoml-")
-    os.environ |= {"BENTOML_HOME": config.stash[temporary_home], "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
+    os.environ |= {
+        "BENTOML_HOME": config.stash[temporary_home],
+        "DO_NOT_TRACK": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,6 +58,7 @@ def bentoml_home(pytestconfig):
 @pytest.fixture
 def real_data(pytestconfig, monkeypatch):
     "`real_data('gmsc')`: the folder of that portfolio's real data; the test sees CREDIT_DEFAULT_DATA, or is skipped."
+
     def folder(portfolio):
         root = pytestconfig.stash[data_folder]
         if not root:
@@ -61,6 +67,7 @@ def real_data(pytestconfig, monkeypatch):
             pytest.skip(f"real data: {DATA} has no folder {portfolio}")
         monkeypatch.setenv(DATA, root)
         return Path(root) / portfolio
+
     return folder
 
 
@@ -70,6 +77,7 @@ def synthetic_bundle(bentoml_home):
     from served import synthetic_bundle
 
     from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
+
     tag = promote_bundle(save_bundle(synthetic_bundle()), "gmsc", by="tests")
     return load_bundle(tag)
 
@@ -78,6 +86,7 @@ def synthetic_bundle(bentoml_home):
 def service(synthetic_bundle, bentoml_home, tmp_path_factory):
     "`bentoml serve` with that model, started once: its `client`, its `log`, its `port`."
     from served import Server
+
     with Server(bentoml_home, tmp_path_factory.mktemp("service") / "log") as server:
         yield server
 
@@ -91,13 +100,16 @@ def documented(service):
 @pytest.fixture(scope="module")
 def valid(documented):
     "A valid applicant: the document's own example."
-    return documented["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]["an applicant"]["value"]
+    return documented["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"][
+        "examples"
+    ]["an applicant"]["value"]
 
 
 @pytest.fixture(scope="module")
 def server():
     "A PostgreSQL server of this module's own."
     from postgres import Postgres
+
     if missing := Postgres.missing():
         pytest.skip(missing)
     with Postgres() as running:
@@ -107,13 +119,18 @@ def server():
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     "The URL of a database that does not exist yet (SQLite), or is empty."
-    return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("server").database()
+    return (
+        f"sqlite:///{tmp_path}/log.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("server").database()
+    )
 
 
 @pytest.fixture
 def store(url):
     "An empty store, with the newest schema."
     from credit_default.store.store import Store
+
     made = Store(url)
     made.upgrade()
     yield made
@@ -123,6 +140,7 @@ def store(url):
 # With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool that went missing
 # there must not turn into tests that quietly no longer run. Real data is another matter, since it may not be handed
 # out: where it was not provided, the tests that need it are left out, and counted as deselected.
+
 
 def pytest_collection_modifyitems(config, items):
     "Leave out the tests on real data where skipping is a failure and there is none."
@@ -142,6 +160,7 @@ def fail_if_skipped(config, report):
 
 
 # The outermost wrappers, so that pytest's own have already told skips from expected failures.
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):

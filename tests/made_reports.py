@@ -1,4 +1,5 @@
 """The three reports on a small synthetic file, made once for all tests that look at them."""
+
 import functools
 import html
 import math
@@ -33,10 +34,13 @@ def report(name, made, run):
     parameters = dict(
         eda=dict(data=made.data),
         training=dict(data=made.data, trials=2),
-        drift=dict(current=made.current))[name]
+        drift=dict(current=made.current),
+    )[name]
     # A model store of its own: other tests of this session have champions too.
     with patch.dict(os.environ, BENTOML_HOME=str(made.folder / "bentoml")):
-        return run_report(name, made.portfolio, parameters, root=made.folder / "reports", run=run, progress=False)
+        return run_report(
+            name, made.portfolio, parameters, root=made.folder / "reports", run=run, progress=False
+        )
 
 
 @functools.cache
@@ -44,7 +48,13 @@ def reports(portfolio):
     "EDA, training and drift of a portfolio."
     folder = Path(tempfile.mkdtemp(prefix="reports-"))
     definition = get_portfolio(portfolio)
-    made = Made(folder, save_sample(definition, folder, ROWS, seed=1), save_sample(definition, folder / "current", ROWS, seed=2), portfolio, {})
+    made = Made(
+        folder,
+        save_sample(definition, folder, ROWS, seed=1),
+        save_sample(definition, folder / "current", ROWS, seed=2),
+        portfolio,
+        {},
+    )
     for name in ("eda", "training", "drift"):
         made.runs[name] = report(name, made, "first")
     return made
@@ -65,7 +75,12 @@ def values(content, kind):
 
 
 def text_of(cell):
-    return html.unescape(re.sub(r"<[^>]+>", "", cell)).replace("\u202f%", "%").replace("\u2212", "-").strip()
+    return (
+        html.unescape(re.sub(r"<[^>]+>", "", cell))
+        .replace("\u202f%", "%")
+        .replace("\u2212", "-")
+        .strip()
+    )
 
 
 NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?(?:e[+-]?\d+)?(%?)")
@@ -75,17 +90,24 @@ def stands_in(shown, known):
     "Whether one of the known numbers, rounded, is the one that is shown."
     decimals, percent = NUMBER.fullmatch(shown).groups()
     value = float(shown.rstrip("%").replace(",", ""))
-    rounding = .5000001 * 10 ** -len(decimals or "")
+    rounding = 0.5000001 * 10 ** -len(decimals or "")
     if "e" in shown:
         rounding = abs(value) * 1e-3
     # a number without decimals may be rounded to four digits that count
-    return any(math.isclose(v * (100 if percent else 1), value, rel_tol=0, abs_tol=rounding) for v in known)
+    return any(
+        math.isclose(v * (100 if percent else 1), value, rel_tol=0, abs_tol=rounding) for v in known
+    )
 
 
 def numbers_shown(run):
     "The numbers in the page's tables and sentences, and those of them that its JSON does not hold."
     known, texts = values(run.content, (int, float)), set(values(run.content, str))
     page = re.sub(r'srcdoc="[^"]*"', "", run.html.read_text(encoding="utf-8"))
-    cells = [text_of(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>|<b>(.*?)</b>", page, flags=re.S) for cell in cell if cell]
+    cells = [
+        text_of(cell)
+        for cell in re.findall(r"<td[^>]*>(.*?)</td>|<b>(.*?)</b>", page, flags=re.S)
+        for cell in cell
+        if cell
+    ]
     numbers = [cell for cell in cells if NUMBER.fullmatch(cell) and cell not in texts]
     return numbers, [cell for cell in numbers if not stands_in(cell, known)]

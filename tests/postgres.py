@@ -1,4 +1,5 @@
 """A PostgreSQL server of the tests' own: `with Postgres() as server: Store(server.database())`."""
+
 import os
 import pwd
 import shutil
@@ -19,7 +20,10 @@ PASSWORD = "of the tests"
 def binaries():
     "The folder of `initdb` and `postgres`: on PATH, or where Debian keeps them."
     on_path = shutil.which("initdb")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3].split(".")[0]))
+    debian = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        key=lambda path: int(path.parts[-3].split(".")[0]),
+    )
     return Path(on_path).resolve().parent if on_path else debian[-1].parent if debian else None
 
 
@@ -47,7 +51,9 @@ class Postgres:
         return "PostgreSQL: no user but root to run it" if user() is None else None
 
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a socket's path has to be short
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="postgres-", dir="/tmp")
+        )  # a socket's path has to be short
         self.port, self.process, self.numbers = free_port(), None, count(1)
         self.url = f"postgresql+psycopg://credit:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/credit"
         if not os.geteuid():
@@ -55,28 +61,63 @@ class Postgres:
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        self._run("initdb", "--pgdata", self.folder / "data", "--username=credit", "--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C")
+        self._run(
+            "initdb",
+            "--pgdata",
+            self.folder / "data",
+            "--username=credit",
+            "--auth=scram-sha-256",
+            f"--pwfile={secret}",
+            "--encoding=UTF8",
+            "--locale=C",
+        )
         self.start()
         self.sql("CREATE DATABASE credit", database="postgres")
 
     def _run(self, name, *arguments):
-        done = subprocess.run([binaries() / name, *arguments], cwd=self.folder, capture_output=True, text=True, **user())
+        done = subprocess.run(
+            [binaries() / name, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            **user(),
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self):
         "Start it, and wait until it answers."
-        settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.folder, "fsync": "on", "max_connections": 60,
-                    "dynamic_shared_memory_type": "mmap"}  # in its folder: an immediate stop leaves nothing in /dev/shm
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "fsync": "on",
+            "max_connections": 60,
+            "dynamic_shared_memory_type": "mmap",
+        }  # in its folder: an immediate stop leaves nothing in /dev/shm
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen([binaries() / "postgres", "-D", self.folder / "data", *(f"--{name}={value}" for name, value in settings.items())],
-                                            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **user())
+            self.process = subprocess.Popen(
+                [
+                    binaries() / "postgres",
+                    "-D",
+                    self.folder / "data",
+                    *(f"--{name}={value}" for name, value in settings.items()),
+                ],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **user(),
+            )
         end = time.monotonic() + 60
         while True:
             try:
                 self.sql("SELECT 1", database="postgres")
                 return self
             except psycopg.OperationalError:
-                assert self.process.poll() is None and time.monotonic() < end, (self.folder / "log").read_text()[-3000:]
+                assert self.process.poll() is None and time.monotonic() < end, (
+                    self.folder / "log"
+                ).read_text()[-3000:]
                 time.sleep(0.05)
 
     def stop(self, immediate=False):
@@ -109,7 +150,15 @@ class Postgres:
 
     def sql(self, statement, database="credit"):
         "Run one statement; its rows, if it has any."
-        with psycopg.connect(host="127.0.0.1", port=self.port, user="credit", password=PASSWORD, dbname=database, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="credit",
+            password=PASSWORD,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+        ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 

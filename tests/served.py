@@ -1,4 +1,5 @@
 """The service as tests see it: a model of the synthetic sample, and the real `bentoml serve` on a port of its own."""
+
 import json
 import os
 import signal
@@ -29,8 +30,13 @@ def blend_of(portfolio, train, shares=BLEND):
     from credit_default.training.tuning import Folds
 
     folds = Folds(portfolio, train.frame, train.y)
-    members = {kind: (next(one for one in default_recipes(portfolio) if one.candidate == kind), share) for kind, share in shares.items()}
-    return Choice(members, folds, sum(share * folds.margins(recipe) for recipe, share in members.values()))
+    members = {
+        kind: (next(one for one in default_recipes(portfolio) if one.candidate == kind), share)
+        for kind, share in shares.items()
+    }
+    return Choice(
+        members, folds, sum(share * folds.margins(recipe) for recipe, share in members.values())
+    )
 
 
 def synthetic_bundle(name="gmsc", rows=4000):
@@ -42,9 +48,13 @@ def synthetic_bundle(name="gmsc", rows=4000):
     from credit_default.training.training import fit_choice, judge
 
     portfolio = SHIPPED[name]
-    dataset = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(range(rows))
+    dataset = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(
+        range(rows)
+    )
     train, holdout = split(dataset, 0.25, seed=0)
-    return judge(fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given").bundle
+    return judge(
+        fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given"
+    ).bundle
 
 
 def applicants(portfolio, rows, seed=11):
@@ -59,6 +69,7 @@ def applicants(portfolio, rows, seed=11):
 def as_sent(portfolio, columns):
     "Columns as a list of JSON objects."
     from credit_default.scoring.reasons import sent
+
     n = len(columns[portfolio.fields[0].name])
     return [{f.alias: sent(f, columns[f.name][i]) for f in portfolio.fields} for i in range(n)]
 
@@ -74,18 +85,55 @@ class Server:
 
     def __init__(self, home, log, python=sys.executable, target=SERVICE, cwd=ROOT, **settings):
         self.log, self.port = Path(log), free_port()
-        settings = dict(CREDIT_DEFAULT_SECRET_KEY=KEY, CREDIT_DEFAULT_SIGNUP="open", CREDIT_DEFAULT_ENV_FILE=os.devnull) | settings
+        settings = (
+            dict(
+                CREDIT_DEFAULT_SECRET_KEY=KEY,
+                CREDIT_DEFAULT_SIGNUP="open",
+                CREDIT_DEFAULT_ENV_FILE=os.devnull,
+            )
+            | settings
+        )
         # PYTHONPATH as it is: a test's own folders must not lend the service what it lacks.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CREDIT_DEFAULT_", "PROMETHEUS_", "PYTHONPATH"))}
-        self.environment = kept | {"BENTOML_HOME": str(home), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"} | settings
-        self.command = [str(python), "-m", "bentoml", "serve", str(target), "--host", "127.0.0.1", "--port", str(self.port)]
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CREDIT_DEFAULT_", "PROMETHEUS_", "PYTHONPATH"))
+        }
+        self.environment = (
+            kept
+            | {"BENTOML_HOME": str(home), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
+            | settings
+        )
+        self.command = [
+            str(python),
+            "-m",
+            "bentoml",
+            "serve",
+            str(target),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         self.cwd = cwd
-        self.database = settings.get("CREDIT_DEFAULT_DATABASE_URL") or f"sqlite:///{Path(home).absolute() / 'credit_default' / 'service.db'}"
+        self.database = (
+            settings.get("CREDIT_DEFAULT_DATABASE_URL")
+            or f"sqlite:///{Path(home).absolute() / 'credit_default' / 'service.db'}"
+        )
 
     def start(self):
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60)
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.cwd,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60
+        )
         return self
 
     def __enter__(self):
@@ -97,10 +145,14 @@ class Server:
         "Waits until it can answer."
         begin = time.perf_counter()
         while True:
-            assert self.process.poll() is None and time.perf_counter() - begin < seconds, self.log.read_text()
+            assert self.process.poll() is None and time.perf_counter() - begin < seconds, (
+                self.log.read_text()
+            )
             try:
-                if self.client.get("/readyz").status_code == 200: break
-            except httpx.TransportError: pass
+                if self.client.get("/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
             time.sleep(0.02)
         self.seconds = time.perf_counter() - begin  # from the command to the first answer
         return self
@@ -108,7 +160,13 @@ class Server:
     def client_of(self, token=None, address=None):
         "A client with this token; with another address of this machine, such as 127.0.0.9."
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.client.base_url, headers=headers, trust_env=False, timeout=60, transport=httpx.HTTPTransport(verify=False, local_address=address))
+        return httpx.Client(
+            base_url=self.client.base_url,
+            headers=headers,
+            trust_env=False,
+            timeout=60,
+            transport=httpx.HTTPTransport(verify=False, local_address=address),
+        )
 
     def __exit__(self, *_):
         self.client.close()
@@ -140,40 +198,68 @@ def add_user(database, username, role="analyst", **more):
     "A user of the service, as `credit-default user add` makes one; its password is that of ACCOUNT."
     from credit_default.serving.auth import Passwords
     from credit_default.store.store import Store
-    row = dict(id=str(uuid.uuid4()), username=username, email=f"{username}@example.com", role=role, password_hash=Passwords().hash_blocking(ACCOUNT["password"]))
+
+    row = dict(
+        id=str(uuid.uuid4()),
+        username=username,
+        email=f"{username}@example.com",
+        role=role,
+        password_hash=Passwords().hash_blocking(ACCOUNT["password"]),
+    )
     store = Store(database)
-    try: return store.add_user(row | more)
-    finally: store.close()
+    try:
+        return store.add_user(row | more)
+    finally:
+        store.close()
 
 
 def token_of(user, key=KEY, algorithm="HS256", **claims):
     "A token for a user, as the service makes it, but for what `claims` say; a claim that is None is left out."
     claims = dict(sub=user["id"], role=user["role"], exp=int(time.time()) + 600) | claims
-    return jwt.encode({name: value for name, value in claims.items() if value is not None}, key, algorithm)
+    return jwt.encode(
+        {name: value for name, value in claims.items() if value is not None}, key, algorithm
+    )
 
 
 def check_error(answer):
     "Raises where an answer has not the form of every error."
     assert answer.headers["content-type"] == "application/json", answer
     body = answer.json()
-    assert set(body) == {"error", "detail"} and isinstance(body["error"], str) and body["error"], body
+    assert set(body) == {"error", "detail"} and isinstance(body["error"], str) and body["error"], (
+        body
+    )
     for one in body["detail"]:
-        assert set(one) == {"loc", "msg"} and one["msg"] and all(isinstance(x, str | int) for x in one["loc"]), body
+        assert (
+            set(one) == {"loc", "msg"}
+            and one["msg"]
+            and all(isinstance(x, str | int) for x in one["loc"])
+        ), body
 
 
 def check_documented(documented, method, path, answer):
     "Raises where an answer's status is not in the OpenAPI document, or an error has not the form of errors."
-    assert str(answer.status_code) in documented["paths"][path][method.lower()]["responses"], (method, path, answer.status_code, answer.text[:300])
-    if answer.status_code >= 400: check_error(answer)
+    assert str(answer.status_code) in documented["paths"][path][method.lower()]["responses"], (
+        method,
+        path,
+        answer.status_code,
+        answer.text[:300],
+    )
+    if answer.status_code >= 400:
+        check_error(answer)
 
 
 def answered(one):
     "An answer of the service without what is new in each."
-    return {name: value for name, value in one.items() if name not in ("prediction_id", "timestamp", "model_version")}
+    return {
+        name: value
+        for name, value in one.items()
+        if name not in ("prediction_id", "timestamp", "model_version")
+    }
 
 
 def scored(bundle, frame):
     "What the bundle itself says of a frame's rows, as JSON would carry it."
     from credit_default.portfolio.columns import parse_table
+
     scores = bundle.score(parse_table(bundle.portfolio, frame))
     return json.loads(json.dumps([scores.answer(i) for i in range(len(scores))]))

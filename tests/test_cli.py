@@ -1,4 +1,5 @@
 """The command line as a person or a script meets it: what it prints, its exit codes, the files that it leaves."""
+
 import csv
 import json
 import os
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,17 +17,50 @@ from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
 
-COMMANDS = ["data", "audit", "init", "eda", "train", "drift", "score", "evaluate", "reproduce", "run", "serve", "simulate", "watch",
-            "models list", "models show", "models compare", "models promote", "models rollback"]
+COMMANDS = [
+    "data",
+    "audit",
+    "init",
+    "eda",
+    "train",
+    "drift",
+    "score",
+    "evaluate",
+    "reproduce",
+    "run",
+    "serve",
+    "simulate",
+    "watch",
+    "models list",
+    "models show",
+    "models compare",
+    "models promote",
+    "models rollback",
+]
 OTHERS = ["db", "user", "log"]  # what is in them: test_administration.py
-FIGURES = ("n default_rate mean_pd auc gini ks pr_auc brier log_loss ece calibration_slope calibration_intercept "
-           "model_version").split()
+FIGURES = [
+    "n",
+    "default_rate",
+    "mean_pd",
+    "auc",
+    "gini",
+    "ks",
+    "pr_auc",
+    "brier",
+    "log_loss",
+    "ece",
+    "calibration_slope",
+    "calibration_intercept",
+    "model_version",
+]
 MAIN = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
 
 
 def shell(*arguments):
     "The command, in this process."
-    result = CliRunner().invoke(cli.app, [str(one) for one in arguments], prog_name="credit-default")
+    result = CliRunner().invoke(
+        cli.app, [str(one) for one in arguments], prog_name="credit-default"
+    )
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -44,6 +78,7 @@ def sample(tmp_path_factory):
     "300 synthetic loans of gmsc with their outcomes, as a CSV file."
     from credit_default.data.synthetic import save_sample
     from credit_default.portfolio.catalogue import get_portfolio
+
     return save_sample(get_portfolio("gmsc"), tmp_path_factory.mktemp("sample"), 300, seed=3)
 
 
@@ -52,6 +87,7 @@ def personal(tmp_path_factory):
     "300 synthetic loans of personal."
     from credit_default.data.synthetic import save_sample
     from credit_default.portfolio.catalogue import get_portfolio
+
     return save_sample(get_portfolio("personal"), tmp_path_factory.mktemp("personal"), 300, seed=3)
 
 
@@ -73,90 +109,119 @@ def test_every_command_explains_itself_with_examples(command):
     helped = shell(*command.split(), "--help")
     assert helped.exit_code == 0
     assert f"  credit-default {command}" in helped.stdout.split("Examples:")[1]
-    if command not in ("serve", "watch"):   # these two follow the settings
-        assert "[default: gmsc]" in helped.stdout or command in ("run", "audit", "init")   # any table will do
+    if command not in ("serve", "watch"):  # these two follow the settings
+        assert "[default: gmsc]" in helped.stdout or command in (
+            "run",
+            "audit",
+            "init",
+        )  # any table will do
 
 
 def test_help_lists_these_commands_and_no_others():
     def listed(*group):
         lines = shell(*group, "--help").stdout.split("Commands:\n")[1].splitlines()
         return [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+
     assert sorted(listed()) == sorted({command.split()[0] for command in COMMANDS} | set(OTHERS))
-    assert sorted(listed("models")) == sorted(command.split()[1] for command in COMMANDS if command.startswith("models"))
+    assert sorted(listed("models")) == sorted(
+        command.split()[1] for command in COMMANDS if command.startswith("models")
+    )
 
 
 def test_serve_lists_the_settings():
     from credit_default.core.settings import Settings
+
     helped = shell("serve", "--help").stdout
     assert all(f"CREDIT_DEFAULT_{name.upper()} " in helped for name in Settings.model_fields)
 
 
 def test_help_needs_nothing_heavy():
-    code = ("import sys; from credit_default.cli.app import app; app(['--help'], standalone_mode=False); "
-            "print(sorted({'numpy', 'pandas', 'xgboost', 'bentoml', 'sklearn', 'pydantic', 'rich', 'matplotlib'} & set(sys.modules)))")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.endswith("[]\n")
+    code = (
+        "import sys; from credit_default.cli.app import app; app(['--help'], standalone_mode=False); "
+        "print(sorted({'numpy', 'pandas', 'xgboost', 'bentoml', 'sklearn', 'pydantic', 'rich', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.endswith("[]\n")
 
 
-@pytest.mark.parametrize("command, said", [
-    ("data --portfolio persnal", "there are gmsc, personal"),
-    ("data --portfolio nowhere.toml", "nowhere.toml"),
-    ("data --portfolio wrong.toml", "wrong.toml"),
-    ("data --path nowhere.csv", "nowhere.csv"),
-    ("data --path page.csv", "web page"),
-    ("data --path headless.csv", "no header line"),
-    ("data --path loans.csv --sample samples", "give one of them"),
-    ("data --sample page.csv", "page.csv"),
-    ("eda --path page.csv", "web page"),
-    ("train --path page.csv", "web page"),
-    ("train --keep grade", "no field 'grade'"),
-    ("train --resume 20260101T000000Z", "holds no search"),
-    ("train --portfolio personal --path ungraded.csv --keep loan_grade", "loan_grade is required: one of A, B, C, D, E, F, G (30 rows, the first of them row 7)"),
-    ("drift --current nowhere.csv", "nowhere.csv"),
-    ("drift --current headless.csv", "no header line"),
-    ("drift --model 0123456789abcdef", "no model"),
-    ("drift --window-hours 0", "--window-hours must be above 0"),
-    ("drift --window-hours -1", "--window-hours must be above 0"),
-    ("drift --window-hours nan", "--window-hours must be above 0"),
-    ("drift --window-hours 1e9", "at most 876,000"),
-    ("drift --window-hours 24 --current loans.csv", "give one of them"),
-    ("drift --window-hours 24 --since 2026-01-01", "give one of them"),
-    ("drift --since 2026-01-01 --current loans.csv", "give one of them"),
-    ("drift --since 2999-01-01", "must lie in the past"),
-    ("drift --as-of 2027-01-31", "give --window-hours or --since too"),
-    ("watch --portfolio persnal", "there are gmsc, personal"),
-    ("watch --every hourly", "such as 30m or 1h"),
-    ("watch --every 0m", "such as 30m or 1h"),
-    ("watch --every 32d", "such as 30m or 1h"),
-    ("watch --try-alert", "CREDIT_DEFAULT_ALERT_WEBHOOK"),
-    ("watch --every 1h --as-of 2027-01-31", "--as-of is for a single check"),
-    ("simulate --portfolio persnal", "there are gmsc, personal"),
-    ("simulate --scenario boom", "there are: none (nothing changes); income-shift"),
-    ("simulate --portfolio toml.toml --scenario recession", "toml.toml"),
-    ("score nowhere.csv out.csv", "nowhere.csv"),
-    ("score page.csv out.csv", "web page"),
-    ("score headless.csv out.csv", "names no field of portfolio gmsc"),
-    ("score page.csv out.parquet", "one kind"),
-    ("score page.csv out.csv --model 0123456789abcdef", "no model"),
-    ("score page.csv out.csv --portfolio personal", "no champion"),
-    ("evaluate nowhere.csv", "nowhere.csv"),
-    ("evaluate page.csv", "web page"),
-    ("evaluate headless.csv", "no header line"),
-    ("evaluate unlabelled.csv", "SeriousDlqin2yrs"),
-    ("models show 0123456789abcdef", "no model"),
-    ("reproduce 0123456789abcdef", "no model"),
-    ("reproduce champion --path page.csv", "web page"),
-    ("reproduce champion --portfolio personal", "no champion"),
-    ("models compare 0123456789abcdef", "no model"),
-    ("models promote 0123456789abcdef", "no model"),
-    ("models rollback --portfolio personal", "no other champion"),
-    ("serve --portfolio persnal", "there are gmsc, personal"),
-])
-def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, personal, command, said):
+@pytest.mark.parametrize(
+    "command, said",
+    [
+        ("data --portfolio persnal", "there are gmsc, personal"),
+        ("data --portfolio nowhere.toml", "nowhere.toml"),
+        ("data --portfolio wrong.toml", "wrong.toml"),
+        ("data --path nowhere.csv", "nowhere.csv"),
+        ("data --path page.csv", "web page"),
+        ("data --path headless.csv", "no header line"),
+        ("data --path loans.csv --sample samples", "give one of them"),
+        ("data --sample page.csv", "page.csv"),
+        ("eda --path page.csv", "web page"),
+        ("train --path page.csv", "web page"),
+        ("train --keep grade", "no field 'grade'"),
+        ("train --resume 20260101T000000Z", "holds no search"),
+        (
+            "train --portfolio personal --path ungraded.csv --keep loan_grade",
+            "loan_grade is required: one of A, B, C, D, E, F, G (30 rows, the first of them row 7)",
+        ),
+        ("drift --current nowhere.csv", "nowhere.csv"),
+        ("drift --current headless.csv", "no header line"),
+        ("drift --model 0123456789abcdef", "no model"),
+        ("drift --window-hours 0", "--window-hours must be above 0"),
+        ("drift --window-hours -1", "--window-hours must be above 0"),
+        ("drift --window-hours nan", "--window-hours must be above 0"),
+        ("drift --window-hours 1e9", "at most 876,000"),
+        ("drift --window-hours 24 --current loans.csv", "give one of them"),
+        ("drift --window-hours 24 --since 2026-01-01", "give one of them"),
+        ("drift --since 2026-01-01 --current loans.csv", "give one of them"),
+        ("drift --since 2999-01-01", "must lie in the past"),
+        ("drift --as-of 2027-01-31", "give --window-hours or --since too"),
+        ("watch --portfolio persnal", "there are gmsc, personal"),
+        ("watch --every hourly", "such as 30m or 1h"),
+        ("watch --every 0m", "such as 30m or 1h"),
+        ("watch --every 32d", "such as 30m or 1h"),
+        ("watch --try-alert", "CREDIT_DEFAULT_ALERT_WEBHOOK"),
+        ("watch --every 1h --as-of 2027-01-31", "--as-of is for a single check"),
+        ("simulate --portfolio persnal", "there are gmsc, personal"),
+        ("simulate --scenario boom", "there are: none (nothing changes); income-shift"),
+        ("simulate --portfolio toml.toml --scenario recession", "toml.toml"),
+        ("score nowhere.csv out.csv", "nowhere.csv"),
+        ("score page.csv out.csv", "web page"),
+        ("score headless.csv out.csv", "names no field of portfolio gmsc"),
+        ("score page.csv out.parquet", "one kind"),
+        ("score page.csv out.csv --model 0123456789abcdef", "no model"),
+        ("score page.csv out.csv --portfolio personal", "no champion"),
+        ("evaluate nowhere.csv", "nowhere.csv"),
+        ("evaluate page.csv", "web page"),
+        ("evaluate headless.csv", "no header line"),
+        ("evaluate unlabelled.csv", "SeriousDlqin2yrs"),
+        ("models show 0123456789abcdef", "no model"),
+        ("reproduce 0123456789abcdef", "no model"),
+        ("reproduce champion --path page.csv", "web page"),
+        ("reproduce champion --portfolio personal", "no champion"),
+        ("models compare 0123456789abcdef", "no model"),
+        ("models promote 0123456789abcdef", "no model"),
+        ("models rollback --portfolio personal", "no other champion"),
+        ("serve --portfolio persnal", "there are gmsc, personal"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    synthetic_bundle, here, sample, personal, command, said
+):
     (here / "page.csv").write_text("<!DOCTYPE html>\n<html></html>\n")
     (here / "wrong.toml").write_text('name = "wrong"\n')
-    write(here / "unlabelled.csv", [{k: v for k, v in row.items() if k != "SeriousDlqin2yrs"} for row in rows(sample)[:5]])
+    write(
+        here / "unlabelled.csv",
+        [{k: v for k, v in row.items() if k != "SeriousDlqin2yrs"} for row in rows(sample)[:5]],
+    )
     (here / "headless.csv").write_text("1,0.7731,45,2,0.8,9120,13,0,6,0,2\n" * 300)
-    write(here / "ungraded.csv", [row | (dict(loan_grade="") if 6 <= i < 36 else {}) for i, row in enumerate(rows(personal))])
+    write(
+        here / "ungraded.csv",
+        [
+            row | (dict(loan_grade="") if 6 <= i < 36 else {})
+            for i, row in enumerate(rows(personal))
+        ],
+    )
     before = sorted(here.iterdir())
     result = shell(*command.split())
     assert "0.7731" not in result.output and "9120" not in result.output
@@ -165,9 +230,34 @@ def test_bad_input_is_one_line_and_exit_code_2(synthetic_bundle, here, sample, p
     assert sorted(here.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["score", "score in.csv", "evaluate", "train --preset slow", "train --champion best", "train --trials 0", "reproduce", "reproduce champion --seed -1", "data --seed -1", "data --seed 4294967296", "fly",
-                                     "drift --window-hours many", "drift --window-hours 24 --as-of yesterday", "drift --since yesterday", "watch --window-hours 0", "watch --as-of yesterday", "watch --keep -1", "watch --window-hours 1000000",
-                                     "simulate --rows 0", "simulate --change-at 1.5", "simulate --change-at -0.1", "simulate --rate 0", "simulate --rows many"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "score",
+        "score in.csv",
+        "evaluate",
+        "train --preset slow",
+        "train --champion best",
+        "train --trials 0",
+        "reproduce",
+        "reproduce champion --seed -1",
+        "data --seed -1",
+        "data --seed 4294967296",
+        "fly",
+        "drift --window-hours many",
+        "drift --window-hours 24 --as-of yesterday",
+        "drift --since yesterday",
+        "watch --window-hours 0",
+        "watch --as-of yesterday",
+        "watch --keep -1",
+        "watch --window-hours 1000000",
+        "simulate --rows 0",
+        "simulate --change-at 1.5",
+        "simulate --change-at -0.1",
+        "simulate --rate 0",
+        "simulate --rows many",
+    ],
+)
 def test_a_wrong_option_is_exit_code_2(here, command):
     assert shell(*command.split()).exit_code == 2
 
@@ -180,11 +270,19 @@ def test_the_largest_seed_is_taken_and_the_next_named(here):
 def test_the_sample_is_written_as_the_lender_would(here):
     from credit_default.data.loading import load
     from credit_default.portfolio.catalogue import get_portfolio
+
     result = shell("data", "--sample", "samples", "--seed", 4)
     written = here / "samples" / "SYNTHETIC-cs-training.csv"
-    assert result.exit_code == 0 and str(written.relative_to(here)) in result.stderr and "20,000 applicants" in result.stdout
+    assert (
+        result.exit_code == 0
+        and str(written.relative_to(here)) in result.stderr
+        and "20,000 applicants" in result.stdout
+    )
     dataset = load(get_portfolio("gmsc"), written)
-    assert dataset.synthetic and dataset.provenance["sha256"] == load(get_portfolio("gmsc"), seed=4).provenance["sha256"]
+    assert (
+        dataset.synthetic
+        and dataset.provenance["sha256"] == load(get_portfolio("gmsc"), seed=4).provenance["sha256"]
+    )
     assert shell("data", "--path", written).stdout.endswith(result.stdout.split("sample).")[1])
 
 
@@ -193,20 +291,32 @@ def test_a_kept_field_is_asked_for_in_the_file(here, personal):
     table[6]["loan_grade"] = ""
     path = write(here / "loans.csv", table)
     assert cli.load_data("personal", path).provenance["refused"] == {}
-    assert cli.load_data("personal", path, keep=("loan_grade",)).provenance["refused"] == {"loan_grade": 1}
+    assert cli.load_data("personal", path, keep=("loan_grade",)).provenance["refused"] == {
+        "loan_grade": 1
+    }
 
 
 def test_a_damaged_model_is_refused_and_the_file_named(synthetic_bundle, here, sample):
     from credit_default.scoring.registry import (
         bundle_path,
     )
+
     part = bundle_path(synthetic_bundle.tag) / "members.json"
     whole = part.read_bytes()
     try:
         part.write_bytes(whole[:-1])
-        for command in (["score", sample, "out.csv"], ["evaluate", sample], ["models", "show"], ["reproduce", "champion"]):
+        for command in (
+            ["score", sample, "out.csv"],
+            ["evaluate", sample],
+            ["models", "show"],
+            ["reproduce", "champion"],
+        ):
             result = shell(*command)
-            assert result.exit_code == 1 and "members.json" in result.stderr and len(result.stderr.splitlines()) == 1
+            assert (
+                result.exit_code == 1
+                and "members.json" in result.stderr
+                and len(result.stderr.splitlines()) == 1
+            )
     finally:
         part.write_bytes(whole)
     assert not list(here.iterdir())
@@ -215,6 +325,7 @@ def test_a_damaged_model_is_refused_and_the_file_named(synthetic_bundle, here, s
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
     def broken(name):
         raise KeyError("age")
+
     monkeypatch.setattr(cli, "portfolio_of", broken)
     with pytest.raises(KeyError):
         shell("data")
@@ -237,15 +348,34 @@ def test_score_keeps_order_columns_and_texts(synthetic_bundle, here, sample):
     with open(source, "a", encoding="utf-8") as file:
         file.write("a row that is,cut short\n")
     result = shell("score", source, "out.csv")
-    assert result.exit_code == 0 and "301 rows: 298 scored, 3 refused" in result.stdout, result.output
+    assert result.exit_code == 0 and "301 rows: 298 scored, 3 refused" in result.stdout, (
+        result.output
+    )
     assert result.stderr.startswith("SYNTHETIC")
     out = rows("out.csv")
-    assert list(out[0]) == header + ("probability_default probability_no_default prediction prediction_label decision credit_score rating risk "
-                                     "reason_1 reason_2 reason_3 reason_4 model_version error").split()
+    assert list(out[0]) == header + [
+        "probability_default",
+        "probability_no_default",
+        "prediction",
+        "prediction_label",
+        "decision",
+        "credit_score",
+        "rating",
+        "risk",
+        "reason_1",
+        "reason_2",
+        "reason_3",
+        "reason_4",
+        "model_version",
+        "error",
+    ]
     assert [{k: row[k] for k in header} for row in out[:-1]] == table
     assert {i for i, row in enumerate(out) if row["error"]} == {7, 11, 300}
     assert out[7]["error"].startswith("age: must be")
-    assert [part.split(":")[0] for part in out[11]["error"].split("; ")] == ["DebtRatio", "MonthlyIncome"]
+    assert [part.split(":")[0] for part in out[11]["error"].split("; ")] == [
+        "DebtRatio",
+        "MonthlyIncome",
+    ]
     assert "Main Street" not in out[11]["error"] and "-5" not in out[7]["error"]
     assert not any(out[i][name] for i in (7, 11, 300) for name in list(out[0])[-14:-1])
     assert {row["model_version"] for row in out if not row["error"]} == {synthetic_bundle.tag}
@@ -254,17 +384,23 @@ def test_score_keeps_order_columns_and_texts(synthetic_bundle, here, sample):
 def test_score_says_what_the_bundle_says_to_the_last_digit(synthetic_bundle, here, sample):
     from credit_default.data.sources import read_table
     from credit_default.portfolio.columns import parse_table
+
     assert shell("score", sample, "out.csv").exit_code == 0
     scores = synthetic_bundle.score(parse_table(synthetic_bundle.portfolio, read_table(sample)))
     for i, row in enumerate(rows("out.csv")):
         answer = scores.answer(i)
         assert row["probability_default"] == repr(answer["probability_default"])
-        assert [row[k] for k in ("credit_score", "rating", "decision")] == [str(answer[k]) for k in ("credit_score", "rating", "decision")]
-        assert [row[f"reason_{j}"] for j in range(1, 5) if row[f"reason_{j}"]] == [r["text"] for r in answer["reasons"]]
+        assert [row[k] for k in ("credit_score", "rating", "decision")] == [
+            str(answer[k]) for k in ("credit_score", "rating", "decision")
+        ]
+        assert [row[f"reason_{j}"] for j in range(1, 5) if row[f"reason_{j}"]] == [
+            r["text"] for r in answer["reasons"]
+        ]
 
 
 def test_score_of_parquet_keeps_types(synthetic_bundle, here, sample):
     import pandas as pd
+
     table = pd.read_csv(sample).assign(made=pd.Timestamp("2026-01-01"))
     table.loc[4, "age"] = -1
     table.to_parquet("in.parquet", row_group_size=128)
@@ -274,28 +410,45 @@ def test_score_of_parquet_keeps_types(synthetic_bundle, here, sample):
     assert shell("score", sample, "out.csv").exit_code == 0
     pds = [float(row["probability_default"]) for row in rows("out.csv")]
     assert out.probability_default.drop(4).tolist() == pds[:4] + pds[5:]
-    assert out.error[4].startswith("age") and out.error.notna().sum() == 1 and pd.isna(out.credit_score[4])
+    assert (
+        out.error[4].startswith("age")
+        and out.error.notna().sum() == 1
+        and pd.isna(out.credit_score[4])
+    )
 
 
 def test_a_column_that_is_absent_is_said(synthetic_bundle, here, sample):
     table = rows(sample)
-    source = write(here / "in.csv", [{k: v for k, v in row.items() if k != "MonthlyIncome"} for row in table])
-    assert "taken as missing in every row: MonthlyIncome" in shell("score", source, "out.csv").stderr
+    source = write(
+        here / "in.csv", [{k: v for k, v in row.items() if k != "MonthlyIncome"} for row in table]
+    )
+    assert (
+        "taken as missing in every row: MonthlyIncome" in shell("score", source, "out.csv").stderr
+    )
     for row in table:
         row["MonthlyIncome"] = ""
     shell("score", write(here / "empty.csv", table), "other.csv")
-    assert [row["probability_default"] for row in rows("out.csv")] == [row["probability_default"] for row in rows("other.csv")]
+    assert [row["probability_default"] for row in rows("out.csv")] == [
+        row["probability_default"] for row in rows("other.csv")
+    ]
 
 
 def test_evaluate_gives_exactly_these_figures(synthetic_bundle, here, sample):
     from credit_default.data.loading import load
     from credit_default.evaluation.metrics import evaluate
     from credit_default.portfolio.columns import parse_table
+
     result = shell("evaluate", sample, "--json")
     figures = json.loads(result.stdout)
-    assert list(figures) == FIGURES and figures["n"] == 300 and figures["model_version"] == synthetic_bundle.tag
+    assert (
+        list(figures) == FIGURES
+        and figures["n"] == 300
+        and figures["model_version"] == synthetic_bundle.tag
+    )
     loans = load(synthetic_bundle.portfolio, sample)
-    pd = synthetic_bundle.score(parse_table(synthetic_bundle.portfolio, loans.frame), reasons=False).probability_default
+    pd = synthetic_bundle.score(
+        parse_table(synthetic_bundle.portfolio, loans.frame), reasons=False
+    ).probability_default
     expected = evaluate(loans.y, pd)
     assert {k: figures[k] for k in FIGURES[:-1]} == {k: expected[k] for k in FIGURES[:-1]}
     assert all(name in shell("evaluate", sample).stdout for name in FIGURES)
@@ -306,10 +459,16 @@ def test_evaluate_leaves_out_what_it_must_and_says_so(synthetic_bundle, here, sa
     table[0]["SeriousDlqin2yrs"], table[1]["SeriousDlqin2yrs"], table[2]["age"] = "", "NA", "-5"
     result = shell("evaluate", write(here / "in.csv", table), "--json")
     assert "3 of 300 rows are left out" in result.stderr and json.loads(result.stdout)["n"] == 297
-    assert json.loads(result.stdout) == json.loads(shell("evaluate", write(here / "less.csv", table[3:]), "--json").stdout)
+    assert json.loads(result.stdout) == json.loads(
+        shell("evaluate", write(here / "less.csv", table[3:]), "--json").stdout
+    )
     table[5]["SeriousDlqin2yrs"] = "maybe"
     result = shell("evaluate", write(here / "in.csv", table))
-    assert result.exit_code == 2 and "SeriousDlqin2yrs" in result.stderr and "maybe" not in result.stderr
+    assert (
+        result.exit_code == 2
+        and "SeriousDlqin2yrs" in result.stderr
+        and "maybe" not in result.stderr
+    )
 
 
 @pytest.fixture
@@ -322,7 +481,13 @@ def challenger(synthetic_bundle):
         promote_bundle,
         save_bundle,
     )
-    other = dataclasses.replace(synthetic_bundle, calibrator=type(synthetic_bundle.calibrator).from_dict(synthetic_bundle.calibrator.to_dict()))
+
+    other = dataclasses.replace(
+        synthetic_bundle,
+        calibrator=type(synthetic_bundle.calibrator).from_dict(
+            synthetic_bundle.calibrator.to_dict()
+        ),
+    )
     other.scorecard = synthetic_bundle.scorecard.model_copy(update={"cut_off": 0.2})
     tag = save_bundle(other)
     yield tag
@@ -332,16 +497,29 @@ def challenger(synthetic_bundle):
 
 def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, challenger):
     def champions():
-        return [one["tag"] for one in json.loads(shell("models", "list", "--json").stdout) if one["champion"]]
+        return [
+            one["tag"]
+            for one in json.loads(shell("models", "list", "--json").stdout)
+            if one["champion"]
+        ]
+
     assert champions() == [synthetic_bundle.tag]
     assert challenger in shell("models", "list").stdout
     compared = json.loads(shell("models", "compare", challenger, "--json").stdout)
     assert compared["tags"] == [challenger, synthetic_bundle.tag] and compared["same_holdout"]
-    assert {figure["difference"] for figure in compared["figures"]} == {0} and compared["auc_difference"] is None
-    assert json.loads(shell("models", "promote", challenger.split(":")[1], "--why", "a test", "--json").stdout) == {"champion": challenger}
+    assert {figure["difference"] for figure in compared["figures"]} == {0} and compared[
+        "auc_difference"
+    ] is None
+    assert json.loads(
+        shell("models", "promote", challenger.split(":")[1], "--why", "a test", "--json").stdout
+    ) == {"champion": challenger}
     assert champions() == [challenger]
     shown = json.loads(shell("models", "show", "--json").stdout)
-    assert shown["tag"] == challenger and shown["history"][-1]["why"] == "a test" and shown["metrics"]["n"]
+    assert (
+        shown["tag"] == challenger
+        and shown["history"][-1]["why"] == "a test"
+        and shown["metrics"]["n"]
+    )
     assert shown["card"] == json.loads(json.dumps(synthetic_bundle.card)) != {}
     assert synthetic_bundle.tag in shell("models", "rollback").stdout
     assert champions() == [synthetic_bundle.tag]
@@ -352,19 +530,34 @@ def test_the_champion_is_not_promoted_again(synthetic_bundle):
     from credit_default.scoring.registry import (
         promotion_history,
     )
+
     before = promotion_history("gmsc")
     result = shell("models", "promote", synthetic_bundle.tag, "--why", "once more")
     assert result.exit_code == 0 and "is the champion already; nothing was changed" in result.stdout
-    assert json.loads(shell("models", "promote", "champion", "--json").stdout) == {"champion": synthetic_bundle.tag}
+    assert json.loads(shell("models", "promote", "champion", "--json").stdout) == {
+        "champion": synthetic_bundle.tag
+    }
     assert promotion_history("gmsc") == before
 
 
 def test_the_model_card_is_shown_whole(synthetic_bundle):
     shown = " ".join(shell("models", "show").stdout.split())
     card = synthetic_bundle.card
-    for text in [card["description"], card["default"], card["intended_use"], card["explanation"], card["data"]["sha256"], *card["limits"], *card["fields_used"], *(m["what"] for m in card["model"])]:
+    for text in [
+        card["description"],
+        card["default"],
+        card["intended_use"],
+        card["explanation"],
+        card["data"]["sha256"],
+        *card["limits"],
+        *card["fields_used"],
+        *(m["what"] for m in card["model"]),
+    ]:
         assert " ".join(text.split()) in shown, text
-    assert all(name in shown for name in ("n_estimators", "hidden", "clip", "24 months")) and "{" not in shown
+    assert (
+        all(name in shown for name in ("n_estimators", "hidden", "clip", "24 months"))
+        and "{" not in shown
+    )
     assert cli.card_in_words({}) == []
 
 
@@ -372,41 +565,80 @@ def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger,
     from credit_default.core.paths import beside
     from credit_default.data.loading import load
     from credit_default.evaluation.metrics import auc_difference
+
     loans = load(synthetic_bundle.portfolio, sample)
-    pds = {synthetic_bundle.tag: synthetic_bundle.score(loans.columns, reasons=False).probability_default, challenger: loans.frame.age.to_numpy() / 1000}
+    pds = {
+        synthetic_bundle.tag: synthetic_bundle.score(
+            loans.columns, reasons=False
+        ).probability_default,
+        challenger: loans.frame.age.to_numpy() / 1000,
+    }
     for tag, pd in pds.items():
         folder = beside("gmsc") / tag.split(":")[1]
         folder.mkdir(parents=True, exist_ok=True)
-        loans.frame.assign(probability_default=pd, credit_score=600, outcome=loans.y).to_parquet(folder / "reference.parquet")
+        loans.frame.assign(probability_default=pd, credit_score=600, outcome=loans.y).to_parquet(
+            folder / "reference.parquet"
+        )
     try:
-        found = json.loads(shell("models", "compare", challenger, "--json").stdout)["auc_difference"]
-        assert found == auc_difference(loans.y, pds[challenger], pds[synthetic_bundle.tag]) and found["high"] < 0
-        assert f"AUC on the same loans: {found['difference']:+.4f}" in shell("models", "compare", challenger).stdout
-        loans.frame[::-1].assign(probability_default=.1, credit_score=600, outcome=loans.y).to_parquet(folder / "reference.parquet")
-        assert json.loads(shell("models", "compare", challenger, "--json").stdout)["auc_difference"] is None
+        found = json.loads(shell("models", "compare", challenger, "--json").stdout)[
+            "auc_difference"
+        ]
+        assert (
+            found == auc_difference(loans.y, pds[challenger], pds[synthetic_bundle.tag])
+            and found["high"] < 0
+        )
+        assert (
+            f"AUC on the same loans: {found['difference']:+.4f}"
+            in shell("models", "compare", challenger).stdout
+        )
+        loans.frame[::-1].assign(
+            probability_default=0.1, credit_score=600, outcome=loans.y
+        ).to_parquet(folder / "reference.parquet")
+        assert (
+            json.loads(shell("models", "compare", challenger, "--json").stdout)["auc_difference"]
+            is None
+        )
     finally:
         for tag in pds:
             (beside("gmsc") / tag.split(":")[1] / "reference.parquet").unlink()
 
 
-@pytest.mark.parametrize("before, now, synthetic, said", [
-    (None, "m:1", False, "champion now: there was none"),
-    ("m:0", "m:1", False, "only m:0, a synthetic one"),
-    ("m:1", "m:1", False, "already"),
-    ("m:0", "m:0", False, "not the champion: m:0 is"),
-    ("m:0", "m:0", True, "This one is synthetic"),
-])
+@pytest.mark.parametrize(
+    "before, now, synthetic, said",
+    [
+        (None, "m:1", False, "champion now: there was none"),
+        ("m:0", "m:1", False, "only m:0, a synthetic one"),
+        ("m:1", "m:1", False, "already"),
+        ("m:0", "m:0", False, "not the champion: m:0 is"),
+        ("m:0", "m:0", True, "This one is synthetic"),
+    ],
+)
 def test_train_says_whether_and_why_it_is_champion(before, now, synthetic, said):
     assert said in cli.standing("m:1", before, now, synthetic)
 
 
-@pytest.mark.parametrize("found, stand_in, code", [(["age"], "", 3), ([], "the model's own training rows", 0)])
-def test_drift_is_exit_code_3_and_a_stand_in_is_named(synthetic_bundle, here, monkeypatch, found, stand_in, code):
-    content = dict(synthetic=True, result=dict(drift=bool(found), drifted_features=found, n_current=1000, stand_in=stand_in))
-    monkeypatch.setattr(cli, "report", lambda *_: SimpleNamespace(content=content, html="drift.html"))
+@pytest.mark.parametrize(
+    "found, stand_in, code", [(["age"], "", 3), ([], "the model's own training rows", 0)]
+)
+def test_drift_is_exit_code_3_and_a_stand_in_is_named(
+    synthetic_bundle, here, monkeypatch, found, stand_in, code
+):
+    content = dict(
+        synthetic=True,
+        result=dict(drift=bool(found), drifted_features=found, n_current=1000, stand_in=stand_in),
+    )
+    monkeypatch.setattr(
+        cli, "report", lambda *_: SimpleNamespace(content=content, html="drift.html")
+    )
     result = shell("drift")
-    assert result.exit_code == code and "drift.html" in result.stdout and all(name in result.stdout for name in found)
-    assert ("No current applicants were given" in result.stderr) == bool(stand_in) and stand_in in result.stderr
+    assert (
+        result.exit_code == code
+        and "drift.html" in result.stdout
+        and all(name in result.stdout for name in found)
+    )
+    assert ("No current applicants were given" in result.stderr) == bool(
+        stand_in
+    ) and stand_in in result.stderr
 
 
 @pytest.fixture
@@ -416,76 +648,180 @@ def no_log(here, monkeypatch):
     return here
 
 
-@pytest.mark.parametrize("command", ["watch", "watch --no-report", "watch --every 1h", "drift --window-hours 24", "drift --since 2026-01-01"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "watch",
+        "watch --no-report",
+        "watch --every 1h",
+        "drift --window-hours 24",
+        "drift --since 2026-01-01",
+    ],
+)
 def test_without_a_log_there_is_nothing_to_watch(synthetic_bundle, no_log, command):
     result = shell(*command.split())
     said = [line for line in result.stderr.splitlines() if not line.startswith("SYNTHETIC")]
-    assert result.exit_code == 1 and len(said) == 1 and "db upgrade" in said[0] and not list(no_log.iterdir()), result.output
+    assert (
+        result.exit_code == 1
+        and len(said) == 1
+        and "db upgrade" in said[0]
+        and not list(no_log.iterdir())
+    ), result.output
 
 
 def test_without_a_model_there_is_nothing_to_watch(synthetic_bundle, no_log):
     assert shell("db", "upgrade").exit_code == 0
     result = shell("watch", "--portfolio", "personal", "--no-report")
-    assert result.exit_code == 2 and "portfolio personal has no champion yet" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert (
+        result.exit_code == 2
+        and "portfolio personal has no champion yet" in result.stderr
+        and len(result.stderr.splitlines()) == 1
+    )
 
 
 def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, no_log):
     from credit_default.store.store import Store
+
     assert shell("db", "upgrade").exit_code == 0
     result = shell("watch", "--window-hours", "168")
-    assert result.exit_code == 0 and f"gmsc: nothing was compared, 0 predictions of {synthetic_bundle.tag}" in result.stdout and "report:" not in result.stdout
+    assert (
+        result.exit_code == 0
+        and f"gmsc: nothing was compared, 0 predictions of {synthetic_bundle.tag}" in result.stdout
+        and "report:" not in result.stdout
+    )
     store = Store(f"sqlite:///{no_log}/none.db")
     [check] = store.checks("gmsc", 5)
     store.close()
-    assert (check["source"], check["samples"], check["every_seconds"], check["until"] - check["since"]) == ("watch", 0, None, timedelta(hours=168))
+    assert (
+        check["source"],
+        check["samples"],
+        check["every_seconds"],
+        check["until"] - check["since"],
+    ) == ("watch", 0, None, timedelta(hours=168))
 
 
-@pytest.mark.parametrize("settings, options, said", [
-    (dict(PORTFOLIO="personal"), "", "portfolio personal has no champion yet"), (dict(PORTFOLIO="personal"), "--portfolio gmsc", "gmsc: nothing was compared, 0 predictions of {tag}"),
-    (dict(MODEL="0123456789abcdef"), "", "no model credit_default_gmsc:0123456789abcdef in the model store"), (dict(MODEL="{version}"), "--portfolio gmsc", "0 predictions of {tag}"),
-    (dict(MODEL="0123456789abcdef"), "--portfolio gmsc", "no model credit_default_gmsc:0123456789abcdef in the model store"),
-    (dict(MODEL="0123456789abcdef"), "--portfolio personal", "portfolio personal has no champion yet")])
-def test_a_watch_is_of_the_portfolio_and_model_that_are_served(synthetic_bundle, no_log, monkeypatch, settings, options, said):
+@pytest.mark.parametrize(
+    "settings, options, said",
+    [
+        (dict(PORTFOLIO="personal"), "", "portfolio personal has no champion yet"),
+        (
+            dict(PORTFOLIO="personal"),
+            "--portfolio gmsc",
+            "gmsc: nothing was compared, 0 predictions of {tag}",
+        ),
+        (
+            dict(MODEL="0123456789abcdef"),
+            "",
+            "no model credit_default_gmsc:0123456789abcdef in the model store",
+        ),
+        (dict(MODEL="{version}"), "--portfolio gmsc", "0 predictions of {tag}"),
+        (
+            dict(MODEL="0123456789abcdef"),
+            "--portfolio gmsc",
+            "no model credit_default_gmsc:0123456789abcdef in the model store",
+        ),
+        (
+            dict(MODEL="0123456789abcdef"),
+            "--portfolio personal",
+            "portfolio personal has no champion yet",
+        ),
+    ],
+)
+def test_a_watch_is_of_the_portfolio_and_model_that_are_served(
+    synthetic_bundle, no_log, monkeypatch, settings, options, said
+):
     "Unless a portfolio is named; the model of the settings belongs to their portfolio."
     assert shell("db", "upgrade").exit_code == 0
     for name, value in settings.items():
-        monkeypatch.setenv(f"CREDIT_DEFAULT_{name}", value.format(version=synthetic_bundle.tag.split(":")[1]))
+        monkeypatch.setenv(
+            f"CREDIT_DEFAULT_{name}", value.format(version=synthetic_bundle.tag.split(":")[1])
+        )
     result = shell("watch", "--no-report", *options.split())
-    assert said.format(tag=synthetic_bundle.tag) in result.output and result.exit_code == (0 if "compared" in said or said.startswith("0") else 2)
+    assert said.format(tag=synthetic_bundle.tag) in result.output and result.exit_code == (
+        0 if "compared" in said or said.startswith("0") else 2
+    )
 
 
-def test_a_watch_keeps_its_newest_reports_and_everybody_elses(synthetic_bundle, no_log, monkeypatch):
+def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
+    synthetic_bundle, no_log, monkeypatch
+):
     from credit_default.store.predictions import Entry
     from credit_default.store.store import Store
+
     assert shell("db", "upgrade").exit_code == 0
     store = Store(f"sqlite:///{no_log}/none.db")
-    store.append([Entry([dict(prediction_id="7b8e2e9c-52b4-4b9f-a3d5-0d5f6a1c9e11", at=datetime.now(timezone.utc), endpoint="predict", user_id="7c0f", username="anna", reference=None, portfolio="gmsc",
-                              model_version=synthetic_bundle.tag, sent="{}", scored="{}", bins="0" * len(synthetic_bundle.reference.bins), probability_default=.05, log_odds=-2.9, prediction=0,
-                              credit_score=610, rating="Good", decision="Approved", reasons="[]", latency_ms=1.9, request_id="r")])])
+    store.append(
+        [
+            Entry(
+                [
+                    dict(
+                        prediction_id="7b8e2e9c-52b4-4b9f-a3d5-0d5f6a1c9e11",
+                        at=datetime.now(UTC),
+                        endpoint="predict",
+                        user_id="7c0f",
+                        username="anna",
+                        reference=None,
+                        portfolio="gmsc",
+                        model_version=synthetic_bundle.tag,
+                        sent="{}",
+                        scored="{}",
+                        bins="0" * len(synthetic_bundle.reference.bins),
+                        probability_default=0.05,
+                        log_odds=-2.9,
+                        prediction=0,
+                        credit_score=610,
+                        rating="Good",
+                        decision="Approved",
+                        reasons="[]",
+                        latency_ms=1.9,
+                        request_id="r",
+                    )
+                ]
+            )
+        ]
+    )
     store.close()
     asked = []
 
     def report(name, portfolio, parameters, run=""):
         from credit_default.reporting.reporting import new_folder
+
         folder = new_folder(cli.REPORTS / portfolio, run)
         for kind in ("html", "ipynb", "json"):
             (folder / f"{name}.{kind}").write_text("{}")
         asked.append(parameters["as_of"])
-        content = dict(synthetic=True, result=dict(drift=False, drifted_features=[], n_current=1, stand_in="", performance=""))
+        content = dict(
+            synthetic=True,
+            result=dict(drift=False, drifted_features=[], n_current=1, stand_in="", performance=""),
+        )
         return SimpleNamespace(html=folder / f"{name}.html", content=content)
+
     monkeypatch.setattr(cli, "report", report)
-    there = lambda: sorted(path.name for path in (no_log / "reports" / "gmsc").iterdir())   # noqa: E731
+    there = lambda: sorted(path.name for path in (no_log / "reports" / "gmsc").iterdir())  # noqa: E731
     assert shell("drift", "--window-hours", 1).exit_code == 0
     [mine] = there()
     runs = []
-    for options in (["--keep", 2], ["--keep", 2], ["--keep", 2, "--as-of", "2028-12-05"], ["--keep", 0], ["--keep", 0], []):
+    for options in (
+        ["--keep", 2],
+        ["--keep", 2],
+        ["--keep", 2, "--as-of", "2028-12-05"],
+        ["--keep", 0],
+        ["--keep", 0],
+        [],
+    ):
         result = shell("watch", "--window-hours", 1, *options)
         runs.append(result.stdout.split("report: reports/gmsc/")[1].split("/")[0])
-        if len(runs) == 3: assert there() == sorted([mine, *runs[1:]]) and asked[-2:] == ["", "2028-12-05T00:00:00+00:00"]
+        if len(runs) == 3:
+            assert there() == sorted([mine, *runs[1:]]) and asked[-2:] == [
+                "",
+                "2028-12-05T00:00:00+00:00",
+            ]
     assert there() == sorted([mine, *runs[1:]])
 
 
-@pytest.mark.parametrize("command, told, code", [("true", "sent: command", 0), ("exit 127", "no alert was delivered", 1)])
+@pytest.mark.parametrize(
+    "command, told, code", [("true", "sent: command", 0), ("exit 127", "no alert was delivered", 1)]
+)
 def test_a_trial_alert_is_sent_or_said_not_to_be(here, monkeypatch, command, told, code):
     monkeypatch.setenv("CREDIT_DEFAULT_ALERT_COMMAND", command)
     result = shell("watch", "--try-alert")
@@ -495,45 +831,90 @@ def test_a_trial_alert_is_sent_or_said_not_to_be(here, monkeypatch, command, tol
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:3000", "nowhere"])
 def test_no_service_is_there_to_simulate_with(here, url):
     result = shell("simulate", "--rows", 5, "--url", url)
-    assert result.exit_code == 1 and result.stderr == f"credit-default: no service is ready at {url}: `credit-default serve` starts one\n"
+    assert (
+        result.exit_code == 1
+        and result.stderr
+        == f"credit-default: no service is ready at {url}: `credit-default serve` starts one\n"
+    )
 
 
 def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
     "Without a user there is one for the time of the run; and one who stays behind is named."
     from urllib.error import HTTPError
+
     monkeypatch.setattr(cli, "must_be_ready", lambda url: None)
-    def closed(url, *_, **__): raise HTTPError(url, 403, "no", {}, None)
+
+    def closed(url, *_, **__):
+        raise HTTPError(url, 403, "no", {}, None)
+
     monkeypatch.setattr(cli, "ask", closed)
     result = shell("simulate", "--rows", 5)
-    assert result.exit_code == 1 and "lets nobody sign up (403): name an analyst with --username" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "lets nobody sign up (403): name an analyst with --username" in result.stderr
+    )
     monkeypatch.setenv("CREDIT_DEFAULT_PASSWORD", "wrong")
     result = shell("simulate", "--rows", 5, "--username", "anna")
-    assert result.exit_code == 1 and "anna cannot log in: the service answered 403" in result.stderr and "wrong" not in result.output
+    assert (
+        result.exit_code == 1
+        and "anna cannot log in: the service answered 403" in result.stderr
+        and "wrong" not in result.output
+    )
     monkeypatch.setattr(cli, "ask", lambda url, *_, **__: dict(id="7c0f", access_token="t"))
-    monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db")   # the service is another machine's
-    made = dict(rows=5, scored=5, refused=0, seconds=.1, title="Nothing changes", decisions=dict(Approved=5), mean_pd=.05, mean_true_pd=None, moves=[], outcomes=None, changed="2026-03-01T12:00:00.000Z")
+    monkeypatch.setenv(
+        "CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db"
+    )  # the service is another machine's
+    made = dict(
+        rows=5,
+        scored=5,
+        refused=0,
+        seconds=0.1,
+        title="Nothing changes",
+        decisions=dict(Approved=5),
+        mean_pd=0.05,
+        mean_true_pd=None,
+        moves=[],
+        outcomes=None,
+        changed="2026-03-01T12:00:00.000Z",
+    )
     monkeypatch.setattr("credit_default.monitoring.simulation.simulate", lambda *_, **__: made)
     result = shell("simulate", "--rows", 5)
-    assert result.exit_code == 0 and "who signed up for this, is still there" in result.stderr and "look: credit-default drift --window-hours 1\n" in result.stdout
+    assert (
+        result.exit_code == 0
+        and "who signed up for this, is still there" in result.stderr
+        and "look: credit-default drift --window-hours 1\n" in result.stdout
+    )
 
 
-@pytest.mark.parametrize("command, given", [
-    ("train", dict(champion="blend", preset="quick")),
-    ("train --champion single --preset full --trials 3 --timeout 60 --seed 4", dict(champion="single", preset="full", trials=3, timeout=60, seed=4)),
-])
+@pytest.mark.parametrize(
+    "command, given",
+    [
+        ("train", dict(champion="blend", preset="quick")),
+        (
+            "train --champion single --preset full --trials 3 --timeout 60 --seed 4",
+            dict(champion="single", preset="full", trials=3, timeout=60, seed=4),
+        ),
+    ],
+)
 def test_train_hands_its_options_to_the_report(here, sample, monkeypatch, command, given):
     seen = {}
+
     def report(name, portfolio, parameters, run):
         seen.update(parameters, name=name, run=run)
         raise cli.CommandError("enough")
+
     monkeypatch.setattr(cli, "report", report)
     assert shell(*command.split(), "--path", sample).exit_code == 1
     assert seen["name"] == "training" and given.items() <= seen.items()
-    assert seen["cache"] == Path("reports/gmsc/margins") and seen["storage"] == Path("reports/gmsc") / seen["run"] / "study.log"
+    assert (
+        seen["cache"] == Path("reports/gmsc/margins")
+        and seen["storage"] == Path("reports/gmsc") / seen["run"] / "study.log"
+    )
     assert "reports/PORTFOLIO/margins" in shell("train", "--help").stdout
 
 
 # The same model again
+
 
 @pytest.fixture(scope="module")
 def searched(bentoml_home, tmp_path_factory):
@@ -546,10 +927,23 @@ def searched(bentoml_home, tmp_path_factory):
     )
     from credit_default.training.recipe import Recipe
     from credit_default.training.training import train_model
+
     gmsc = get_portfolio("gmsc")
     file = save_sample(gmsc, tmp_path_factory.mktemp("searched"), 2500, seed=7)
-    trees = dict(n_estimators=100, learning_rate=0.08, max_depth=3, grow_policy="depthwise", subsample=0.7, colsample_bynode=0.5, min_child_weight=10.0, reg_lambda=1.0)
-    first = [Recipe(parameters=trees), Recipe(candidate="logistic", imputation="mice", parameters=dict(C=1.0, clip=0.05))]
+    trees = dict(
+        n_estimators=100,
+        learning_rate=0.08,
+        max_depth=3,
+        grow_policy="depthwise",
+        subsample=0.7,
+        colsample_bynode=0.5,
+        min_child_weight=10.0,
+        reg_lambda=1.0,
+    )
+    first = [
+        Recipe(parameters=trees),
+        Recipe(candidate="logistic", imputation="mice", parameters=dict(C=1.0, clip=0.05)),
+    ]
     training = train_model(gmsc, load(gmsc, file), first=first, trials=3, seed=3, progress=False)
     return SimpleNamespace(tag=save_bundle(training.bundle), file=file)
 
@@ -560,6 +954,7 @@ def reproduced(*arguments):
         promotion_history,
         stored_tags,
     )
+
     before = stored_tags("gmsc"), promotion_history("gmsc"), sorted(Path().rglob("*"))
     result = shell("reproduce", *arguments, "--json")
     assert (stored_tags("gmsc"), promotion_history("gmsc"), sorted(Path().rglob("*"))) == before
@@ -569,12 +964,19 @@ def reproduced(*arguments):
 def test_reproduce_agrees_to_the_last_digit(searched, here):
     found, code = reproduced(searched.tag, "--path", searched.file)
     assert code == 0 and found["agrees"] and found["tag"] == searched.tag
-    assert all(found[part]["agrees"] for part in ("data", "trials", "members", "figures", "content_hash")) and found["trials"]["trials"] == 3
+    assert (
+        all(
+            found[part]["agrees"]
+            for part in ("data", "trials", "members", "figures", "content_hash")
+        )
+        and found["trials"]["trials"] == 3
+    )
     assert found["circumstances"] == [] and found["seed"] == dict(recorded=3, used=3)
 
 
 def test_reproduce_without_the_data_trains_nothing(searched, here, monkeypatch):
     from credit_default.training import reproduction
+
     monkeypatch.setattr(reproduction, "train_again", lambda *_, **__: pytest.fail("it trained"))
     table = rows(searched.file)
     table[99]["age"] = str(int(table[99]["age"]) + 1)
@@ -584,14 +986,22 @@ def test_reproduce_without_the_data_trains_nothing(searched, here, monkeypatch):
         assert code == 1 and not found["agrees"] and found["trials"] is None
         assert (found["data"]["recorded"]["rows"], found["data"]["found"]["rows"]) == (2500, n)
         said = shell("reproduce", searched.tag, "--path", path).stdout
-        assert "NOT THE SAME DATA" in said and f"{n:,} rows" in said and all(found["data"][side]["sha256"] in said for side in ("recorded", "found"))
+        assert (
+            "NOT THE SAME DATA" in said
+            and f"{n:,} rows" in said
+            and all(found["data"][side]["sha256"] in said for side in ("recorded", "found"))
+        )
 
 
 def test_reproduce_with_another_seed_says_so(searched, here):
     found, code = reproduced(searched.tag, "--path", searched.file, "--seed", 4)
     assert code == 1 and found["data"]["agrees"] and found["seed"] == dict(recorded=3, used=4)
-    assert found["trials"]["first_difference"] == 1 and {one["what"] for one in found["trials"]["differences"]} == {"auc"}
-    assert not found["content_hash"]["agrees"] and "auc" in {one["what"] for one in found["figures"]["differences"]}
+    assert found["trials"]["first_difference"] == 1 and {
+        one["what"] for one in found["trials"]["differences"]
+    } == {"auc"}
+    assert not found["content_hash"]["agrees"] and "auc" in {
+        one["what"] for one in found["figures"]["differences"]
+    }
 
 
 @pytest.fixture
@@ -602,11 +1012,14 @@ def tampered(searched):
         bundle_path,
         load_bundle,
     )
+
     folder, whole = bundle_path(searched.tag), load_bundle(searched.tag)
+
     def tamper(change):
         bundle = load_bundle(searched.tag)
         change(bundle)
         write_bundle(bundle, folder)
+
     yield tamper
     write_bundle(whole, folder)
 
@@ -615,24 +1028,36 @@ def test_reproduce_finds_figures_that_were_flattered(searched, here, tampered):
     def flatter(bundle):
         bundle.metrics["auc"] += 1e-12
         bundle.provenance["search"]["records"][1]["auc"] = 0.95
-        bundle.provenance["code"]["sha256"], bundle.provenance["versions"]["numpy"] = "0" * 64, "1.0"
+        bundle.provenance["code"]["sha256"], bundle.provenance["versions"]["numpy"] = (
+            "0" * 64,
+            "1.0",
+        )
+
     tampered(flatter)
     found, code = reproduced(searched.tag, "--path", searched.file)
     assert code == 1 and found["content_hash"]["agrees"] and found["members"]["agrees"]
     [figure] = found["figures"]["differences"]
     assert figure["what"] == "auc" and 0 < figure["recorded"] - figure["found"] < 2e-12
-    assert found["trials"]["first_difference"] == 2 and found["trials"]["differences"][0]["recorded"] == 0.95
+    assert (
+        found["trials"]["first_difference"] == 2
+        and found["trials"]["differences"][0]["recorded"] == 0.95
+    )
     assert [one["what"] for one in found["circumstances"]] == ["code.sha256", "versions.numpy"]
 
 
 def test_reproduce_does_without_a_record_by_saying_so(searched, here, tampered):
     tampered(lambda bundle: bundle.provenance.pop("search"))
     result = shell("reproduce", searched.tag, "--path", searched.file)
-    assert result.exit_code == 1 and "does not record search" in result.stderr and len(result.stderr.splitlines()) == 2
+    assert (
+        result.exit_code == 1
+        and "does not record search" in result.stderr
+        and len(result.stderr.splitlines()) == 2
+    )
 
 
 def port_is_free(url):
     import socket
+
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) != 0
 
@@ -640,9 +1065,11 @@ def port_is_free(url):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number):
-    script = ("import signal, sys, time; from pathlib import Path; from credit_default.cli.app import running_service\n"
-              "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-              "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); time.sleep(100)")
+    script = (
+        "import signal, sys, time; from pathlib import Path; from credit_default.cli.app import running_service\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); time.sleep(100)"
+    )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     url = process.stdout.readline().strip()
     assert url and not port_is_free(url)
@@ -652,8 +1079,13 @@ def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, num
 
 
 def test_a_service_that_does_not_start_says_where_it_says_why(here, monkeypatch):
-    monkeypatch.setattr(cli, "server", lambda host, port: [sys.executable, "-c", "raise SystemExit('no model')"])
-    with pytest.raises(cli.CommandError, match="ended; what it said is in log"), cli.running_service("gmsc", Path("log")):
+    monkeypatch.setattr(
+        cli, "server", lambda host, port: [sys.executable, "-c", "raise SystemExit('no model')"]
+    )
+    with (
+        pytest.raises(cli.CommandError, match="ended; what it said is in log"),
+        cli.running_service("gmsc", Path("log")),
+    ):
         pass
     assert "no model" in (here / "log").read_text()
 
@@ -662,11 +1094,22 @@ def test_a_service_that_does_not_start_says_where_it_says_why(here, monkeypatch)
 def test_run_goes_the_whole_way(tmp_path):
     environment = os.environ | {"BENTOML_HOME": str(tmp_path / "home")}
     begin = time.monotonic()
-    done = subprocess.run([*MAIN, "run"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*MAIN, "run"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     print(f"{time.monotonic() - begin:.0f} s")
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" in done.stderr and "It is the champion now: there was none." in done.stdout
-    assert all(line in done.stdout for line in ("EDA report", "training report", "drift report", "served prediction"))
-    [folder] = [path for path in (tmp_path / "reports" / "gmsc").iterdir() if path.name != "margins"]
-    assert {path.name for path in folder.iterdir()} >= {f"{name}.{kind}" for name in ("eda", "training", "drift") for kind in ("html", "ipynb", "json")}
+    assert all(
+        line in done.stdout
+        for line in ("EDA report", "training report", "drift report", "served prediction")
+    )
+    [folder] = [
+        path for path in (tmp_path / "reports" / "gmsc").iterdir() if path.name != "margins"
+    ]
+    assert {path.name for path in folder.iterdir()} >= {
+        f"{name}.{kind}"
+        for name in ("eda", "training", "drift")
+        for kind in ("html", "ipynb", "json")
+    }
     shutil.rmtree(tmp_path / "home")

@@ -1,4 +1,5 @@
 """conftest.py is code that decides whether a test counts; these run it on tests of their own."""
+
 import os
 import shutil
 import subprocess
@@ -43,10 +44,29 @@ def run(tmp_path):
     (tmp_path / "test_some.py").write_text(TESTS)
 
     def run(**settings):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CREDIT_DEFAULT_")}
-        done = subprocess.run([sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--rootdir", tmp_path],
-                              cwd=tmp_path, capture_output=True, text=True, env=environment | settings)
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("CREDIT_DEFAULT_")
+        }
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-rs",
+                "-p",
+                "no:cacheprovider",
+                "--rootdir",
+                tmp_path,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment | settings,
+        )
         return done.returncode, done.stdout
+
     return run
 
 

@@ -1,4 +1,5 @@
 """What the drift check finds and what it leaves alone: every scenario's own fields in windows of 1,000 applicants, nothing in small windows without drift."""
+
 import numpy as np
 import pytest
 
@@ -12,8 +13,11 @@ from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.scorecard import RATINGS, Scorecard, rating
 from credit_default.scoring.stability import DRIFT, Reference
 
-WINDOWS, ENOUGH = 100, 95   # of 1,000 applicants; in so many of them exactly the shifted fields are named
-SMALL, FALSE = 200, 16      # windows of 60, 200 and 500 applicants; at most so many false verdicts
+WINDOWS, ENOUGH = (
+    100,
+    95,
+)  # of 1,000 applicants; in so many of them exactly the shifted fields are named
+SMALL, FALSE = 200, 16  # windows of 60, 200 and 500 applicants; at most so many false verdicts
 OUTPUTS = ("probability_default", "credit_score", "rating")
 SCENARIOS = [(p.name, s.name) for p in SHIPPED.values() for s in p.scenarios]
 
@@ -26,8 +30,14 @@ def outputs(pds):
 
 def reference_of(portfolio, columns):
     "Bins of a sample such as the holdout, as training makes them; with outputs where the columns have them."
-    categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | ({"rating": [band.rating for band in RATINGS]} if "rating" in columns else {})
-    return Reference.fit(columns, codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes}, categories=categories)
+    categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | (
+        {"rating": [band.rating for band in RATINGS]} if "rating" in columns else {}
+    )
+    return Reference.fit(
+        columns,
+        codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes},
+        categories=categories,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,10 @@ def synthetic():
     made = {}
     for name, portfolio in SHIPPED.items():
         frame, _, pds = synthesize(portfolio, 30_000)
-        made[name] = reference_of(portfolio, parse_table(portfolio, frame) | outputs(pds)), applicants(portfolio, 100_000)[0]
+        made[name] = (
+            reference_of(portfolio, parse_table(portfolio, frame) | outputs(pds)),
+            applicants(portfolio, 100_000)[0],
+        )
     return made
 
 
@@ -49,7 +62,8 @@ def columns_after(portfolio, frame, scenario="none"):
 
 def cut(columns, n, times):
     "Windows of `n` rows, one after another: none has a row of another one."
-    for i in range(times): yield {f: v[i * n:(i + 1) * n] for f, v in columns.items()}
+    for i in range(times):
+        yield {f: v[i * n : (i + 1) * n] for f, v in columns.items()}
 
 
 def drawn(columns, n, times):
@@ -62,7 +76,12 @@ def drawn(columns, n, times):
 
 def named(reference, windows):
     "Of each window, the fields (not outputs) that a comparison names."
-    return [tuple(r["field"] for r in reference.compare(w) if r["drifted"] and r["field"] not in OUTPUTS) for w in windows]
+    return [
+        tuple(
+            r["field"] for r in reference.compare(w) if r["drifted"] and r["field"] not in OUTPUTS
+        )
+        for w in windows
+    ]
 
 
 def false_verdicts(reference, windows):
@@ -90,7 +109,10 @@ def test_a_model_raises_no_false_alarm(synthetic_bundle, synthetic):
     portfolio, (_, pool) = synthetic_bundle.portfolio, synthetic["gmsc"]
     columns = parse_table(portfolio, pool.iloc[:60_000])
     columns |= synthetic_bundle.score(columns, reasons=False).monitored()
-    false = {n: false_verdicts(synthetic_bundle.reference, drawn(columns, n, SMALL)) for n in (60, 200, 500)}
+    false = {
+        n: false_verdicts(synthetic_bundle.reference, drawn(columns, n, SMALL))
+        for n in (60, 200, 500)
+    }
     assert max(false.values()) <= FALSE, false
 
 
@@ -103,8 +125,14 @@ def read_real():
         portfolio = SHIPPED["gmsc"]
         if not kept:
             _, holdout = split(load(portfolio, find(portfolio)))
-            kept.extend((reference_of(portfolio, holdout.columns), load(portfolio, find(portfolio, unlabelled=True), labelled=False).frame))
+            kept.extend(
+                (
+                    reference_of(portfolio, holdout.columns),
+                    load(portfolio, find(portfolio, unlabelled=True), labelled=False).frame,
+                )
+            )
         return portfolio, *kept
+
     return read
 
 
@@ -113,7 +141,9 @@ def test_real_applicants_shifted(real_data, read_real, scenario):
     real_data("gmsc")
     portfolio, reference, current = read_real()
     plan = portfolio.scenario(scenario)
-    found = named(reference, drawn(parse_table(portfolio, shifted(portfolio, current, plan)), 1000, WINDOWS))
+    found = named(
+        reference, drawn(parse_table(portfolio, shifted(portfolio, current, plan)), 1000, WINDOWS)
+    )
     assert found.count(moves(portfolio, plan)) >= ENOUGH, set(found)
 
 

@@ -1,10 +1,11 @@
 """The drift report on a prediction log: windows, outcomes, an earlier run, nothing to compare, and what stands in for current applicants."""
+
 import dataclasses
 import html
 import json
 import os
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,18 +35,20 @@ from credit_default.training.training import fit_recipe, save_training
 
 GMSC = SHIPPED["gmsc"]
 OTHER = "credit_default_gmsc:ffffffffffffffff"
-SPRING = dict(since="2026-03-01T00:00:00Z", until="2026-04-01T02:00:00+02:00", as_of="2026-06-15T00:00:00Z")
+SPRING = dict(
+    since="2026-03-01T00:00:00Z", until="2026-04-01T02:00:00+02:00", as_of="2026-06-15T00:00:00Z"
+)
 FEW = dict(since="2023-01-02T00:00:00Z", until="2023-01-02T12:00:00Z", as_of="2025-01-01T10:00:00Z")
 
 
 def day(*ymd):
-    return datetime(*ymd, tzinfo=timezone.utc)
+    return datetime(*ymd, tzinfo=UTC)
 
 
 def trained(dataset):
     "A small model in the store, and its reference rows beside it. It is not promoted: the store is that of all tests."
     recipe = next(one for one in default_recipes(GMSC) if one.candidate == "logistic")
-    return load_bundle(save_training(fit_recipe(GMSC, recipe, *split(dataset, .3, seed=0))))
+    return load_bundle(save_training(fit_recipe(GMSC, recipe, *split(dataset, 0.3, seed=0))))
 
 
 def reference_rows(bundle):
@@ -55,8 +58,27 @@ def reference_rows(bundle):
 def log(store, bundle, frame, first, step):
     "Predictions as the service leaves them."
     columns = parse_table(GMSC, frame)
-    rows = Loaded(bundle, reasons=False).rows(columns, bundle.score(columns, reasons=False), first, [None] * len(frame))
-    store.append([Entry([row | dict(at=first + i * step, endpoint="csv", user_id=None, username=None, latency_ms=1.0, request_id="r") for i, row in enumerate(rows)])])
+    rows = Loaded(bundle, reasons=False).rows(
+        columns, bundle.score(columns, reasons=False), first, [None] * len(frame)
+    )
+    store.append(
+        [
+            Entry(
+                [
+                    row
+                    | dict(
+                        at=first + i * step,
+                        endpoint="csv",
+                        user_id=None,
+                        username=None,
+                        latency_ms=1.0,
+                        request_id="r",
+                    )
+                    for i, row in enumerate(rows)
+                ]
+            )
+        ]
+    )
     return [row | dict(at=first + i * step) for i, row in enumerate(rows)]
 
 
@@ -65,30 +87,76 @@ def world(bentoml_home, tmp_path_factory):
     "Two years of loans, of which those of 2024 default twice as often as their PDs say, and a spring of other applicants, some of whom another model answered."
     folder = tmp_path_factory.mktemp("drift")
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in dict(CREDIT_DEFAULT_ENV_FILE=os.devnull, CREDIT_DEFAULT_DATABASE_URL=f"sqlite:///{folder}/log.db").items():
+        for name, value in dict(
+            CREDIT_DEFAULT_ENV_FILE=os.devnull,
+            CREDIT_DEFAULT_DATABASE_URL=f"sqlite:///{folder}/log.db",
+        ).items():
             environment.setenv(name, value)
-        bundle = trained(load(GMSC, Source("synthetic", None, "synthetic sample"), seed=1).take(range(6000)))
+        bundle = trained(
+            load(GMSC, Source("synthetic", None, "synthetic sample"), seed=1).take(range(6000))
+        )
         store, rng = Store(f"sqlite:///{folder}/log.db"), np.random.default_rng(4)
         store.upgrade()
         for year, factor in ((2023, 1), (2024, 2)):
-            rows = [row for row in log(store, bundle, synthesize(GMSC, 4000, seed=year)[0], day(year, 1, 1, 9), timedelta(hours=1)) if row["decision"] == "Approved"]
-            bad = rng.random(len(rows)) < factor * np.array([row["probability_default"] for row in rows])
-            store.record_outcomes([dict(prediction_id=row["prediction_id"], defaulted=bool(b), observed_at=row["at"] + (timedelta(days=300) if b else relativedelta(months=24)))
-                                   for row, b in zip(rows, bad)], by="ada", user_id=None)
+            rows = [
+                row
+                for row in log(
+                    store,
+                    bundle,
+                    synthesize(GMSC, 4000, seed=year)[0],
+                    day(year, 1, 1, 9),
+                    timedelta(hours=1),
+                )
+                if row["decision"] == "Approved"
+            ]
+            bad = rng.random(len(rows)) < factor * np.array(
+                [row["probability_default"] for row in rows]
+            )
+            store.record_outcomes(
+                [
+                    dict(
+                        prediction_id=row["prediction_id"],
+                        defaulted=bool(b),
+                        observed_at=row["at"]
+                        + (timedelta(days=300) if b else relativedelta(months=24)),
+                    )
+                    for row, b in zip(rows, bad)
+                ],
+                by="ada",
+                user_id=None,
+            )
         poor = synthesize(GMSC, 1000, seed=2026)[0]
-        poor["MonthlyIncome"] = (poor["MonthlyIncome"] * .45).round()
+        poor["MonthlyIncome"] = (poor["MonthlyIncome"] * 0.45).round()
         poor["NumberOfDependents"] = np.nan
         log(store, bundle, poor, day(2026, 3, 1), timedelta(minutes=40))
-        log(store, dataclasses.replace(bundle, tag=OTHER), poor.iloc[:50], day(2026, 3, 2), timedelta(minutes=1))
+        log(
+            store,
+            dataclasses.replace(bundle, tag=OTHER),
+            poor.iloc[:50],
+            day(2026, 3, 2),
+            timedelta(minutes=1),
+        )
         # in May a model of the same tag, with a reference without the rating, declined all that it was asked
-        before = dataclasses.replace(bundle, reference=Reference(dict(list(bundle.reference.bins.items())[:-1])), scorecard=bundle.scorecard.model_copy(update=dict(cut_off=1e-6)))
-        for first, by in ((0, before), (40, bundle)): log(store, by, poor.iloc[first:first + 40], day(2026, 5, 1), timedelta(hours=1))
+        before = dataclasses.replace(
+            bundle,
+            reference=Reference(dict(list(bundle.reference.bins.items())[:-1])),
+            scorecard=bundle.scorecard.model_copy(update=dict(cut_off=1e-6)),
+        )
+        for first, by in ((0, before), (40, bundle)):
+            log(store, by, poor.iloc[first : first + 40], day(2026, 5, 1), timedelta(hours=1))
         yield SimpleNamespace(folder=folder, store=store, bundle=bundle, runs={})
         store.close()
 
 
 def report(world, name, **parameters):
-    return run_report("drift", "gmsc", dict(model=world.bundle.tag) | parameters, root=world.folder / "reports", run=name, progress=False)
+    return run_report(
+        "drift",
+        "gmsc",
+        dict(model=world.bundle.tag) | parameters,
+        root=world.folder / "reports",
+        run=name,
+        progress=False,
+    )
 
 
 def made(world, name, **parameters):
@@ -107,12 +175,20 @@ def few(world):
 
 
 def empty(world):
-    return made(world, "empty", until="2020-02-01T00:00:00Z", as_of="2024-06-15T00:00:00Z", previous=__file__)
+    return made(
+        world,
+        "empty",
+        until="2020-02-01T00:00:00Z",
+        as_of="2024-06-15T00:00:00Z",
+        previous=__file__,
+    )
 
 
 def words(run):
     "What a reader reads."
-    page = re.sub(r'srcdoc="[^"]*"|<style>.*?</style>', "", run.html.read_text(encoding="utf-8"), flags=re.S)
+    page = re.sub(
+        r'srcdoc="[^"]*"|<style>.*?</style>', "", run.html.read_text(encoding="utf-8"), flags=re.S
+    )
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
 
 
@@ -129,29 +205,58 @@ def test_a_page_holds_what_its_json_holds_and_nothing_from_elsewhere(world, whic
     assert str(world.folder) not in json.dumps(comparable(run))
 
 
-@pytest.mark.parametrize("which, since, until, as_of", [(spring, day(2026, 3, 1), day(2026, 4, 1), day(2026, 6, 15)), (empty, None, day(2020, 2, 1), day(2024, 6, 15))])
+@pytest.mark.parametrize(
+    "which, since, until, as_of",
+    [
+        (spring, day(2026, 3, 1), day(2026, 4, 1), day(2026, 6, 15)),
+        (empty, None, day(2020, 2, 1), day(2024, 6, 15)),
+    ],
+)
 def test_the_report_says_what_the_endpoints_say(world, which, since, until, as_of):
     figures = which(world).content["figures"]
-    drift, outcomes = detect(world.store, GMSC, world.bundle.reference, world.bundle.tag, since, until), performance(world.store, GMSC, as_of=as_of)
-    assert figures["drift"]["values"] == {name: value for name, value in drift.items() if name != "checked_at"}
-    assert figures["outcomes"]["values"] == {name: value for name, value in outcomes.items() if name != "as_of"}
+    drift, outcomes = (
+        detect(world.store, GMSC, world.bundle.reference, world.bundle.tag, since, until),
+        performance(world.store, GMSC, as_of=as_of),
+    )
+    assert figures["drift"]["values"] == {
+        name: value for name, value in drift.items() if name != "checked_at"
+    }
+    assert figures["outcomes"]["values"] == {
+        name: value for name, value in outcomes.items() if name != "as_of"
+    }
 
 
 def test_drift_of_a_window_is_the_first_thing_said(world):
     run = spring(world)
     result, page = run.content["result"], run.html.read_text(encoding="utf-8")
-    assert result == dict(drift=True, drifted_features=["MonthlyIncome", "NumberOfDependents"], drifted_outputs=result["drifted_outputs"], verdict=result["verdict"], performance=MORE,
-                          source="log", model_version=world.bundle.tag, n_current=1000, stand_in="")
-    assert result["verdict"].startswith("Drift in ") and f'<p class="verdict bad">{result["verdict"]}</p>' in page
+    assert result == dict(
+        drift=True,
+        drifted_features=["MonthlyIncome", "NumberOfDependents"],
+        drifted_outputs=result["drifted_outputs"],
+        verdict=result["verdict"],
+        performance=MORE,
+        source="log",
+        model_version=world.bundle.tag,
+        n_current=1000,
+        stand_in="",
+    )
+    assert (
+        result["verdict"].startswith("Drift in ")
+        and f'<p class="verdict bad">{result["verdict"]}</p>' in page
+    )
     assert page.index('class="verdict bad"') < page.index('<table class="figures">')
     rows = run.content["figures"]["psi"]["table"]
-    assert [row["psi"] for row in rows] == sorted((row["psi"] for row in rows), reverse=True) and {row["field"] for row in rows if row["verdict"] == "drift"} >= set(result["drifted_features"])
+    assert [row["psi"] for row in rows] == sorted((row["psi"] for row in rows), reverse=True) and {
+        row["field"] for row in rows if row["verdict"] == "drift"
+    } >= set(result["drifted_features"])
     [dependents] = [row for row in rows if row["field"] == "NumberOfDependents"]
-    assert dependents["missing_current"] == 1 and dependents["missing_reference"] < .1
+    assert dependents["missing_current"] == 1 and dependents["missing_reference"] < 0.1
     assert "Without any value in one of the samples, so not drawn: Dependents ." in words(run)
     then, now = run.content["figures"]["summary MonthlyIncome"]["table"]
-    assert .4 < now["median"] / then["median"] < .5
-    assert run.content["identity"]["Predictions of other models in the window"] == 50 and "Other models answered 50 predictions in this window." in words(run)
+    assert 0.4 < now["median"] / then["median"] < 0.5
+    assert run.content["identity"][
+        "Predictions of other models in the window"
+    ] == 50 and "Other models answered 50 predictions in this window." in words(run)
 
 
 def test_performance_is_shown_by_cohort_and_rating_and_model(world):
@@ -162,46 +267,102 @@ def test_performance_is_shown_by_cohort_and_rating_and_model(world):
     assert MORE in {row["verdict"] for row in figures["performance_ratings"]["table"]}
     mine = figures["outcomes"]["values"]["models"][world.bundle.tag]
     by_figure = {row["figure"]: row for row in figures["performance"]["table"]}
-    assert by_figure["AUC"]["outcomes"] == mine["auc"] and by_figure["AUC"]["holdout"] == world.bundle.metrics["auc"]
-    assert by_figure["Gini"]["low"] == 2 * mine["auc_low"] - 1 < by_figure["Gini"]["outcomes"] < by_figure["Gini"]["high"]
+    assert (
+        by_figure["AUC"]["outcomes"] == mine["auc"]
+        and by_figure["AUC"]["holdout"] == world.bundle.metrics["auc"]
+    )
+    assert (
+        by_figure["Gini"]["low"]
+        == 2 * mine["auc_low"] - 1
+        < by_figure["Gini"]["outcomes"]
+        < by_figure["Gini"]["high"]
+    )
     assert {row["model"] for row in figures["models"]["table"]} == {world.bundle.tag, OTHER}
     said = words(run)
-    assert "were declined and have no outcome" in said and "The PDs are too low" in said and "More defaults than expected: " in said
-    assert said.index("1. Verdict") < said.index("More defaults than expected: ") < said.index("2. All columns")
+    assert (
+        "were declined and have no outcome" in said
+        and "The PDs are too low" in said
+        and "More defaults than expected: " in said
+    )
+    assert (
+        said.index("1. Verdict")
+        < said.index("More defaults than expected: ")
+        < said.index("2. All columns")
+    )
 
 
 def test_what_changed_since_the_previous_run(world):
     run, earlier = few(world), spring(world).content
     figures = run.content["figures"]
-    over = {row["field"] for row in figures["changes"]["table"] if row["change"] == "no longer drifted"}
+    over = {
+        row["field"] for row in figures["changes"]["table"] if row["change"] == "no longer drifted"
+    }
     assert over == set(earlier["result"]["drifted_features"] + earlier["result"]["drifted_outputs"])
-    assert {row["field"]: row["before"] for row in figures["changes"]["table"]} == {row["field"]: row["psi"] for row in earlier["figures"]["psi"]["table"]}
-    assert {row["field"]: row["now"] for row in figures["changes"]["table"]} == {row["field"]: row["psi"] for row in figures["psi"]["table"]}
-    assert set(figures["since_previous"]["values"]["over"]) == {row["title"] for row in figures["changes"]["table"] if row["field"] in over}
+    assert {row["field"]: row["before"] for row in figures["changes"]["table"]} == {
+        row["field"]: row["psi"] for row in earlier["figures"]["psi"]["table"]
+    }
+    assert {row["field"]: row["now"] for row in figures["changes"]["table"]} == {
+        row["field"]: row["psi"] for row in figures["psi"]["table"]
+    }
+    assert set(figures["since_previous"]["values"]["over"]) == {
+        row["title"] for row in figures["changes"]["table"] if row["field"] in over
+    }
     told = {row["what"]: (row["before"], row["now"]) for row in figures["verdicts"]["table"]}
-    assert told["Drift"] == (earlier["result"]["verdict"], run.content["result"]["verdict"]) and told["Performance"][0] == MORE
+    assert (
+        told["Drift"] == (earlier["result"]["verdict"], run.content["result"]["verdict"])
+        and told["Performance"][0] == MORE
+    )
     assert "Another model" not in words(run) and "Another kind of source" not in words(run)
 
 
 def test_what_another_reference_binned_is_not_counted_and_that_is_said(world):
-    window = dict(since="2026-05-01T00:00:00Z", until="2026-06-01T00:00:00Z", as_of="2026-06-15T00:00:00Z")
+    window = dict(
+        since="2026-05-01T00:00:00Z", until="2026-06-01T00:00:00Z", as_of="2026-06-15T00:00:00Z"
+    )
     run = made(world, "may", **window)
     content, said = run.content, words(run)
-    found = detect(world.store, GMSC, world.bundle.reference, world.bundle.tag, day(2026, 5, 1), day(2026, 6, 1))
-    assert content["figures"]["drift"]["values"] == {name: value for name, value in found.items() if name != "checked_at"} and found["samples_of_other_models"] == 40
-    assert (content["result"]["n_current"], content["identity"]["Current rows"], content["identity"]["Predictions of other models in the window"]) == (40, 40, 0)
-    assert "40 predictions of the window were counted. 40 more bear this model's tag, but their values were sorted into the bins of another reference: they are left out." in said
+    found = detect(
+        world.store,
+        GMSC,
+        world.bundle.reference,
+        world.bundle.tag,
+        day(2026, 5, 1),
+        day(2026, 6, 1),
+    )
+    assert (
+        content["figures"]["drift"]["values"]
+        == {name: value for name, value in found.items() if name != "checked_at"}
+        and found["samples_of_other_models"] == 40
+    )
+    assert (
+        content["result"]["n_current"],
+        content["identity"]["Current rows"],
+        content["identity"]["Predictions of other models in the window"],
+    ) == (40, 40, 0)
+    assert (
+        "40 predictions of the window were counted. 40 more bear this model's tag, but their values were sorted into the bins of another reference: they are left out."
+        in said
+    )
     declined = content["figures"]["outputs"]["values"]["declined_now"]
-    assert 0 < declined < .8 and found["summary_rows"] == 40 and numbers_shown(run)[1] == []
+    assert 0 < declined < 0.8 and found["summary_rows"] == 40 and numbers_shown(run)[1] == []
     assert "were counted" in words(spring(world)) and "are left out" not in words(spring(world))
 
 
 def test_a_window_without_predictions_is_no_failure(world):
     run = empty(world)
     result, said = run.content["result"], words(run)
-    assert (result["drift"], result["n_current"], result["verdict"]) == (False, 0, "No predictions of this model in this window: nothing was compared.")
-    assert result["verdict"] in said and "Find out why the log has no prediction of this model" in said
-    assert result["performance"] == "not known: no outcome of a mature prediction is known" and "the next of them becomes mature on 2025-01-01" in said
+    assert (result["drift"], result["n_current"], result["verdict"]) == (
+        False,
+        0,
+        "No predictions of this model in this window: nothing was compared.",
+    )
+    assert (
+        result["verdict"] in said and "Find out why the log has no prediction of this model" in said
+    )
+    assert (
+        result["performance"] == "not known: no outcome of a mature prediction is known"
+        and "the next of them becomes mature on 2025-01-01" in said
+    )
     assert "The figures of the earlier run cannot be read, so nothing is compared with it." in said
     assert run.html.read_text(encoding="utf-8").count("<img") == 0
 
@@ -210,28 +371,47 @@ def test_few_predictions_and_few_outcomes_are_said(world):
     "Twelve predictions: chance reaches further than the drift bands. Ten loans: no verdict on the model."
     run = few(world)
     result, page = run.content["result"], run.html.read_text(encoding="utf-8")
-    assert (result["drift"], result["n_current"]) == (False, 12) and max(row["psi"] for row in run.content["figures"]["psi"]["table"]) > .25
-    assert "chance reaches" in result["verdict"] and 'class="verdict neutral"' in page and "by chance" in words(run)
-    assert result["performance"].startswith("not known: too few outcomes") and "Nothing can be said of the model's performance yet: too few outcomes" in words(run)
+    assert (result["drift"], result["n_current"]) == (False, 12) and max(
+        row["psi"] for row in run.content["figures"]["psi"]["table"]
+    ) > 0.25
+    assert (
+        "chance reaches" in result["verdict"]
+        and 'class="verdict neutral"' in page
+        and "by chance" in words(run)
+    )
+    assert result["performance"].startswith(
+        "not known: too few outcomes"
+    ) and "Nothing can be said of the model's performance yet: too few outcomes" in words(run)
     assert all(row["verdict"] == TOO_FEW for row in run.content["figures"]["cohorts"]["table"])
-    assert "Fewer than 20 current rows" in words(run) and run.content["figures"]["summary age"]["table"][1].keys() == {"when", "missing"}
+    assert "Fewer than 20 current rows" in words(run) and run.content["figures"]["summary age"][
+        "table"
+    ][1].keys() == {"when", "missing"}
 
 
 @pytest.mark.slow
 def test_the_same_window_again_gives_the_same_json(world):
     again = report(world, "again", **FEW, previous=spring(world).figures)
     assert comparable(again) == comparable(few(world))
-    assert again.content["run"]["as_of"] == "2025-01-01T10:00:00.000Z" and again.content["run"]["checked_at"] != few(world).content["run"]["checked_at"]
+    assert (
+        again.content["run"]["as_of"] == "2025-01-01T10:00:00.000Z"
+        and again.content["run"]["checked_at"] != few(world).content["run"]["checked_at"]
+    )
 
 
 def test_each_verdict_of_a_cohort_has_a_shape():
-    assert set(SHAPES) == {FITS, MORE, FEWER, TOO_FEW} and len({marker for marker, _ in SHAPES.values()}) == 4
+    assert (
+        set(SHAPES) == {FITS, MORE, FEWER, TOO_FEW}
+        and len({marker for marker, _ in SHAPES.values()}) == 4
+    )
 
 
 def lenders_file(folder, seed, **changed):
     "A file as a lender would name it: nothing says that it is synthetic."
     frame, y, _ = synthesize(GMSC, 3000, seed=seed)
-    return write_csv(folder / "gmsc" / GMSC.file, pd.concat([pd.Series(y, name=GMSC.target), frame.assign(**changed)], axis=1))
+    return write_csv(
+        folder / "gmsc" / GMSC.file,
+        pd.concat([pd.Series(y, name=GMSC.target), frame.assign(**changed)], axis=1),
+    )
 
 
 @pytest.fixture
@@ -251,10 +431,24 @@ def test_a_labelled_file_is_never_taken_for_the_synthetic_sample(world, elsewher
     finally:
         (elsewhere / "reference.parquet").rename(reference_rows(world.bundle))
     result, said = run.content["result"], words(run)
-    assert (result["source"], result["stand_in"], result["drift"], result["n_current"]) == ("stand-in", "the synthetic sample", False, GMSC.synthetic.rows)
-    assert "No current applicants were given: the synthetic sample stands in for them, so this says nothing of today's. No drift in" in said
-    assert GMSC.file not in json.dumps(run.content) and result["performance"] == "not known: there is no prediction log here"
-    assert "Another kind of source was compared then (log, now stand-in)." in said and "The reference rows lie beside the model store" in said
+    assert (result["source"], result["stand_in"], result["drift"], result["n_current"]) == (
+        "stand-in",
+        "the synthetic sample",
+        False,
+        GMSC.synthetic.rows,
+    )
+    assert (
+        "No current applicants were given: the synthetic sample stands in for them, so this says nothing of today's. No drift in"
+        in said
+    )
+    assert (
+        GMSC.file not in json.dumps(run.content)
+        and result["performance"] == "not known: there is no prediction log here"
+    )
+    assert (
+        "Another kind of source was compared then (log, now stand-in)." in said
+        and "The reference rows lie beside the model store" in said
+    )
     assert numbers_shown(run)[1] == [] and not (elsewhere / "none.db").exists()
 
 
@@ -269,15 +463,39 @@ def real(world, elsewhere):
 
 @pytest.mark.slow
 def test_a_real_models_training_rows_stand_in_for_applicants(world, real):
-    content = spring(world).content   # as an older version would have written it
-    result = {name: content["result"][name] for name in ("drift", "drifted_features", "model_version", "n_current", "stand_in")}
-    rows = [{name: row[name] for name in ("psi", "drifted")} | dict(field=GMSC[row["field"]].name if row["field"] in {f.alias for f in GMSC.fields} else row["field"]) for row in content["figures"]["psi"]["table"]]
-    (world.folder / "older.json").write_text(json.dumps(content | dict(result=result, figures=dict(psi=dict(table=rows)))))
+    content = spring(world).content  # as an older version would have written it
+    result = {
+        name: content["result"][name]
+        for name in ("drift", "drifted_features", "model_version", "n_current", "stand_in")
+    }
+    rows = [
+        {name: row[name] for name in ("psi", "drifted")}
+        | dict(
+            field=GMSC[row["field"]].name
+            if row["field"] in {f.alias for f in GMSC.fields}
+            else row["field"]
+        )
+        for row in content["figures"]["psi"]["table"]
+    ]
+    (world.folder / "older.json").write_text(
+        json.dumps(content | dict(result=result, figures=dict(psi=dict(table=rows))))
+    )
     run = report(world, "own", model=real.tag, previous=world.folder / "older.json")
     result = run.content["result"]
-    assert (result["source"], result["stand_in"], result["n_current"], result["drift"]) == ("stand-in", "the model's own training rows", real.provenance["rows"]["train"], False)
-    assert "the model's own training rows stand in for them" in words(run) and run.content["synthetic"] is False
-    assert {row["change"] for row in run.content["figures"]["changes"]["table"]} == {"", "no longer drifted"} and "Another model answered then" in words(run)
+    assert (result["source"], result["stand_in"], result["n_current"], result["drift"]) == (
+        "stand-in",
+        "the model's own training rows",
+        real.provenance["rows"]["train"],
+        False,
+    )
+    assert (
+        "the model's own training rows stand in for them" in words(run)
+        and run.content["synthetic"] is False
+    )
+    assert {row["change"] for row in run.content["figures"]["changes"]["table"]} == {
+        "",
+        "no longer drifted",
+    } and "Another model answered then" in words(run)
 
 
 @pytest.mark.parametrize("loans", ["others", pytest.param("none", marks=pytest.mark.slow)])
@@ -286,17 +504,44 @@ def test_no_other_loans_are_taken_for_training_rows(world, real, elsewhere, loan
     (elsewhere / "gmsc" / GMSC.file).unlink()
     if loans == "others":
         lenders_file(elsewhere, 4)
-    with pytest.raises(ReportError, match="the rows that the model was trained on, which could stand in, are not here"):
+    with pytest.raises(
+        ReportError,
+        match="the rows that the model was trained on, which could stand in, are not here",
+    ):
         report(world, "other", model=real.tag)
 
 
-@pytest.mark.parametrize("parameters, database, message", [
-    (SPRING, "sqlite:////nowhere/log.db", "the database has no tables yet: run `credit-default db upgrade`"),
-    pytest.param(dict(since="2026-03-01"), None, "since: a time without a zone", marks=pytest.mark.slow),
-    pytest.param(dict(as_of="yesterday"), None, "as_of: a time such as 2026-03-01T00:00:00Z is needed", marks=pytest.mark.slow),
-    pytest.param(dict(since=SPRING["until"], until=SPRING["since"]), None, "since must be before until", marks=pytest.mark.slow),
-    pytest.param(dict(since=SPRING["since"], current="applicants.csv"), None, "give either a file of current applicants, or a window of the log", marks=pytest.mark.slow),
-])
+@pytest.mark.parametrize(
+    "parameters, database, message",
+    [
+        (
+            SPRING,
+            "sqlite:////nowhere/log.db",
+            "the database has no tables yet: run `credit-default db upgrade`",
+        ),
+        pytest.param(
+            dict(since="2026-03-01"), None, "since: a time without a zone", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            dict(as_of="yesterday"),
+            None,
+            "as_of: a time such as 2026-03-01T00:00:00Z is needed",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            dict(since=SPRING["until"], until=SPRING["since"]),
+            None,
+            "since must be before until",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            dict(since=SPRING["since"], current="applicants.csv"),
+            None,
+            "give either a file of current applicants, or a window of the log",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 def test_what_cannot_be_asked(world, monkeypatch, parameters, database, message):
     if database:
         monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", database)

@@ -1,4 +1,5 @@
 """A portfolio of one's own: what `credit-default init` makes of files that nobody has described, and that its file is enough for all that follows."""
+
 import json
 import time
 import tomllib
@@ -22,9 +23,17 @@ from credit_default.portfolio.definition import Csv
 def loans(n=600, seed=3):
     "Loans that anybody could describe; each test adds what is odd."
     rng = np.random.default_rng(seed)
-    income, late = rng.lognormal(7.7, .5, n).round(2), rng.poisson(.5, n)
-    bad = rng.random(n) < 1 / (1 + np.exp(1.6 + 1.2 * (np.log(income) - 7.7) - .8 * late))
-    return pd.DataFrame(dict(age=rng.integers(18, 80, n), income=income, late=late, housing=rng.choice(["own", "rent"], n), bad=bad.astype(int)))
+    income, late = rng.lognormal(7.7, 0.5, n).round(2), rng.poisson(0.5, n)
+    bad = rng.random(n) < 1 / (1 + np.exp(1.6 + 1.2 * (np.log(income) - 7.7) - 0.8 * late))
+    return pd.DataFrame(
+        dict(
+            age=rng.integers(18, 80, n),
+            income=income,
+            late=late,
+            housing=rng.choice(["own", "rent"], n),
+            bad=bad.astype(int),
+        )
+    )
 
 
 def with_column(values, name="odd", n=600):
@@ -51,24 +60,41 @@ def accepted(path, target="bad", **given):
 
 # Forms of files
 
+
 @pytest.fixture(params=["utf-8-sig", "cp1252", "latin-1", "utf-16"])
 def encoding(request):
     return request.param
 
 
 def test_encodings_with_and_without_a_byte_order_mark(tmp_path, encoding):
-    table = loans().replace({"housing": {"own": "Häuser", "rent": "zur Miete – möbliert" if encoding != "latin-1" else "möbliert"}})
+    table = loans().replace(
+        {
+            "housing": {
+                "own": "Häuser",
+                "rent": "zur Miete – möbliert" if encoding != "latin-1" else "möbliert",
+            }
+        }
+    )
     portfolio, dataset = accepted(written(tmp_path, table.to_csv(index=False), encoding))
-    assert len(dataset) == 600 and set(dataset.frame.housing) == set(table.housing) == set(portfolio["housing"].categories)
+    assert len(dataset) == 600 and set(dataset.frame.housing) == set(table.housing) == set(
+        portfolio["housing"].categories
+    )
     assert portfolio["age"].name == "age", "the mark is no part of the first name"
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("decimal, thousands", [(".", ""), (",", ""), (",", "."), (".", ","), (".", "'")])
+@pytest.mark.parametrize(
+    "decimal, thousands", [(".", ""), (",", ""), (",", "."), (".", ","), (".", "'")]
+)
 def test_separators_and_marks_in_numbers(tmp_path, separator, decimal, thousands):
     table = loans()
-    spelt = [f"{v:,.2f}".replace(",", "T").replace(".", decimal).replace("T", thousands) for v in table.income]
-    _, dataset = accepted(written(tmp_path, table.assign(income=spelt).to_csv(index=False, sep=separator)))
+    spelt = [
+        f"{v:,.2f}".replace(",", "T").replace(".", decimal).replace("T", thousands)
+        for v in table.income
+    ]
+    _, dataset = accepted(
+        written(tmp_path, table.assign(income=spelt).to_csv(index=False, sep=separator))
+    )
     assert dataset.frame.income.tolist() == table.income.tolist(), "the same digits"
 
 
@@ -91,12 +117,23 @@ def test_a_column_that_stands_twice_is_refused_by_name(tmp_path):
     text = loans().to_csv(index=False).replace("age,income", "income,income", 1)
     with pytest.raises(DataError, match="the header names income more than once"):
         init(written(tmp_path, text), "bad")
-    with pytest.raises(DataError) as refused:   # a file without a header: its first line is an applicant
+    with pytest.raises(
+        DataError
+    ) as refused:  # a file without a header: its first line is an applicant
         init(written(tmp_path, "45,45,0\n" * 300), "bad")
     assert "45" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content, why", [(b"", "is empty"), (b"PK\x03\x04", "spreadsheet"), (b"<html><body>Sign in", "web page"), (b"PAR1 cut", "damaged"), (b"age,bad\n1\n", "cut short")])
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04", "spreadsheet"),
+        (b"<html><body>Sign in", "web page"),
+        (b"PAR1 cut", "damaged"),
+        (b"age,bad\n1\n", "cut short"),
+    ],
+)
 def test_files_that_are_none(tmp_path, content, why):
     (tmp_path / "loans.csv").write_bytes(content)
     with pytest.raises(DataError, match=why):
@@ -106,37 +143,68 @@ def test_files_that_are_none(tmp_path, content, why):
 
 # Odd columns
 
-@pytest.mark.parametrize("values, why", [
-    ([None] * 600, "no row states it"),
-    (["x"] * 600, "same value"),
-    ([7] * 600, "same value"),
-    (pd.date_range("2020-01-01", periods=600), "a date"),
-    (["31.12.2023", "01.02.2024"] * 300, "a date"),
-    ([f"C{i:05}" for i in range(600)], "identifier"),
-    ([f"{i % 90 / 10} %" for i in range(600)], "unit"),
-    ([str(i % 40) if i % 10 else f"x{i}" for i in range(600)], "mixed"),
-    ([f"d{i % 290}" for i in range(600)], "none of them frequent"),
-])
+
+@pytest.mark.parametrize(
+    "values, why",
+    [
+        ([None] * 600, "no row states it"),
+        (["x"] * 600, "same value"),
+        ([7] * 600, "same value"),
+        (pd.date_range("2020-01-01", periods=600), "a date"),
+        (["31.12.2023", "01.02.2024"] * 300, "a date"),
+        ([f"C{i:05}" for i in range(600)], "identifier"),
+        ([f"{i % 90 / 10} %" for i in range(600)], "unit"),
+        ([str(i % 40) if i % 10 else f"x{i}" for i in range(600)], "mixed"),
+        ([f"d{i % 290}" for i in range(600)], "none of them frequent"),
+    ],
+)
 def test_columns_that_are_left_out_with_the_reason(values, why):
     assert why in with_column(values).definition["dropped"]["odd"]
 
 
 def test_identifiers_copies_and_names_of_answers():
-    proposal = propose(loans().assign(customer_id=np.arange(600) * 37, again=loans().income, rating="A", email=[f"{i}@example.com" for i in range(600)]).assign(rating=["A", "B"] * 300), "bad", "shop")
+    proposal = propose(
+        loans()
+        .assign(
+            customer_id=np.arange(600) * 37,
+            again=loans().income,
+            rating="A",
+            email=[f"{i}@example.com" for i in range(600)],
+        )
+        .assign(rating=["A", "B"] * 300),
+        "bad",
+        "shop",
+    )
     dropped = proposal.definition["dropped"]
     assert "identifier" in dropped["customer_id"] and dropped["again"] == "the same as income"
     assert "the model answers" in dropped["rating"] and "a person" in dropped["email"]
 
 
-@pytest.mark.parametrize("values, categories", [(["Y", "N"], ["N", "Y"]), (["True", "False"], ["False", "True"]), ([True, False], ["False", "True"]), (["ja", None], ["ja"])])
+@pytest.mark.parametrize(
+    "values, categories",
+    [
+        (["Y", "N"], ["N", "Y"]),
+        (["True", "False"], ["False", "True"]),
+        ([True, False], ["False", "True"]),
+        (["ja", None], ["ja"]),
+    ],
+)
 def test_booleans_in_words_are_categories(values, categories):
     found = field(with_column(pd.Series(values * 300, dtype=object)))
-    assert (found["kind"], found["categories"], found["required"]) == ("category", categories, None not in values)
+    assert (found["kind"], found["categories"], found["required"]) == (
+        "category",
+        categories,
+        None not in values,
+    )
 
 
 def test_booleans_in_figures_are_whole_numbers():
     found = field(with_column(["0", "1", "1"] * 200))
-    assert (found["kind"], found["hard"], found["sample"]["quantiles"]) == ("integer", [0, 1], [0, 0, 1, 1])
+    assert (found["kind"], found["hard"], found["sample"]["quantiles"]) == (
+        "integer",
+        [0, 1],
+        [0, 0, 1, 1],
+    )
 
 
 def test_leading_zeros_are_no_number():
@@ -151,8 +219,20 @@ def test_ten_thousand_categories():
     assert len(set(values)) > 4_000
     proposal = with_column(values, n=n)
     found, portfolio = field(proposal), proposal.portfolio
-    assert found["unknown"] == "other" and "e0" in found["categories"] and len(found["categories"]) <= 40
-    assert check(portfolio, parse_table(portfolio, {f.name: [f.example] for f in portfolio.fields} | {"odd": ["never seen"]})) == []
+    assert (
+        found["unknown"] == "other"
+        and "e0" in found["categories"]
+        and len(found["categories"]) <= 40
+    )
+    assert (
+        check(
+            portfolio,
+            parse_table(
+                portfolio, {f.name: [f.example] for f in portfolio.fields} | {"odd": ["never seen"]}
+            ),
+        )
+        == []
+    )
     assert len(to_toml(proposal)) < 20_000
     spread = with_column([f"e{i % 10_000}" for i in range(n)], n=n)
     assert "odd" in spread.definition["dropped"] and "e7" not in to_toml(spread)
@@ -160,7 +240,10 @@ def test_ten_thousand_categories():
 
 def test_what_few_state_is_not_written_down():
     proposal = with_column(["clerk", "nurse"] * 298 + ["King of Bavaria"] * 4)
-    assert (field(proposal)["categories"], field(proposal)["unknown"]) == (["clerk", "nurse"], "other")
+    assert (field(proposal)["categories"], field(proposal)["unknown"]) == (
+        ["clerk", "nurse"],
+        "other",
+    )
     assert "King" not in to_toml(proposal)
 
 
@@ -169,7 +252,11 @@ def test_codes(codes):
     rng = np.random.default_rng(1)
     found = field(with_column(np.r_[rng.integers(0, 40, 540), np.resize(codes, 60)]))
     assert sorted(map(float, found["codes"])) == sorted(codes)
-    assert abs(sum(found["sample"]["codes"].values()) - .1) < .01 and found["hard"][0] == 0 and max(found["sample"]["quantiles"]) <= 60
+    assert (
+        abs(sum(found["sample"]["codes"].values()) - 0.1) < 0.01
+        and found["hard"][0] == 0
+        and max(found["sample"]["quantiles"]) <= 60
+    )
 
 
 def test_ranges_leave_room_and_end_before_what_is_far_off():
@@ -180,7 +267,10 @@ def test_ranges_leave_room_and_end_before_what_is_far_off():
     ordinary = np.sort(income)[-3]
     assert 2 * ordinary < found["plausible"][1] < 5e9 < found["hard"][1]
     assert any("far outside" in remark for remark in proposal.remarks["income"])
-    assert field(proposal, "age")["hard"] == [0, 150] and field(proposal, "age")["plausible"] == [18, 110]
+    assert field(proposal, "age")["hard"] == [0, 150] and field(proposal, "age")["plausible"] == [
+        18,
+        110,
+    ]
 
 
 def test_no_value_of_a_single_applicant():
@@ -188,23 +278,34 @@ def test_no_value_of_a_single_applicant():
     table = loans(3000)
     sample = field(propose(table, "bad", "shop"), "income")["sample"]
     assert [float(f"{q:.3g}") for q in sample["quantiles"]] == sample["quantiles"]
-    assert sample["quantiles"][0] < table.income.min() and sample["quantiles"][-1] > table.income.max()
+    assert (
+        sample["quantiles"][0] < table.income.min() and sample["quantiles"][-1] > table.income.max()
+    )
 
 
 def test_a_few_cells_that_are_no_numbers_are_said_and_their_rows_refused():
     values = [str(i % 30) for i in range(600)]
     values[5] = "twelve"
     proposal = with_column(values)
-    assert "1 cells hold no number" in proposal.remarks["odd"][0] and "twelve" not in to_toml(proposal)
+    assert "1 cells hold no number" in proposal.remarks["odd"][0] and "twelve" not in to_toml(
+        proposal
+    )
     table = loans().assign(odd=values)
     assert from_table(proposal.portfolio, table).provenance["refused"] == {"odd": 1}
 
 
 def test_protected_and_the_lenders_own():
     rng = np.random.default_rng(2)
-    table = loans().assign(Gender=rng.choice(["F", "M"], 600), marital_status=rng.choice(["single", "married"], 600), interest_rate=rng.uniform(2, 9, 600).round(2), recoveries=rng.uniform(0, 100, 600).round(1))
+    table = loans().assign(
+        Gender=rng.choice(["F", "M"], 600),
+        marital_status=rng.choice(["single", "married"], 600),
+        interest_rate=rng.uniform(2, 9, 600).round(2),
+        recoveries=rng.uniform(0, 100, 600).round(1),
+    )
     portfolio = propose(table, "bad", "shop").portfolio
-    assert {f.name: f.role for f in portfolio.fields if f.role != "applicant"} == dict(Gender="protected", marital_status="protected", interest_rate="lender", recoveries="leaky")
+    assert {f.name: f.role for f in portfolio.fields if f.role != "applicant"} == dict(
+        Gender="protected", marital_status="protected", interest_rate="lender", recoveries="leaky"
+    )
     assert [f.name for f in portfolio.used()] == ["age", "income", "late", "housing"]
 
 
@@ -213,39 +314,82 @@ def test_a_leak_is_left_out_with_the_reason():
     table["paid_back"] = np.where(table.bad == 1, 0.0, table.income)
     table["fee"] = np.where(table.bad == 1, np.nan, 30 + table.age % 7)
     proposal = propose(table, "bad", "shop")
-    assert {f["name"] for f in proposal.definition["fields"] if f.get("role") == "leaky"} == {"paid_back", "fee"}
+    assert {f["name"] for f in proposal.definition["fields"] if f.get("role") == "leaky"} == {
+        "paid_back",
+        "fee",
+    }
     assert "betrays the outcome" in to_toml(proposal)
 
 
 def test_names_that_the_api_does_not_take():
-    table = loans().rename(columns={"income": "Income (EUR)", "late": "2nd late", "housing": "copy"}).assign(**{"Income_(EUR)": loans().age * 3 + 1})
+    table = (
+        loans()
+        .rename(columns={"income": "Income (EUR)", "late": "2nd late", "housing": "copy"})
+        .assign(**{"Income_(EUR)": loans().age * 3 + 1})
+    )
     portfolio = propose(table, "bad", "shop").portfolio
-    assert {f.name: f.alias for f in portfolio.fields} == {"age": "age", "Income (EUR)": "Income__EUR_", "2nd late": "field_2nd_late", "copy": "field_copy", "Income_(EUR)": "Income__EUR__2"}
+    assert {f.name: f.alias for f in portfolio.fields} == {
+        "age": "age",
+        "Income (EUR)": "Income__EUR_",
+        "2nd late": "field_2nd_late",
+        "copy": "field_copy",
+        "Income_(EUR)": "Income__EUR__2",
+    }
 
 
 # Dates and the outcome
+
 
 def test_the_date_of_the_loan_and_no_other(tmp_path):
     days = pd.date_range("2021-01-15", periods=600)
     table = loans().assign(granted_on=days.strftime("%d.%m.%Y"), born=days.strftime("%Y-%m-%d"))
     definition = propose(table, "bad", "shop").definition
-    assert (definition["date"], definition["date_format"], definition["dropped"]) == ("granted_on", "%d.%m.%Y", {"born": "a date"})
-    assert [str(d) for d in definition["synthetic"]["dates"]] == ["2021-01-01", "2022-09-30"], "no applicant's own date"
-    unclear = propose(table.assign(granted_on=(["03/04/2021", "05/06/2021"] * 300)), "bad", "shop").definition
+    assert (definition["date"], definition["date_format"], definition["dropped"]) == (
+        "granted_on",
+        "%d.%m.%Y",
+        {"born": "a date"},
+    )
+    assert [str(d) for d in definition["synthetic"]["dates"]] == ["2021-01-01", "2022-09-30"], (
+        "no applicant's own date"
+    )
+    unclear = propose(
+        table.assign(granted_on=(["03/04/2021", "05/06/2021"] * 300)), "bad", "shop"
+    ).definition
     assert "date" not in unclear and unclear["dropped"]["granted_on"] == "a date"
 
 
-@pytest.mark.parametrize("values, given, positive", [
-    ((0, 1), [], ["1"]), (("N", "Y"), [], ["Y"]), ((False, True), [], ["True"]), (("Fully Paid", "Charged Off"), [], ["Charged Off"]), (("1", "2"), ["2"], ["2"]), ((0.0, 1.0), [], ["1.0"])])
+@pytest.mark.parametrize(
+    "values, given, positive",
+    [
+        ((0, 1), [], ["1"]),
+        (("N", "Y"), [], ["Y"]),
+        ((False, True), [], ["True"]),
+        (("Fully Paid", "Charged Off"), [], ["Charged Off"]),
+        (("1", "2"), ["2"], ["2"]),
+        ((0.0, 1.0), [], ["1.0"]),
+    ],
+)
 def test_the_outcome_in_other_words(values, given, positive):
     table = loans()
-    proposal = propose(table.assign(bad=pd.Series([values[v] for v in table.bad])), "bad", "shop", positive=given)
+    proposal = propose(
+        table.assign(bad=pd.Series([values[v] for v in table.bad])), "bad", "shop", positive=given
+    )
     assert proposal.definition["positive"] == positive
-    assert from_table(proposal.portfolio, table.assign(bad=[values[v] for v in table.bad])).y.tolist() == table.bad.tolist()
+    assert (
+        from_table(proposal.portfolio, table.assign(bad=[values[v] for v in table.bad])).y.tolist()
+        == table.bad.tolist()
+    )
 
 
-@pytest.mark.parametrize("change, why", [
-    (dict(bad="0"), "nothing to learn"), (dict(bad=["0", "1", None] * 200), "is missing in 200 of 600"), (dict(bad=["1", "2"] * 300), "Name them with --positive"), (dict(bad=range(600)), "that is no outcome")])
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (dict(bad="0"), "nothing to learn"),
+        (dict(bad=["0", "1", None] * 200), "is missing in 200 of 600"),
+        (dict(bad=["1", "2"] * 300), "Name them with --positive"),
+        (dict(bad=range(600)), "that is no outcome"),
+    ],
+)
 def test_outcomes_that_are_none(change, why):
     with pytest.raises(DataError, match=why):
         propose(loans().assign(**change), "bad", "shop")
@@ -253,14 +397,20 @@ def test_outcomes_that_are_none(change, why):
 
 # The file that is written
 
+
 def test_the_file_is_the_definition_and_its_sample_is_accepted(tmp_path):
     proposal = with_column(np.r_[np.random.default_rng(1).integers(0, 40, 540), [999] * 60])
     (tmp_path / "shop.toml").write_text(to_toml(proposal), encoding="utf-8")
     portfolio = get_portfolio(tmp_path / "shop.toml")
-    assert portfolio == proposal.portfolio and tomllib.loads(to_toml(proposal)) == proposal.definition
+    assert (
+        portfolio == proposal.portfolio and tomllib.loads(to_toml(proposal)) == proposal.definition
+    )
     assert "# 999 stands apart" in to_toml(proposal)
     frame, y, _ = synthesize(portfolio, 3000)
-    assert check(portfolio, parse_table(portfolio, frame)) == [] and abs(y.mean() - loans().bad.mean()) < .05
+    assert (
+        check(portfolio, parse_table(portfolio, frame)) == []
+        and abs(y.mean() - loans().bad.mean()) < 0.05
+    )
 
 
 def test_a_definition_that_is_there_is_never_replaced(tmp_path):
@@ -272,7 +422,9 @@ def test_a_definition_that_is_there_is_never_replaced(tmp_path):
 
 
 def shell(*arguments, code=0):
-    result = CliRunner().invoke(cli.app, [str(one) for one in arguments], prog_name="credit-default")
+    result = CliRunner().invoke(
+        cli.app, [str(one) for one in arguments], prog_name="credit-default"
+    )
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output
@@ -282,11 +434,20 @@ def shell(*arguments, code=0):
 def test_the_command(tmp_path):
     path = written(tmp_path, loans().assign(fax="").to_csv(index=False))
     said = shell("init", path, "--target", "bad", "--name", "corner_shop").stdout
-    assert "corner_shop.toml" in said and "1 means default, 0 does not" in said and "no row states it" in said
-    assert "did you mean bad?" in shell("init", path, "--target", "bat", "--out", tmp_path / "b.toml", code=2).stderr
+    assert (
+        "corner_shop.toml" in said
+        and "1 means default, 0 does not" in said
+        and "no row states it" in said
+    )
+    assert (
+        "did you mean bad?"
+        in shell("init", path, "--target", "bat", "--out", tmp_path / "b.toml", code=2).stderr
+    )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    assert "--path" in shell("init", path, "--target", "bad", "--out", elsewhere / "shop.toml").stderr
+    assert (
+        "--path" in shell("init", path, "--target", "bad", "--out", elsewhere / "shop.toml").stderr
+    )
     said = shell("data", "--portfolio", tmp_path / "corner_shop.toml").stdout
     assert "beside its definition" in said and "600 applicants" in said
 
@@ -294,17 +455,37 @@ def test_the_command(tmp_path):
 def export(n, seed):
     "What a lender's system might write: German numbers, Windows letters, a hyphen for nothing, a column without any value."
     rng = np.random.default_rng(seed)
-    age, income, late = rng.integers(19, 78, n), rng.lognormal(7.6, .45, n).round(2), rng.poisson(.35, n)
-    employed, owner = rng.gamma(1.5, 40, n).astype(int), rng.choice(["J", "N"], n, p=[.6, .4])
-    bad = rng.random(n) < 1 / (1 + np.exp(1.8 + 1.1 * (np.log(income) - 7.6) - .8 * late + .006 * (employed - 60)))
-    table = pd.DataFrame(dict(
-        contract=[f"V-{i:06}" for i in rng.permutation(9 * n)[:n]], sex=rng.choice(["F", "M"], n), age=age,
-        net_income=[f"{v:,.2f}".replace(",", "_").replace(".", ",").replace("_", ".") for v in income], months_employed=employed, earlier_late=late, car=owner,
-        town=rng.choice(["Köln", "Düsseldorf", "Bonn"], n), dealer=[f"H{i:04}" for i in (3000 * rng.random(n) ** 3).astype(int)],
-        recovered=np.where(bad, rng.integers(1, 3000, n), 0), fax="", branch="West", status=np.where(bad, "defaulted", "repaid")))
-    table.loc[rng.random(n) < .12, "net_income"] = "-"
-    table.loc[rng.random(n) < .04, "months_employed"] = 999
-    table.loc[rng.random(n) < .05, "car"] = ""
+    age, income, late = (
+        rng.integers(19, 78, n),
+        rng.lognormal(7.6, 0.45, n).round(2),
+        rng.poisson(0.35, n),
+    )
+    employed, owner = rng.gamma(1.5, 40, n).astype(int), rng.choice(["J", "N"], n, p=[0.6, 0.4])
+    bad = rng.random(n) < 1 / (
+        1 + np.exp(1.8 + 1.1 * (np.log(income) - 7.6) - 0.8 * late + 0.006 * (employed - 60))
+    )
+    table = pd.DataFrame(
+        dict(
+            contract=[f"V-{i:06}" for i in rng.permutation(9 * n)[:n]],
+            sex=rng.choice(["F", "M"], n),
+            age=age,
+            net_income=[
+                f"{v:,.2f}".replace(",", "_").replace(".", ",").replace("_", ".") for v in income
+            ],
+            months_employed=employed,
+            earlier_late=late,
+            car=owner,
+            town=rng.choice(["Köln", "Düsseldorf", "Bonn"], n),
+            dealer=[f"H{i:04}" for i in (3000 * rng.random(n) ** 3).astype(int)],
+            recovered=np.where(bad, rng.integers(1, 3000, n), 0),
+            fax="",
+            branch="West",
+            status=np.where(bad, "defaulted", "repaid"),
+        )
+    )
+    table.loc[rng.random(n) < 0.12, "net_income"] = "-"
+    table.loc[rng.random(n) < 0.04, "months_employed"] = 999
+    table.loc[rng.random(n) < 0.05, "car"] = ""
     return table
 
 
@@ -315,34 +496,67 @@ def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CREDIT_DEFAULT_ENV_FILE", str(tmp_path / ".env"))
-    monkeypatch.setenv("CREDIT_DEFAULT_SECRET_KEY", "the key of the tests, which is longer than 32 bytes")
+    monkeypatch.setenv(
+        "CREDIT_DEFAULT_SECRET_KEY", "the key of the tests, which is longer than 32 bytes"
+    )
     for name, n, seed in (("kredite.csv", 3000, 7), ("neue.csv", 600, 8)):
         export(n, seed).to_csv(name, sep=";", index=False, encoding="cp1252")
     said = shell("init", "kredite.csv", "--target", "status").stdout
     own = ("--portfolio", "kredite.toml")
     portfolio = get_portfolio("kredite.toml")
     assert "defaulted means default" in said
-    assert {f.name for f in portfolio.used()} == {"age", "net_income", "months_employed", "earlier_late", "car", "town", "dealer"}
+    assert {f.name for f in portfolio.used()} == {
+        "age",
+        "net_income",
+        "months_employed",
+        "earlier_late",
+        "car",
+        "town",
+        "dealer",
+    }
     assert portfolio["dealer"].unknown == "other" and len(portfolio["dealer"].categories) <= 40
-    assert portfolio["recovered"].role == "leaky" and portfolio["sex"].role == "protected" and list(portfolio["months_employed"].codes) == [999]
+    assert (
+        portfolio["recovered"].role == "leaky"
+        and portfolio["sex"].role == "protected"
+        and list(portfolio["months_employed"].codes) == [999]
+    )
 
     trained = shell("train", *own).stdout
     assert "It is the champion now" in trained and "SYNTHETIC" not in trained
     figures = json.loads(shell("evaluate", "neue.csv", *own, "--json").stdout)
-    assert figures["n"] == 600 and figures["auc"] > .6
+    assert figures["n"] == 600 and figures["auc"] > 0.6
     shell("score", "neue.csv", "scored.csv", *own)
     scored = pd.read_csv("scored.csv", sep=";", dtype={"probability_default": str})
     assert scored.error.isna().all() and scored.town.isin(["Köln", "Düsseldorf", "Bonn"]).all()
 
-    with cli.running_service("kredite.toml", tmp_path / "service.log") as url, cli.passing_user(url) as token:
+    with (
+        cli.running_service("kredite.toml", tmp_path / "service.log") as url,
+        cli.passing_user(url) as token,
+    ):
         document = cli.ask(f"{url}/docs.json")
-        [example] = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"].values()
+        [example] = document["paths"]["/predict"]["post"]["requestBody"]["content"][
+            "application/json"
+        ]["examples"].values()
         answer = cli.ask(f"{url}/predict", example["value"], token)
-        first = dict(sex="F", age=int(scored.age[0]), net_income=None if scored.net_income[0] == "-" else float(scored.net_income[0].replace(".", "").replace(",", ".")),
-                     months_employed=int(scored.months_employed[0]), earlier_late=int(scored.earlier_late[0]), car=scored.car[0] if isinstance(scored.car[0], str) else None, town=scored.town[0], dealer=scored.dealer[0])
+        first = dict(
+            sex="F",
+            age=int(scored.age[0]),
+            net_income=None
+            if scored.net_income[0] == "-"
+            else float(scored.net_income[0].replace(".", "").replace(",", ".")),
+            months_employed=int(scored.months_employed[0]),
+            earlier_late=int(scored.earlier_late[0]),
+            car=scored.car[0] if isinstance(scored.car[0], str) else None,
+            town=scored.town[0],
+            dealer=scored.dealer[0],
+        )
         same = cli.ask(f"{url}/predict", first, token)
-    assert 0 < answer["probability_default"] < 1 and answer["model_version"].startswith("credit_default_kredite:")
-    assert same["probability_default"] == float(scored.probability_default[0].replace(",", ".")), "by file and by request: the same digits"
+    assert 0 < answer["probability_default"] < 1 and answer["model_version"].startswith(
+        "credit_default_kredite:"
+    )
+    assert same["probability_default"] == float(scored.probability_default[0].replace(",", ".")), (
+        "by file and by request: the same digits"
+    )
 
     assert "no drift" in shell("drift", *own, "--current", "neue.csv").stdout
     assert time.monotonic() - began < 300

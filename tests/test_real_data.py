@@ -1,4 +1,5 @@
 """On the real files: each row is accepted, the synthetic sample resembles them, the derived features earn their place."""
+
 import numpy as np
 import pytest
 
@@ -20,13 +21,20 @@ def lenders(portfolio):
 
 def usable(field, values):
     "The numbers that are neither missing nor a code nor implausible."
-    return values[values.notna() & ~values.isin(field.codes) & ~implausible(field, values.to_numpy())]
+    return values[
+        values.notna() & ~values.isin(field.codes) & ~implausible(field, values.to_numpy())
+    ]
 
 
 def largest_gap(a, b):
     "Kolmogorov-Smirnov distance of two samples."
     at = np.union1d(a, b)
-    return max(abs(np.searchsorted(np.sort(a), at, side="right") / len(a) - np.searchsorted(np.sort(b), at, side="right") / len(b)))
+    return max(
+        abs(
+            np.searchsorted(np.sort(a), at, side="right") / len(a)
+            - np.searchsorted(np.sort(b), at, side="right") / len(b)
+        )
+    )
 
 
 @pytest.mark.parametrize(("name", "unlabelled"), FILES)
@@ -41,7 +49,9 @@ def test_every_row_is_accepted(real_data, name, unlabelled):
     assert "SYNTHETIC" not in dataset.title
 
 
-@pytest.mark.parametrize("name", [name for name, portfolio in SHIPPED.items() if portfolio.file])  # lending is written from a description
+@pytest.mark.parametrize(
+    "name", [name for name, portfolio in SHIPPED.items() if portfolio.file]
+)  # lending is written from a description
 def test_the_sample_looks_like_the_file(real_data, name):
     real_data(name)
     portfolio = SHIPPED[name]
@@ -53,20 +63,28 @@ def test_the_sample_looks_like_the_file(real_data, name):
         assert b.isna().mean() == pytest.approx(a.isna().mean(), abs=0.01), field.name
         if field.numeric:
             assert largest_gap(usable(field, a), usable(field, b)) < 0.08, field.name
-            assert b.isin(field.codes).mean() == pytest.approx(a.isin(field.codes).mean(), abs=0.001), field.name
+            assert b.isin(field.codes).mean() == pytest.approx(
+                a.isin(field.codes).mean(), abs=0.001
+            ), field.name
         else:
-            assert (a.value_counts(normalize=True) - b.value_counts(normalize=True)).abs().max() < 0.02, field.name
+            assert (
+                a.value_counts(normalize=True) - b.value_counts(normalize=True)
+            ).abs().max() < 0.02, field.name
 
 
 def test_what_the_definition_of_personal_says_of_the_leak(real_data):
     real_data("personal")
     real = load(SHIPPED["personal"])
-    short = real.frame.loan_percent_income - real.frame.loan_amnt / real.frame.person_income < -0.0051
+    short = (
+        real.frame.loan_percent_income - real.frame.loan_amnt / real.frame.person_income < -0.0051
+    )
     assert 0.01 < short.mean() < 0.016 and real.y[short].all()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "depth", "trees", "margin"), [("gmsc", 4, 200, 0.0), ("personal", 6, 300, -0.01)])
+@pytest.mark.parametrize(
+    ("name", "depth", "trees", "margin"), [("gmsc", 4, 200, 0.0), ("personal", 6, 300, -0.01)]
+)
 def test_features_against_lightgbm(real_data, name, depth, trees, margin):
     "Paired over the same folds: LightGBM as it comes on all raw columns but the lender's, XGBoost on the derived features."
     import lightgbm
@@ -80,11 +98,24 @@ def test_features_against_lightgbm(real_data, name, depth, trees, margin):
     features = FeatureMap(portfolio)
     clean = features.clean(real.columns)
     derived = features.matrix(clean, clean.values)
-    settings = dict(max_depth=depth, eta=0.06, objective="binary:logistic", subsample=0.8, colsample_bytree=0.8, min_child_weight=5,
-                    monotone_constraints=tuple(f.direction for f in features.features), nthread=2, seed=0)
+    settings = dict(
+        max_depth=depth,
+        eta=0.06,
+        objective="binary:logistic",
+        subsample=0.8,
+        colsample_bytree=0.8,
+        min_child_weight=5,
+        monotone_constraints=tuple(f.direction for f in features.features),
+        nthread=2,
+        seed=0,
+    )
     difference = []
     for fit, judge in folds(real.columns, real.y, 3):
-        theirs = lightgbm.LGBMClassifier(verbose=-1, n_jobs=2).fit(raw.iloc[fit], real.y[fit]).predict_proba(raw.iloc[judge])[:, 1]
+        theirs = (
+            lightgbm.LGBMClassifier(verbose=-1, n_jobs=2)
+            .fit(raw.iloc[fit], real.y[fit])
+            .predict_proba(raw.iloc[judge])[:, 1]
+        )
         booster = xgboost.train(settings, xgboost.DMatrix(derived[fit], real.y[fit]), trees)
         ours = booster.predict(xgboost.DMatrix(derived[judge]))
         difference.append(roc_auc_score(real.y[judge], ours) - roc_auc_score(real.y[judge], theirs))

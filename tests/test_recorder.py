@@ -1,4 +1,5 @@
 """The recorder with the real store: nothing that was acknowledged is lost, doubled or out of order, whatever dies, hangs or fills up."""
+
 import asyncio
 import itertools
 import os
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, closing, contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,41 @@ class Deadly(Store):
 
 
 def row(name, **other):
-    return dict.fromkeys(ROW) | dict(prediction_id=name, at=datetime.now(timezone.utc), endpoint="predict", portfolio="gmsc", model_version="credit_default_gmsc:0a1b2c3d4e5f6071",
-                                     sent='{"age": 31}', scored='{"age": 31.0}', bins="3:", probability_default=0.031, log_odds=-3.44, prediction=0, credit_score=659,
-                                     rating="Good", decision="Approved", reasons="[]", latency_ms=1.9, request_id="r-1") | other
+    return (
+        dict.fromkeys(ROW)
+        | dict(
+            prediction_id=name,
+            at=datetime.now(UTC),
+            endpoint="predict",
+            portfolio="gmsc",
+            model_version="credit_default_gmsc:0a1b2c3d4e5f6071",
+            sent='{"age": 31}',
+            scored='{"age": 31.0}',
+            bins="3:",
+            probability_default=0.031,
+            log_odds=-3.44,
+            prediction=0,
+            credit_score=659,
+            rating="Good",
+            decision="Approved",
+            reasons="[]",
+            latency_ms=1.9,
+            request_id="r-1",
+        )
+        | other
+    )
 
 
 def entry(name, key=None, rows=1):
-    answer = key and dict(user_id="anna-id", key=key, endpoint="predict", body_hash="9f86d081", status=200, content=name.encode(), at=datetime.now(timezone.utc))
+    answer = key and dict(
+        user_id="anna-id",
+        key=key,
+        endpoint="predict",
+        body_hash="9f86d081",
+        status=200,
+        content=name.encode(),
+        at=datetime.now(UTC),
+    )
     return Entry([row(name if rows == 1 else f"{name}-{i}") for i in range(rows)], answer)
 
 
@@ -99,7 +128,13 @@ def urls(tmp_path):
 def recording(store, spool, **options):
     "A recorder that looks often and leaves a test's small disk alone, and the events that it told."
     told = []
-    recorder = Recorder(store, spool, Away, on_event=lambda event, **figures: told.append((event, figures)), **dict(retry_seconds=0.05, keep_free=0) | options)
+    recorder = Recorder(
+        store,
+        spool,
+        Away,
+        on_event=lambda event, **figures: told.append((event, figures)),
+        **dict(retry_seconds=0.05, keep_free=0) | options,
+    )
     recorder.start()
     try:
         yield recorder, told
@@ -125,7 +160,14 @@ class Load:
     "Clients who each send one entry after the other, named client.number."
 
     def __init__(self, recorder, clients=8, name="c"):
-        self.recorder, self.acknowledged, self.refused, self.seconds, self.stopped, self.longest_pause = recorder, [], [], [], False, 0.0
+        (
+            self.recorder,
+            self.acknowledged,
+            self.refused,
+            self.seconds,
+            self.stopped,
+            self.longest_pause,
+        ) = recorder, [], [], [], False, 0.0
         self.names = [f"{name}{i}" for i in range(clients)]
 
     async def _client(self, name):
@@ -154,7 +196,9 @@ class Load:
 
     @asynccontextmanager
     async def running(self):
-        tasks = [asyncio.create_task(self._client(name)) for name in self.names] + [asyncio.create_task(self._watch())]
+        tasks = [asyncio.create_task(self._client(name)) for name in self.names] + [
+            asyncio.create_task(self._watch())
+        ]
         try:
             yield self
         finally:
@@ -179,8 +223,10 @@ def check_kept(store, acknowledged):
 def test_requests_that_come_together_share_commits(urls):
     store = made(urls[0], Switched)
     with recording(store, made(urls[1])) as (recorder, told):
+
         async def many():
             await asyncio.gather(*(recorder.record(entry(f"c.{i}")) for i in range(500)))
+
         asyncio.run(many())
         assert recorder.depth == 0 and not recorder.away and told == []
     assert sum(store.groups) == 500 and len(store.groups) <= 50
@@ -189,14 +235,17 @@ def test_requests_that_come_together_share_commits(urls):
 
 def test_tasks_and_threads_at_once(urls):
     with recording(made(urls[0]), made(urls[1]), most=500) as (recorder, _):
+
         async def both():
-            def file():   # as POST /predict_csv does
+            def file():  # as POST /predict_csv does
                 for i in range(4):
                     recorder.record_blocking(entry(f"csv{i}", rows=500))
+
             async with Load(recorder, 4).running() as load:
                 await asyncio.to_thread(file)
                 await load.more(8)
             return load
+
         load = asyncio.run(both())
         kept = ids(recorder.store)
     csv = [one for one in kept if one.startswith("csv")]
@@ -208,12 +257,16 @@ def test_tasks_and_threads_at_once(urls):
 def outage(request, urls):
     "A database's URL, and how it goes away and comes back."
     if request.param == "sqlite":
+
         @contextmanager
-        def locked():   # somebody keeps the file to himself
-            with closing(sqlite3.connect(urls[0].removeprefix("sqlite:///"), isolation_level=None)) as other:
+        def locked():  # somebody keeps the file to himself
+            with closing(
+                sqlite3.connect(urls[0].removeprefix("sqlite:///"), isolation_level=None)
+            ) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 yield
                 other.execute("ROLLBACK")
+
         return urls[0], locked
     server = request.getfixturevalue("server")
 
@@ -224,12 +277,14 @@ def outage(request, urls):
             yield
         finally:
             server.start()
+
     return server.database(), stopped
 
 
 def test_away_and_back_under_load(outage, urls):
     url, gone = outage
     with recording(made(url, timeout=0.3), made(urls[1])) as (recorder, told):
+
         async def day():
             async with Load(recorder).running() as load:
                 await load.more()
@@ -242,6 +297,7 @@ def test_away_and_back_under_load(outage, urls):
                     assert recorder.why == "" and recorder.since is None
                     await load.more()
             return load
+
         load = asyncio.run(day())
         assert recorder.spool.waiting() == recorder.spooled == 0
         assert not load.refused
@@ -254,6 +310,7 @@ def test_away_and_back_under_load(outage, urls):
 def test_a_database_that_hangs_keeps_nobody_else_waiting(server, urls):
     "Stopped in the middle, it says nothing at all: the first group waits for its time-out, the event loop and the groups after it do not."
     with recording(made(server.database(), timeout=1.0), made(urls[1])) as (recorder, _):
+
         async def hang():
             async with Load(recorder).running() as load:
                 await load.more()
@@ -261,13 +318,14 @@ def test_a_database_that_hangs_keeps_nobody_else_waiting(server, urls):
                 try:
                     await until(lambda: recorder.away)
                     known = time.monotonic()
-                    await asyncio.sleep(3)   # in which each look at the database hangs as well
+                    await asyncio.sleep(3)  # in which each look at the database hangs as well
                     await load.more()
                 finally:
                     server.resume()
                 await until(lambda: not recorder.away)
                 await load.more()
             return load, known
+
         load, known = asyncio.run(hang())
         kept = check_kept(recorder.store, load.acknowledged)
     assert not load.refused and len(kept) == len(load.acknowledged)
@@ -279,6 +337,7 @@ def test_a_database_that_hangs_keeps_nobody_else_waiting(server, urls):
 def test_a_hanging_store_leaves_the_event_loop_alone(urls):
     store = made(urls[0], Hanging)
     with recording(store, made(urls[1])) as (recorder, _):
+
         async def hang():
             load = Load(recorder, clients=0)
             async with load.running():
@@ -288,6 +347,7 @@ def test_a_hanging_store_leaves_the_event_loop_alone(urls):
                 store.free.set()
                 await waiting
             return load.longest_pause
+
         assert asyncio.run(hang()) < 0.5
     assert ids(store) == ["c.0"]
 
@@ -295,6 +355,7 @@ def test_a_hanging_store_leaves_the_event_loop_alone(urls):
 def test_who_gives_up_leaves_the_others_waiting(urls):
     store = made(urls[0], Hanging)
     with recording(store, made(urls[1])) as (recorder, _):
+
         async def leave():
             tasks = [asyncio.create_task(recorder.record(entry(f"c.{i}"))) for i in range(3)]
             await asyncio.sleep(0.05)
@@ -302,12 +363,18 @@ def test_who_gives_up_leaves_the_others_waiting(urls):
             await asyncio.sleep(0.05)
             store.free.set()
             return await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(e) for e in asyncio.run(leave())] == [type(None), asyncio.CancelledError, type(None)]
 
-        async def gone():   # a whole event loop that ends before its answer
+        assert [type(e) for e in asyncio.run(leave())] == [
+            type(None),
+            asyncio.CancelledError,
+            type(None),
+        ]
+
+        async def gone():  # a whole event loop that ends before its answer
             store.free.clear()
             asyncio.create_task(recorder.record(entry("c.3")))
             await asyncio.sleep(0.05)
+
         asyncio.run(gone())
         store.free.set()
         recorder.record_blocking(entry("c.4"))
@@ -317,22 +384,30 @@ def test_who_gives_up_leaves_the_others_waiting(urls):
 def test_a_full_queue_refuses_at_once(urls):
     store = made(urls[0], Hanging)
     with recording(store, made(urls[1]), most_queued=10) as (recorder, _):
+
         async def crowd():
-            tasks = [asyncio.create_task(recorder.record(entry(f"c.{i}", rows=1 + (i == 2) * 7))) for i in range(6)]   # 1 + 1 + 8 rows, then three too many
+            tasks = [
+                asyncio.create_task(recorder.record(entry(f"c.{i}", rows=1 + (i == 2) * 7)))
+                for i in range(6)
+            ]  # 1 + 1 + 8 rows, then three too many
             await until(lambda: tasks[-1].done(), 5)
             refused, depth = [t.exception() for t in tasks[3:]], recorder.depth
             store.free.set()
             await asyncio.gather(*tasks[:3])
-            await recorder.record(entry("large", rows=30))   # nobody before it: taken
+            await recorder.record(entry("large", rows=30))  # nobody before it: taken
             return refused, depth
+
         refused, depth = asyncio.run(crowd())
-    assert [str(e) for e in refused] == [TOO_MANY] * 3 and all(type(e) is Unrecorded for e in refused)
+    assert [str(e) for e in refused] == [TOO_MANY] * 3 and all(
+        type(e) is Unrecorded for e in refused
+    )
     assert depth == 3 and len(ids(store)) == 10 + 30
 
 
 def test_stop_writes_what_is_queued(urls):
     store = made(urls[0], Hanging)
     with recording(store, made(urls[1]), most=20) as (recorder, _):
+
         async def stopping():
             tasks = [asyncio.create_task(recorder.record(entry(f"c.{i}"))) for i in range(100)]
             await asyncio.sleep(0.05)
@@ -342,6 +417,7 @@ def test_stop_writes_what_is_queued(urls):
             await asyncio.sleep(0)
             store.free.set()
             return await stop, await asyncio.gather(*tasks, late, return_exceptions=True)
+
         done, outcomes = asyncio.run(stopping())
     assert done and outcomes[:100] == [None] * 100 and str(outcomes[100]) == STOPPED
     assert ids(store) == [f"c.{i}" for i in range(100)] and max(store.groups) == 20
@@ -358,6 +434,7 @@ def test_a_stop_that_takes_too_long_acknowledges_nothing(urls):
             recorder.record_blocking(entry("c.0"))
         except Unrecorded as e:
             outcomes.append(str(e))
+
     thread = threading.Thread(target=waits)
     thread.start()
     while not recorder.depth:
@@ -372,15 +449,28 @@ def test_a_key_that_another_process_used_first(urls, tmp_path):
     store, switch = made(urls[0], Switched, switch=tmp_path / "away"), tmp_path / "away"
     child("keyed", *urls, switch).communicate()
     with recording(store, made(urls[1])) as (recorder, _):
+
         async def ask():
-            entries = entry("ours", key="order-1"), entry("new", key="order-2"), entry("twice", key="order-2"), entry("plain")
-            outcomes = await asyncio.gather(*(recorder.record(e) for e in entries), return_exceptions=True)
+            entries = (
+                entry("ours", key="order-1"),
+                entry("new", key="order-2"),
+                entry("twice", key="order-2"),
+                entry("plain"),
+            )
+            outcomes = await asyncio.gather(
+                *(recorder.record(e) for e in entries), return_exceptions=True
+            )
             switch.touch()
-            away = await asyncio.gather(recorder.record(entry("unsure", key="order-3")), recorder.record(entry("spooled")), return_exceptions=True)
+            away = await asyncio.gather(
+                recorder.record(entry("unsure", key="order-3")),
+                recorder.record(entry("spooled")),
+                return_exceptions=True,
+            )
             switch.unlink()
             await until(lambda: not recorder.away)
             await recorder.record(entry("again", key="order-3"))
             return outcomes, away
+
         outcomes, away = asyncio.run(ask())
         assert [type(e) for e in outcomes] == [Repeated, type(None), Repeated, type(None)]
         assert str(away[0]) == UNSURE and away[1] is None
@@ -394,13 +484,19 @@ def test_a_row_that_does_not_fit_fails_alone(urls, tmp_path, off):
     if off:
         switch.touch()
     with recording(made(urls[0], Switched, switch=switch), made(urls[1])) as (recorder, _):
+
         async def ask():
-            entries = [Entry([row(f"c.{i}", reference="A\0" if i == 7 else "A")]) for i in range(20)]
-            outcomes = await asyncio.gather(*(recorder.record(e) for e in entries), return_exceptions=True)
+            entries = [
+                Entry([row(f"c.{i}", reference="A\0" if i == 7 else "A")]) for i in range(20)
+            ]
+            outcomes = await asyncio.gather(
+                *(recorder.record(e) for e in entries), return_exceptions=True
+            )
             assert recorder.away == off
             switch.unlink(missing_ok=True)
             await until(lambda: not recorder.away)
             return outcomes
+
         outcomes = asyncio.run(ask())
         assert [i for i, e in enumerate(outcomes) if e] == [7] and type(outcomes[7]) is Unfit
         assert ids(recorder.store) == [f"c.{i}" for i in range(20) if i != 7]
@@ -435,8 +531,13 @@ def test_rows_under_way_do_not_come_back_after_an_erasure(urls):
 
 # ---- processes that die, and processes that share a spool
 
+
 def child(do, store_url, spool_url, switch, name="c", out=subprocess.DEVNULL):
-    return subprocess.Popen([sys.executable, __file__, do, store_url, spool_url, str(switch), name], stdout=out, cwd=Path(__file__).parent)
+    return subprocess.Popen(
+        [sys.executable, __file__, do, store_url, spool_url, str(switch), name],
+        stdout=out,
+        cwd=Path(__file__).parent,
+    )
 
 
 def be_child(do, store_url, spool_url, switch, name):
@@ -445,7 +546,14 @@ def be_child(do, store_url, spool_url, switch, name):
     if do == "keyed":
         made(store_url).append([entry("theirs", key="order-1")])
         return
-    recorder = Recorder(Switched(store_url, switch=switch), (Deadly if do == "dies" else Store)(spool_url), Away, retry_seconds=0.05, most=50, keep_free=0)
+    recorder = Recorder(
+        Switched(store_url, switch=switch),
+        (Deadly if do == "dies" else Store)(spool_url),
+        Away,
+        retry_seconds=0.05,
+        most=50,
+        keep_free=0,
+    )
     recorder.start()
 
     async def client(who):
@@ -453,11 +561,12 @@ def be_child(do, store_url, spool_url, switch, name):
             if end.exists():
                 return
             await recorder.record(entry(f"{who}.{i}"))
-            os.write(1, f"{who}.{i}\n".encode())   # acknowledged: whoever reads this may rely on it
+            os.write(1, f"{who}.{i}\n".encode())  # acknowledged: whoever reads this may rely on it
 
     async def work():
         await asyncio.gather(*(client(f"{name}{i}") for i in range(4)))
         await until(lambda: not recorder.away)
+
     asyncio.run(work())
     assert recorder.stop()
 
@@ -535,7 +644,10 @@ def test_two_processes_share_a_spool(urls, tmp_path):
     Path(f"{switch}.end").touch()
     assert [process.wait(60) for process in processes] == [0, 0]
     acknowledged = lines(outs[0]) + lines(outs[1])
-    with recording(store, spool) as (recorder, _):   # one process may have left while the other still wrote to the spool
+    with recording(store, spool) as (
+        recorder,
+        _,
+    ):  # one process may have left while the other still wrote to the spool
         asyncio.run(until(lambda: not recorder.away and not recorder.spooled))
         kept = check_kept(store, acknowledged)
         assert sorted(kept) == sorted(acknowledged) and spool.waiting() == 0

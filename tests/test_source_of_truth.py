@@ -1,4 +1,5 @@
 """Notebooks are the source: the check in this checkout, and the proof on small projects that it finds what it must."""
+
 import json
 import re
 import subprocess
@@ -9,12 +10,26 @@ from source_of_truth import ROOT, problems
 
 CHAPTER = {
     "cells": [
-        {"cell_type": "code", "execution_count": None, "id": "a1", "metadata": {}, "outputs": [],
-         "source": "#| default_exp features"},
-        {"cell_type": "code", "execution_count": None, "id": "a2", "metadata": {}, "outputs": [],
-         "source": '#| export\ndef utilisation(balance, limit):\n    "Share of the limit in use."\n    return balance / limit'},
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "a1",
+            "metadata": {},
+            "outputs": [],
+            "source": "#| default_exp features",
+        },
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "a2",
+            "metadata": {},
+            "outputs": [],
+            "source": '#| export\ndef utilisation(balance, limit):\n    "Share of the limit in use."\n    return balance / limit',
+        },
     ],
-    "metadata": {}, "nbformat": 4, "nbformat_minor": 5,
+    "metadata": {},
+    "nbformat": 4,
+    "nbformat_minor": 5,
 }
 MODULE = "credit_default/features.py"
 NOTEBOOK = "nbs/10_features.ipynb"
@@ -22,7 +37,12 @@ NOTEBOOK = "nbs/10_features.ipynb"
 
 def nbdev(project, command):
     "Run nbdev's `command` in `project`, as its author would."
-    subprocess.run([sys.executable, "-c", f"from nbdev.{command}"], cwd=project, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", f"from nbdev.{command}"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+    )
 
 
 def export(project):
@@ -85,7 +105,9 @@ def test_an_exported_chapter_passes(project, monkeypatch):
 
 def test_an_edit_of_a_chapter_passes_once_it_is_exported(project):
     notebook = read(project)
-    notebook["cells"][1]["source"] = "#| export\ndef utilisation(balance, limit): return balance / max(limit, 1)"
+    notebook["cells"][1]["source"] = (
+        "#| export\ndef utilisation(balance, limit): return balance / max(limit, 1)"
+    )
     write(project, notebook)
     [found] = checked(project)
     assert MODULE in found and "nbdev_export" in found
@@ -120,11 +142,15 @@ def without_a_cell_id(notebook):
     del notebook["cells"][0]["id"]
 
 
-@pytest.mark.parametrize("spoil", [with_execution_count, with_cell_metadata, with_language_info, without_a_cell_id])
+@pytest.mark.parametrize(
+    "spoil", [with_execution_count, with_cell_metadata, with_language_info, without_a_cell_id]
+)
 def test_a_notebook_that_is_not_clean_is_named(project, spoil):
     notebook = read(project)
     spoil(notebook)
-    (project / NOTEBOOK).write_text(json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    (project / NOTEBOOK).write_text(
+        json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    )
     [found] = [message for message in checked(project) if "is not clean" in message]
     assert f"nbdev_clean --fname {NOTEBOOK}" in found
 

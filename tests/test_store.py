@@ -1,4 +1,5 @@
 """The store with SQLite and with a real PostgreSQL server: the same answers, nothing lost, and `Away` within seconds."""
+
 import json
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
@@ -23,25 +24,57 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres, binaries
 
-from credit_default.store import engine, schema, windows, upkeep
+from credit_default.store import engine, schema, upkeep, windows
 from credit_default.store.engine import HEAD, Away, StoreError, Taken, Unfit, Uninvited
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import ANSWER, COLUMNS, ROW, TABLES
 from credit_default.store.store import Store
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 QUICK = dict(timeout=1.0)
 
 
 def row(i=0, **other):
-    return dict(prediction_id=str(uuid.uuid4()), at=NOON + timedelta(seconds=i), endpoint="predict", user_id="anna-id", username="anna", reference=f"A-{i}",
-                portfolio="gmsc", model_version="credit_default_gmsc:0a1b2c3d4e5f6071", sent=json.dumps({"age": 31, "Name": "Zoë"}), scored='{"age": 31.0}',
-                bins="3:", probability_default=0.031, log_odds=-3.44, prediction=0, credit_score=659, rating="Good", decision="Approved", reasons="[]",
-                latency_ms=1.9, request_id=f"r-{i}") | other
+    return (
+        dict(
+            prediction_id=str(uuid.uuid4()),
+            at=NOON + timedelta(seconds=i),
+            endpoint="predict",
+            user_id="anna-id",
+            username="anna",
+            reference=f"A-{i}",
+            portfolio="gmsc",
+            model_version="credit_default_gmsc:0a1b2c3d4e5f6071",
+            sent=json.dumps({"age": 31, "Name": "Zoë"}),
+            scored='{"age": 31.0}',
+            bins="3:",
+            probability_default=0.031,
+            log_odds=-3.44,
+            prediction=0,
+            credit_score=659,
+            rating="Good",
+            decision="Approved",
+            reasons="[]",
+            latency_ms=1.9,
+            request_id=f"r-{i}",
+        )
+        | other
+    )
 
 
 def answer(key, user_id="anna-id", **other):
-    return dict(user_id=user_id, key=key, endpoint="predict", body_hash="9f86d081", status=200, content=b"\x00\xffcompressed", at=NOON) | other
+    return (
+        dict(
+            user_id=user_id,
+            key=key,
+            endpoint="predict",
+            body_hash="9f86d081",
+            status=200,
+            content=b"\x00\xffcompressed",
+            at=NOON,
+        )
+        | other
+    )
 
 
 def ids(store):
@@ -80,7 +113,9 @@ def test_without_a_schema_it_is_away_and_nothing_is_made(url):
     assert fresh.file is None or not fresh.file.exists()
     if fresh.file:
         fresh.file.touch()
-    assert "run `credit-default db upgrade`" in away(fresh.append, [Entry([row()])]) and "run `credit-default db upgrade`" in away(fresh.users)
+    assert "run `credit-default db upgrade`" in away(
+        fresh.append, [Entry([row()])]
+    ) and "run `credit-default db upgrade`" in away(fresh.users)
 
 
 def migrated(store, how, revision):
@@ -95,23 +130,40 @@ def migrated(store, how, revision):
 def tables_of(store):
     with store._transaction() as c:
         found = sa.inspect(c)
-        return {table: ([one["name"] for one in found.get_columns(table)], sorted((one["name"], tuple(one["column_names"])) for one in found.get_indexes(table)))
-                for table in found.get_table_names()}
+        return {
+            table: (
+                [one["name"] for one in found.get_columns(table)],
+                sorted(
+                    (one["name"], tuple(one["column_names"])) for one in found.get_indexes(table)
+                ),
+            )
+            for table in found.get_table_names()
+        }
 
 
 def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     store = Store(url)
-    if store.file: store.file.touch()
+    if store.file:
+        store.file.touch()
     migrated(store, command.upgrade, "0001")
     first = tables_of(store)
     store.append([Entry([row(i) for i in range(50)], answer("k"))])
-    user = store.add_user(dict(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst"))
+    user = store.add_user(
+        dict(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst")
+    )
     kept = store.predictions()
     assert "has schema 0001, and 0002 is needed" in away(store.ready) and store.version() == "0001"
     store.upgrade()
     assert store.ready() and store.version() == HEAD == "0002"
-    assert (store.predictions(), store.answer("anna-id", "k"), store.users()) == (kept, answer("k"), [user])
-    assert store.versions("gmsc") == {kept[0]["model_version"]: 50} and "".join(store.bins("gmsc", kept[0]["model_version"])) == "3:\n" * 50
+    assert (store.predictions(), store.answer("anna-id", "k"), store.users()) == (
+        kept,
+        answer("k"),
+        [user],
+    )
+    assert (
+        store.versions("gmsc") == {kept[0]["model_version"]: 50}
+        and "".join(store.bins("gmsc", kept[0]["model_version"])) == "3:\n" * 50
+    )
     assert told(store, (kept[0], True, 800))["recorded"] == 1
     store.append([Entry([row(50)])])
     assert store.predictions(limit=1)[0]["seq"] > kept[0]["seq"]
@@ -131,80 +183,164 @@ def test_processes_may_upgrade_at_once(url):
     processes = multiprocessing.get_context("fork")
     barrier, outcome = processes.Barrier(4), processes.Queue()
     running = [processes.Process(target=upgraded, args=(url, barrier, outcome)) for _ in range(4)]
-    for one in running: one.start()
+    for one in running:
+        one.start()
     assert [outcome.get(timeout=60) for _ in running] == [True] * 4
-    for one in running: one.join(30)
+    for one in running:
+        one.join(30)
     assert [one.exitcode for one in running] == [0] * 4
 
 
 def test_what_was_written_is_what_is_read(store):
-    rows = [row(i, user_id=None, username=None, reference=None, at=NOON.astimezone(timezone(timedelta(hours=-5))) + timedelta(microseconds=i)) for i in range(3)]
-    many = [row(i, sent=json.dumps({"quoted": 'a "b" {c}, \\', "null": None}), rating="NULL", reasons="") for i in range(100)]   # PostgreSQL: as arrays
-    assert store.append([Entry(rows[:1]), Entry(rows[1:]), Entry([])]) == [True] * 3 and store.append([Entry(many)]) == [True]
+    rows = [
+        row(
+            i,
+            user_id=None,
+            username=None,
+            reference=None,
+            at=NOON.astimezone(timezone(timedelta(hours=-5))) + timedelta(microseconds=i),
+        )
+        for i in range(3)
+    ]
+    many = [
+        row(
+            i, sent=json.dumps({"quoted": 'a "b" {c}, \\', "null": None}), rating="NULL", reasons=""
+        )
+        for i in range(100)
+    ]  # PostgreSQL: as arrays
+    assert store.append([Entry(rows[:1]), Entry(rows[1:]), Entry([])]) == [
+        True
+    ] * 3 and store.append([Entry(many)]) == [True]
     found = store.predictions(limit=200)
-    assert [one.pop("seq") for one in found] == sorted((one["seq"] for one in store.predictions(limit=200)), reverse=True)
+    assert [one.pop("seq") for one in found] == sorted(
+        (one["seq"] for one in store.predictions(limit=200)), reverse=True
+    )
     assert found[::-1] == [one | dict(idempotency_key=None) for one in rows + many]
-    assert [one["at"].utcoffset() for one in found[-3:]] == [timedelta(0)] * 3 and found[-1]["at"] == rows[0]["at"]
+    assert [one["at"].utcoffset() for one in found[-3:]] == [timedelta(0)] * 3 and found[-1][
+        "at"
+    ] == rows[0]["at"]
     assert set(ROW) | {"idempotency_key"} == set(COLUMNS) == set(found[0])
 
 
 def test_a_prediction_is_written_once(store):
     entry = Entry([row(i) for i in range(30)])
-    assert store.append([entry, entry]) == store.append([entry]) == [True] * 2 or store.append([Entry([entry.rows[0]])]) == [True]
+    assert store.append([entry, entry]) == store.append([entry]) == [True] * 2 or store.append(
+        [Entry([entry.rows[0]])]
+    ) == [True]
     assert sorted(ids(store)) == sorted(one["prediction_id"] for one in entry.rows)
 
 
 def test_a_key_is_used_once(store):
     first, other = Entry([row(1)], answer("k")), Entry([row(2)], answer("k", content=b"another"))
-    assert store.append([Entry([row(0)]), first, other, Entry([row(3)], answer("k", user_id="bert-id")), Entry([], answer("empty"))]) == [True, True, False, True, True]
+    assert store.append(
+        [
+            Entry([row(0)]),
+            first,
+            other,
+            Entry([row(3)], answer("k", user_id="bert-id")),
+            Entry([], answer("empty")),
+        ]
+    ) == [True, True, False, True, True]
     assert store.append([other, Entry([row(4)])]) == [False, True]
     assert [one["reference"] for one in store.predictions()] == ["A-4", "A-3", "A-1", "A-0"]
     assert store.answer("anna-id", "k") == first.answer and set(first.answer) == set(ANSWER)
     assert store.answer("anna-id", "unknown") is None and store.answer("anna-id", "\0") is None
-    assert store.prune_answers(NOON) == 0 and store.prune_answers(NOON + timedelta(seconds=1)) == 3 and store.answer("anna-id", "k") is None
+    assert (
+        store.prune_answers(NOON) == 0
+        and store.prune_answers(NOON + timedelta(seconds=1)) == 3
+        and store.answer("anna-id", "k") is None
+    )
 
 
 def test_of_two_at_once_with_one_key_one_is_written(store):
-    def write(i): return store.append([Entry([row(i)], answer(key)) for key in (("a", "b") if i % 2 else ("b", "a"))])
+    def write(i):
+        return store.append(
+            [Entry([row(i)], answer(key)) for key in (("a", "b") if i % 2 else ("b", "a"))]
+        )
+
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(write, range(40)))
     assert sum(map(sum, done)) == 2 and store.count() == 2
 
 
 def test_what_cannot_be_stored_is_refused_whole_and_without_its_value(store):
-    for wrong, says in ((dict(reference="secret\0"), "reference"), (dict(username="secret \ud800"), "username"), (dict(at=datetime(2026, 3, 1)), "at"),
-                        (dict(income="secret"), "income"), (dict(rating=None), "rating")):
+    for wrong, says in (
+        (dict(reference="secret\0"), "reference"),
+        (dict(username="secret \ud800"), "username"),
+        (dict(at=datetime(2026, 3, 1)), "at"),
+        (dict(income="secret"), "income"),
+        (dict(rating=None), "rating"),
+    ):
         with pytest.raises(Unfit) as raised:
             store.append([Entry([row(0)]), Entry([row(1, sent="secret") | wrong])])
-        assert says in str(raised.value) and "secret" not in str(raised.value) and raised.value.__cause__ is None
+        assert (
+            says in str(raised.value)
+            and "secret" not in str(raised.value)
+            and raised.value.__cause__ is None
+        )
     with pytest.raises(Unfit, match="prediction_id is missing"):
         store.append([Entry([{}])])
     assert store.count() == 0
     with pytest.raises(Unfit):
-        store.add_user(dict(id="1", username="secret", email=None, password_hash=None, role="viewer"))
+        store.add_user(
+            dict(id="1", username="secret", email=None, password_hash=None, role="viewer")
+        )
 
 
 def test_questions_with_any_text_find_nothing(store):
     store.append([Entry([row(0)])])
     for text in ("\0", "\ud800", "x" * 100_000, "'; DROP TABLE predictions; --", "%"):
-        assert store.prediction(text) is None and store.predictions(reference=text) == [] and store.count(user_id=text) == 0
-        assert store.user(username=text) is None and store.user(id=text) is None and store.invitation(text) is None
-    assert [len(store.predictions(after=after)) for after in (2**80, 2, 1, 0, -2**80)] == [1, 1, 0, 0, 0]
-    east, west = datetime.fromisoformat("0001-01-01T00:00:00+14:00"), datetime.fromisoformat("9999-12-31T23:59:59-14:00")
-    assert store.count(since=east, until=west) == 1 and store.count(since=west) == store.count(until=east) == 0
+        assert (
+            store.prediction(text) is None
+            and store.predictions(reference=text) == []
+            and store.count(user_id=text) == 0
+        )
+        assert (
+            store.user(username=text) is None
+            and store.user(id=text) is None
+            and store.invitation(text) is None
+        )
+    assert [len(store.predictions(after=after)) for after in (2**80, 2, 1, 0, -(2**80))] == [
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]
+    east, west = (
+        datetime.fromisoformat("0001-01-01T00:00:00+14:00"),
+        datetime.fromisoformat("9999-12-31T23:59:59-14:00"),
+    )
+    assert (
+        store.count(since=east, until=west) == 1
+        and store.count(since=west) == store.count(until=east) == 0
+    )
 
 
 def test_pages_and_filters(store):
-    other = dict(portfolio="german", user_id="bert-id", decision="Declined", rating="Poor", model_version="credit_default_german:1", reference="B")
+    other = dict(
+        portfolio="german",
+        user_id="bert-id",
+        decision="Declined",
+        rating="Poor",
+        model_version="credit_default_german:1",
+        reference="B",
+    )
     store.append([Entry([row(i, **(other if i % 4 == 0 else {}))]) for i in range(50)])
     pages, after = [], None
     while page := store.predictions(after=after, limit=7, user_id="anna-id"):
         pages.append(page)
         after = page[-1]["seq"]
-        store.append([Entry([row(1000 + len(pages))])])   # what arrives meanwhile shifts nothing
-    assert [one["reference"] for page in pages for one in page] == [f"A-{i}" for i in range(49, -1, -1) if i % 4]
+        store.append([Entry([row(1000 + len(pages))])])  # what arrives meanwhile shifts nothing
+    assert [one["reference"] for page in pages for one in page] == [
+        f"A-{i}" for i in range(49, -1, -1) if i % 4
+    ]
     for name in other:
-        assert store.count(**{name: other[name]}) == len(store.predictions(**{name: other[name]})) == 13
+        assert (
+            store.count(**{name: other[name]})
+            == len(store.predictions(**{name: other[name]}))
+            == 13
+        )
     assert store.count(since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)) == 10
     assert store.count(**other, until=NOON + timedelta(seconds=1)) == 1
 
@@ -218,47 +354,108 @@ GMSC = row()["model_version"]
 def logged(store, monkeypatch):
     "Predictions of two models and two portfolios, mixed, a third of them of one moment; slices of seven."
     monkeypatch.setattr(windows, "SLICE", 7)
-    kinds = [dict(), dict(portfolio="german", model_version="credit_default_german:1"), dict(model_version="credit_default_gmsc:older")]
-    rows = [row(i if i < 80 else 80, bins=f"{i:04d}", prediction=i % 2, decision=("Approved", "Declined")[i % 2], **kinds[(i // 3) % 3]) for i in range(120)]
+    kinds = [
+        dict(),
+        dict(portfolio="german", model_version="credit_default_german:1"),
+        dict(model_version="credit_default_gmsc:older"),
+    ]
+    rows = [
+        row(
+            i if i < 80 else 80,
+            bins=f"{i:04d}",
+            prediction=i % 2,
+            decision=("Approved", "Declined")[i % 2],
+            **kinds[(i // 3) % 3],
+        )
+        for i in range(120)
+    ]
     store.append([Entry(rows)])
     return rows
 
 
 def some_of(store, *window, **asked):
     sample = windows.Sample(**asked)
-    for _ in store.bins(*window, sample=sample): pass
+    for _ in store.bins(*window, sample=sample):
+        pass
     return store.sampled(sample)
 
 
 def of(rows, since=0, until=10**6, version=GMSC):
-    return [one for one in rows if one["model_version"] == version and NOON + timedelta(seconds=since) <= one["at"] < NOON + timedelta(seconds=until)]
+    return [
+        one
+        for one in rows
+        if one["model_version"] == version
+        and NOON + timedelta(seconds=since) <= one["at"] < NOON + timedelta(seconds=until)
+    ]
 
 
-@pytest.mark.parametrize("since, until", [(None, None), (10, 50), (80, 81), (10, None), (None, 80), (81, None), (5, 5)])
+@pytest.mark.parametrize(
+    "since, until", [(None, None), (10, 50), (80, 81), (10, None), (None, 80), (81, None), (5, 5)]
+)
 def test_a_window_is_read_whole_and_once(store, logged, since, until):
     window = [None if s is None else NOON + timedelta(seconds=s) for s in (since, until)]
     there = of(logged, since or 0, until or 10**6)
     chunks = list(store.bins("gmsc", GMSC, *window))
-    assert sorted("".join(chunks).splitlines()) == sorted(one["bins"] for one in there) and max(map(len, chunks), default=0) <= 7 * 5
+    assert (
+        sorted("".join(chunks).splitlines()) == sorted(one["bins"] for one in there)
+        and max(map(len, chunks), default=0) <= 7 * 5
+    )
     first = store.first("gmsc", GMSC, window[0])
     assert first == min((one["at"] for one in of(logged, since or 0)), default=None)
-    assert store.versions("gmsc", *window) == {name: len(of(logged, since or 0, until or 10**6, name)) for name in (GMSC, "credit_default_gmsc:older")
-                                               if of(logged, since or 0, until or 10**6, name)}
+    assert store.versions("gmsc", *window) == {
+        name: len(of(logged, since or 0, until or 10**6, name))
+        for name in (GMSC, "credit_default_gmsc:older")
+        if of(logged, since or 0, until or 10**6, name)
+    }
     every = some_of(store, "gmsc", GMSC, *window)
-    assert some_of(store, "gmsc", GMSC, *window, width=4) == every and some_of(store, "gmsc", GMSC, *window, width=5) == []
-    assert sorted(map(str, every)) == sorted(str({name: one[name] for name in ("sent", "probability_default", "credit_score", "rating", "decision", "at")}) for one in there)
+    assert (
+        some_of(store, "gmsc", GMSC, *window, width=4) == every
+        and some_of(store, "gmsc", GMSC, *window, width=5) == []
+    )
+    assert sorted(map(str, every)) == sorted(
+        str(
+            {
+                name: one[name]
+                for name in (
+                    "sent",
+                    "probability_default",
+                    "credit_score",
+                    "rating",
+                    "decision",
+                    "at",
+                )
+            }
+        )
+        for one in there
+    )
     assert [one["at"] for one in every] == sorted(one["at"] for one in there)
     if since is None:
         declined = sum(one["prediction"] for one in there)
-        assert store.made("gmsc", GMSC, window[1]) == dict(n=len(there), declined=declined, with_outcome=0, declined_with_outcome=0)
+        assert store.made("gmsc", GMSC, window[1]) == dict(
+            n=len(there), declined=declined, with_outcome=0, declined_with_outcome=0
+        )
 
 
 def test_totals_and_unknown_windows(store, logged):
-    assert store.totals("gmsc", NOON + timedelta(seconds=80)) == (sum(one["portfolio"] == "gmsc" for one in logged), len(of(logged, 80)) + len(of(logged, 80, version="credit_default_gmsc:older")))
-    assert store.totals("nobody", NOON) == (0, 0) and store.versions("\0") == {} and store.first("\0", GMSC) is store.first("gmsc", "nobody") is None
-    assert store.versions("gmsc", but=GMSC) == {"credit_default_gmsc:older": len(of(logged, version="credit_default_gmsc:older"))}
+    assert store.totals("gmsc", NOON + timedelta(seconds=80)) == (
+        sum(one["portfolio"] == "gmsc" for one in logged),
+        len(of(logged, 80)) + len(of(logged, 80, version="credit_default_gmsc:older")),
+    )
+    assert (
+        store.totals("nobody", NOON) == (0, 0)
+        and store.versions("\0") == {}
+        and store.first("\0", GMSC) is store.first("gmsc", "nobody") is None
+    )
+    assert store.versions("gmsc", but=GMSC) == {
+        "credit_default_gmsc:older": len(of(logged, version="credit_default_gmsc:older"))
+    }
     for text in ("\0", "\ud800", "'; DROP TABLE predictions; --", "%", ""):
-        assert list(store.bins("gmsc", text)) == some_of(store, "gmsc", text) == list(store.outcome_rows("gmsc", text or "%")) == []
+        assert (
+            list(store.bins("gmsc", text))
+            == some_of(store, "gmsc", text)
+            == list(store.outcome_rows("gmsc", text or "%"))
+            == []
+        )
         assert set(store.made("gmsc", text).values()) == {0}
 
 
@@ -267,12 +464,24 @@ def test_samples_are_spread_evenly(store, monkeypatch, among):
     "Also where another portfolio's rows come in between in a fixed order. The circle is a small one: many rows go round it."
     monkeypatch.setattr(windows, "_CIRCLE", 1024)
     monkeypatch.setattr(windows, "_STEP", 633)
-    store.append([Entry([row(i, credit_score=i, portfolio="gmsc" if i % among == 0 else "german") for i in range(1000 * among)])])
+    store.append(
+        [
+            Entry(
+                [
+                    row(i, credit_score=i, portfolio="gmsc" if i % among == 0 else "german")
+                    for i in range(1000 * among)
+                ]
+            )
+        ]
+    )
     for most in (1, 10, 100, 999):
         found = [one["credit_score"] / among for one in some_of(store, "gmsc", GMSC, most=most)]
         assert 0.9 * most - 1 <= len(found) <= most
         if most == 100:
-            assert all(15 <= sum(part <= one < part + 200 for one in found) <= 25 for part in range(0, 1000, 200))
+            assert all(
+                15 <= sum(part <= one < part + 200 for one in found) <= 25
+                for part in range(0, 1000, 200)
+            )
 
 
 def test_a_reader_in_the_middle_of_a_window_holds_nobody_up(store, logged):
@@ -283,40 +492,80 @@ def test_a_reader_in_the_middle_of_a_window_holds_nobody_up(store, logged):
     assert hasty.append([Entry([row(9999)])]) == [True] and hasty.erase("A-0") == 1
     if store.file:
         with closing(sqlite3.connect(store.file)) as c:
-            assert c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0   # no reader is in the way
+            assert (
+                c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            )  # no reader is in the way
     else:
         with hasty._transaction(writes=True) as c:
-            c.execute(sa.text("LOCK TABLE predictions, outcomes IN ACCESS EXCLUSIVE MODE"))   # nobody has them in use
+            c.execute(
+                sa.text("LOCK TABLE predictions, outcomes IN ACCESS EXCLUSIVE MODE")
+            )  # nobody has them in use
     assert len("".join(bins)) > 0 and sum(len(part["at"]) for part in with_outcome) > 0
 
 
 def test_counting_reads_no_row_of_the_table(tmp_path):
     store = sqlite_store(tmp_path)
     asked = []
-    sa.event.listen(store._engine, "before_cursor_execute", lambda c, cursor, statement, values, *_: asked.append((statement, values)) if "predictions" in statement else None)
-    list(store.bins("gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=windows.Sample(5, width=4))), store.totals("gmsc", NOON), store.made("gmsc", GMSC), store.first("gmsc", GMSC)
-    with store._transaction() as c: store._place(c, [schema.predictions.c.portfolio == "gmsc", schema.predictions.c.model_version == GMSC], 5, NOON)
+    sa.event.listen(
+        store._engine,
+        "before_cursor_execute",
+        lambda c, cursor, statement, values, *_: (
+            asked.append((statement, values)) if "predictions" in statement else None
+        ),
+    )
+    (
+        list(
+            store.bins(
+                "gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=windows.Sample(5, width=4)
+            )
+        ),
+        store.totals("gmsc", NOON),
+        store.made("gmsc", GMSC),
+        store.first("gmsc", GMSC),
+    )
+    with store._transaction() as c:
+        store._place(
+            c,
+            [schema.predictions.c.portfolio == "gmsc", schema.predictions.c.model_version == GMSC],
+            5,
+            NOON,
+        )
     assert len(asked) >= 6
     with closing(sqlite3.connect(store.file)) as c:
         for statement, values in asked:
             plan = [one[-1] for one in c.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
-            read = [step for step in plan if "SEARCH" in step or "SCAN" in step and "SCAN anon_1" not in step]
-            assert "COVERING INDEX predictions_window" in read[0] and "TEMP B-TREE" not in str(plan), (statement, plan)
+            read = [
+                step
+                for step in plan
+                if "SEARCH" in step or "SCAN" in step and "SCAN anon_1" not in step
+            ]
+            assert "COVERING INDEX predictions_window" in read[0] and "TEMP B-TREE" not in str(
+                plan
+            ), (statement, plan)
 
 
 def outcome(one, defaulted, days):
-    return dict(prediction_id=one["prediction_id"], defaulted=defaulted, observed_at=NOON + timedelta(days=days))
+    return dict(
+        prediction_id=one["prediction_id"],
+        defaulted=defaulted,
+        observed_at=NOON + timedelta(days=days),
+    )
 
 
 def told(store, *statements, by="anna", user_id=None, latest=None):
-    return store.record_outcomes([outcome(*one) for one in statements], by=by, user_id=user_id, latest=latest)
+    return store.record_outcomes(
+        [outcome(*one) for one in statements], by=by, user_id=user_id, latest=latest
+    )
 
 
 def held(store):
     "seq -> defaulted, days after noon."
     with store._transaction() as c:
         o = schema.outcomes.c
-        return {seq: (defaulted, (at - NOON).total_seconds() / 86400) for seq, defaulted, at in c.execute(sa.select(o.seq, o.defaulted, o.observed_at))}
+        return {
+            seq: (defaulted, (at - NOON).total_seconds() / 86400)
+            for seq, defaulted, at in c.execute(sa.select(o.seq, o.defaulted, o.observed_at))
+        }
 
 
 NOTHING = dict(recorded=0, changed=0, unchanged=0, unknown=[], older=[], early=[], future=[])
@@ -330,37 +579,79 @@ def test_of_several_outcomes_the_one_observed_last_holds(store):
     assert told(store) == NOTHING
     assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(recorded=2)
     assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(unchanged=2)
-    assert told(store, (a, True, 600), (b, False, 99), (c, False, 700)) == NOTHING | dict(recorded=1, older=[a["prediction_id"], b["prediction_id"]])
-    assert told(store, (a, False, 701), (b, False, 100)) == NOTHING | dict(changed=2)   # newer; of the same time, said later
-    assert told(store, (c, True, 900), (c, False, 800), (c, True, 900), (c, False, 900)) == NOTHING | dict(changed=2, unchanged=1, older=[c["prediction_id"]])
+    assert told(store, (a, True, 600), (b, False, 99), (c, False, 700)) == NOTHING | dict(
+        recorded=1, older=[a["prediction_id"], b["prediction_id"]]
+    )
+    assert told(store, (a, False, 701), (b, False, 100)) == NOTHING | dict(
+        changed=2
+    )  # newer; of the same time, said later
+    assert told(
+        store, (c, True, 900), (c, False, 800), (c, True, 900), (c, False, 900)
+    ) == NOTHING | dict(changed=2, unchanged=1, older=[c["prediction_id"]])
     assert held(store) == {seqs[0]: (False, 701), seqs[1]: (False, 100), seqs[2]: (False, 900)}
     with store._transaction() as connection:
-        noted = connection.execute(sa.select(schema.outcomes.c.recorded_by, schema.outcomes.c.recorded_at)).first()
-    assert noted.recorded_by == "anna" and abs(noted.recorded_at - datetime.now(timezone.utc)) < timedelta(minutes=5)
-    east = outcome(a, False, 701) | dict(observed_at=(NOON + timedelta(days=701)).astimezone(timezone(timedelta(hours=9))))
+        noted = connection.execute(
+            sa.select(schema.outcomes.c.recorded_by, schema.outcomes.c.recorded_at)
+        ).first()
+    assert noted.recorded_by == "anna" and abs(noted.recorded_at - datetime.now(UTC)) < timedelta(
+        minutes=5
+    )
+    east = outcome(a, False, 701) | dict(
+        observed_at=(NOON + timedelta(days=701)).astimezone(timezone(timedelta(hours=9)))
+    )
     assert store.record_outcomes([east], by=None, user_id=None) == NOTHING | dict(unchanged=1)
     with pytest.raises(ValueError, match="without a zone"):
-        store.record_outcomes([outcome(b, True, 800), outcome(a, True, 800) | dict(observed_at=datetime(2029, 1, 1))], by=None, user_id=None)
+        store.record_outcomes(
+            [outcome(b, True, 800), outcome(a, True, 800) | dict(observed_at=datetime(2029, 1, 1))],
+            by=None,
+            user_id=None,
+        )
     assert held(store)[seqs[1]] == (False, 100)
 
 
 def test_outcomes_that_are_not_taken_are_named(store):
-    mine, theirs, nobodys, simulated, unnamed = rows = [row(0), row(1, user_id="bert-id"), row(2, user_id=None), row(3, reference="simulated/7/3"), row(4, reference=None)]
+    mine, theirs, nobodys, simulated, unnamed = rows = [
+        row(0),
+        row(1, user_id="bert-id"),
+        row(2, user_id=None),
+        row(3, reference="simulated/7/3"),
+        row(4, reference=None),
+    ]
     store.append([Entry(rows)])
     ids = [one["prediction_id"] for one in rows]
-    unknown = [outcome(dict(prediction_id=text), True, 700) for text in ("4a1c", "\0", "\ud800", "x" * 100_000, "'--")]
-    found = store.record_outcomes(unknown + [outcome(one, True, 700) for one in rows], by="anna", user_id="anna-id")
-    assert found == NOTHING | dict(recorded=3, unknown=["4a1c", "\0", "\ud800", "x" * 100_000, "'--", ids[1], ids[2]])
-    assert told(store, *((one, True, 700) for one in rows)) == NOTHING | dict(recorded=2, unchanged=3)   # an administrator's are all
+    unknown = [
+        outcome(dict(prediction_id=text), True, 700)
+        for text in ("4a1c", "\0", "\ud800", "x" * 100_000, "'--")
+    ]
+    found = store.record_outcomes(
+        unknown + [outcome(one, True, 700) for one in rows], by="anna", user_id="anna-id"
+    )
+    assert found == NOTHING | dict(
+        recorded=3, unknown=["4a1c", "\0", "\ud800", "x" * 100_000, "'--", ids[1], ids[2]]
+    )
+    assert told(store, *((one, True, 700) for one in rows)) == NOTHING | dict(
+        recorded=2, unchanged=3
+    )  # an administrator's are all
     latest = NOON + timedelta(days=1000)
-    assert told(store, *((one, True, 1001) for one in rows), latest=latest) == NOTHING | dict(changed=1, future=[ids[0], ids[1], ids[2], ids[4]])
+    assert told(store, *((one, True, 1001) for one in rows), latest=latest) == NOTHING | dict(
+        changed=1, future=[ids[0], ids[1], ids[2], ids[4]]
+    )
     assert told(store, (mine, False, 1000), latest=latest) == NOTHING | dict(changed=1)
-    assert told(store, (mine, False, -1.01), (theirs, False, -2), (mine, False, -1.01)) == NOTHING | dict(early=ids[:2])
+    assert told(
+        store, (mine, False, -1.01), (theirs, False, -2), (mine, False, -1.01)
+    ) == NOTHING | dict(early=ids[:2])
     new = row(5)
     store.append([Entry([new])])
-    assert told(store, (new, False, -0.9)) == NOTHING | dict(recorded=1)   # the lender's clock, or a date
-    far = [outcome(new, True, 0) | dict(observed_at=datetime.fromisoformat(text)) for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")]
-    assert store.record_outcomes(far, by=None, user_id=None, latest=latest) == NOTHING | dict(early=[new["prediction_id"]], future=[new["prediction_id"]])
+    assert told(store, (new, False, -0.9)) == NOTHING | dict(
+        recorded=1
+    )  # the lender's clock, or a date
+    far = [
+        outcome(new, True, 0) | dict(observed_at=datetime.fromisoformat(text))
+        for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+    ]
+    assert store.record_outcomes(far, by=None, user_id=None, latest=latest) == NOTHING | dict(
+        early=[new["prediction_id"]], future=[new["prediction_id"]]
+    )
 
 
 def test_ten_thousand_outcomes_in_one_call(store):
@@ -368,12 +659,20 @@ def test_ten_thousand_outcomes_in_one_call(store):
     store.append([Entry(rows)])
     statements = [outcome(one, i % 20 == 0, 700) for i, one in enumerate(rows[:10_000])]
     begin = time.monotonic()
-    assert store.record_outcomes(statements, by="anna", user_id="anna-id") == NOTHING | dict(recorded=10_000)
-    assert store.record_outcomes(statements[::-1], by="anna", user_id="anna-id") == NOTHING | dict(unchanged=10_000)
+    assert store.record_outcomes(statements, by="anna", user_id="anna-id") == NOTHING | dict(
+        recorded=10_000
+    )
+    assert store.record_outcomes(statements[::-1], by="anna", user_id="anna-id") == NOTHING | dict(
+        unchanged=10_000
+    )
     assert time.monotonic() - begin < 10
     unknown = [outcome(row(i), True, 700) for i in range(10_000)]
-    assert store.record_outcomes(unknown, by="anna", user_id=None) == NOTHING | dict(unknown=[one["prediction_id"] for one in unknown])
-    assert store.made("gmsc", GMSC) == dict(n=10_500, declined=0, with_outcome=10_000, declined_with_outcome=0)
+    assert store.record_outcomes(unknown, by="anna", user_id=None) == NOTHING | dict(
+        unknown=[one["prediction_id"] for one in unknown]
+    )
+    assert store.made("gmsc", GMSC) == dict(
+        n=10_500, declined=0, with_outcome=10_000, declined_with_outcome=0
+    )
     assert sum(sum(part["defaulted"]) for part in store.outcome_rows("gmsc")) == 500
 
 
@@ -381,17 +680,45 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
     known = [one for i, one in enumerate(logged) if i % 4 == 0]
     told(store, *((one, i % 2 == 0, 700 + i) for i, one in enumerate(known)))
     parts = list(store.outcome_rows("gmsc"))
-    assert max(len(part["at"]) for part in parts) <= 7 and all(len({len(column) for column in part.values()}) == 1 for part in parts)
+    assert max(len(part["at"]) for part in parts) <= 7 and all(
+        len({len(column) for column in part.values()}) == 1 for part in parts
+    )
     found = sorted(one for part in parts for one in zip(*part.values()))
-    assert found == sorted((one["at"], one["probability_default"], one["credit_score"], one["rating"], one["prediction"], one["model_version"], int(i % 2 == 0), NOON + timedelta(days=700 + i))
-                           for i, one in enumerate(known) if one["portfolio"] == "gmsc")
-    assert list(parts[0]) == ["at", "probability_default", "credit_score", "rating", "declined", "model_version", "defaulted", "observed_at"]
+    assert found == sorted(
+        (
+            one["at"],
+            one["probability_default"],
+            one["credit_score"],
+            one["rating"],
+            one["prediction"],
+            one["model_version"],
+            int(i % 2 == 0),
+            NOON + timedelta(days=700 + i),
+        )
+        for i, one in enumerate(known)
+        if one["portfolio"] == "gmsc"
+    )
+    assert list(parts[0]) == [
+        "at",
+        "probability_default",
+        "credit_score",
+        "rating",
+        "declined",
+        "model_version",
+        "defaulted",
+        "observed_at",
+    ]
     window = dict(made_since=NOON + timedelta(seconds=20), made_before=NOON + timedelta(seconds=60))
-    assert sum(len(part["at"]) for part in store.outcome_rows("gmsc", GMSC, **window)) == len(of(known, 20, 60))
+    assert sum(len(part["at"]) for part in store.outcome_rows("gmsc", GMSC, **window)) == len(
+        of(known, 20, 60)
+    )
     there = of(logged, 0, 60)
     assert store.made("gmsc", GMSC, NOON + timedelta(seconds=60)) == dict(
-        n=len(there), declined=sum(one["prediction"] for one in there), with_outcome=sum(one in known for one in there),
-        declined_with_outcome=sum(one["prediction"] for one in there if one in known))
+        n=len(there),
+        declined=sum(one["prediction"] for one in there),
+        with_outcome=sum(one in known for one in there),
+        declined_with_outcome=sum(one["prediction"] for one in there if one in known),
+    )
 
 
 def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
@@ -400,8 +727,10 @@ def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
     store.append([Entry(rows)])
     told(store, *((one, True, 700) for one in rows))
     assert store.erase("Erika") == 4 and len(held(store)) == 36
-    assert store.prune(NOON + timedelta(seconds=20)) == 18 and sorted(held(store)) == sorted(one["seq"] for one in store.predictions())
-    with store._transaction(writes=True) as c:   # whoever removes it
+    assert store.prune(NOON + timedelta(seconds=20)) == 18 and sorted(held(store)) == sorted(
+        one["seq"] for one in store.predictions()
+    )
+    with store._transaction(writes=True) as c:  # whoever removes it
         assert c.execute(sa.text("DELETE FROM predictions WHERE reference = 'A-30'")).rowcount == 1
     assert len(held(store)) == store.count() == 17
     assert told(store, (rows[9], True, 700)) == NOTHING | dict(unknown=[rows[9]["prediction_id"]])
@@ -412,33 +741,89 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
     rows = [row(i) for i in range(60)]
     store.append([Entry(rows)])
     with ThreadPoolExecutor(8) as pool:
-        saying = [pool.submit(told, store, *((one, day % 2 == 0, day) for one in (rows if day % 3 else rows[::-1]))) for day in range(700, 740)]
+        saying = [
+            pool.submit(
+                told,
+                store,
+                *((one, day % 2 == 0, day) for one in (rows if day % 3 else rows[::-1])),
+            )
+            for day in range(700, 740)
+        ]
         erasing = [pool.submit(store.erase, f"A-{i}") for i in range(0, 60, 3)]
         found = [one.result(60) for one in saying]
         assert [one.result(60) for one in erasing] == [1] * 20
-    assert all(one["recorded"] + one["changed"] + len(one["older"]) + len(one["unknown"]) == 60 for one in found)
+    assert all(
+        one["recorded"] + one["changed"] + len(one["older"]) + len(one["unknown"]) == 60
+        for one in found
+    )
     assert 40 <= sum(one["recorded"] for one in found) <= 60
-    assert held(store) == {one["seq"]: (False, 739) for one in store.predictions()} and store.count() == 40
+    assert (
+        held(store) == {one["seq"]: (False, 739) for one in store.predictions()}
+        and store.count() == 40
+    )
 
 
 def test_checks_are_kept_and_pruned(store):
     def check(i, **other):
-        return store.add_check(**dict(at=NOON + timedelta(hours=i), portfolio="gmsc", model_version=GMSC, source="watch", since=NOON, until=None, samples=i, drifted=i % 2 == 1,
-                                      result=json.dumps(dict(verdict="Zoë")), every_seconds=3600.0) | other)
-    ids = [check(i) for i in range(5)] + [check(5, source="report", every_seconds=None, alerted=False), check(6, portfolio="german")]
+        return store.add_check(
+            **dict(
+                at=NOON + timedelta(hours=i),
+                portfolio="gmsc",
+                model_version=GMSC,
+                source="watch",
+                since=NOON,
+                until=None,
+                samples=i,
+                drifted=i % 2 == 1,
+                result=json.dumps(dict(verdict="Zoë")),
+                every_seconds=3600.0,
+            )
+            | other
+        )
+
+    ids = [check(i) for i in range(5)] + [
+        check(5, source="report", every_seconds=None, alerted=False),
+        check(6, portfolio="german"),
+    ]
     assert ids == sorted(set(ids))
-    assert [one["samples"] for one in store.checks("gmsc")] == [5, 4, 3, 2, 1, 0] and [one["samples"] for one in store.checks("gmsc", 2)] == [5, 4]
+    assert [one["samples"] for one in store.checks("gmsc")] == [5, 4, 3, 2, 1, 0] and [
+        one["samples"] for one in store.checks("gmsc", 2)
+    ] == [5, 4]
     last = store.last_check("gmsc")
-    assert last == dict(id=ids[5], at=NOON + timedelta(hours=5), portfolio="gmsc", model_version=GMSC, source="report", since=NOON, until=None, samples=5, drifted=True,
-                        every_seconds=None, alerted=False, result=last["result"]) and json.loads(last["result"]) == dict(verdict="Zoë")
+    assert last == dict(
+        id=ids[5],
+        at=NOON + timedelta(hours=5),
+        portfolio="gmsc",
+        model_version=GMSC,
+        source="report",
+        since=NOON,
+        until=None,
+        samples=5,
+        drifted=True,
+        every_seconds=None,
+        alerted=False,
+        result=last["result"],
+    ) and json.loads(last["result"]) == dict(verdict="Zoë")
     store.set_alerted(ids[5])
-    assert store.last_check("gmsc", "report")["alerted"] is True and store.last_check("gmsc", "watch")["alerted"] is None
-    assert store.last_check("gmsc", source="watch")["samples"] == 4 and store.last_check("gmsc", "endpoint") is store.last_check("nobody") is None
+    assert (
+        store.last_check("gmsc", "report")["alerted"] is True
+        and store.last_check("gmsc", "watch")["alerted"] is None
+    )
+    assert (
+        store.last_check("gmsc", source="watch")["samples"] == 4
+        and store.last_check("gmsc", "endpoint") is store.last_check("nobody") is None
+    )
     with pytest.raises(Unfit):
         check(7, result=None)
-    now = store.add_check(**{name: value for name, value in last.items() if name not in ("id", "at")})
-    assert now > max(ids) and abs(store.last_check("gmsc")["at"] - datetime.now(timezone.utc)) < timedelta(minutes=5)
-    assert store.prune(NOON + timedelta(hours=4)) == 0 and [one["id"] for one in store.checks("gmsc")] == [now, ids[5], ids[4]]
+    now = store.add_check(
+        **{name: value for name, value in last.items() if name not in ("id", "at")}
+    )
+    assert now > max(ids) and abs(store.last_check("gmsc")["at"] - datetime.now(UTC)) < timedelta(
+        minutes=5
+    )
+    assert store.prune(NOON + timedelta(hours=4)) == 0 and [
+        one["id"] for one in store.checks("gmsc")
+    ] == [now, ids[5], ids[4]]
 
 
 def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):
@@ -450,7 +835,7 @@ def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):
     while taken := spool.oldest(33):
         assert store.append([entry for _, entry in taken]) == [True] * len(taken)
         if store.count() == 66:
-            store.append([entry for _, entry in taken])   # a crash before `remove`
+            store.append([entry for _, entry in taken])  # a crash before `remove`
         spool.append([Entry([late := row(500 + len(rows))])])
         rows += [late] if len(rows) < 103 else []
         if len(rows) == 103 and late is not rows[-1]:
@@ -458,48 +843,92 @@ def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):
         spool.remove(taken)
     assert spool.waiting() == 0 and spool.oldest(10) == []
     assert ids(store)[::-1] == [one["prediction_id"] for one in rows]
-    assert store.answer("anna-id", "k") == answer("k") and store.predictions(reference="A-99")[0]["idempotency_key"] == "k"
+    assert (
+        store.answer("anna-id", "k") == answer("k")
+        and store.predictions(reference="A-99")[0]["idempotency_key"] == "k"
+    )
 
 
 def test_users_and_invitations(store):
     def add(name, email, invitation=None):
-        return store.add_user(dict(id=str(uuid.uuid4()), username=name, email=email, password_hash="$argon2id$", role="viewer"), invitation=invitation)
+        return store.add_user(
+            dict(
+                id=str(uuid.uuid4()),
+                username=name,
+                email=email,
+                password_hash="$argon2id$",
+                role="viewer",
+            ),
+            invitation=invitation,
+        )
+
     zoe = add("Zoë", "Zoë@lender.example")
-    assert store.user(username="ZOË") == store.user(username="zoe\u0308") == store.user(id=zoe["id"]) == zoe == store.users()[0]
+    assert (
+        store.user(username="ZOË")
+        == store.user(username="zoe\u0308")
+        == store.user(id=zoe["id"])
+        == zoe
+        == store.users()[0]
+    )
     assert zoe["disabled"] is False and zoe["created_at"].tzinfo
-    for name, email, field in (("zOË", "other@lender.example", "username"), ("other", "ZOË@LENDER.example", "email")):
+    for name, email, field in (
+        ("zOË", "other@lender.example", "username"),
+        ("other", "ZOË@LENDER.example", "email"),
+    ):
         with pytest.raises(Taken) as raised:
             add(name, email)
         assert raised.value.field == field
     add("first without", None)
     add("second without", None)
-    in_a_week = datetime.now(timezone.utc) + timedelta(days=7)
+    in_a_week = datetime.now(UTC) + timedelta(days=7)
     store.add_invitation("hash", "analyst", created_by=zoe["id"], expires_at=in_a_week)
-    store.add_invitation("old", "admin", created_by=zoe["id"], expires_at=in_a_week - timedelta(days=7, seconds=1))
+    store.add_invitation(
+        "old", "admin", created_by=zoe["id"], expires_at=in_a_week - timedelta(days=7, seconds=1)
+    )
     with pytest.raises(Taken):
         add("Zoë", None, "hash")
     assert store.invitation("hash")["role"] == "analyst" and store.invitation("old") is None
 
     def try_to(i):
-        try: return add(f"invited {i}", None, "hash")["role"]
-        except Uninvited: return None
+        try:
+            return add(f"invited {i}", None, "hash")["role"]
+        except Uninvited:
+            return None
+
     with ThreadPoolExecutor(8) as pool:
         assert sorted(filter(None, pool.map(try_to, range(8)))) == ["analyst"]
     for token in ("hash", "old", "unknown"):
         with pytest.raises(Uninvited):
             add("late", None, token)
     assert store.user(username="late") is None and len(store.users()) == 4
-    assert store.change_user(zoe["id"], role="admin", disabled=True, password_hash="new") and not store.change_user("nobody", disabled=True)
+    assert store.change_user(
+        zoe["id"], role="admin", disabled=True, password_hash="new"
+    ) and not store.change_user("nobody", disabled=True)
     assert store.user(id=zoe["id"]) == zoe | dict(role="admin", disabled=True, password_hash="new")
-    assert store.delete_user(zoe["id"]) and not store.delete_user(zoe["id"]) and store.user(id=zoe["id"]) is None
+    assert (
+        store.delete_user(zoe["id"])
+        and not store.delete_user(zoe["id"])
+        and store.user(id=zoe["id"]) is None
+    )
 
 
 def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
     monkeypatch.setattr(upkeep, "CHUNK", 7)
-    store.append([Entry([row(i) for i in range(40)]), Entry([row(40)], answer("old")), Entry([row(41)], answer("new", at=NOON + timedelta(days=1)))])
+    store.append(
+        [
+            Entry([row(i) for i in range(40)]),
+            Entry([row(40)], answer("old")),
+            Entry([row(41)], answer("new", at=NOON + timedelta(days=1))),
+        ]
+    )
     highest = store.predictions(limit=1)[0]["seq"]
-    assert store.prune(NOON + timedelta(seconds=30)) == 30 and store.prune(NOON + timedelta(seconds=30)) == 0
-    assert [one["reference"] for one in store.predictions()] == [f"A-{i}" for i in range(41, 29, -1)]
+    assert (
+        store.prune(NOON + timedelta(seconds=30)) == 30
+        and store.prune(NOON + timedelta(seconds=30)) == 0
+    )
+    assert [one["reference"] for one in store.predictions()] == [
+        f"A-{i}" for i in range(41, 29, -1)
+    ]
     assert store.answer("anna-id", "old") is None and store.answer("anna-id", "new")
     assert store.prune(NOON + timedelta(days=2)) == 12 and store.count() == 0
     store.append([Entry([row(0)])])
@@ -507,19 +936,32 @@ def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
 
 
 def test_an_applicant_is_erased(store):
-    theirs = [Entry([row(0, reference="Erika"), row(1)], answer("theirs")), Entry([row(2, reference="Erika", user_id="bert-id", username="bert")])]
-    store.append([*theirs, Entry([row(3)], answer("another")), Entry([row(4)], answer("theirs", user_id="bert-id"))])
+    theirs = [
+        Entry([row(0, reference="Erika"), row(1)], answer("theirs")),
+        Entry([row(2, reference="Erika", user_id="bert-id", username="bert")]),
+    ]
+    store.append(
+        [
+            *theirs,
+            Entry([row(3)], answer("another")),
+            Entry([row(4)], answer("theirs", user_id="bert-id")),
+        ]
+    )
     if store.file:
         assert b"Erika" in store.file.read_bytes() + Path(f"{store.file}-wal").read_bytes()
     assert store.erase("Erika") == 2 and store.erase("Erika") == store.erase("\0") == 0
     assert [one["reference"] for one in store.predictions()] == ["A-4", "A-3", "A-1"]
-    assert [bool(store.answer(*one)) for one in (("anna-id", "theirs"), ("anna-id", "another"), ("bert-id", "theirs"))] == [False, True, True]
+    assert [
+        bool(store.answer(*one))
+        for one in (("anna-id", "theirs"), ("anna-id", "another"), ("bert-id", "theirs"))
+    ] == [False, True, True]
     if store.file:
         assert b"Erika" not in store.file.read_bytes() + Path(f"{store.file}-wal").read_bytes()
 
 
 def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     import pandas as pd
+
     monkeypatch.setattr(upkeep, "CHUNK", 25)
     rows = [row(i, reference=None if i % 2 else f"A-{i}") for i in range(90)]
     store.append([Entry(rows)])
@@ -528,29 +970,60 @@ def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     def progress(*both):
         seen.append(both)
         store.append([Entry([row(1000)])])
+
     out = tmp_path / "log.parquet"
-    assert store.export(out, progress=progress) == 90 and seen == [(25, 90), (50, 90), (75, 90), (90, 90)]
+    assert store.export(out, progress=progress) == 90 and seen == [
+        (25, 90),
+        (50, 90),
+        (75, 90),
+        (90, 90),
+    ]
     frame = pd.read_parquet(out)
-    assert list(frame.prediction_id) == [one["prediction_id"] for one in rows] and frame.seq.is_monotonic_increasing
+    assert (
+        list(frame.prediction_id) == [one["prediction_id"] for one in rows]
+        and frame.seq.is_monotonic_increasing
+    )
     assert list(frame["at"]) == [one["at"] for one in rows]
-    assert {name: str(frame[name].dtype) for name in ("seq", "prediction", "probability_default")} == {"seq": "int64", "prediction": "int32", "probability_default": "float64"}
+    assert {
+        name: str(frame[name].dtype) for name in ("seq", "prediction", "probability_default")
+    } == {"seq": "int64", "prediction": "int32", "probability_default": "float64"}
     assert out.stat().st_mode & 0o077 == 0 and os.listdir(tmp_path).count("log.parquet") == 1
-    assert store.export(out, since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)) == 10
+    assert (
+        store.export(out, since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20))
+        == 10
+    )
     before = out.read_bytes()
-    monkeypatch.setattr(store, "_transaction", None)   # it breaks off: the old file stays, and nothing lies beside it
+    monkeypatch.setattr(
+        store, "_transaction", None
+    )  # it breaks off: the old file stays, and nothing lies beside it
     with pytest.raises(TypeError):
         store.export(out)
-    assert out.read_bytes() == before and [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
+    assert (
+        out.read_bytes() == before
+        and [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
+    )
 
 
 def test_export_to_another_database(store, tmp_path, request):
     store.append([Entry([row(i) for i in range(1000)])])
-    targets = [f"sqlite:///{tmp_path}/warehouse.db"] + ([request.getfixturevalue("server").database()] if not store.file else [])
+    targets = [f"sqlite:///{tmp_path}/warehouse.db"] + (
+        [request.getfixturevalue("server").database()] if not store.file else []
+    )
     for target in targets:
-        assert [store.export(target, until=NOON + timedelta(seconds=600)), store.export(target), store.export(target)] == [600, 400, 0]
+        assert [
+            store.export(target, until=NOON + timedelta(seconds=600)),
+            store.export(target),
+            store.export(target),
+        ] == [600, 400, 0]
         with closing(sa.create_engine(target).connect()) as c:
-            assert sorted(one for one, in c.execute(sa.text("SELECT prediction_id FROM predictions"))) == sorted(ids(store))
-    for nowhere in ("bigquery9://project/dataset", "sqlite:////nowhere/at/all.db", "postgresql+psycopg://u:secret@127.0.0.1:1/x?connect_timeout=2"):
+            assert sorted(
+                one for (one,) in c.execute(sa.text("SELECT prediction_id FROM predictions"))
+            ) == sorted(ids(store))
+    for nowhere in (
+        "bigquery9://project/dataset",
+        "sqlite:////nowhere/at/all.db",
+        "postgresql+psycopg://u:secret@127.0.0.1:1/x?connect_timeout=2",
+    ):
         with pytest.raises(StoreError) as raised:
             store.export(nowhere)
         assert "secret" not in str(raised.value)
@@ -558,30 +1031,77 @@ def test_export_to_another_database(store, tmp_path, request):
 
 def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, request):
     import pandas as pd
+
     monkeypatch.setattr(upkeep, "CHUNK", 4)
     rows = [row(i) for i in range(10)]
     store.append([Entry(rows)])
-    def tell(*said): store.record_outcomes([dict(prediction_id=rows[i]["prediction_id"], defaulted=bad, observed_at=NOON + timedelta(days=day)) for i, bad, day in said], by="anna", user_id=None)
+
+    def tell(*said):
+        store.record_outcomes(
+            [
+                dict(
+                    prediction_id=rows[i]["prediction_id"],
+                    defaulted=bad,
+                    observed_at=NOON + timedelta(days=day),
+                )
+                for i, bad, day in said
+            ],
+            by="anna",
+            user_id=None,
+        )
+
     tell((2, True, 90), (7, False, 730))
     assert store.export(tmp_path / "log.parquet") == 10
     frame = pd.read_parquet(tmp_path / "log.parquet")
-    assert list(frame.columns)[-2:] == ["defaulted", "outcome_observed_at"] and str(frame.outcome_observed_at.dtype) == "datetime64[us, UTC]"
+    assert (
+        list(frame.columns)[-2:] == ["defaulted", "outcome_observed_at"]
+        and str(frame.outcome_observed_at.dtype) == "datetime64[us, UTC]"
+    )
     known = frame[frame.defaulted.notna()]
-    assert list(zip(known.prediction_id, known.defaulted, known.outcome_observed_at)) == [(rows[2]["prediction_id"], True, NOON + timedelta(days=90)), (rows[7]["prediction_id"], False, NOON + timedelta(days=730))]
+    assert list(zip(known.prediction_id, known.defaulted, known.outcome_observed_at)) == [
+        (rows[2]["prediction_id"], True, NOON + timedelta(days=90)),
+        (rows[7]["prediction_id"], False, NOON + timedelta(days=730)),
+    ]
     assert list(frame.outcome_observed_at.notna()) == list(frame.defaulted.notna())
 
     # another database, whose table is of a time before there were outcomes, gets what became known since
-    older = sa.Table("predictions", sa.MetaData(), *(sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in schema.predictions.columns))
-    target = f"sqlite:///{tmp_path}/warehouse.db" if store.file else request.getfixturevalue("server").database()
+    older = sa.Table(
+        "predictions",
+        sa.MetaData(),
+        *(
+            sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable)
+            for c in schema.predictions.columns
+        ),
+    )
+    target = (
+        f"sqlite:///{tmp_path}/warehouse.db"
+        if store.file
+        else request.getfixturevalue("server").database()
+    )
     engine = sa.create_engine(target)
     older.create(engine)
-    now = sa.select(sa.column("prediction_id"), sa.column("defaulted", sa.Boolean()), sa.column("outcome_observed_at", schema.Timestamp())).select_from(sa.table("predictions"))
+    now = sa.select(
+        sa.column("prediction_id"),
+        sa.column("defaulted", sa.Boolean()),
+        sa.column("outcome_observed_at", schema.Timestamp()),
+    ).select_from(sa.table("predictions"))
+
     def held():
-        with engine.connect() as c: return {one: (bad, at) for one, bad, at in c.execute(now) if bad is not None}
-    assert store.export(target, until=NOON + timedelta(seconds=5)) == 5 and held() == {rows[2]["prediction_id"]: (True, NOON + timedelta(days=90))}
+        with engine.connect() as c:
+            return {one: (bad, at) for one, bad, at in c.execute(now) if bad is not None}
+
+    assert store.export(target, until=NOON + timedelta(seconds=5)) == 5 and held() == {
+        rows[2]["prediction_id"]: (True, NOON + timedelta(days=90))
+    }
     tell((2, False, 730), (4, True, 300))
-    assert [store.export(target), store.export(target)] == [5 + 2, 0]   # five new rows, and two of which more is known
-    assert held() == {rows[i]["prediction_id"]: (bad, NOON + timedelta(days=day)) for i, bad, day in ((2, False, 730), (4, True, 300), (7, False, 730))}
+    assert [store.export(target), store.export(target)] == [
+        5 + 2,
+        0,
+    ]  # five new rows, and two of which more is known
+    assert held() == {
+        rows[i]["prediction_id"]: (bad, NOON + timedelta(days=day))
+        for i, bad, day in ((2, False, 730), (4, True, 300), (7, False, 730))
+    }
     engine.dispose()
 
 
@@ -593,6 +1113,7 @@ def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
     def write():
         while not stop.is_set():
             store.append([Entry([row(0)])])
+
     writer = threading.Thread(target=write)
     writer.start()
     try:
@@ -606,7 +1127,10 @@ def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
     store.close()
     for name in ("log.db", "log.db-wal", "log.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
-    assert sorted(one for one in os.listdir(tmp_path) if one.startswith("copy")) == ["copy.db"] and (tmp_path / "copy.db").stat().st_mode & 0o077 == 0
+    assert (
+        sorted(one for one in os.listdir(tmp_path) if one.startswith("copy")) == ["copy.db"]
+        and (tmp_path / "copy.db").stat().st_mode & 0o077 == 0
+    )
     (tmp_path / "copy.db").rename(tmp_path / "log.db")
     restored = Store(f"sqlite:///{tmp_path}/log.db")
     restored.upgrade()
@@ -622,9 +1146,12 @@ def test_a_file_that_came_back_in_another_mode_is_put_into_wal(tmp_path):
     with closing(sqlite3.connect(store.file)) as c:
         assert c.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
     store.upgrade()
-    store.close()   # a connection from before learns of it with its next question
+    store.close()  # a connection from before learns of it with its next question
     with store._transaction() as c:
-        assert c.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal" and c.execute(sa.text("PRAGMA synchronous")).scalar() == 2
+        assert (
+            c.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+            and c.execute(sa.text("PRAGMA synchronous")).scalar() == 2
+        )
     assert store.count() == 1
 
 
@@ -635,19 +1162,37 @@ def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_pat
     with pytest.raises(StoreError) as raised:
         store.backup(tmp_path / "log.dump")
     assert PASSWORD not in str(raised.value)
-    command = str(raised.value).split(": ", 1)[1].split(", and ")[0].replace("pg_dump", str(binaries() / "pg_dump"))
+    command = (
+        str(raised.value)
+        .split(": ", 1)[1]
+        .split(", and ")[0]
+        .replace("pg_dump", str(binaries() / "pg_dump"))
+    )
     environment = os.environ | {"PGPASSWORD": PASSWORD}
     subprocess.run(command, shell=True, check=True, env=environment)
     target = server.database()
-    subprocess.run([binaries() / "pg_restore", "--dbname", Store(target)._url.set(drivername="postgresql").render_as_string(hide_password=False), tmp_path / "log.dump"], check=True)
+    subprocess.run(
+        [
+            binaries() / "pg_restore",
+            "--dbname",
+            Store(target)._url.set(drivername="postgresql").render_as_string(hide_password=False),
+            tmp_path / "log.dump",
+        ],
+        check=True,
+    )
     restored = Store(target)
     restored.upgrade()
-    assert restored.ready() and restored.predictions() == store.predictions() and restored.answer("anna-id", "k") == answer("k")
+    assert (
+        restored.ready()
+        and restored.predictions() == store.predictions()
+        and restored.answer("anna-id", "k") == answer("k")
+    )
     restored.append([Entry([row(99)])])
     assert restored.predictions(limit=1)[0]["reference"] == "A-99"
 
 
 # SQLite, away
+
 
 def sqlite_store(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/log.db", **QUICK)
@@ -660,7 +1205,10 @@ def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
     store = sqlite_store(tmp_path)
     with closing(sqlite3.connect(store.file, isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
-        assert away(store.append, [Entry([row(1)])]) == engine.LOCKED and away(store.erase, "A-0") == engine.LOCKED
+        assert (
+            away(store.append, [Entry([row(1)])]) == engine.LOCKED
+            and away(store.erase, "A-0") == engine.LOCKED
+        )
         assert store.ready() and store.count() == 1
     assert store.append([Entry([row(1)])]) == [True] and store.count() == 2
 
@@ -679,14 +1227,27 @@ print(store.count())
 """
 
 
-@pytest.mark.parametrize("before, after, says", [
-    ("signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
-     "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))", engine.BROKEN_DISK),
-    ("store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
-     "resource.setrlimit(resource.RLIMIT_NOFILE, limits)", engine.UNOPENED)], ids=["a file that may not grow", "no more files"])
+@pytest.mark.parametrize(
+    "before, after, says",
+    [
+        (
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))",
+            engine.BROKEN_DISK,
+        ),
+        (
+            "store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
+            "resource.setrlimit(resource.RLIMIT_NOFILE, limits)",
+            engine.UNOPENED,
+        ),
+    ],
+    ids=["a file that may not grow", "no more files"],
+)
 def test_what_the_system_refuses_is_away_and_recovers(tmp_path, before, after, says):
     store = sqlite_store(tmp_path)
-    code = BROKEN.format(tests=str(Path(__file__).parent), url=store.url_shown, before=before, after=after)
+    code = BROKEN.format(
+        tests=str(Path(__file__).parent), url=store.url_shown, before=before, after=after
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{says}\n2\n"), done.stderr
     assert store.count() == 2
@@ -694,7 +1255,12 @@ def test_what_the_system_refuses_is_away_and_recovers(tmp_path, before, after, s
 
 def mounted(folder, *options):
     "Mount a small tmpfs there; False where that is not allowed."
-    return subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True).returncode == 0
+    return (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True
+        ).returncode
+        == 0
+    )
 
 
 @pytest.fixture
@@ -737,10 +1303,16 @@ def test_a_read_only_disk_is_away(small_disk):
 def test_a_file_that_is_no_database_is_away(tmp_path):
     (tmp_path / "log.db").write_bytes(b"applicants, once" * 1000)
     store = Store(f"sqlite:///{tmp_path}/log.db")
-    assert away(store.ready) == away(store.upgrade) == away(store.append, [Entry([row(0)])]) == engine.DAMAGED
+    assert (
+        away(store.ready)
+        == away(store.upgrade)
+        == away(store.append, [Entry([row(0)])])
+        == engine.DAMAGED
+    )
 
 
 # PostgreSQL, away
+
 
 @pytest.fixture
 def own_server():
@@ -756,15 +1328,19 @@ def test_a_server_that_hangs_is_away_within_seconds(own_server):
     store.upgrade()
     store.append([Entry([row(0)])])
     own_server.pause()
-    assert away(store.append, [Entry([row(0)])], within=5) == engine.UNREACHED    # a connection that was in use
-    assert away(store.append, [Entry([row(0)])], within=4) == engine.UNREACHED    # a new one
+    assert (
+        away(store.append, [Entry([row(0)])], within=5) == engine.UNREACHED
+    )  # a connection that was in use
+    assert away(store.append, [Entry([row(0)])], within=4) == engine.UNREACHED  # a new one
     own_server.resume()
     assert store.append([Entry([row(1)])]) == [True] and store.ready()
     time.sleep(engine.IDLE)
     own_server.pause()
-    assert away(store.users, within=5) == engine.UNREACHED                        # an idle one
+    assert away(store.users, within=5) == engine.UNREACHED  # an idle one
     own_server.resume()
-    big = [Entry([row(i, sent=json.dumps("x" * 50_000)) for i in range(400)])]    # more than a socket holds
+    big = [
+        Entry([row(i, sent=json.dumps("x" * 50_000)) for i in range(400)])
+    ]  # more than a socket holds
     store.append([Entry([row(2)])])
     own_server.pause()
     assert away(store.append, big, within=5) == engine.UNREACHED
@@ -775,7 +1351,13 @@ def test_a_server_that_hangs_is_away_within_seconds(own_server):
 def test_a_lock_held_by_somebody_is_away(server):
     store = Store(server.database(), timeout=1)
     store.upgrade()
-    with psycopg.connect(host="127.0.0.1", port=server.port, user="credit", password=PASSWORD, dbname=store._url.database) as somebody:
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=server.port,
+        user="credit",
+        password=PASSWORD,
+        dbname=store._url.database,
+    ) as somebody:
         somebody.execute("LOCK TABLE predictions")
         assert away(store.append, [Entry([row(0)])]) in (engine.LOCKED, engine.SLOW)
     assert store.append([Entry([row(0)])]) == [True]
@@ -790,7 +1372,9 @@ def test_a_server_that_only_reads_or_allows_nothing_is_away(server):
     server.sql(f"ALTER DATABASE {store._url.database} RESET default_transaction_read_only")
     server.sql("DROP ROLE IF EXISTS reader")
     server.sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
-    reader = store._url.set(username="reader", password="reads").render_as_string(hide_password=False)
+    reader = store._url.set(username="reader", password="reads").render_as_string(
+        hide_password=False
+    )
     assert away(Store(reader).append, [Entry([row(0)])]) == engine.DENIED
     assert away(Store(reader.replace("reads", "guesses")).ready) == engine.UNREACHED
 
@@ -801,7 +1385,10 @@ def test_a_commit_is_durable_whatever_the_database_is_set_to(server):
         server.sql(f"ALTER DATABASE {store._url.database} SET synchronous_commit = {setting}")
         store.close()
         with store._transaction() as c:
-            assert c.execute(sa.text("SHOW synchronous_commit")).scalar() == expected and c.execute(sa.text("SHOW fsync")).scalar() == "on"
+            assert (
+                c.execute(sa.text("SHOW synchronous_commit")).scalar() == expected
+                and c.execute(sa.text("SHOW fsync")).scalar() == "on"
+            )
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["stopped", "killed"])
@@ -822,8 +1409,10 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
                     misses.append(str(e))
                     time.sleep(0.05)
             acknowledged.extend(one["prediction_id"] for one in entry.rows)
+
     writers = [threading.Thread(target=write) for _ in range(4)]
-    for one in writers: one.start()
+    for one in writers:
+        one.start()
     try:
         for _ in range(3):
             time.sleep(0.5)
@@ -831,10 +1420,12 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
             time.sleep(0.2)
             own_server.start()
             before = len(acknowledged)
-            while len(acknowledged) < before + 50: time.sleep(0.02)
+            while len(acknowledged) < before + 50:
+                time.sleep(0.02)
     finally:
         stop.set()
-        for one in writers: one.join(30)
+        for one in writers:
+            one.join(30)
     assert misses and set(misses) <= {engine.UNREACHED, engine.BUSY}
     found = ids(store)
     assert len(set(found)) == len(found) and set(found) == set(acknowledged)
@@ -843,7 +1434,14 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
 def test_no_password_is_shown(server):
     shown = Store(server.url + "?sslpassword=alsosecret").url_shown
     assert shown == f"postgresql+psycopg://credit:***@127.0.0.1:{server.port}/credit"
-    for url in ("mysql://u:secret@h/db", "postgresql://u:secret@h", "postgresql+asyncpg://u:secret@h/db", "u:secret", "sqlite:///:memory:", ""):
+    for url in (
+        "mysql://u:secret@h/db",
+        "postgresql://u:secret@h",
+        "postgresql+asyncpg://u:secret@h/db",
+        "u:secret",
+        "sqlite:///:memory:",
+        "",
+    ):
         with pytest.raises(StoreError) as raised:
             Store(url)
         assert "secret" not in str(raised.value) and "sqlite:///PATH" in str(raised.value)
@@ -862,11 +1460,13 @@ def test_one_row_costs_little():
         best = 1.0
         for part in range(0, 400, 100):
             begin = time.process_time()
-            for one in entries[part:part + 100]: store.append(one)
+            for one in entries[part : part + 100]:
+                store.append(one)
             best = min(best, (time.process_time() - begin) / 100)
         begin = time.process_time()
         store.append([Entry([row(i) for i in range(10_000)])])
         assert best < 0.0003 and time.process_time() - begin < 0.6
     finally:
         store.close()
-        for one in folder.glob(f"{name.name}*"): one.unlink()
+        for one in folder.glob(f"{name.name}*"):
+            one.unlink()

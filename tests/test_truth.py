@@ -1,4 +1,5 @@
 """Against the truth: on the synthetic sample each applicant's PD is known, so a PD can be wrong in a way that outcomes never show."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,9 @@ def sample():
     portfolio = get_portfolio("gmsc")
     frame, y, true_pd = synthesize(portfolio, 120_000, seed=1)
     dataset = replace(from_table(portfolio, frame.assign(**{portfolio.target: y})), true_pd=true_pd)
-    assert (dataset.frame.age.to_numpy() == frame.age.to_numpy()).all()   # no row was refused or moved: the PDs belong to them
+    assert (
+        dataset.frame.age.to_numpy() == frame.age.to_numpy()
+    ).all()  # no row was refused or moved: the PDs belong to them
     return portfolio, dataset
 
 
@@ -30,7 +33,9 @@ def test_calibrated_pds_are_near_the_truth(sample):
     training = train_model(portfolio, dataset, trials=6, progress=False)
     found, truth = training.scores.probability_default, training.holdout.true_pd
     error = np.abs(found - truth).mean()
-    print(f"mean |PD - true PD| {error:.4f}; mean PD {found.mean():.4f}, true {truth.mean():.4f}; AUC {auc(training.holdout.y, found):.4f}, of the true PD {auc(training.holdout.y, truth):.4f}; {training.fitted.choice.describe()}")
+    print(
+        f"mean |PD - true PD| {error:.4f}; mean PD {found.mean():.4f}, true {truth.mean():.4f}; AUC {auc(training.holdout.y, found):.4f}, of the true PD {auc(training.holdout.y, truth):.4f}; {training.fitted.choice.describe()}"
+    )
     assert error <= 0.01
     assert abs(found.mean() / truth.mean() - 1) < 0.03
 
@@ -38,9 +43,18 @@ def test_calibrated_pds_are_near_the_truth(sample):
 def test_smote_without_calibration_is_far_from_the_truth(sample):
     portfolio, dataset = sample
     train, holdout = split(dataset, seed=0)
-    recipe = Recipe(imputation="mice", sampler="smote", parameters=dict(n_estimators=150, max_depth=4, learning_rate=0.06, ratio=1.0))
+    recipe = Recipe(
+        imputation="mice",
+        sampler="smote",
+        parameters=dict(n_estimators=150, max_depth=4, learning_rate=0.06, ratio=1.0),
+    )
     training = fit_recipe(portfolio, recipe, train, holdout)
     raw = 1 / (1 + np.exp(-training.fitted.margin(holdout.frame)))
-    errors = np.abs(raw - holdout.true_pd).mean(), np.abs(training.scores.probability_default - holdout.true_pd).mean()
+    errors = (
+        np.abs(raw - holdout.true_pd).mean(),
+        np.abs(training.scores.probability_default - holdout.true_pd).mean(),
+    )
     print(f"mean |PD - true PD| after SMOTE {errors[0]:.4f}, calibrated {errors[1]:.4f}")
-    assert errors[0] > 0.05 and errors[1] < errors[0] / 2   # calibration mends the level; the ranking that SMOTE has blurred stays blurred
+    assert (
+        errors[0] > 0.05 and errors[1] < errors[0] / 2
+    )  # calibration mends the level; the ranking that SMOTE has blurred stays blurred

@@ -1,9 +1,10 @@
 """Reads settings.ini and requirements.lock; prints what `make lock` makes of them.
 
-    python tools/locked.py requirements    the direct requirements, for `uv pip compile`
-    python tools/locked.py bench           those of the benchmarks, which have a lock of their own
-    python tools/locked.py environment     environment.yml, with the lock's versions
+python tools/locked.py requirements    the direct requirements, for `uv pip compile`
+python tools/locked.py bench           those of the benchmarks, which have a lock of their own
+python tools/locked.py environment     environment.yml, with the lock's versions
 """
+
 import sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -40,21 +41,27 @@ def environment():
     pins = {}
     for pin, _ in locked():
         pins.setdefault(canonicalize_name(pin.name), []).append(str(pin))
-    lines = [pin for name in dict.fromkeys(canonicalize_name(one.name) for one in direct()) for pin in pins[name]]
-    return "\n".join([
-        "# For those who use conda. Written by `make lock`: the direct requirements of settings.ini at the versions",
-        "# of requirements.lock, which alone holds the indirect ones and the hashes (`make run` installs from it).",
-        "name: credit-default",
-        "channels:",
-        "  - conda-forge",
-        "dependencies:",
-        "  - python>=3.11,<3.13",
-        "  - pip",
-        "  - pip:",
-        *(f"      - '{line}'" if '"' in line else f"      - {line}" for line in lines),
-        "      - -e .",
-        "",
-    ])
+    lines = [
+        pin
+        for name in dict.fromkeys(canonicalize_name(one.name) for one in direct())
+        for pin in pins[name]
+    ]
+    return "\n".join(
+        [
+            "# For those who use conda. Written by `make lock`: the direct requirements of settings.ini at the versions",
+            "# of requirements.lock, which alone holds the indirect ones and the hashes (`make run` installs from it).",
+            "name: credit-default",
+            "channels:",
+            "  - conda-forge",
+            "dependencies:",
+            "  - python>=3.11,<3.13",
+            "  - pip",
+            "  - pip:",
+            *(f"      - '{line}'" if '"' in line else f"      - {line}" for line in lines),
+            "      - -e .",
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Makes README.md of nbs/index.ipynb: `python tools/readme.py` writes it, `--check` only says whether it is up to date."""
+
 import posixpath
 import re
 import sys

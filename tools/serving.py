@@ -4,6 +4,7 @@
 
 uv says which packages they are; the lines are those of requirements.lock, letter by letter.
 """
+
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -13,16 +14,31 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # Marker values of the images that may be built.
-LINUX = [{"python_version": python, "python_full_version": f"{python}.7", "sys_platform": "linux", "os_name": "posix",
-          "platform_system": "Linux", "platform_machine": "x86_64", "implementation_name": "cpython",
-          "platform_python_implementation": "CPython", "extra": ""} for python in ("3.11", "3.12")]
+LINUX = [
+    {
+        "python_version": python,
+        "python_full_version": f"{python}.7",
+        "sys_platform": "linux",
+        "os_name": "posix",
+        "platform_system": "Linux",
+        "platform_machine": "x86_64",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "extra": "",
+    }
+    for python in ("3.11", "3.12")
+]
 
 
 def direct():
     "The serving requirements of settings.ini that apply on Linux."
     settings = ConfigParser(delimiters=["="], interpolation=None)
     settings.read(ROOT / "settings.ini", encoding="utf-8")
-    found = [Requirement(line) for line in settings["DEFAULT"]["requirements"].splitlines() if line.strip()]
+    found = [
+        Requirement(line)
+        for line in settings["DEFAULT"]["requirements"].splitlines()
+        if line.strip()
+    ]
     return [one for one in found if applies(one)]
 
 
@@ -44,9 +60,27 @@ def entries(text):
 def needed():
     "The names of all packages that the serving requirements need, by uv, at the versions of the lock."
     compiled = subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--no-header",
-         "--no-annotate", "--constraint", ROOT / "requirements.lock", "-"],
-        input="\n".join(map(str, direct())), capture_output=True, text=True, check=True).stdout
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            "3.11",
+            "--no-header",
+            "--no-annotate",
+            "--constraint",
+            ROOT / "requirements.lock",
+            "-",
+        ],
+        input="\n".join(map(str, direct())),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     pins = [Requirement(line) for line in compiled.splitlines() if line.strip()]
     return {canonicalize_name(pin.name) for pin in pins if applies(pin)}
 
@@ -57,7 +91,11 @@ def serving():
     markers = {str(pin): applies(pin) for pin, _ in locked(lock)}
     chosen = []
     for name in sorted(needed() & set(found := entries(lock))):
-        chosen += [entry for entry in found[name] if markers[str(Requirement(entry.split(" \\")[0].strip()))]]
+        chosen += [
+            entry
+            for entry in found[name]
+            if markers[str(Requirement(entry.split(" \\")[0].strip()))]
+        ]
     return "".join(chosen)
 
 

@@ -3,6 +3,7 @@
 nbdev_export and nbdev_clean run in a temporary copy, which is then compared with the checkout: run in the checkout,
 they would erase the very edit that this is meant to find, and report that all is well.
 """
+
 import difflib
 import os
 import re
@@ -37,13 +38,18 @@ def folders(root):
 def files(folder, pattern):
     "Relative path -> content of what nbdev would look at under `folder`."
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob(pattern))}
-    return {name: path.read_bytes() for name, path in found.items()
-            if not any(part.startswith((".", "_")) for part in name.split("/")[:-1])}
+    return {
+        name: path.read_bytes()
+        for name, path in found.items()
+        if not any(part.startswith((".", "_")) for part in name.split("/")[:-1])
+    }
 
 
 def modules(package):
     "The modules of `package` that notebooks answer for."
-    return {name: text for name, text in files(package, "*.py").items() if not HAND_WRITTEN.match(name)}
+    return {
+        name: text for name, text in files(package, "*.py").items() if not HAND_WRITTEN.match(name)
+    }
 
 
 def source_of(text):
@@ -54,9 +60,16 @@ def source_of(text):
 
 def first_differences(exported, found, limit=8):
     "The first lines that differ, indented: - as exported, + as found."
-    lines = difflib.unified_diff(exported.decode(errors="replace").splitlines(),
-                                 found.decode(errors="replace").splitlines(), lineterm="", n=0)
-    return "".join(f"\n    {line}" for line in [line for line in lines if not line.startswith(("---", "+++"))][:limit])
+    lines = difflib.unified_diff(
+        exported.decode(errors="replace").splitlines(),
+        found.decode(errors="replace").splitlines(),
+        lineterm="",
+        n=0,
+    )
+    return "".join(
+        f"\n    {line}"
+        for line in [line for line in lines if not line.startswith(("---", "+++"))][:limit]
+    )
 
 
 def exported_and_cleaned(root, copy):
@@ -64,16 +77,24 @@ def exported_and_cleaned(root, copy):
     package, notebooks = folders(root)
     shutil.copy(root / "settings.ini", copy)
     for folder in (package, notebooks):
-        shutil.copytree(folder, copy / folder.relative_to(root),
-                        ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(
+            folder,
+            copy / folder.relative_to(root),
+            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+        )
     # A module that no notebook exports any more must not survive in the copy.
     for name in modules(package):
         if name != "__init__.py":
             (copy / package.relative_to(root) / name).unlink()
     # With IN_TEST set, as inside nbdev_test, nbdev_export silently does nothing; and nobody's own settings count here.
     environment = {key: value for key, value in os.environ.items() if key != "IN_TEST"}
-    done = subprocess.run([sys.executable, "-c", EXPORT_AND_CLEAN], cwd=copy, capture_output=True, text=True,
-                          env=environment | {"XDG_CONFIG_HOME": str(copy / ".config")})
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORT_AND_CLEAN],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        env=environment | {"XDG_CONFIG_HOME": str(copy / ".config")},
+    )
     return f"nbdev failed on the notebooks:\n{done.stderr[-2000:]}" if done.returncode else None
 
 
@@ -92,25 +113,37 @@ def problems(root=ROOT):
     for name, text in files(notebooks, "*.ipynb").items():
         path = (notebooks / name).relative_to(root)
         if text != clean[name]:
-            messages.append(f"{path} is not clean (execution counts, metadata, cell ids or layout): "
-                            f"`nbdev_clean --fname {path}`.{first_differences(clean[name], text)}")
+            messages.append(
+                f"{path} is not clean (execution counts, metadata, cell ids or layout): "
+                f"`nbdev_clean --fname {path}`.{first_differences(clean[name], text)}"
+            )
     for name in sorted(expected.keys() | found.keys()):
         path = (package / name).relative_to(root)
         if name not in found:
-            messages.append(f"{path} is missing, but {source_of(expected[name]) or 'nbdev'} exports it: `nbdev_export`.")
+            messages.append(
+                f"{path} is missing, but {source_of(expected[name]) or 'nbdev'} exports it: `nbdev_export`."
+            )
         elif name not in expected:
             messages.append(f"{path} is exported by no notebook: write it as one, or remove it.")
         elif found[name] != expected[name]:
             notebook = source_of(expected[name])
-            advice = (f"Was the notebook edited: `nbdev_export`. Was the module edited: make the edit in {notebook} "
-                      f"instead, or `nbdev_update {path}` carries it there; do that first, nbdev_export erases it."
-                      if notebook else "`nbdev_export` writes it.")
-            messages.append(f"{path} is not what the notebooks export. {advice}"
-                            f"{first_differences(expected[name], found[name])}")
+            advice = (
+                f"Was the notebook edited: `nbdev_export`. Was the module edited: make the edit in {notebook} "
+                f"instead, or `nbdev_update {path}` carries it there; do that first, nbdev_export erases it."
+                if notebook
+                else "`nbdev_export` writes it."
+            )
+            messages.append(
+                f"{path} is not what the notebooks export. {advice}"
+                f"{first_differences(expected[name], found[name])}"
+            )
     return messages
 
 
 if __name__ == "__main__":
     messages = problems()
-    print("\n".join(messages) or "Every notebook is clean and exported.", file=sys.stderr if messages else sys.stdout)
+    print(
+        "\n".join(messages) or "Every notebook is clean and exported.",
+        file=sys.stderr if messages else sys.stdout,
+    )
     sys.exit(bool(messages))

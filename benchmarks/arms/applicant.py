@@ -1,9 +1,11 @@
 """What the arms that are not ours take and answer."""
+
 from pydantic import BaseModel
 
 
 class Applicant(BaseModel):
     "An applicant of portfolio gmsc."
+
     RevolvingUtilizationOfUnsecuredLines: float
     age: int
     NumberOfTime30_59DaysPastDueNotWorse: int
@@ -18,5 +20,6 @@ class Applicant(BaseModel):
 
 class Answer(BaseModel):
     "The least that an endpoint would answer."
+
     probability_default: float = 0.5
     prediction: int = 0

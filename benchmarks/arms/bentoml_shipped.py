@@ -1,4 +1,5 @@
 """Arm c: the same endpoint with the settings of credit_default's service."""
+
 import gc
 
 import bentoml
@@ -10,7 +11,8 @@ from credit_default.service import OPTIONS
 @bentoml.service(**OPTIONS)
 class Empty:
     @bentoml.api
-    async def predict(self, applicant: Applicant, /) -> Answer: return Answer()
+    async def predict(self, applicant: Applicant, /) -> Answer:
+        return Answer()
 
     @bentoml.on_startup
     def settle(self):

@@ -1,4 +1,5 @@
 """Arm e: an empty FastAPI endpoint."""
+
 from applicant import Answer, Applicant
 from fastapi import FastAPI
 
@@ -6,4 +7,5 @@ app = FastAPI()
 
 
 @app.post("/predict")
-async def predict(applicant: Applicant) -> Answer: return Answer()
+async def predict(applicant: Applicant) -> Answer:
+    return Answer()

@@ -1,4 +1,5 @@
 """Arm d: a pickled scikit-learn Pipeline behind FastAPI, the applicant as a DataFrame of one row. No users, no log, no reasons."""
+
 import os
 import pickle
 from pathlib import Path
@@ -7,7 +8,9 @@ import pandas as pd
 from applicant import Answer, Applicant
 from fastapi import FastAPI
 
-PIPELINE = pickle.loads(Path(os.environ["PIPELINE"]).read_bytes())   # written by benchmarks/service.py a moment ago
+PIPELINE = pickle.loads(
+    Path(os.environ["PIPELINE"]).read_bytes()
+)  # written by benchmarks/service.py a moment ago
 app = FastAPI()
 
 

@@ -11,4 +11,5 @@ import sys
 from .app import main
 
 # %% ../../nbs/cli/04_main.ipynb #d24075ad
-if __name__ == "__main__" and "IPython" not in sys.modules: main()   # not where this chapter runs
+if __name__ == "__main__" and "IPython" not in sys.modules:
+    main()  # not where this chapter runs

@@ -11,7 +11,7 @@ __all__ = ['db', 'SHOWN', 'Stdin', 'Username', 'RoleName', 'user', 'UNITS', 'Sin
 # %% ../../nbs/cli/02_administration.ipynb #f46b5090
 import os
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -34,23 +34,41 @@ from credit_default.cli.terminal import (
 def given(path: Path) -> set[str]:
     "The variables that the environment or a file of settings holds; an empty one counts as not given."
     from dotenv import dotenv_values
-    return {name.upper() for source in (dotenv_values(path), os.environ) for name, value in source.items() if value}
+
+    return {
+        name.upper()
+        for source in (dotenv_values(path), os.environ)
+        for name, value in source.items()
+        if value
+    }
+
 
 def make_env(path: Path | str) -> bool:  # whether there was none
     "Makes a secret key for this machine where there is none, and lets people sign up. Adds to the file, changes nothing in it."
     import fcntl
     import secrets
+
     path, key = Path(path), "CREDIT_DEFAULT_SECRET_KEY"
-    if key in given(path): return False
+    if key in given(path):
+        return False
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)   # two that start at once must not make two
-        if key in (held := given(path)): return False
+        fcntl.flock(file, fcntl.LOCK_EX)  # two that start at once must not make two
+        if key in (held := given(path)):
+            return False
         os.fchmod(file.fileno(), 0o600)
         before = file.read()
-        lines = ["# Made by credit-default for this machine's own use. Anywhere else set a key of your own, and decide who may sign up.",
-                 f"{key}={secrets.token_urlsafe(48)}"] + ["CREDIT_DEFAULT_SIGNUP=open"] * ("CREDIT_DEFAULT_SIGNUP" not in held)
-        file.write(("\n" * (before != b"" and not before.endswith(b"\n")) + "\n".join(lines) + "\n").encode())
-    note(f"{path}: made a key to sign tokens with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else ', and opened sign-up, for the use of this machine'}")
+        lines = [
+            "# Made by credit-default for this machine's own use. Anywhere else set a key of your own, and decide who may sign up.",
+            f"{key}={secrets.token_urlsafe(48)}",
+        ] + ["CREDIT_DEFAULT_SIGNUP=open"] * ("CREDIT_DEFAULT_SIGNUP" not in held)
+        file.write(
+            (
+                "\n" * (before != b"" and not before.endswith(b"\n")) + "\n".join(lines) + "\n"
+            ).encode()
+        )
+    note(
+        f"{path}: made a key to sign tokens with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else ', and opened sign-up, for the use of this machine'}"
+    )
     return True
 
 # %% ../../nbs/cli/02_administration.ipynb #4dc2db0d
@@ -58,11 +76,15 @@ def open_store(upgraded: bool = True):  # a Store
     "The database of the settings; it must be there and up to date unless `upgraded` is False."
     from credit_default.core.settings import read_settings
     from credit_default.store.store import Store
+
     store = Store(read_settings().database)
-    if upgraded: store.ready()
+    if upgraded:
+        store.ready()
     return store
 
+
 db = group(help="Looks after the database.")
+
 
 @db.command("upgrade", epilog=examples("db upgrade", "db upgrade --json"))
 def db_upgrade(as_json: AsJson = False):
@@ -74,8 +96,11 @@ def db_upgrade(as_json: AsJson = False):
     before = store.version()
     store.upgrade()
     now = store.version()
-    if as_json: return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
-    typer.echo(f"{store.url_shown}: {f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}")
+    if as_json:
+        return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
+    typer.echo(
+        f"{store.url_shown}: {f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}"
+    )
 
 # %% ../../nbs/cli/02_administration.ipynb #0edb20b3
 def ask_password(
@@ -83,196 +108,388 @@ def ask_password(
 ) -> str:
     "A password, from a prompt or from standard input, of which it is all but the end of the line."
     if stdin:
-        try: text = typer.get_binary_stream("stdin").read(1 << 16).decode()
-        except UnicodeDecodeError: raise InputError("--password-stdin: standard input is not UTF-8") from None
-        if not (password := text.removesuffix("\n").removesuffix("\r")): raise InputError("--password-stdin: standard input is empty")
+        try:
+            text = typer.get_binary_stream("stdin").read(1 << 16).decode()
+        except UnicodeDecodeError:
+            raise InputError("--password-stdin: standard input is not UTF-8") from None
+        if not (password := text.removesuffix("\n").removesuffix("\r")):
+            raise InputError("--password-stdin: standard input is empty")
         return password
-    if not typer.get_text_stream("stdin").isatty(): raise InputError("there is no terminal to ask for a password at; a script gives it with --password-stdin")
+    if not typer.get_text_stream("stdin").isatty():
+        raise InputError(
+            "there is no terminal to ask for a password at; a script gives it with --password-stdin"
+        )
     return typer.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True)
+
 
 def checked(**values):  # a Signup
     "Username, email and password by the rules of signing up. What is refused is not repeated."
     import pydantic
 
     from credit_default.serving.auth import Signup
-    try: return Signup(**values)
+
+    try:
+        return Signup(**values)
     except pydantic.ValidationError as error:
-        def said(loc, msg): return f"{loc[0]}: {Signup.model_fields[loc[0]].description or msg}" if loc else msg.removeprefix("Value error, ")
-        raise InputError("; ".join(said(e["loc"], e["msg"]) for e in error.errors(include_input=False, include_url=False))) from None
+
+        def said(loc, msg):
+            return (
+                f"{loc[0]}: {Signup.model_fields[loc[0]].description or msg}"
+                if loc
+                else msg.removeprefix("Value error, ")
+            )
+
+        raise InputError(
+            "; ".join(
+                said(e["loc"], e["msg"])
+                for e in error.errors(include_input=False, include_url=False)
+            )
+        ) from None
+
 
 def role_of(text: str):  # a Role
     from credit_default.serving.auth import Role
-    try: return Role(text)
-    except ValueError: raise InputError(f"there is no role {text!r}; there are {', '.join(role.value for role in Role)}") from None
+
+    try:
+        return Role(text)
+    except ValueError:
+        raise InputError(
+            f"there is no role {text!r}; there are {', '.join(role.value for role in Role)}"
+        ) from None
+
 
 def find_user(store, username: str) -> dict:
     "The user's row."
-    if (found := store.user(username=username)) is None: raise InputError(f"there is no user {username!r}; `credit-default user list` shows those that there are")
+    if (found := store.user(username=username)) is None:
+        raise InputError(
+            f"there is no user {username!r}; `credit-default user list` shows those that there are"
+        )
     return found
 
 # %% ../../nbs/cli/02_administration.ipynb #e8ffd470
 SHOWN = dict(username="user", email="email", role="role", disabled="disabled", created_at="since")
 
+
 def shown(user: dict) -> dict:
     "What may be seen of a user."
-    return {name: user[name] for name in ("id", *SHOWN)} | dict(created_at=user["created_at"].isoformat(timespec="seconds"))
+    return {name: user[name] for name in ("id", *SHOWN)} | dict(
+        created_at=user["created_at"].isoformat(timespec="seconds")
+    )
 
-Stdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking for it.")]
-Username = Annotated[str, typer.Argument(metavar="USERNAME", help="Upper and lower case are the same.", show_default=False)]
-RoleName = Annotated[str, typer.Option("--role", metavar="viewer|analyst|admin", help="What the user may do: see figures, predict too, or everything.")]
+
+Stdin = Annotated[
+    bool,
+    typer.Option(
+        "--password-stdin", help="Read the password from standard input instead of asking for it."
+    ),
+]
+Username = Annotated[
+    str,
+    typer.Argument(
+        metavar="USERNAME", help="Upper and lower case are the same.", show_default=False
+    ),
+]
+RoleName = Annotated[
+    str,
+    typer.Option(
+        "--role",
+        metavar="viewer|analyst|admin",
+        help="What the user may do: see figures, predict too, or everything.",
+    ),
+]
 
 user = group(help="Looks after the users of the service.")
 
-@user.command("add", epilog=examples("user add anna --email anna@bank.example.com", "user add nightly --email risk@bank.example.com --role viewer --password-stdin < password.txt"))
+
+@user.command(
+    "add",
+    epilog=examples(
+        "user add anna --email anna@bank.example.com",
+        "user add nightly --email risk@bank.example.com --role viewer --password-stdin < password.txt",
+    ),
+)
 def user_add(
-    username: Username, email: Annotated[str, typer.Option("--email", metavar="EMAIL", show_default=False)],
-    role: RoleName = "analyst", password_stdin: Stdin = False, as_json: AsJson = False,
+    username: Username,
+    email: Annotated[str, typer.Option("--email", metavar="EMAIL", show_default=False)],
+    role: RoleName = "analyst",
+    password_stdin: Stdin = False,
+    as_json: AsJson = False,
 ):
     "Adds a user, and asks for the password."
     import uuid
 
     from credit_default.serving.auth import Passwords
     from credit_default.store.engine import Taken
+
     chosen, store = role_of(role), open_store()
-    checked(username=username, email=email, password="." * 12)   # before somebody types a password, twice
-    if store.user(username=username): raise InputError("this username is taken")
+    checked(
+        username=username, email=email, password="." * 12
+    )  # before somebody types a password, twice
+    if store.user(username=username):
+        raise InputError("this username is taken")
     form = checked(username=username, email=email, password=ask_password(password_stdin))
-    row = dict(id=str(uuid.uuid4()), username=form.username, email=form.email, role=chosen.value, password_hash=Passwords().hash_blocking(form.password.get_secret_value()))
-    try: made = store.add_user(row)
-    except Taken as error: raise InputError(str(error)) from None
-    typer.echo(to_json(shown(made)) if as_json else f"{made['username']} is a user now: {made['role']}")
+    row = dict(
+        id=str(uuid.uuid4()),
+        username=form.username,
+        email=form.email,
+        role=chosen.value,
+        password_hash=Passwords().hash_blocking(form.password.get_secret_value()),
+    )
+    try:
+        made = store.add_user(row)
+    except Taken as error:
+        raise InputError(str(error)) from None
+    typer.echo(
+        to_json(shown(made)) if as_json else f"{made['username']} is a user now: {made['role']}"
+    )
+
 
 @user.command("list", epilog=examples("user list", "user list --json"))
 def user_list(as_json: AsJson = False):
     "All users, the first one first."
     found = [shown(one) for one in open_store().users()]
-    if as_json: typer.echo(to_json(found))
-    elif not found: note("there is no user yet: `credit-default user add` makes one")
-    else: table(found, SHOWN)
+    if as_json:
+        typer.echo(to_json(found))
+    elif not found:
+        note("there is no user yet: `credit-default user add` makes one")
+    else:
+        table(found, SHOWN)
 
 # %% ../../nbs/cli/02_administration.ipynb #f8e6eb36
 def set_disabled(username: str, disabled: bool, as_json: bool):
     "Disables or enables a user; says so where nothing had to be changed."
     store = open_store()
     found = find_user(store, username)
-    if found["disabled"] != disabled: store.change_user(found["id"], disabled=disabled)
+    if found["disabled"] != disabled:
+        store.change_user(found["id"], disabled=disabled)
     word = "disabled" if disabled else "enabled"
-    typer.echo(to_json(shown(found | dict(disabled=disabled))) if as_json else f"{found['username']} is {word} {'already' if found['disabled'] == disabled else 'now'}")
+    typer.echo(
+        to_json(shown(found | dict(disabled=disabled)))
+        if as_json
+        else f"{found['username']} is {word} {'already' if found['disabled'] == disabled else 'now'}"
+    )
+
 
 @user.command("disable", epilog=examples("user disable anna"))
 def user_disable(username: Username, as_json: AsJson = False):
     "Lets a user in no longer. Tokens given out before are refused within seconds."
     set_disabled(username, True, as_json)
 
+
 @user.command("enable", epilog=examples("user enable anna"))
 def user_enable(username: Username, as_json: AsJson = False):
     "Lets a user in again."
     set_disabled(username, False, as_json)
 
+
 @user.command("role", epilog=examples("user role anna admin"))
-def user_role(username: Username, role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, analyst or admin.")], as_json: AsJson = False):
+def user_role(
+    username: Username,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, analyst or admin.")],
+    as_json: AsJson = False,
+):
     "Gives a user another role; a running service knows it within seconds."
     chosen, store = role_of(role), open_store()
     found = find_user(store, username)
     store.change_user(found["id"], role=chosen.value)
-    typer.echo(to_json(shown(found | dict(role=chosen.value))) if as_json else f"{found['username']} is {chosen.value} now")
+    typer.echo(
+        to_json(shown(found | dict(role=chosen.value)))
+        if as_json
+        else f"{found['username']} is {chosen.value} now"
+    )
 
-@user.command("password", epilog=examples("user password anna", "user password nightly --password-stdin < password.txt"))
+
+@user.command(
+    "password",
+    epilog=examples("user password anna", "user password nightly --password-stdin < password.txt"),
+)
 def user_password(username: Username, password_stdin: Stdin = False, as_json: AsJson = False):
     """Gives a user another password, and asks for it.
 
     A token given out before is good until it runs out. Disable the user for that long where the old password is in wrong hands.
     """
     from credit_default.serving.auth import Passwords
+
     store = open_store()
     found = find_user(store, username)
-    form = checked(username=found["username"], email=found["email"], password=ask_password(password_stdin))
-    store.change_user(found["id"], password_hash=Passwords().hash_blocking(form.password.get_secret_value()))
+    form = checked(
+        username=found["username"], email=found["email"], password=ask_password(password_stdin)
+    )
+    store.change_user(
+        found["id"], password_hash=Passwords().hash_blocking(form.password.get_secret_value())
+    )
     typer.echo(to_json(shown(found)) if as_json else f"{found['username']} has a new password")
 
 # %% ../../nbs/cli/02_administration.ipynb #a7e9116c
 @user.command("invite", epilog=examples("user invite", "user invite --role viewer --days 2 --json"))
 def user_invite(
-    role: RoleName = "analyst", as_json: AsJson = False,
-    days: Annotated[int, typer.Option(min=1, max=365, metavar="N", help="How long it is good for.")] = 7,
+    role: RoleName = "analyst",
+    as_json: AsJson = False,
+    days: Annotated[
+        int, typer.Option(min=1, max=365, metavar="N", help="How long it is good for.")
+    ] = 7,
 ):
     "Makes an invitation for somebody to sign up with, once."
     from credit_default.core.settings import read_settings
     from credit_default.serving.auth import invite
+
     chosen, store = role_of(role), open_store()
     invitation = invite(store, chosen, who(), days)
-    if read_settings().signup == "closed": note("Nobody can use it while CREDIT_DEFAULT_SIGNUP is closed: set it to invite.")
-    typer.echo(to_json(dict(invitation=invitation, role=chosen.value, days=days)) if as_json else invitation)
+    if read_settings().signup == "closed":
+        note("Nobody can use it while CREDIT_DEFAULT_SIGNUP is closed: set it to invite.")
+    typer.echo(
+        to_json(dict(invitation=invitation, role=chosen.value, days=days))
+        if as_json
+        else invitation
+    )
 
 # %% ../../nbs/cli/02_administration.ipynb #3dbef4f0
 def moment(text: str) -> datetime:
     "A time in ISO 8601, in UTC unless it has an offset."
     try:
         at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
-    except (ValueError, OverflowError): raise typer.BadParameter(f"{text!r} is no time such as 2026-08-01, 2026-08-01T12:30 or 2026-08-01T12:30+02:00") from None
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time such as 2026-08-01, 2026-08-01T12:30 or 2026-08-01T12:30+02:00"
+        ) from None
+
 
 UNITS = dict(h="hours", d="days", w="weeks")
 
+
 def age(text: str) -> timedelta:
     "A length of time: a whole number of hours, days or weeks."
-    if not (found := re.fullmatch(r"([1-9]\d{0,4})([hdw])", text)): raise typer.BadParameter(f"{text!r} is no age such as 12h, 365d or 52w")
+    if not (found := re.fullmatch(r"([1-9]\d{0,4})([hdw])", text)):
+        raise typer.BadParameter(f"{text!r} is no age such as 12h, 365d or 52w")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
-def counted(n: int) -> str: return f"{n:,} prediction{'' if n == 1 else 's'}"
 
-Since = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Predictions from then on.")]
-Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Predictions before then.")]
+def counted(n: int) -> str:
+    return f"{n:,} prediction{'' if n == 1 else 's'}"
+
+
+Since = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Predictions from then on.")
+]
+Until = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Predictions before then.")
+]
 
 # %% ../../nbs/cli/02_administration.ipynb #c7045d12
 log = group(help="Exports, prunes, erases and saves predictions.")
 
-@log.command("export", epilog=examples("log export 2026-q3.parquet --since 2026-07-01 --until 2026-10-01", "log export bigquery://risk-warehouse/predictions --json"))
+
+@log.command(
+    "export",
+    epilog=examples(
+        "log export 2026-q3.parquet --since 2026-07-01 --until 2026-10-01",
+        "log export bigquery://risk-warehouse/predictions --json",
+    ),
+)
 def log_export(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="A Parquet file (.parquet), or the SQLAlchemy URL of another database.")],
-    since: Since = None, until: Until = None, as_json: AsJson = False,
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="A Parquet file (.parquet), or the SQLAlchemy URL of another database.",
+        ),
+    ],
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
 ):
     """Copies predictions, and what became of the loans, to a file or another database.
 
     They are applicants' data: the file is for its owner alone. It appears when it is complete. A database's rows are added to its table `predictions`, which is made where there is none; a row that it has already gets an outcome that became known since. `defaulted` and `outcome_observed_at` are null where none is known.
     """
-    if since and until and since >= until: raise InputError("--since has to be before --until")
-    if "://" not in out and Path(out).suffix.lower() not in (".parquet", ".pq"): raise InputError(f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)")
+    if since and until and since >= until:
+        raise InputError("--since has to be before --until")
+    if "://" not in out and Path(out).suffix.lower() not in (".parquet", ".pq"):
+        raise InputError(
+            f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)"
+        )
     store = open_store()
     with progress_bar("exporting", store.count(since=since, until=until)) as progress:
-        rows = store.export(out, since=since, until=until, progress=progress and (lambda done, total: progress(done)))
-    typer.echo(to_json(dict(out=hidden(out), rows=rows)) if as_json else f"{counted(rows)} copied to {hidden(out)}")
+        rows = store.export(
+            out,
+            since=since,
+            until=until,
+            progress=progress and (lambda done, total: progress(done)),
+        )
+    typer.echo(
+        to_json(dict(out=hidden(out), rows=rows))
+        if as_json
+        else f"{counted(rows)} copied to {hidden(out)}"
+    )
+
 
 def hidden(out: str) -> str:
     "A file, or a URL without its password."
-    if "://" not in out: return out
+    if "://" not in out:
+        return out
     from sqlalchemy import make_url
+
     return make_url(out).render_as_string(hide_password=True)
 
 # %% ../../nbs/cli/02_administration.ipynb #541844b2
-@log.command("prune", epilog=examples("log prune --older-than 365d", "log prune --older-than 52w --yes --json"))
+@log.command(
+    "prune",
+    epilog=examples("log prune --older-than 365d", "log prune --older-than 52w --yes --json"),
+)
 def log_prune(
-    older_than: Annotated[timedelta, typer.Option("--older-than", parser=age, metavar="AGE", help="12h, 365d, 52w: hours, days or weeks.", show_default=False)],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: AsJson = False,
+    older_than: Annotated[
+        timedelta,
+        typer.Option(
+            "--older-than",
+            parser=age,
+            metavar="AGE",
+            help="12h, 365d, 52w: hours, days or weeks.",
+            show_default=False,
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ):
     "Removes predictions older than that, for good."
     from concurrent.futures import ThreadPoolExecutor, wait
-    store, before = open_store(), datetime.now(timezone.utc) - older_than
+
+    store, before = open_store(), datetime.now(UTC) - older_than
     found = store.count(until=before)
     if found and not yes:
-        if not typer.get_text_stream("stdin").isatty(): raise InputError(f"this removes {counted(found)}, and there is no terminal to ask at; --yes answers for it")
-        typer.confirm(f"Remove {counted(found)} from before {before:%Y-%m-%d %H:%M} UTC in {store.url_shown}?", abort=True, err=True)
+        if not typer.get_text_stream("stdin").isatty():
+            raise InputError(
+                f"this removes {counted(found)}, and there is no terminal to ask at; --yes answers for it"
+            )
+        typer.confirm(
+            f"Remove {counted(found)} from before {before:%Y-%m-%d %H:%M} UTC in {store.url_shown}?",
+            abort=True,
+            err=True,
+        )
     with ThreadPoolExecutor(1) as pool, progress_bar("removing", found) as progress:
         work = pool.submit(store.prune, before)
-        while progress and wait([work], timeout=.5).not_done: progress(found - store.count(until=before))
+        while progress and wait([work], timeout=0.5).not_done:
+            progress(found - store.count(until=before))
         removed = work.result()
-    typer.echo(to_json(dict(before=before.isoformat(), removed=removed)) if as_json else f"{counted(removed)} from before {before:%Y-%m-%d %H:%M} UTC removed")
+    typer.echo(
+        to_json(dict(before=before.isoformat(), removed=removed))
+        if as_json
+        else f"{counted(removed)} from before {before:%Y-%m-%d %H:%M} UTC removed"
+    )
 
 # %% ../../nbs/cli/02_administration.ipynb #68ab8a2b
-REPLAY_SECONDS = 60.0   # a spool of a busy hour is moved in less
+REPLAY_SECONDS = 60.0  # a spool of a busy hour is moved in less
 
-@log.command("erase", epilog=examples("log erase APP-2026-004711", "log erase APP-2026-004711 --json"))
-def log_erase(reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="What the predictions were made under.")], as_json: AsJson = False):
+
+@log.command(
+    "erase", epilog=examples("log erase APP-2026-004711", "log erase APP-2026-004711 --json")
+)
+def log_erase(
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="What the predictions were made under.")
+    ],
+    as_json: AsJson = False,
+):
     """Removes what is stored under one applicant's reference, for good.
 
     From the database, and from what waits for it on this machine. Backups and exports that were made before still hold it.
@@ -282,25 +499,47 @@ def log_erase(reference: Annotated[str, typer.Argument(metavar="REFERENCE", help
     from credit_default.core.settings import read_settings
     from credit_default.serving.recorder import replay_lock
     from credit_default.store.store import Store
+
     store, spool = open_store(), Store(read_settings().spool_url)
     if spool.file.exists():
         try:
-            with replay_lock(spool.file).acquire(timeout=REPLAY_SECONDS):   # or a row on its way from one to the other would come back
+            with replay_lock(spool.file).acquire(
+                timeout=REPLAY_SECONDS
+            ):  # or a row on its way from one to the other would come back
                 spool.upgrade()
                 removed = spool.erase(reference) + store.erase(reference)
-        except filelock.Timeout: raise CommandError("the service is moving predictions from the spool to the database; nothing was removed, repeat this in a minute") from None
-    else: removed = store.erase(reference)
-    if not removed: raise InputError("no prediction has this reference; nothing was removed")
+        except filelock.Timeout:
+            raise CommandError(
+                "the service is moving predictions from the spool to the database; nothing was removed, repeat this in a minute"
+            ) from None
+    else:
+        removed = store.erase(reference)
+    if not removed:
+        raise InputError("no prediction has this reference; nothing was removed")
     typer.echo(to_json(dict(removed=removed)) if as_json else f"{counted(removed)} removed")
 
 # %% ../../nbs/cli/02_administration.ipynb #8931cf5d
-@log.command("backup", epilog=examples("log backup /backups/service-2026-08-01.db", "log backup /backups/service.db --json"))
-def log_backup(file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; it appears when it is complete.")], as_json: AsJson = False):
+@log.command(
+    "backup",
+    epilog=examples(
+        "log backup /backups/service-2026-08-01.db", "log backup /backups/service.db --json"
+    ),
+)
+def log_backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A new file; it appears when it is complete.")
+    ],
+    as_json: AsJson = False,
+):
     """Copies the database, with predictions and users, while it is in use.
 
     For SQLite. To go back to it: stop the service, remove the database's files (service.db, service.db-wal, service.db-shm), copy FILE in their place, start the service.
     """
-    store = open_store(upgraded=False)   # a backup is made before an upgrade
+    store = open_store(upgraded=False)  # a backup is made before an upgrade
     store.backup(file)
     size = file.stat().st_size
-    typer.echo(to_json(dict(database=store.url_shown, backup=str(file), bytes=size)) if as_json else f"{store.url_shown} copied to {file} ({size / 1e6:.1f} MB)")
+    typer.echo(
+        to_json(dict(database=store.url_shown, backup=str(file), bytes=size))
+        if as_json
+        else f"{store.url_shown} copied to {file} ({size / 1e6:.1f} MB)"
+    )

@@ -21,7 +21,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -57,8 +57,11 @@ from credit_default.cli.terminal import (
 )
 
 # %% ../../nbs/cli/03_app.ipynb #3aab8420
-app = group(cls=Commands, help="From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API.\n\n"
-                               "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.")
+app = group(
+    cls=Commands,
+    help="From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API.\n\n"
+    "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.",
+)
 
 # %% ../../nbs/cli/03_app.ipynb #d0eafc9b
 def load_data(
@@ -71,35 +74,60 @@ def load_data(
     from credit_default.data.dataset import summary
     from credit_default.data.loading import load
     from credit_default.data.sources import find
+
     definition = portfolio_of(portfolio)
     dataset = load(definition, find(definition, path), keep=keep, seed=seed)
     typer.echo(summary(dataset))
-    if dataset.synthetic: note(SYNTHETIC)
+    if dataset.synthetic:
+        note(SYNTHETIC)
     return dataset
+
 
 SYNTHETIC = "SYNTHETIC: these are not real loans, and whatever is made from them says nothing about any. `credit-default data --help` tells how to bring real ones."
 
-@app.command(epilog=examples("data", "data --path loans.csv", "data --portfolio personal --fetch", "data --sample samples"))
+
+@app.command(
+    epilog=examples(
+        "data",
+        "data --path loans.csv",
+        "data --portfolio personal --fetch",
+        "data --sample samples",
+    )
+)
 def data(
-    portfolio: Name = DEFAULT, path: Source = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Bring the file from OpenML into data/PORTFOLIO first.")] = False,
-    sample: Annotated[Path | None, typer.Option("--sample", metavar="FOLDER", help="Write the synthetic sample there, as a CSV file like the lender's.")] = None,
+    portfolio: Name = DEFAULT,
+    path: Source = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Bring the file from OpenML into data/PORTFOLIO first.")
+    ] = False,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            "--sample",
+            metavar="FOLDER",
+            help="Write the synthetic sample there, as a CSV file like the lender's.",
+        ),
+    ] = None,
     seed: Seed = 0,
 ):
     """Finds, checks and describes the data.
 
     It is looked for at --path, in $CREDIT_DEFAULT_DATA/PORTFOLIO and in data/PORTFOLIO. Where there is none, a synthetic sample stands in.
     """
-    if sum(map(bool, (path, fetch, sample))) > 1: raise InputError("--path, --fetch and --sample are three ways to a file: give one of them")
+    if sum(map(bool, (path, fetch, sample))) > 1:
+        raise InputError("--path, --fetch and --sample are three ways to a file: give one of them")
     if sample:
         from credit_default.data.synthetic import save_sample
+
         path = save_sample(portfolio_of(portfolio), sample, seed=seed)
         note(f"written: {path}")
     if fetch:
         from credit_default.data.openml import fetch as bring
+
         note("asking OpenML ...")
         path = bring(portfolio_of(portfolio)).path
     from credit_default.evaluation.leakage import audit_dataset, in_a_line
+
     typer.echo(in_a_line(audit_dataset(load_data(portfolio, path, seed))))
 
 # %% ../../nbs/cli/03_app.ipynb #da92072f
@@ -111,10 +139,23 @@ def report(
 ):  # a Run
     "Runs a report from here, with a line of progress on a terminal."
     from credit_default.reporting.reporting import run_report
-    return run_report(name, portfolio_path(portfolio), {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in parameters.items() if v is not None},
-                      root=REPORTS, run=run, progress=sys.stderr.isatty())
+
+    return run_report(
+        name,
+        portfolio_path(portfolio),
+        {
+            k: str(v.resolve()) if isinstance(v, Path) else v
+            for k, v in parameters.items()
+            if v is not None
+        },
+        root=REPORTS,
+        run=run,
+        progress=sys.stderr.isatty(),
+    )
+
 
 REPORTS = Path("reports")
+
 
 @app.command(epilog=examples("eda", "eda --portfolio personal --path loans.csv"))
 def eda(portfolio: Name = DEFAULT, path: Source = None, seed: Seed = 0):
@@ -123,27 +164,66 @@ def eda(portfolio: Name = DEFAULT, path: Source = None, seed: Seed = 0):
     Dictionary, gaps, distributions, correlations and the leakage audit.
     """
     load_data(portfolio, path, seed)
-    typer.echo(f"report: {report('eda', portfolio, dict(data=path, seed=seed, cache=REPORTS / portfolio_of(portfolio).name / MARGINS)).html}")
+    typer.echo(
+        f"report: {report('eda', portfolio, dict(data=path, seed=seed, cache=REPORTS / portfolio_of(portfolio).name / MARGINS)).html}"
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #32eeae10
 class Preset(str, Enum):
     quick = "quick"
     full = "full"
 
+
 class Champion(str, Enum):
     blend = "blend"
     single = "single"
 
-@app.command(epilog=examples("train", "train --preset full --timeout 1800", "train --champion single", "train --portfolio personal --keep loan_grade,loan_int_rate", "train --resume 20260801T120000Z"))
+
+@app.command(
+    epilog=examples(
+        "train",
+        "train --preset full --timeout 1800",
+        "train --champion single",
+        "train --portfolio personal --keep loan_grade,loan_int_rate",
+        "train --resume 20260801T120000Z",
+    )
+)
 def train(
-    portfolio: Name = DEFAULT, path: Source = None,
-    preset: Annotated[Preset, typer.Option(help="How long to search; quick takes about a minute.")] = Preset.quick,
-    champion: Annotated[Champion, typer.Option(help="A blend of models of different kinds, or a single one that keeps to the portfolio's directions.")] = Champion.blend,
-    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of the search; the preset's number unless given.")] = None,
-    timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Seconds after which no new trial begins.")] = None,
+    portfolio: Name = DEFAULT,
+    path: Source = None,
+    preset: Annotated[
+        Preset, typer.Option(help="How long to search; quick takes about a minute.")
+    ] = Preset.quick,
+    champion: Annotated[
+        Champion,
+        typer.Option(
+            help="A blend of models of different kinds, or a single one that keeps to the portfolio's directions."
+        ),
+    ] = Champion.blend,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Trials of the search; the preset's number unless given."
+        ),
+    ] = None,
+    timeout: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="SECONDS", help="Seconds after which no new trial begins."),
+    ] = None,
     seed: Seed = 0,
-    keep: Annotated[str, typer.Option(metavar="FIELDS", help="The lender's or leaky fields that the model may see, separated by commas.")] = "",
-    resume: Annotated[str, typer.Option(metavar="RUN", help="Go on with the search of this run (the name of its folder).")] = "",
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELDS",
+            help="The lender's or leaky fields that the model may see, separated by commas.",
+        ),
+    ] = "",
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="Go on with the search of this run (the name of its folder)."
+        ),
+    ] = "",
 ):
     """Trains a model and writes its report.
 
@@ -151,51 +231,136 @@ def train(
     """
     training(portfolio, path, preset.value, champion.value, trials, timeout, seed, keep, resume)
 
-def training(portfolio, path=None, preset="quick", champion="blend", trials=None, timeout=None, seed=0, keep="", resume="", run="", say=True):
+
+def training(
+    portfolio,
+    path=None,
+    preset="quick",
+    champion="blend",
+    trials=None,
+    timeout=None,
+    seed=0,
+    keep="",
+    resume="",
+    run="",
+    say=True,
+):
     "What `train` does; gives back the run and the tag."
     from credit_default.reporting.reporting import new_folder
     from credit_default.scoring.registry import (
         champion_tag,
     )
+
     definition = portfolio_of(portfolio)
     kept = tuple(name.strip() for name in keep.split(",") if name.strip())
-    try: definition.used(kept)
-    except (KeyError, ValueError) as error: raise InputError(f"--keep: {error.args[0]}") from None
+    try:
+        definition.used(kept)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"--keep: {error.args[0]}") from None
     parent = REPORTS / definition.name
-    if resume and not (parent / resume / STUDY).is_file(): raise InputError(f"--resume: {parent / resume} holds no search to go on with")
-    if say: warn_of_leaks(load_data(portfolio, path, seed, kept), seed, kept)
+    if resume and not (parent / resume / STUDY).is_file():
+        raise InputError(f"--resume: {parent / resume} holds no search to go on with")
+    if say:
+        warn_of_leaks(load_data(portfolio, path, seed, kept), seed, kept)
     before = champion_tag(definition.name)
     folder = parent / resume if resume else new_folder(parent, run)
-    made = report("training", portfolio, dict(data=path, preset=preset, champion=champion, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=folder / STUDY, resume=bool(resume), cache=parent / MARGINS), folder.name)
+    made = report(
+        "training",
+        portfolio,
+        dict(
+            data=path,
+            preset=preset,
+            champion=champion,
+            trials=trials,
+            timeout=timeout,
+            seed=seed,
+            keep=keep,
+            storage=folder / STUDY,
+            resume=bool(resume),
+            cache=parent / MARGINS,
+        ),
+        folder.name,
+    )
     result = made.content["result"]
     tag, synthetic = result["model_version"], result["synthetic"]
     typer.echo(f"model:  {tag}{' (SYNTHETIC)' if synthetic else ''}\nreport: {made.html}")
-    typer.echo("holdout: " + ", ".join(f"{name} {'–' if result[key] is None else format(result[key], '.4f')}" for name, key in (("AUC", "auc"), ("mean PD", "mean_pd"), ("default rate", "default_rate"), ("ECE", "ece"))))
+    typer.echo(
+        "holdout: "
+        + ", ".join(
+            f"{name} {'–' if result[key] is None else format(result[key], '.4f')}"
+            for name, key in (
+                ("AUC", "auc"),
+                ("mean PD", "mean_pd"),
+                ("default rate", "default_rate"),
+                ("ECE", "ece"),
+            )
+        )
+    )
     typer.echo(standing(tag, before, champion_tag(definition.name), synthetic))
     return made, tag
 
+
 STUDY, MARGINS = "study.log", "margins"
+
 
 def warn_of_leaks(dataset, seed: int, keep: tuple[str, ...]):
     "Says which fields the audit suspects; one that is leaky and not marked ends a training here, before it begins."
     from credit_default.data.split import split
     from credit_default.evaluation.leakage import refuse_leaks
-    for finding in refuse_leaks(split(dataset, seed=seed)[0], keep): note(f"{finding.verdict}: {finding.column}. {finding.reason}")
+
+    for finding in refuse_leaks(split(dataset, seed=seed)[0], keep):
+        note(f"{finding.verdict}: {finding.column}. {finding.reason}")
+
 
 def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> str:
     "Whether a model is the champion, and why or why not."
-    if now == tag: return "It is the champion already: the same data and seed gave the same model." if before == tag else \
-        f"It is the champion now: there was {'none' if before is None else f'only {before}, a synthetic one'}."
-    return f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes that." + (" This one is synthetic." if synthetic else "")
+    if now == tag:
+        return (
+            "It is the champion already: the same data and seed gave the same model."
+            if before == tag
+            else f"It is the champion now: there was {'none' if before is None else f'only {before}, a synthetic one'}."
+        )
+    return (
+        f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes that."
+        + (" This one is synthetic." if synthetic else "")
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #8897b4cd
-@app.command(epilog=examples("drift", "drift --current applicants.csv", "drift --window-hours 24", "drift --since 2026-08-01T12:30", "drift --current applicants.csv || echo 'drift, or an error'"))
+@app.command(
+    epilog=examples(
+        "drift",
+        "drift --current applicants.csv",
+        "drift --window-hours 24",
+        "drift --since 2026-08-01T12:30",
+        "drift --current applicants.csv || echo 'drift, or an error'",
+    )
+)
 def drift(
     portfolio: Name = DEFAULT,
-    current: Annotated[Path | None, typer.Option(metavar="FILE", help="Applicants of today.")] = None,
-    window_hours: Annotated[float | None, typer.Option(metavar="N", help="The predictions that the service answered in the last N hours, from the prediction log.")] = None,
-    since: Annotated[str, typer.Option(metavar="TIME", help="Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in UTC unless it has an offset.")] = "",
-    as_of: Annotated[str, typer.Option(metavar="TIME", help="With --window-hours or --since: performance as it is known at this time, such as 2027-01-31; now unless given.")] = "",
+    current: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Applicants of today.")
+    ] = None,
+    window_hours: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="The predictions that the service answered in the last N hours, from the prediction log.",
+        ),
+    ] = None,
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in UTC unless it has an offset.",
+        ),
+    ] = "",
+    as_of: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="With --window-hours or --since: performance as it is known at this time, such as 2027-01-31; now unless given.",
+        ),
+    ] = "",
     model: Model = "champion",
 ):
     """Compares applicants with the holdout.
@@ -204,37 +369,95 @@ def drift(
 
     With --window-hours or --since it is about what was really asked, and about performance where outcomes are known. Without any of the three it is the portfolio's unlabelled file where the data lies. Where there is none, a synthetic sample stands in for a model of the synthetic sample, and the model's own training rows for a real one. That says nothing of today's applicants, and the report says so.
     """
-    if sum(map(bool, (current, window_hours is not None, since))) > 1: raise InputError("--current, --window-hours and --since are three sources of applicants: give one of them")
-    if as_of and window_hours is None and not since: raise InputError("--as-of is about outcomes in the prediction log: give --window-hours or --since too")
-    if window_hours is not None and not 0 < window_hours <= MOST_HOURS: raise InputError(f"--window-hours must be above 0 and at most {MOST_HOURS:,}")
-    until = datetime.now(timezone.utc)
-    begin = administration.moment(since) if since else until - timedelta(hours=window_hours) if window_hours else None
-    if begin and begin >= until: raise InputError("--since must lie in the past")
-    known_at, bundle = as_of and administration.moment(as_of).isoformat(), load_model(model, portfolio)
-    if begin: made = log_report(portfolio, begin, until, bundle.tag, known_at)
+    if sum(map(bool, (current, window_hours is not None, since))) > 1:
+        raise InputError(
+            "--current, --window-hours and --since are three sources of applicants: give one of them"
+        )
+    if as_of and window_hours is None and not since:
+        raise InputError(
+            "--as-of is about outcomes in the prediction log: give --window-hours or --since too"
+        )
+    if window_hours is not None and not 0 < window_hours <= MOST_HOURS:
+        raise InputError(f"--window-hours must be above 0 and at most {MOST_HOURS:,}")
+    until = datetime.now(UTC)
+    begin = (
+        administration.moment(since)
+        if since
+        else until - timedelta(hours=window_hours)
+        if window_hours
+        else None
+    )
+    if begin and begin >= until:
+        raise InputError("--since must lie in the past")
+    known_at, bundle = (
+        as_of and administration.moment(as_of).isoformat(),
+        load_model(model, portfolio),
+    )
+    if begin:
+        made = log_report(portfolio, begin, until, bundle.tag, known_at)
     else:
         if current:
             from credit_default.data.loading import load
-            load(bundle.portfolio, current, labelled=False, keep=bundle.keep, tolerated=1.0, min_rows=1)   # a bad file ends here
-        made = report("drift", portfolio, dict(model=bundle.tag, current=current, previous=last_drift(bundle.portfolio.name)))
-    result = made.content["result"]
-    if made.content["synthetic"]: note(SYNTHETIC)
-    typer.echo(f"report: {made.html}")
-    if result["stand_in"]: note(f"No current applicants were given: {result['stand_in']} in their place. This says nothing of today's.")
-    typer.echo(f"{'DRIFT in ' + ', '.join(result['drifted_features'] + result.get('drifted_outputs', [])) if result['drift'] else 'no drift'}: {result['n_current']:,} applicants against {bundle.tag}")
-    if begin: typer.echo(f"performance: {result['performance']}")
-    if result["drift"]: raise typer.Exit(DRIFT)
 
-MOST_HOURS = 876_000   # a century
+            load(
+                bundle.portfolio,
+                current,
+                labelled=False,
+                keep=bundle.keep,
+                tolerated=1.0,
+                min_rows=1,
+            )  # a bad file ends here
+        made = report(
+            "drift",
+            portfolio,
+            dict(model=bundle.tag, current=current, previous=last_drift(bundle.portfolio.name)),
+        )
+    result = made.content["result"]
+    if made.content["synthetic"]:
+        note(SYNTHETIC)
+    typer.echo(f"report: {made.html}")
+    if result["stand_in"]:
+        note(
+            f"No current applicants were given: {result['stand_in']} in their place. This says nothing of today's."
+        )
+    typer.echo(
+        f"{'DRIFT in ' + ', '.join(result['drifted_features'] + result.get('drifted_outputs', [])) if result['drift'] else 'no drift'}: {result['n_current']:,} applicants against {bundle.tag}"
+    )
+    if begin:
+        typer.echo(f"performance: {result['performance']}")
+    if result["drift"]:
+        raise typer.Exit(DRIFT)
+
+
+MOST_HOURS = 876_000  # a century
+
 
 def last_drift(portfolio: str) -> Path | None:
     "The figures of the last drift report of a portfolio, for the next one to say what changed."
-    return max((REPORTS / portfolio).glob("*/drift.json"), key=lambda file: file.stat().st_mtime, default=None)
+    return max(
+        (REPORTS / portfolio).glob("*/drift.json"),
+        key=lambda file: file.stat().st_mtime,
+        default=None,
+    )
 
-def log_report(portfolio: str, since: datetime, until: datetime, tag: str, as_of: str = "", run: str = ""):  # a Run
+
+def log_report(
+    portfolio: str, since: datetime, until: datetime, tag: str, as_of: str = "", run: str = ""
+):  # a Run
     "The drift report on logged predictions of a model."
-    administration.open_store()   # a database that is away ends it here
-    return report("drift", portfolio, dict(model=tag, since=since.isoformat(), until=until.isoformat(), as_of=as_of, previous=last_drift(portfolio_of(portfolio).name)), run)
+    administration.open_store()  # a database that is away ends it here
+    return report(
+        "drift",
+        portfolio,
+        dict(
+            model=tag,
+            since=since.isoformat(),
+            until=until.isoformat(),
+            as_of=as_of,
+            previous=last_drift(portfolio_of(portfolio).name),
+        ),
+        run,
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #524d7104
 def served(
@@ -242,19 +465,70 @@ def served(
 ) -> tuple[str, str]:
     "The portfolio that is watched and its model, as the service has them: a model that is set belongs to the portfolio that is set, of any other the champion answers."
     from credit_default.core.settings import read_settings
+
     settings = read_settings()
     named = portfolio or settings.portfolio
-    return named, settings.model if portfolio_of(named).name == portfolio_of(settings.portfolio).name else "champion"
+    return named, settings.model if portfolio_of(named).name == portfolio_of(
+        settings.portfolio
+    ).name else "champion"
 
-@app.command(epilog=examples("watch", "watch --every 1h", "watch --every 1d --window-hours 168", "watch --window-hours 1 --as-of 2028-12-31", "watch --try-alert"))
+
+@app.command(
+    epilog=examples(
+        "watch",
+        "watch --every 1h",
+        "watch --every 1d --window-hours 168",
+        "watch --window-hours 1 --as-of 2028-12-31",
+        "watch --try-alert",
+    )
+)
 def watch(
-    portfolio: Annotated[str | None, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.")] = None,
-    every: Annotated[str, typer.Option(metavar="INTERVAL", help="Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of your own.")] = "",
-    window_hours: Annotated[float, typer.Option(metavar="N", min=.01, max=MOST_HOURS, help="The predictions of the last N hours are compared.")] = 24,
-    as_of: Annotated[str, typer.Option(metavar="TIME", help="Performance as it is known at this time, such as 2028-12-31, for a single check; now unless given.")] = "",
-    reports: Annotated[bool, typer.Option("--report/--no-report", help="Write the drift report at each check.")] = True,
-    keep: Annotated[int, typer.Option(metavar="N", min=0, help="Keep so many of the newest reports that a watch made, and remove older ones of its own; 0 keeps all.")] = 30,
-    try_alert: Annotated[bool, typer.Option("--try-alert", help="Only send a trial alert, to see that it arrives.")] = False,
+    portfolio: Annotated[
+        str | None,
+        typer.Option(
+            "--portfolio",
+            "-p",
+            metavar="NAME",
+            help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.",
+        ),
+    ] = None,
+    every: Annotated[
+        str,
+        typer.Option(
+            metavar="INTERVAL",
+            help="Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of your own.",
+        ),
+    ] = "",
+    window_hours: Annotated[
+        float,
+        typer.Option(
+            metavar="N",
+            min=0.01,
+            max=MOST_HOURS,
+            help="The predictions of the last N hours are compared.",
+        ),
+    ] = 24,
+    as_of: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Performance as it is known at this time, such as 2028-12-31, for a single check; now unless given.",
+        ),
+    ] = "",
+    reports: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write the drift report at each check.")
+    ] = True,
+    keep: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Keep so many of the newest reports that a watch made, and remove older ones of its own; 0 keeps all.",
+        ),
+    ] = 30,
+    try_alert: Annotated[
+        bool, typer.Option("--try-alert", help="Only send a trial alert, to see that it arrives.")
+    ] = False,
 ):
     """Checks the prediction log for drift and performance, and alerts on a change.
 
@@ -262,43 +536,117 @@ def watch(
     """
     from credit_default.core.settings import read_settings
     from credit_default.monitoring import watch as watching
-    if every and as_of: raise InputError("--as-of is for a single check: leave out --every")
+
+    if every and as_of:
+        raise InputError("--as-of is for a single check: leave out --every")
     settings, (portfolio, model) = read_settings(), served(portfolio)
-    if try_alert: return trial(settings)
+    if try_alert:
+        return trial(settings)
     name, known_at = portfolio_of(portfolio).name, administration.moment(as_of) if as_of else None
     seconds, store = watching.parse_every(every) if every else None, administration.open_store()
 
     def made(since, until, tag):
         from credit_default.reporting.reporting import new_folder
-        return log_report(portfolio, since, until, tag, known_at.isoformat() if known_at else "", watching.claim(new_folder(REPORTS / name))).html
-    def once(stop): return watching.check(store, settings, load_model(model, portfolio), window_hours, made if reports else None, every=seconds, as_of=known_at, stop=stop)
+
+        return log_report(
+            portfolio,
+            since,
+            until,
+            tag,
+            known_at.isoformat() if known_at else "",
+            watching.claim(new_folder(REPORTS / name)),
+        ).html
+
+    def once(stop):
+        return watching.check(
+            store,
+            settings,
+            load_model(model, portfolio),
+            window_hours,
+            made if reports else None,
+            every=seconds,
+            as_of=known_at,
+            stop=stop,
+        )
+
     def told(checked):
         typer.echo(str(checked))
-        if checked.report: typer.echo(f"report: {checked.report}")
-        for problem in checked.problems: note(problem)
-        try: watching.prune(REPORTS / name, keep)
-        except OSError as e: note(f"older reports were not removed: {e.filename}: {e.strerror}")
+        if checked.report:
+            typer.echo(f"report: {checked.report}")
+        for problem in checked.problems:
+            note(problem)
+        try:
+            watching.prune(REPORTS / name, keep)
+        except OSError as e:
+            note(f"older reports were not removed: {e.filename}: {e.strerror}")
 
     checked = watching.watch(once, name, seconds, done=told, failed=note)
-    if checked and checked.drift and not every: raise typer.Exit(DRIFT)
+    if checked and checked.drift and not every:
+        raise typer.Exit(DRIFT)
+
 
 def trial(settings):
     "Sends an alert that says nothing, and tells where it arrived."
     from credit_default.monitoring.alerts import Alert, channels, send
+
     there = channels(settings)
-    if not there: raise InputError("no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or CREDIT_DEFAULT_ALERT_COMMAND")
-    problems = send(Alert("credit_default: a trial alert", "Nothing happened: somebody tried whether alerts arrive."), there)
-    for problem in problems: note(str(problem))
-    if len(problems) == len(there): raise CommandError("no alert was delivered")
-    typer.echo(f"sent: {', '.join(c.name for c in there if c.name not in {p.channel for p in problems})}")
+    if not there:
+        raise InputError(
+            "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or CREDIT_DEFAULT_ALERT_COMMAND"
+        )
+    problems = send(
+        Alert(
+            "credit_default: a trial alert",
+            "Nothing happened: somebody tried whether alerts arrive.",
+        ),
+        there,
+    )
+    for problem in problems:
+        note(str(problem))
+    if len(problems) == len(there):
+        raise CommandError("no alert was delivered")
+    typer.echo(
+        f"sent: {', '.join(c.name for c in there if c.name not in {p.channel for p in problems})}"
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #64af21e0
-@app.command(epilog=examples("audit loans.csv --target defaulted", 'audit loans.csv --target status --positive "Charged Off"', "audit Loan_Default.csv --portfolio lender.toml --json"))
+@app.command(
+    epilog=examples(
+        "audit loans.csv --target defaulted",
+        'audit loans.csv --target status --positive "Charged Off"',
+        "audit Loan_Default.csv --portfolio lender.toml --json",
+    )
+)
 def audit(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet; the form of a CSV file is told from it, or is that of the portfolio.")],
-    target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome; that of the portfolio unless given.")] = "",
-    portfolio: Annotated[str, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file, whose marks are used; none unless given.")] = "",
-    positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default, where it is not 1, Yes, True and the like; may be given again.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Loans with their outcome, CSV or Parquet; the form of a CSV file is told from it, or is that of the portfolio.",
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="COL", help="The column with the outcome; that of the portfolio unless given."
+        ),
+    ] = "",
+    portfolio: Annotated[
+        str,
+        typer.Option(
+            "--portfolio",
+            "-p",
+            metavar="NAME",
+            help="A shipped portfolio, or the path of a TOML file, whose marks are used; none unless given.",
+        ),
+    ] = "",
+    positive: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE",
+            help="A value of the outcome that means default, where it is not 1, Yes, True and the like; may be given again.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ):
     """Says of each column of a table whether it leaks.
@@ -306,74 +654,173 @@ def audit(
     One line a column, the worst first: its name, `leaky`, `suspect` or `fine`, and why. A leaky column knows the outcome; what a suspect has done is worth a question.
     """
     definition = portfolio_of(portfolio) if portfolio else None
-    if not (target or definition): raise InputError("which column is the outcome? Name it with --target, or give a --portfolio")
+    if not (target or definition):
+        raise InputError(
+            "which column is the outcome? Name it with --target, or give a --portfolio"
+        )
     from credit_default.evaluation.leakage import audit as findings_of
     from credit_default.evaluation.leakage import by_weight, in_a_line, outcome_of
+
     target = target or definition.target
     if definition:
         from credit_default.data.sources import read_table
+
         loans = read_table(file, definition)
     else:
         from credit_default.evaluation.proposal import plain_table, read_unknown
+
         loans = plain_table(*read_unknown(file, target), as_text=(target,))
     y = outcome_of(loans, target, definition, positive or ())
     findings = by_weight(findings_of(loans.drop(columns=target), y, definition))
-    if as_json: return typer.echo(to_json(dict(file=file.name, target=target, rows=len(y), default_rate=float(y.mean()),
-        findings=[dict(column=f.column, verdict=f.verdict, reason=f.reason, rules=list(f.rules), figures=f.figures) for f in findings])))
+    if as_json:
+        return typer.echo(
+            to_json(
+                dict(
+                    file=file.name,
+                    target=target,
+                    rows=len(y),
+                    default_rate=float(y.mean()),
+                    findings=[
+                        dict(
+                            column=f.column,
+                            verdict=f.verdict,
+                            reason=f.reason,
+                            rules=list(f.rules),
+                            figures=f.figures,
+                        )
+                        for f in findings
+                    ],
+                )
+            )
+        )
     width = max(len(f.column) for f in findings)
-    for f in findings: typer.echo(f"{f.column.ljust(width)}  {f.verdict.ljust(7)}  {f.reason}")
+    for f in findings:
+        typer.echo(f"{f.column.ljust(width)}  {f.verdict.ljust(7)}  {f.reason}")
     note(f"{len(y):,} rows, default rate {y.mean():.2%}. {in_a_line(findings)}")
 
 # %% ../../nbs/cli/03_app.ipynb #fb4c1986
-@app.command(epilog=examples("init loans.csv --target defaulted", 'init loans.parquet --target status --positive "charged off" --positive late --name cards', "train --portfolio loans.toml"))
+@app.command(
+    epilog=examples(
+        "init loans.csv --target defaulted",
+        'init loans.parquet --target status --positive "charged off" --positive late --name cards',
+        "train --portfolio loans.toml",
+    )
+)
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The lender's file, CSV or Parquet; a CSV file's encoding, separator and decimal mark are told from it.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="The lender's file, CSV or Parquet; a CSV file's encoding, separator and decimal mark are told from it.",
+        ),
+    ],
     target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Where the definition goes; beside the lender's file, by the portfolio's name, unless given.")] = None,
-    name: Annotated[str, typer.Option(metavar="NAME", help="The portfolio's name; from the file's unless given.")] = "",
-    positive: Annotated[list[str] | None, typer.Option(metavar="VALUE", help="A value of the outcome that means default; may be given more than once. All others then mean none. 1, yes, true, default and the like are known.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Where the definition goes; beside the lender's file, by the portfolio's name, unless given.",
+        ),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The portfolio's name; from the file's unless given."),
+    ] = "",
+    positive: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE",
+            help="A value of the outcome that means default; may be given more than once. All others then mean none. 1, yes, true, default and the like are known.",
+        ),
+    ] = None,
 ):
     """Proposes a portfolio's definition from a file, as a TOML file with comments.
 
     What a table cannot tell is asked there: read it through. The file is then all that the other commands need, as their --portfolio.
     """
     from credit_default.evaluation.proposal import init as write
+
     path, proposal = write(file, target, out, name, positive or ())
     definition = proposal.definition
-    table([dict(column=f["name"], kind=f["kind"], role=f.get("role", "applicant"), remark=" ".join(proposal.remarks[f["name"]])) for f in definition["fields"]]
-          + [dict(column=column, kind="", role="left out", remark=why) for column, why in definition.get("dropped", {}).items()])
-    if "date" in definition: typer.echo(f"\n{definition['date']} is the date of the loan: the latest loans are the holdout")
-    typer.echo(f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, {' or '.join(definition['negative'])} does not")
-    for remark in proposal.head: note(remark)
+    table(
+        [
+            dict(
+                column=f["name"],
+                kind=f["kind"],
+                role=f.get("role", "applicant"),
+                remark=" ".join(proposal.remarks[f["name"]]),
+            )
+            for f in definition["fields"]
+        ]
+        + [
+            dict(column=column, kind="", role="left out", remark=why)
+            for column, why in definition.get("dropped", {}).items()
+        ]
+    )
+    if "date" in definition:
+        typer.echo(
+            f"\n{definition['date']} is the date of the loan: the latest loans are the holdout"
+        )
+    typer.echo(
+        f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, {' or '.join(definition['negative'])} does not"
+    )
+    for remark in proposal.head:
+        note(remark)
     typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")
-    if path.resolve().parent != file.resolve().parent: note(f"{file.name} does not lie beside it: give the commands --path {file}")
+    if path.resolve().parent != file.resolve().parent:
+        note(f"{file.name} does not lie beside it: give the commands --path {file}")
 
 # %% ../../nbs/cli/03_app.ipynb #1977fad4
 def count_rows(path: Path) -> int | None:
     "About how many rows a file has; None where counting would cost too much."
     if path.suffix.lower() in (".parquet", ".pq"):
         import pyarrow.parquet as pq
-        try: return pq.read_metadata(path).num_rows
-        except Exception: return None   # the scorer says what is wrong with it
-    if path.suffix == ".gz": return None
-    with open(path, "rb") as file: return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
-@app.command(epilog=examples("score applicants.csv scored.csv", "score applicants.parquet scored.parquet --model 3f0c9a1b2c3d4e5f"))
+        try:
+            return pq.read_metadata(path).num_rows
+        except Exception:
+            return None  # the scorer says what is wrong with it
+    if path.suffix == ".gz":
+        return None
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+@app.command(
+    epilog=examples(
+        "score applicants.csv scored.csv",
+        "score applicants.parquet scored.parquet --model 3f0c9a1b2c3d4e5f",
+    )
+)
 def score(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="CSV (.csv, .csv.gz) or Parquet, columns by name or alias.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Of the same kind. It appears when it is complete.")],
-    model: Model = "champion", portfolio: Name = DEFAULT,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="CSV (.csv, .csv.gz) or Parquet, columns by name or alias."
+        ),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Of the same kind. It appears when it is complete."),
+    ],
+    model: Model = "champion",
+    portfolio: Name = DEFAULT,
 ):
     """Scores a file, row for row.
 
     A row that cannot be scored carries its error in the column `error`. Columns that the model does not know pass through.
     """
     from credit_default.scoring.batch import score_file
-    total = count_rows(source)   # a missing file is said before a model is loaded
+
+    total = count_rows(source)  # a missing file is said before a model is loaded
     bundle = load_model(model, portfolio)
-    with progress_bar("scoring", total) as progress: counts = score_file(bundle, source, target, progress=progress)
-    if counts.absent: note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
-    typer.echo(f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}")
+    with progress_bar("scoring", total) as progress:
+        counts = score_file(bundle, source, target, progress=progress)
+    if counts.absent:
+        note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
+    typer.echo(
+        f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}"
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #a8968033
 def known_rows(bundle, columns, y) -> bool:
@@ -381,7 +828,11 @@ def known_rows(bundle, columns, y) -> bool:
     import pandas as pd
 
     from credit_default.data.dataset import content_hash
-    return content_hash(pd.DataFrame(columns), y) == bundle.provenance["data"].get("split", {}).get("sha256")
+
+    return content_hash(pd.DataFrame(columns), y) == bundle.provenance["data"].get("split", {}).get(
+        "sha256"
+    )
+
 
 def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were left out
     "The rows of a file that a model can be judged on."
@@ -392,36 +843,65 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
     from credit_default.portfolio.columns import check, parse_table
     from credit_default.portfolio.field import MISSING
     from credit_default.scoring.batch import known_columns
+
     portfolio = bundle.portfolio
     table = read_table(path, portfolio)
-    if portfolio.target not in table: raise InputError(f"{path.name} has no column {portfolio.target}: a model is judged on loans whose outcome is known")
+    if portfolio.target not in table:
+        raise InputError(
+            f"{path.name} has no column {portfolio.target}: a model is judged on loans whose outcome is known"
+        )
     known_columns(portfolio, [str(c) for c in table], bundle.keep)
     columns = parse_table(portfolio, table)
-    good = table[portfolio.target].notna().to_numpy() & np.array([str(v).strip().lower() not in MISSING for v in table[portfolio.target]], dtype=bool)
+    good = table[portfolio.target].notna().to_numpy() & np.array(
+        [str(v).strip().lower() not in MISSING for v in table[portfolio.target]], dtype=bool
+    )
     good[[p.row for p in check(portfolio, columns, bundle.keep)]] = False
-    if not good.any(): raise InputError(f"{path.name} has no row that can be judged")
+    if not good.any():
+        raise InputError(f"{path.name} has no row that can be judged")
     y = parse_outcome(portfolio, table[portfolio.target][good].tolist())
     return {name: values[good] for name, values in columns.items()}, y, int((~good).sum())
 
-@app.command(epilog=examples("evaluate holdout.csv", "evaluate holdout.csv --json --model 3f0c9a1b2c3d4e5f"))
+
+@app.command(
+    epilog=examples("evaluate holdout.csv", "evaluate holdout.csv --json --model 3f0c9a1b2c3d4e5f")
+)
 def evaluate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")],
-    model: Model = "champion", portfolio: Name = DEFAULT, as_json: AsJson = False,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")
+    ],
+    model: Model = "champion",
+    portfolio: Name = DEFAULT,
+    as_json: AsJson = False,
 ):
     "Judges a model on loans it has not seen."
     from credit_default.evaluation.metrics import evaluate as figures_of
+
     bundle = load_model(model, portfolio)
     columns, y, left_out = labelled_rows(bundle, file)
-    if left_out: note(f"{left_out:,} of {left_out + len(y):,} rows are left out: without an outcome, or with a value that the service refuses.")
-    if known_rows(bundle, columns, y): note("These are the rows that the model was trained on and judged by: the figures flatter it.")
+    if left_out:
+        note(
+            f"{left_out:,} of {left_out + len(y):,} rows are left out: without an outcome, or with a value that the service refuses."
+        )
+    if known_rows(bundle, columns, y):
+        note(
+            "These are the rows that the model was trained on and judged by: the figures flatter it."
+        )
     figures = figures_of(y, bundle.score(columns, reasons=False).probability_default)
-    figures = {k: None if v != v else v for k, v in figures.items()} | dict(n=len(y), model_version=bundle.tag)
-    if as_json: typer.echo(to_json(figures))
-    else: table([dict(figure=k, value=v) for k, v in figures.items()], dict(figure="figure", value="value"))
+    figures = {k: None if v != v else v for k, v in figures.items()} | dict(
+        n=len(y), model_version=bundle.tag
+    )
+    if as_json:
+        typer.echo(to_json(figures))
+    else:
+        table(
+            [dict(figure=k, value=v) for k, v in figures.items()],
+            dict(figure="figure", value="value"),
+        )
 
 # %% ../../nbs/cli/03_app.ipynb #066ecdd2
 models = group()
 app.add_typer(models, name="models", help="Lists, compares and promotes models.")
+
 
 def described(tag: str) -> dict:
     "What is known of a stored model, without loading it."
@@ -430,72 +910,173 @@ def described(tag: str) -> dict:
         bundle_path,
         champion_tag,
     )
+
     folder, parts = bundle_path(tag), {}
     for part in ("metrics", "provenance", "card"):
-        try: parts[part] = json.loads((folder / f"{part}.json").read_bytes())
-        except (OSError, ValueError): raise BundleError(f"{tag}: {part}.json is missing or damaged") from None
+        try:
+            parts[part] = json.loads((folder / f"{part}.json").read_bytes())
+        except (OSError, ValueError):
+            raise BundleError(f"{tag}: {part}.json is missing or damaged") from None
     portfolio = tag.split(":")[0].removeprefix("credit_default_")
-    if "n" in parts["metrics"]: parts["metrics"]["n"] = int(parts["metrics"]["n"])
-    return dict(tag=tag, champion=tag == champion_tag(portfolio), synthetic=bool(parts["provenance"].get("synthetic")), **parts)
+    if "n" in parts["metrics"]:
+        parts["metrics"]["n"] = int(parts["metrics"]["n"])
+    return dict(
+        tag=tag,
+        champion=tag == champion_tag(portfolio),
+        synthetic=bool(parts["provenance"].get("synthetic")),
+        **parts,
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #3bfc5b3a
-CARD = dict(portfolio="portfolio", description="applicants", default="default", performance_window_months="window", intended_use="for", limits="limits", model="model", directions="directions",
-            calibration="calibration", cut_off="cut-off", data="data", fields_used="fields", fields_left_out="left out", explanation="reasons")
+CARD = dict(
+    portfolio="portfolio",
+    description="applicants",
+    default="default",
+    performance_window_months="window",
+    intended_use="for",
+    limits="limits",
+    model="model",
+    directions="directions",
+    calibration="calibration",
+    cut_off="cut-off",
+    data="data",
+    fields_used="fields",
+    fields_left_out="left out",
+    explanation="reasons",
+)
+
 
 def card_in_words(card: dict) -> list[str]:
     "A model card as lines; what has no entry is left out."
     lines, width = [], max(map(len, CARD.values())) + 2
     for key, label in CARD.items():
         for text in [one for one in _said(key, card.get(key)) if one]:
-            lines += textwrap.wrap(text, 110, initial_indent=label.ljust(width), subsequent_indent=" " * width, break_long_words=False, break_on_hyphens=False)
+            lines += textwrap.wrap(
+                text,
+                110,
+                initial_indent=label.ljust(width),
+                subsequent_indent=" " * width,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
             label = ""
     return lines
 
+
 def _said(key: str, value) -> list[str]:
     "An entry of the card as paragraphs."
-    if key == "model": return [f"{m['share']:.3f} x {m['what']}: {', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in m['parameters'].items())}" for m in value or []]
-    if key == "cut_off" and value: return [f"declined from a PD of {value['pd']:.4f}: a default costs {value['default']:g}, a good applicant who is declined {value['decline']:g}"]
-    if key == "data" and value: return [f"{value['source']}. {value['rows_train']:,} rows for training, {value['rows_holdout']:,} in the holdout, default rate {value['default_rate_train']:.2%}; content hash {value['sha256']}"]
-    if key == "performance_window_months" and value: return [f"{value} months"]
-    if key == "fields_used": return [", ".join(value or [])]
-    if key == "fields_left_out": return [", ".join(f"{name} ({role})" for name, role in (value or {}).items())]
+    if key == "model":
+        return [
+            f"{m['share']:.3f} x {m['what']}: {', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in m['parameters'].items())}"
+            for m in value or []
+        ]
+    if key == "cut_off" and value:
+        return [
+            f"declined from a PD of {value['pd']:.4f}: a default costs {value['default']:g}, a good applicant who is declined {value['decline']:g}"
+        ]
+    if key == "data" and value:
+        return [
+            f"{value['source']}. {value['rows_train']:,} rows for training, {value['rows_holdout']:,} in the holdout, default rate {value['default_rate_train']:.2%}; content hash {value['sha256']}"
+        ]
+    if key == "performance_window_months" and value:
+        return [f"{value} months"]
+    if key == "fields_used":
+        return [", ".join(value or [])]
+    if key == "fields_left_out":
+        return [", ".join(f"{name} ({role})" for name, role in (value or {}).items())]
     return list(value) if isinstance(value, list) else [str(value)] if value else []
 
 # %% ../../nbs/cli/03_app.ipynb #a9f1efc6
 @models.command("list", epilog=examples("models list", "models list --portfolio personal --json"))
 def models_list(portfolio: Name = DEFAULT, as_json: AsJson = False):
     "The models of a portfolio, newest first."
+    from credit_default.scoring.bundle import BundleError
     from credit_default.scoring.registry import (
         champion_tag,
         stored_tags,
     )
-    from credit_default.scoring.bundle import BundleError
+
     name = portfolio_of(portfolio).name
     rows = []
     for tag in stored_tags(name):
-        try: rows.append(described(tag) | dict(problem=""))
-        except BundleError as error: rows.append(dict(tag=tag, champion=tag == champion_tag(name), synthetic=None, metrics={}, problem=str(error)))
-    if as_json: typer.echo(to_json([{k: v for k, v in row.items() if k not in ("provenance", "card")} for row in rows]))
-    elif not rows: note(f"portfolio {name} has no model yet: train one with `credit-default train --portfolio {portfolio}`")
-    else: table([row | {k: row["metrics"].get(k) for k in ("auc", "brier", "ece")} for row in rows],
-                dict(tag="model", champion="champion", synthetic="synthetic", auc="AUC", brier="Brier", ece="ECE") | (dict(problem="problem") if any(r["problem"] for r in rows) else {}))
+        try:
+            rows.append(described(tag) | dict(problem=""))
+        except BundleError as error:
+            rows.append(
+                dict(
+                    tag=tag,
+                    champion=tag == champion_tag(name),
+                    synthetic=None,
+                    metrics={},
+                    problem=str(error),
+                )
+            )
+    if as_json:
+        typer.echo(
+            to_json(
+                [{k: v for k, v in row.items() if k not in ("provenance", "card")} for row in rows]
+            )
+        )
+    elif not rows:
+        note(
+            f"portfolio {name} has no model yet: train one with `credit-default train --portfolio {portfolio}`"
+        )
+    else:
+        table(
+            [row | {k: row["metrics"].get(k) for k in ("auc", "brier", "ece")} for row in rows],
+            dict(
+                tag="model",
+                champion="champion",
+                synthetic="synthetic",
+                auc="AUC",
+                brier="Brier",
+                ece="ECE",
+            )
+            | (dict(problem="problem") if any(r["problem"] for r in rows) else {}),
+        )
 
-@models.command("show", epilog=examples("models show", "models show 3f0c9a1b2c3d4e5f", "models show champion --json"))
-def models_show(tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")] = "champion", portfolio: Name = DEFAULT, as_json: AsJson = False):
+
+@models.command(
+    "show",
+    epilog=examples("models show", "models show 3f0c9a1b2c3d4e5f", "models show champion --json"),
+)
+def models_show(
+    tag: Annotated[
+        str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")
+    ] = "champion",
+    portfolio: Name = DEFAULT,
+    as_json: AsJson = False,
+):
     "One model: its card, its figures on the holdout, where it comes from, when it was champion. It is verified on the way."
     from credit_default.scoring.registry import (
         promotion_history,
     )
+
     bundle = load_model(tag, portfolio)
     name = bundle.portfolio.name
-    found = described(bundle.tag) | dict(history=[event for event in promotion_history(name) if event["tag"] == bundle.tag])
-    if as_json: return typer.echo(to_json(found))
-    typer.echo(f"{bundle.tag}: verified{', champion' if found['champion'] else ''}{', SYNTHETIC' if found['synthetic'] else ''}\n")
-    for line in card_in_words(found["card"]): typer.echo(line)
-    table([dict(figure=k, value=v) for k, v in found["metrics"].items()], dict(figure="\non the holdout", value=""))
+    found = described(bundle.tag) | dict(
+        history=[event for event in promotion_history(name) if event["tag"] == bundle.tag]
+    )
+    if as_json:
+        return typer.echo(to_json(found))
+    typer.echo(
+        f"{bundle.tag}: verified{', champion' if found['champion'] else ''}{', SYNTHETIC' if found['synthetic'] else ''}\n"
+    )
+    for line in card_in_words(found["card"]):
+        typer.echo(line)
+    table(
+        [dict(figure=k, value=v) for k, v in found["metrics"].items()],
+        dict(figure="\non the holdout", value=""),
+    )
     made = found["provenance"]
-    typer.echo(f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default reproduce {bundle.tag}` trains it again")
-    for event in found["history"]: typer.echo(f"champion since {event['at']}, by {event['by'] or 'unknown'}: {event['why'] or 'no reason given'}")
+    typer.echo(
+        f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default reproduce {bundle.tag}` trains it again"
+    )
+    for event in found["history"]:
+        typer.echo(
+            f"champion since {event['at']}, by {event['by'] or 'unknown'}: {event['why'] or 'no reason given'}"
+        )
+
 
 def paired(tags: list[str], portfolio: str) -> dict | None:
     "The difference of two AUCs loan by loan; None where the rows of both holdouts are not at hand, or not the same."
@@ -503,17 +1084,36 @@ def paired(tags: list[str], portfolio: str) -> dict | None:
 
     from credit_default.core.paths import beside
     from credit_default.evaluation.metrics import auc_difference
-    try: a, b = (pd.read_parquet(beside(portfolio) / tag.split(":")[1] / "reference.parquet") for tag in tags)
-    except OSError: return None   # they stay on the machine that trained the model
+
+    try:
+        a, b = (
+            pd.read_parquet(beside(portfolio) / tag.split(":")[1] / "reference.parquet")
+            for tag in tags
+        )
+    except OSError:
+        return None  # they stay on the machine that trained the model
     answers = ["probability_default", "credit_score"]
-    if not a.drop(columns=answers).equals(b.drop(columns=answers)) or not 2 <= a.outcome.sum() <= len(a) - 2: return None
+    if (
+        not a.drop(columns=answers).equals(b.drop(columns=answers))
+        or not 2 <= a.outcome.sum() <= len(a) - 2
+    ):
+        return None
     return auc_difference(a.outcome, a.probability_default, b.probability_default)
 
-@models.command("compare", epilog=examples("models compare 3f0c9a1b2c3d4e5f", "models compare 3f0c9a1b2c3d4e5f 77b1d2aa0c3e4f56 --json"))
+
+@models.command(
+    "compare",
+    epilog=examples(
+        "models compare 3f0c9a1b2c3d4e5f", "models compare 3f0c9a1b2c3d4e5f 77b1d2aa0c3e4f56 --json"
+    ),
+)
 def models_compare(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="The challenger.")],
-    other: Annotated[str, typer.Argument(metavar="[TAG]", help="What it is held against.")] = "champion",
-    portfolio: Name = DEFAULT, as_json: AsJson = False,
+    other: Annotated[
+        str, typer.Argument(metavar="[TAG]", help="What it is held against.")
+    ] = "champion",
+    portfolio: Name = DEFAULT,
+    as_json: AsJson = False,
 ):
     """The figures of two models side by side, each on the holdout of its own training.
 
@@ -521,22 +1121,70 @@ def models_compare(
     """
     name = portfolio_of(portfolio).name
     pair = [described(model_tag(t, name)) for t in (tag, other)]
-    same = all(pair[0]["provenance"].get(k) == pair[1]["provenance"].get(k) for k in ("data", "rows", "seed"))
+    same = all(
+        pair[0]["provenance"].get(k) == pair[1]["provenance"].get(k)
+        for k in ("data", "rows", "seed")
+    )
     a, b = (p["metrics"] for p in pair)
-    rows = [dict(figure=k, challenger=a[k], champion=b[k], difference=None if a[k] is None or b[k] is None else a[k] - b[k]) for k in a if k in b]
+    rows = [
+        dict(
+            figure=k,
+            challenger=a[k],
+            champion=b[k],
+            difference=None if a[k] is None or b[k] is None else a[k] - b[k],
+        )
+        for k in a
+        if k in b
+    ]
     test = paired([p["tag"] for p in pair], name)
-    if as_json: return typer.echo(to_json(dict(tags=[p["tag"] for p in pair], same_holdout=same, figures=rows, auc_difference=test)))
+    if as_json:
+        return typer.echo(
+            to_json(
+                dict(
+                    tags=[p["tag"] for p in pair],
+                    same_holdout=same,
+                    figures=rows,
+                    auc_difference=test,
+                )
+            )
+        )
     typer.echo(f"{pair[0]['tag']} against {pair[1]['tag']}")
-    table(rows, dict(figure="", challenger="challenger", champion="champion" if other == "champion" else "other", difference="difference"))
-    if test: typer.echo(f"AUC on the same loans: {test['difference']:+.4f} (95 % interval {test['low']:+.4f} to {test['high']:+.4f}, p = {test['p_value']:.3f})")
-    if not same: note("The two holdouts are not the same rows: hold both models against one file with `credit-default evaluate FILE --model TAG`.")
+    table(
+        rows,
+        dict(
+            figure="",
+            challenger="challenger",
+            champion="champion" if other == "champion" else "other",
+            difference="difference",
+        ),
+    )
+    if test:
+        typer.echo(
+            f"AUC on the same loans: {test['difference']:+.4f} (95 % interval {test['low']:+.4f} to {test['high']:+.4f}, p = {test['p_value']:.3f})"
+        )
+    if not same:
+        note(
+            "The two holdouts are not the same rows: hold both models against one file with `credit-default evaluate FILE --model TAG`."
+        )
+
 
 Why = Annotated[str, typer.Option(help="The reason, for the record.")]
 
-@models.command("promote", epilog=examples('models promote 3f0c9a1b2c3d4e5f --why "better calibrated below 30"'))
+
+@models.command(
+    "promote", epilog=examples('models promote 3f0c9a1b2c3d4e5f --why "better calibrated below 30"')
+)
 def models_promote(
-    tag: Annotated[str, typer.Argument(metavar="TAG")], portfolio: Name = DEFAULT, why: Why = "",
-    other_requests: Annotated[bool, typer.Option("--other-requests", help="Even where it takes other requests than the champion: other fields, ranges or categories.")] = False,
+    tag: Annotated[str, typer.Argument(metavar="TAG")],
+    portfolio: Name = DEFAULT,
+    why: Why = "",
+    other_requests: Annotated[
+        bool,
+        typer.Option(
+            "--other-requests",
+            help="Even where it takes other requests than the champion: other fields, ranges or categories.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ):
     """Makes a model the champion, after verifying it.
@@ -547,9 +1195,19 @@ def models_promote(
         champion_tag,
         promote_bundle,
     )
+
     bundle = load_model(tag, portfolio)
-    if champion_tag(bundle.portfolio.name) == bundle.tag: return promoted(bundle.tag, as_json, f"{bundle.tag} is the champion already; nothing was changed.")
-    promoted(promote_bundle(bundle.tag, bundle.portfolio.name, by=who(), why=why, other_requests=other_requests), as_json)
+    if champion_tag(bundle.portfolio.name) == bundle.tag:
+        return promoted(
+            bundle.tag, as_json, f"{bundle.tag} is the champion already; nothing was changed."
+        )
+    promoted(
+        promote_bundle(
+            bundle.tag, bundle.portfolio.name, by=who(), why=why, other_requests=other_requests
+        ),
+        as_json,
+    )
+
 
 @models.command("rollback", epilog=examples('models rollback --why "complaints about declines"'))
 def models_rollback(portfolio: Name = DEFAULT, why: Why = "", as_json: AsJson = False):
@@ -558,19 +1216,41 @@ def models_rollback(portfolio: Name = DEFAULT, why: Why = "", as_json: AsJson = 
         promotion_history,
         roll_back_champion,
     )
+
     name = portfolio_of(portfolio).name
-    if len({event["tag"] for event in promotion_history(name)}) < 2: raise InputError(f"portfolio {name} has had no other champion to go back to")
+    if len({event["tag"] for event in promotion_history(name)}) < 2:
+        raise InputError(f"portfolio {name} has had no other champion to go back to")
     promoted(roll_back_champion(name, by=who(), why=why), as_json)
 
+
 def promoted(tag: str, as_json: bool, said: str = ""):
-    typer.echo(to_json(dict(champion=tag)) if as_json else said or f"{tag} is champion now. A service that runs takes it up within seconds.")
+    typer.echo(
+        to_json(dict(champion=tag))
+        if as_json
+        else said or f"{tag} is champion now. A service that runs takes it up within seconds."
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #a3c92cfe
-@app.command(epilog=examples("reproduce champion", "reproduce 3f0c9a1b2c3d4e5f --path loans.csv", "reproduce 3f0c9a1b2c3d4e5f --seed 1 --json"))
+@app.command(
+    epilog=examples(
+        "reproduce champion",
+        "reproduce 3f0c9a1b2c3d4e5f --path loans.csv",
+        "reproduce 3f0c9a1b2c3d4e5f --seed 1 --json",
+    )
+)
 def reproduce(
     tag: Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")],
-    portfolio: Name = DEFAULT, path: Source = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, metavar="S", help="Another seed than the recorded one; the model will differ then, and this shows by how much.")] = None,
+    portfolio: Name = DEFAULT,
+    path: Source = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=MOST_SEED,
+            metavar="S",
+            help="Another seed than the recorded one; the model will differ then, and this shows by how much.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ):
     """Trains a model again from its record and compares.
@@ -578,10 +1258,16 @@ def reproduce(
     Data first: if it is not the recorded one, nothing is trained. Then the recorded trials, the members, all figures and the content hash, to the last digit. Nothing is saved, no model promoted. Exit code 0 only where all of it agrees.
     """
     from credit_default.training import reproduction
+
     bundle = load_model(tag, portfolio)
-    found = reproduction.reproduce(bundle, reproduction.data_of(bundle, path), seed, progress=sys.stderr.isatty())
-    typer.echo(to_json(found) if as_json else "\n".join([bundle.tag, *reproduction.in_words(found)]))
-    if not found["agrees"]: raise typer.Exit(FAILURE)
+    found = reproduction.reproduce(
+        bundle, reproduction.data_of(bundle, path), seed, progress=sys.stderr.isatty()
+    )
+    typer.echo(
+        to_json(found) if as_json else "\n".join([bundle.tag, *reproduction.in_words(found)])
+    )
+    if not found["agrees"]:
+        raise typer.Exit(FAILURE)
 
 # %% ../../nbs/cli/03_app.ipynb #20ad5737
 def service_environment(
@@ -589,69 +1275,138 @@ def service_environment(
     also: Sequence[str] = (),  # further ones
 ) -> dict[str, str]:
     "The environment of a service for these portfolios."
-    chosen = dict(CREDIT_DEFAULT_PORTFOLIO=portfolio and portfolio_path(portfolio), CREDIT_DEFAULT_MORE_PORTFOLIOS=",".join(portfolio_path(one) for one in also))
-    return dict(os.environ) | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True") | {name: value for name, value in chosen.items() if value}
+    chosen = dict(
+        CREDIT_DEFAULT_PORTFOLIO=portfolio and portfolio_path(portfolio),
+        CREDIT_DEFAULT_MORE_PORTFOLIOS=",".join(portfolio_path(one) for one in also),
+    )
+    return (
+        dict(os.environ)
+        | dict(DO_NOT_TRACK="1", BENTOML_DO_NOT_TRACK="True")
+        | {name: value for name, value in chosen.items() if value}
+    )
 
 # %% ../../nbs/cli/03_app.ipynb #ac205a1e
 def server(host: str, port: int) -> list[str]:
     "The command that starts the service."
-    return [sys.executable, "-m", "bentoml", "serve", "credit_default.service:CreditDefault", "--host", host, "--port", str(port)]
+    return [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "credit_default.service:CreditDefault",
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
+
 
 def taken(host: str, port: int) -> bool:
     "Whether somebody listens on this port already."
     import socket
+
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) == 0
 
+
 def settings_help() -> str:
     "The service's settings, with their defaults."
     from credit_default.core.settings import settings_table
+
     rows = settings_table()
     width = max(len(row["variable"]) for row in rows)
-    return "\n".join(f"  {row['variable'].ljust(width)}  {row['meaning']} [{row['default']}]" for row in rows)
+    return "\n".join(
+        f"  {row['variable'].ljust(width)}  {row['meaning']} [{row['default']}]" for row in rows
+    )
+
 
 class ServeCommand(typer.core.TyperCommand):
     "Lists the settings in its help, where they are looked for."
+
     def format_epilog(self, ctx, formatter):
         super().format_epilog(ctx, formatter)
         formatter.write(f"\n  Settings, from the environment or .env:\n{settings_help()}\n")
 
-@app.command(cls=ServeCommand, epilog=examples("serve", "serve --port 8080", "serve --portfolio personal", "serve --also personal --also mortgage"))
+
+@app.command(
+    cls=ServeCommand,
+    epilog=examples(
+        "serve",
+        "serve --port 8080",
+        "serve --portfolio personal",
+        "serve --also personal --also mortgage",
+    ),
+)
 def serve(
-    portfolio: Annotated[str | None, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.")] = None,
-    also: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A further portfolio, or the path of a TOML file; give it again for more. All are then under /portfolios/NAME.")] = None,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    portfolio: Annotated[
+        str | None,
+        typer.Option(
+            "--portfolio",
+            "-p",
+            metavar="NAME",
+            help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.",
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A further portfolio, or the path of a TOML file; give it again for more. All are then under /portfolios/NAME.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 3000,
-    make_key: Annotated[bool, typer.Option("--make-key", help="Where there is no secret key, make one into .env and open sign-up, for this machine's own use.")] = False,
+    make_key: Annotated[
+        bool,
+        typer.Option(
+            "--make-key",
+            help="Where there is no secret key, make one into .env and open sign-up, for this machine's own use.",
+        ),
+    ] = False,
 ):
     """Serves the champion over HTTP.
 
     This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the champion: `models promote` takes effect within seconds.
     """
     from credit_default.core.settings import env_file, read_settings, secret_key
-    for one in filter(None, [portfolio, *(also or ())]): portfolio_of(one)   # a misspelt name is said at once
-    if taken(host, port): raise CommandError(f"port {port} is in use; name another one with --port")
-    if make_key: administration.make_env(env_file())
-    secret_key(read_settings())   # said here, before a server is started
+
+    for one in filter(None, [portfolio, *(also or ())]):
+        portfolio_of(one)  # a misspelt name is said at once
+    if taken(host, port):
+        raise CommandError(f"port {port} is in use; name another one with --port")
+    if make_key:
+        administration.make_env(env_file())
+    secret_key(read_settings())  # said here, before a server is started
     note(f"http://{host}:{port}/docs describes the API once it is up.")
     sys.stdout.flush()
-    os.execve(sys.executable, server(host, port), service_environment(portfolio, also or ()))   # in our place, so that signals reach it
+    os.execve(
+        sys.executable, server(host, port), service_environment(portfolio, also or ())
+    )  # in our place, so that signals reach it
 
 # %% ../../nbs/cli/03_app.ipynb #477ad914
 def free_port() -> int:
     "A port of the loopback address that nobody uses now."
     import socket
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
+
 def ask(url: str, body=None, token: str = "", timeout: float = 10):
     "The JSON answer of a URL."
     from urllib.request import Request, urlopen
+
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    with urlopen(Request(url, data, headers), timeout=timeout) as answer: return json.load(answer)
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {token}"} if token else {}
+    )
+    with urlopen(Request(url, data, headers), timeout=timeout) as answer:
+        return json.load(answer)
+
 
 @contextmanager
 def passing_user(url: str):  # its token
@@ -662,15 +1417,27 @@ def passing_user(url: str):  # its token
     from credit_default.core.settings import read_settings
     from credit_default.store.engine import Away
     from credit_default.store.store import Store
+
     name = f"run-{secrets.token_hex(8)}"
     account = dict(username=name, email=f"{name}@example.com", password=secrets.token_urlsafe())
-    try: user = ask(f"{url}/signup", account)
-    except HTTPError as e: raise CommandError(f"the service lets nobody sign up ({e.code}): name an analyst with --username") from None
-    try: yield ask(f"{url}/login", {k: account[k] for k in ("username", "password")})["access_token"]
+    try:
+        user = ask(f"{url}/signup", account)
+    except HTTPError as e:
+        raise CommandError(
+            f"the service lets nobody sign up ({e.code}): name an analyst with --username"
+        ) from None
+    try:
+        yield ask(f"{url}/login", {k: account[k] for k in ("username", "password")})["access_token"]
     finally:
-        try: gone = Store(read_settings().database).delete_user(user["id"])
-        except Away: gone = False
-        if not gone: note(f"the user {name}, who signed up for this, is still there: the service keeps its users in another database than that of the settings here")
+        try:
+            gone = Store(read_settings().database).delete_user(user["id"])
+        except Away:
+            gone = False
+        if not gone:
+            note(
+                f"the user {name}, who signed up for this, is still there: the service keeps its users in another database than that of the settings here"
+            )
+
 
 @contextmanager
 def running_service(
@@ -680,32 +1447,51 @@ def running_service(
 ):  # its address
     "The service on a free port of this machine, for as long as the block lasts."
     from urllib.request import urlopen
+
     url = f"http://127.0.0.1:{(port := free_port())}"
     with open(log, "wb") as out:
-        process = subprocess.Popen(server("127.0.0.1", port), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=service_environment(portfolio) | dict(CREDIT_DEFAULT_SIGNUP="open"), start_new_session=True)
+        process = subprocess.Popen(
+            server("127.0.0.1", port),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=service_environment(portfolio) | dict(CREDIT_DEFAULT_SIGNUP="open"),
+            start_new_session=True,
+        )
     try:
         end = time.monotonic() + patience
         while True:
             try:
                 urlopen(f"{url}/readyz", timeout=2).close()
                 break
-            except OSError: pass   # not there yet, or not ready yet
+            except OSError:
+                pass  # not there yet, or not ready yet
             if process.poll() is not None or time.monotonic() > end:
-                raise CommandError(f"the service {'ended' if process.poll() is not None else f'was not ready after {patience:g} s'}; what it said is in {log}")
-            time.sleep(.1)
+                raise CommandError(
+                    f"the service {'ended' if process.poll() is not None else f'was not ready after {patience:g} s'}; what it said is in {log}"
+                )
+            time.sleep(0.1)
         yield url
-    finally: stop(process)
+    finally:
+        stop(process)
+
 
 def stop(process: subprocess.Popen, patience: float = 15):
     "Ends a process that was started in a session of its own, and all its children."
+
     def tell(number):
-        try: os.killpg(process.pid, number)
-        except ProcessLookupError: pass
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+
     if process.poll() is None:
-        process.terminate()   # the server ends its workers itself
-        try: process.wait(patience)
-        except subprocess.TimeoutExpired: pass
-    tell(signal.SIGKILL)   # whoever is left
+        process.terminate()  # the server ends its workers itself
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
+    tell(signal.SIGKILL)  # whoever is left
     process.wait()
 
 # %% ../../nbs/cli/03_app.ipynb #b32b773c
@@ -717,6 +1503,7 @@ def run(portfolio: Name = DEFAULT, seed: Seed = 0):
     """
     from credit_default.core.settings import env_file, read_settings, secret_key
     from credit_default.reporting.reporting import new_folder
+
     begin, made = time.monotonic(), []
 
     @contextmanager
@@ -728,84 +1515,210 @@ def run(portfolio: Name = DEFAULT, seed: Seed = 0):
 
     definition = portfolio_of(portfolio)
     administration.make_env(env_file())
-    secret_key(read_settings())   # wrong settings are said now, and not after minutes of training
+    secret_key(read_settings())  # wrong settings are said now, and not after minutes of training
     folder = new_folder(REPORTS / definition.name)
     with step("Data"):
         dataset = load_data(portfolio, None, seed)
-        made.append(("data", f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.2%}"))
-    with step("EDA"): made.append(("EDA report", str(report("eda", portfolio, dict(seed=seed, cache=folder.parent / MARGINS), folder.name).html)))
+        made.append(
+            ("data", f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.2%}")
+        )
+    with step("EDA"):
+        made.append(
+            (
+                "EDA report",
+                str(
+                    report(
+                        "eda",
+                        portfolio,
+                        dict(seed=seed, cache=folder.parent / MARGINS),
+                        folder.name,
+                    ).html
+                ),
+            )
+        )
     with step("Training"):
         trained, tag = training(portfolio, seed=seed, run=folder.name, say=False)
         made += [("training report", str(trained.html)), ("model", tag)]
     with step("Drift"):
         drifted = report("drift", portfolio, dict(seed=seed), folder.name)
         found = drifted.content["result"]
-        made.append(("drift report", f"{drifted.html}: {'drift in ' + ', '.join(found['drifted_features']) if found['drift'] else 'no drift'}"))
+        made.append(
+            (
+                "drift report",
+                f"{drifted.html}: {'drift in ' + ', '.join(found['drifted_features']) if found['drift'] else 'no drift'}",
+            )
+        )
     with step("Service"):
         with running_service(portfolio, folder / "service.log") as url, passing_user(url) as token:
             document = ask(f"{url}/docs.json")
-            [example] = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"].values()
+            [example] = document["paths"]["/predict"]["post"]["requestBody"]["content"][
+                "application/json"
+            ]["examples"].values()
             answer = ask(f"{url}/predict", example["value"], token)
         typer.echo(f"POST /predict {json.dumps(example['value'])}")
-        made.append(("served prediction", f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} ({answer['rating']}), {answer['decision']}, by {answer['model_version']}"))
+        made.append(
+            (
+                "served prediction",
+                f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} ({answer['rating']}), {answer['decision']}, by {answer['model_version']}",
+            )
+        )
     typer.secho(f"\nMade in {time.monotonic() - begin:.0f} s", bold=True)
     width = max(len(what) for what, _ in made)
-    for what, where in made: typer.echo(f"  {what.ljust(width)}  {where}")
+    for what, where in made:
+        typer.echo(f"  {what.ljust(width)}  {where}")
     typer.echo(f"\nServe it: credit-default serve{as_option(portfolio)}")
-    if dataset.synthetic: note(SYNTHETIC)
+    if dataset.synthetic:
+        note(SYNTHETIC)
 
 # %% ../../nbs/cli/03_app.ipynb #29f5b03d
-@app.command(epilog=examples("simulate", "simulate --rows 2000 --scenario recession --change-at 0.5", "simulate --scenario missing-income --rate 20", "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna"))
+@app.command(
+    epilog=examples(
+        "simulate",
+        "simulate --rows 2000 --scenario recession --change-at 0.5",
+        "simulate --scenario missing-income --rate 20",
+        "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna",
+    )
+)
 def simulate(
     portfolio: Name = DEFAULT,
     rows: Annotated[int, typer.Option(metavar="N", min=1, help="Applicants to send.")] = 1000,
-    scenario: Annotated[str, typer.Option(metavar="NAME", help="none, income-shift, missing-income, recession or new-segment; what the portfolio defines.")] = "none",
-    change_at: Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the applicants after which the scenario begins.")] = 0.0,
-    rate: Annotated[float | None, typer.Option(metavar="R", min=.001, help="Applicants a second; as fast as they are answered unless given.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Applicants to send; synthetic ones unless given, and only those have outcomes.")] = None,
-    outcomes: Annotated[bool, typer.Option("--outcomes/--no-outcomes", help="Tell the service afterwards what became of the loans.")] = True,
-    url: Annotated[str, typer.Option(metavar="URL", help="Where the service is.")] = "http://127.0.0.1:3000",
-    username: Annotated[str, typer.Option(metavar="NAME", help="An analyst of the service; CREDIT_DEFAULT_PASSWORD or a question gives the password. Unless given, one signs up for the time of the run.")] = "",
-    seed: Seed = 0, as_json: AsJson = False,
+    scenario: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="none, income-shift, missing-income, recession or new-segment; what the portfolio defines.",
+        ),
+    ] = "none",
+    change_at: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of the applicants after which the scenario begins.",
+        ),
+    ] = 0.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            min=0.001,
+            help="Applicants a second; as fast as they are answered unless given.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="Applicants to send; synthetic ones unless given, and only those have outcomes.",
+        ),
+    ] = None,
+    outcomes: Annotated[
+        bool,
+        typer.Option(
+            "--outcomes/--no-outcomes", help="Tell the service afterwards what became of the loans."
+        ),
+    ] = True,
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="Where the service is.")
+    ] = "http://127.0.0.1:3000",
+    username: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="An analyst of the service; CREDIT_DEFAULT_PASSWORD or a question gives the password. Unless given, one signs up for the time of the run.",
+        ),
+    ] = "",
+    seed: Seed = 0,
+    as_json: AsJson = False,
 ):
     """Sends applicants through a running service.
 
     They are marked in the log by references that begin with simulated/, and their outcomes lie a performance window in the future: look at them with --as-of.
     """
     from credit_default.monitoring.simulation import simulate as run_simulation
+
     definition, url = portfolio_of(portfolio), url.rstrip("/")
-    try: definition.scenario(scenario)   # a misspelt name is said at once
-    except ValueError as error: raise InputError(str(error)) from None
+    try:
+        definition.scenario(scenario)  # a misspelt name is said at once
+    except ValueError as error:
+        raise InputError(str(error)) from None
     must_be_ready(url)
-    with (logged_in(url, username) if username else passing_user(url)) as token, progress_bar("applicants", rows) as progress:
-        made = run_simulation(url, token, definition, rows, scenario, change_at=change_at, rate=rate, file=file, with_outcomes=outcomes, seed=seed, progress=progress)
-    if as_json: return typer.echo(to_json(made))
+    with (
+        logged_in(url, username) if username else passing_user(url) as token,
+        progress_bar("applicants", rows) as progress,
+    ):
+        made = run_simulation(
+            url,
+            token,
+            definition,
+            rows,
+            scenario,
+            change_at=change_at,
+            rate=rate,
+            file=file,
+            with_outcomes=outcomes,
+            seed=seed,
+            progress=progress,
+        )
+    if as_json:
+        return typer.echo(to_json(made))
     told = made["outcomes"]
-    typer.echo(f"{made['scored']:,} of {made['rows']:,} applicants scored in {made['seconds']:.1f} s ({made['title']}): {', '.join(f'{n:,} {name}' for name, n in made['decisions'].items())}; mean PD {made['mean_pd']:.2%}"
-               + ("" if made["mean_true_pd"] is None else f", true {made['mean_true_pd']:.2%}"))
-    if made["refused"]: note(f"{made['refused']:,} were refused")
-    if made["moves"]: typer.echo(f"a drift check should name: {', '.join(made['moves'])}")
-    if told: typer.echo(f"outcomes: {told['sent']:,} told")
-    window = f"--since {made['changed']}" if change_at and made["changed"] and made["moves"] else "--window-hours 1"   # together with those before the change there may be no drift
-    typer.echo(f"look: credit-default drift{as_option(portfolio)} {window}" + (f" --as-of {after_window(definition)}" if told else ""))
+    typer.echo(
+        f"{made['scored']:,} of {made['rows']:,} applicants scored in {made['seconds']:.1f} s ({made['title']}): {', '.join(f'{n:,} {name}' for name, n in made['decisions'].items())}; mean PD {made['mean_pd']:.2%}"
+        + ("" if made["mean_true_pd"] is None else f", true {made['mean_true_pd']:.2%}")
+    )
+    if made["refused"]:
+        note(f"{made['refused']:,} were refused")
+    if made["moves"]:
+        typer.echo(f"a drift check should name: {', '.join(made['moves'])}")
+    if told:
+        typer.echo(f"outcomes: {told['sent']:,} told")
+    window = (
+        f"--since {made['changed']}"
+        if change_at and made["changed"] and made["moves"]
+        else "--window-hours 1"
+    )  # together with those before the change there may be no drift
+    typer.echo(
+        f"look: credit-default drift{as_option(portfolio)} {window}"
+        + (f" --as-of {after_window(definition)}" if told else "")
+    )
+
 
 def must_be_ready(url: str):
     "Raises CommandError where no service can answer."
     from urllib.request import urlopen
-    try: urlopen(f"{url}/readyz", timeout=5).close()
-    except (OSError, ValueError): raise CommandError(f"no service is ready at {url}: `credit-default serve` starts one") from None
+
+    try:
+        urlopen(f"{url}/readyz", timeout=5).close()
+    except (OSError, ValueError):
+        raise CommandError(
+            f"no service is ready at {url}: `credit-default serve` starts one"
+        ) from None
+
 
 def after_window(definition) -> str:
     "A day on which the window of today's loans has passed."
-    return str((datetime.now(timezone.utc) + timedelta(days=31 * (definition.performance_window_months or 0) + 1)).date())
+    return str(
+        (
+            datetime.now(UTC) + timedelta(days=31 * (definition.performance_window_months or 0) + 1)
+        ).date()
+    )
+
 
 @contextmanager
 def logged_in(url: str, username: str):  # its token
     "A user that there is."
     from urllib.error import HTTPError
-    password = os.environ.get("CREDIT_DEFAULT_PASSWORD") or typer.prompt(f"Password of {username}", hide_input=True, err=True)
-    try: token = ask(f"{url}/login", dict(username=username, password=password))["access_token"]
-    except HTTPError as e: raise CommandError(f"{username} cannot log in: the service answered {e.code}") from None
+
+    password = os.environ.get("CREDIT_DEFAULT_PASSWORD") or typer.prompt(
+        f"Password of {username}", hide_input=True, err=True
+    )
+    try:
+        token = ask(f"{url}/login", dict(username=username, password=password))["access_token"]
+    except HTTPError as e:
+        raise CommandError(f"{username} cannot log in: the service answered {e.code}") from None
     yield token
 
 # %% ../../nbs/cli/03_app.ipynb #06611787
@@ -816,7 +1729,9 @@ app.add_typer(administration.log, name="log")
 # %% ../../nbs/cli/03_app.ipynb #e0da9b34
 def main():
     "The console script."
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))   # so that what was started is stopped
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that what was started is stopped
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     app(prog_name="credit-default")

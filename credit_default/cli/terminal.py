@@ -19,24 +19,53 @@ import typer
 
 # %% ../../nbs/cli/01_terminal.ipynb #a9389db2
 FAILURE, BAD_INPUT, DRIFT = 1, 2, 3
-FAILURES = ("AlreadyWatched", "Away", "BundleError", "ReportError", "ReproductionError", "SimulationError")   # by name, so that their modules need not be imported to tell
+FAILURES = (
+    "AlreadyWatched",
+    "Away",
+    "BundleError",
+    "ReportError",
+    "ReproductionError",
+    "SimulationError",
+)  # by name, so that their modules need not be imported to tell
+
 
 class CommandError(ValueError):
     "A command that cannot do what it was asked to."
+
     code = FAILURE
+
 
 class InputError(CommandError):
     "Something that was asked for and is not there."
+
     code = BAD_INPUT
+
 
 def exit_code(error: BaseException) -> int | None:
     "The exit code of an error that is shown as one line; None for one that is not ours."
-    if isinstance(error, CommandError): return error.code
+    if isinstance(error, CommandError):
+        return error.code
     if type(error).__module__.startswith("credit_default."):
-        if type(error).__name__ in FAILURES: return FAILURE
-        if isinstance(error, ValueError): return BAD_INPUT
+        if type(error).__name__ in FAILURES:
+            return FAILURE
+        if isinstance(error, ValueError):
+            return BAD_INPUT
     if isinstance(error, OSError) and error.filename:
-        return BAD_INPUT if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)) else FAILURE
+        return (
+            BAD_INPUT
+            if isinstance(
+                error,
+                (
+                    FileNotFoundError,
+                    FileExistsError,
+                    PermissionError,
+                    IsADirectoryError,
+                    NotADirectoryError,
+                ),
+            )
+            else FAILURE
+        )
+
 
 def in_one_line(error: BaseException) -> str:
     "An error's text for people."
@@ -46,34 +75,72 @@ def in_one_line(error: BaseException) -> str:
 # %% ../../nbs/cli/01_terminal.ipynb #0076d3a9
 class Commands(typer.core.TyperGroup):
     "Shows the errors that are written for people as one line, and exits with their code."
+
     def invoke(self, ctx):
-        try: return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
         except Exception as error:
             code = exit_code(error)
-            if code is None: raise
+            if code is None:
+                raise
             typer.echo(f"credit-default: {in_one_line(error)}", err=True)
             raise typer.Exit(code) from None
 
+
 def group(**options) -> typer.Typer:
     "Commands under one name; without one of them it shows its help."
-    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **options)
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        **options,
+    )
 
 # %% ../../nbs/cli/01_terminal.ipynb #41a53699
 def note(text: str):
     "Says something to a person; what a script reads goes to standard output instead."
     typer.echo(text, err=True)
 
-def to_json(value) -> str: return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+
+def to_json(value) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+
 
 def table(rows: list[dict], columns: dict[str, str] | None = None):
     "Prints rows as a table: numbers to the right, as wide as what is in it."
-    if not rows: return
+    if not rows:
+        return
     columns = columns or {k: k for k in rows[0]}
-    def cell(value): return "" if value is None else f"{value:.4f}" if isinstance(value, float) else "yes" if value is True else "" if value is False else str(value)
+
+    def cell(value):
+        return (
+            ""
+            if value is None
+            else f"{value:.4f}"
+            if isinstance(value, float)
+            else "yes"
+            if value is True
+            else ""
+            if value is False
+            else str(value)
+        )
+
     lines = [list(columns.values())] + [[cell(row.get(k)) for k in columns] for row in rows]
-    right = [any(isinstance(row.get(k), (int, float)) and not isinstance(row.get(k), bool) for row in rows) for k in columns]
+    right = [
+        any(
+            isinstance(row.get(k), (int, float)) and not isinstance(row.get(k), bool)
+            for row in rows
+        )
+        for k in columns
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines: typer.echo("  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right)).rstrip())
+    for line in lines:
+        typer.echo(
+            "  ".join(
+                text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right)
+            ).rstrip()
+        )
 
 # %% ../../nbs/cli/01_terminal.ipynb #e9edbc78
 @contextmanager
@@ -86,12 +153,32 @@ def progress_bar(label: str, total: int | None):
         yield lambda done: bar.update(min(done, total) - bar.pos)
 
 # %% ../../nbs/cli/01_terminal.ipynb #64ab2d2c
-DEFAULT = "gmsc"   # the portfolio where none is named
-Name = Annotated[str, typer.Option("--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file.")]
-Model = Annotated[str, typer.Option("--model", metavar="TAG", help="A model's tag or version; `champion` is the one in use.")]
-Source = Annotated[Path | None, typer.Option("--path", metavar="FILE", help="The lender's file, or its folder.")]
-MOST_SEED = 2**32 - 1   # numpy's older generators, which scikit-learn draws from, take no more
-Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, metavar="S", help="The same seed on the same data gives the same figures.")]
+DEFAULT = "gmsc"  # the portfolio where none is named
+Name = Annotated[
+    str,
+    typer.Option(
+        "--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file."
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="TAG", help="A model's tag or version; `champion` is the one in use."
+    ),
+]
+Source = Annotated[
+    Path | None, typer.Option("--path", metavar="FILE", help="The lender's file, or its folder.")
+]
+MOST_SEED = 2**32 - 1  # numpy's older generators, which scikit-learn draws from, take no more
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=MOST_SEED,
+        metavar="S",
+        help="The same seed on the same data gives the same figures.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 # %% ../../nbs/cli/01_terminal.ipynb #88631774
@@ -99,22 +186,31 @@ def examples(*lines: str) -> str:
     "The end of a command's help."
     return "\b\nExamples:\n" + "\n".join(f"  credit-default {line}" for line in lines)
 
+
 def who() -> str:
     "The name of the user who gives the command."
     import getpass
-    try: return getpass.getuser()
-    except (KeyError, OSError): return ""   # a container may run under a number without a name
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""  # a container may run under a number without a name
 
 # %% ../../nbs/cli/01_terminal.ipynb #295f3fb3
 def portfolio_of(name: str):  # a Portfolio
     "The definition of that name or in that file."
     from credit_default.portfolio.catalogue import get_portfolio
-    try: return get_portfolio(name)
-    except ValueError as error: raise InputError(str(error)) from None
+
+    try:
+        return get_portfolio(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
 
 def as_option(name: str) -> str:
     "How a command line names a portfolio: not at all where it is the default."
     return "" if name == DEFAULT else f" --portfolio {name}"
+
 
 def portfolio_path(name: str) -> str:
     "A portfolio for another process, which may stand in another folder."
@@ -128,18 +224,32 @@ def model_tag(
     "The full tag. A model that is not there is the caller's mistake."
     from credit_default.scoring.bundle import BundleError
     from credit_default.scoring.registry import bundle_path, resolve_tag
-    try: tag = resolve_tag(model, portfolio)
-    except BundleError as error: raise InputError(str(error)) from None
-    try: bundle_path(tag)
-    except BundleError: raise InputError(f"no model {tag} in the model store; `credit-default models list --portfolio {portfolio}` shows those that there are") from None
+
+    try:
+        tag = resolve_tag(model, portfolio)
+    except BundleError as error:
+        raise InputError(str(error)) from None
+    try:
+        bundle_path(tag)
+    except BundleError:
+        raise InputError(
+            f"no model {tag} in the model store; `credit-default models list --portfolio {portfolio}` shows those that there are"
+        ) from None
     return tag
+
 
 def load_model(model: str, portfolio: str):  # a verified Bundle
     "The model to score with. A damaged one is a failure."
     from credit_default.scoring.registry import load_bundle
+
     definition = portfolio_of(portfolio)
     name = definition.name
     bundle = load_bundle(model_tag(model, name), name, threads=os.cpu_count() or 1)
-    bundle.portfolio = bundle.portfolio.lying_in(definition.folder)   # so that its data is found beside the definition
-    if bundle.synthetic: note(f"SYNTHETIC: {bundle.tag} was trained on the synthetic sample; what it says about real applicants is worth nothing.")
+    bundle.portfolio = bundle.portfolio.lying_in(
+        definition.folder
+    )  # so that its data is found beside the definition
+    if bundle.synthetic:
+        note(
+            f"SYNTHETIC: {bundle.tag} was trained on the synthetic sample; what it says about real applicants is worth nothing."
+        )
     return bundle

@@ -12,5 +12,8 @@ import traceback
 # %% ../../nbs/core/01_errors.ipynb #32d597ac
 def place(e: BaseException) -> str:
     "Where an exception was raised, without its message."
-    frames = [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in traceback.extract_tb(e.__traceback__)[-6:]]
+    frames = [
+        f"{os.path.basename(f.filename)}:{f.lineno} {f.name}"
+        for f in traceback.extract_tb(e.__traceback__)[-6:]
+    ]
     return f"{type(e).__name__} at {' < '.join(reversed(frames))}"

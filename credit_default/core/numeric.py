@@ -13,6 +13,7 @@ def signed_log(x: np.ndarray) -> np.ndarray:
     "Logarithmic for large values, linear near zero, defined for negative ones."
     return np.sign(x) * np.log1p(np.abs(x))
 
+
 def signed_exp(z: np.ndarray) -> np.ndarray:
     "Undoes `signed_log`."
     return np.sign(z) * np.expm1(np.abs(z))
@@ -21,6 +22,7 @@ def signed_exp(z: np.ndarray) -> np.ndarray:
 def softplus(x: np.ndarray) -> np.ndarray:
     "ln(1 + exp(x)), without overflow."
     return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
 
 def pd_of(log_odds: np.ndarray) -> np.ndarray:
     "The probability that belongs to log-odds, without overflow at either end."

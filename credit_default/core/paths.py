@@ -14,9 +14,11 @@ def store_home() -> Path:
     "BentoML's home folder."
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
 
+
 def beside(portfolio: str) -> Path:
     "The folder beside the store for what belongs to a portfolio's models but must not be served."
     return store_home() / "credit_default" / portfolio
+
 
 def service_home() -> Path:
     "The folder of what a service writes on its own machine."

@@ -23,36 +23,93 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .paths import service_home
 
 # %% ../../nbs/core/04_settings.ipynb #f197ff3a
-KEY_BYTES = 32   # RFC 7518: a key for HS256 must be as long as its hash
+KEY_BYTES = 32  # RFC 7518: a key for HS256 must be as long as its hash
+
 
 class Settings(BaseSettings):
     "Settings of the service."
-    model_config = SettingsConfigDict(env_prefix="CREDIT_DEFAULT_", env_ignore_empty=True, extra="ignore")
-    portfolio: str = Field("gmsc", description="portfolio to serve: its name, or the TOML file that defines it")
-    model: str = Field("champion", description="model to serve: `champion`, a version, or a whole tag")
-    more_portfolios: str = Field("", description="further portfolios to serve, separated by commas; where there are several, each is under /portfolios/NAME too, and the champions of these are followed")
-    reasons: bool = Field(True, description="give reasons with each prediction; without them it takes half the time")
-    secret_key: SecretStr | None = Field(None, description="signs the tokens; at least 32 bytes, without it the service does not start")
-    previous_secret_key: SecretStr | None = Field(None, description="accepted beside it while keys are changed over")
-    token_minutes: float = Field(60.0, gt=0, le=60 * 24 * 31, description="how long a token is good for")
-    signup: Literal["closed", "invite", "open"] = Field("closed", description="who may sign up by himself")
-    database_url: SecretStr | None = Field(None, description="prediction log and users: any SQLAlchemy URL of SQLite or PostgreSQL; a file beside the model store unless set")
-    spool: Path | None = Field(None, description="file that takes predictions while the database is away; beside the model store unless set")
-    rate_limit: str = Field("", description="most requests of a user, and of an address, such as `100/minute;2000/hour`; no limit unless set")
-    rate_limit_storage: str | None = Field(None, description="`redis://...` where several machines share the limits; else the workers of this one do")
+
+    model_config = SettingsConfigDict(
+        env_prefix="CREDIT_DEFAULT_", env_ignore_empty=True, extra="ignore"
+    )
+    portfolio: str = Field(
+        "gmsc", description="portfolio to serve: its name, or the TOML file that defines it"
+    )
+    model: str = Field(
+        "champion", description="model to serve: `champion`, a version, or a whole tag"
+    )
+    more_portfolios: str = Field(
+        "",
+        description="further portfolios to serve, separated by commas; where there are several, each is under /portfolios/NAME too, and the champions of these are followed",
+    )
+    reasons: bool = Field(
+        True, description="give reasons with each prediction; without them it takes half the time"
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="signs the tokens; at least 32 bytes, without it the service does not start",
+    )
+    previous_secret_key: SecretStr | None = Field(
+        None, description="accepted beside it while keys are changed over"
+    )
+    token_minutes: float = Field(
+        60.0, gt=0, le=60 * 24 * 31, description="how long a token is good for"
+    )
+    signup: Literal["closed", "invite", "open"] = Field(
+        "closed", description="who may sign up by himself"
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="prediction log and users: any SQLAlchemy URL of SQLite or PostgreSQL; a file beside the model store unless set",
+    )
+    spool: Path | None = Field(
+        None,
+        description="file that takes predictions while the database is away; beside the model store unless set",
+    )
+    rate_limit: str = Field(
+        "",
+        description="most requests of a user, and of an address, such as `100/minute;2000/hour`; no limit unless set",
+    )
+    rate_limit_storage: str | None = Field(
+        None,
+        description="`redis://...` where several machines share the limits; else the workers of this one do",
+    )
     workers: int = Field(1, ge=1, description="processes that answer requests")
-    timeout: float = Field(15.0, ge=2, le=600, description="seconds within which an answer has to begin; an upload must have arrived by then")
-    max_applicant_bytes: int = Field(64 * 1024, ge=1024, description="largest body of POST /predict, in bytes")
-    max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="largest body of POST /predict_batch, in bytes")
-    max_csv_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="largest body of POST /predict_csv, in bytes")
+    timeout: float = Field(
+        15.0,
+        ge=2,
+        le=600,
+        description="seconds within which an answer has to begin; an upload must have arrived by then",
+    )
+    max_applicant_bytes: int = Field(
+        64 * 1024, ge=1024, description="largest body of POST /predict, in bytes"
+    )
+    max_body_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, description="largest body of POST /predict_batch, in bytes"
+    )
+    max_csv_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="largest body of POST /predict_csv, in bytes"
+    )
     max_batch: int = Field(10_000, ge=1, description="most applicants in one POST /predict_batch")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of a line in the log")
-    tracing: bool = Field(False, description="let BentoML record OpenTelemetry spans, at about half the speed")
-    alert_webhook: SecretStr | None = Field(None, description="address that `credit-default watch` posts its alerts to, in Slack's form")
-    smtp_url: SecretStr | None = Field(None, description="mail server of the alerts: smtp://USER:PASSWORD@HOST:587, or smtps://; with a password only over TLS, or to this machine")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level of a line in the log"
+    )
+    tracing: bool = Field(
+        False, description="let BentoML record OpenTelemetry spans, at about half the speed"
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, description="address that `credit-default watch` posts its alerts to, in Slack's form"
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="mail server of the alerts: smtp://USER:PASSWORD@HOST:587, or smtps://; with a password only over TLS, or to this machine",
+    )
     alert_email: str = Field("", description="who gets the alerts by e-mail, separated by commas")
     alert_from: str = Field("", description="their sender; the first who gets them unless set")
-    alert_command: SecretStr | None = Field(None, description="shell command that is run with each alert: JSON on its standard input, the text in CREDIT_DEFAULT_ALERT")
+    alert_command: SecretStr | None = Field(
+        None,
+        description="shell command that is run with each alert: JSON on its standard input, the text in CREDIT_DEFAULT_ALERT",
+    )
 
     @pydantic.field_validator("secret_key", "previous_secret_key")
     @classmethod
@@ -64,7 +121,8 @@ class Settings(BaseSettings):
     @pydantic.field_validator("alert_webhook")
     @classmethod
     def _a_web_address(cls, url: SecretStr | None):
-        if url is not None: parts_of(url.get_secret_value(), "https", "http")
+        if url is not None:
+            parts_of(url.get_secret_value(), "https", "http")
         return url
 
     @pydantic.field_validator("smtp_url")
@@ -72,16 +130,20 @@ class Settings(BaseSettings):
     def _a_mail_server(cls, url: SecretStr | None):
         if url is not None:
             parts = parts_of(url.get_secret_value(), "smtp", "smtps")
-            if parts.path.strip("/") or parts.query or parts.fragment: raise ValueError("nothing may follow the port: smtp://USER:PASSWORD@HOST:PORT")
-            if bool(parts.username) != bool(parts.password): raise ValueError("a user needs a password, and a password a user")
+            if parts.path.strip("/") or parts.query or parts.fragment:
+                raise ValueError("nothing may follow the port: smtp://USER:PASSWORD@HOST:PORT")
+            if bool(parts.username) != bool(parts.password):
+                raise ValueError("a user needs a password, and a password a user")
         return url
 
     @pydantic.field_validator("alert_email", "alert_from")
     @classmethod
     def _addresses(cls, text: str, info: pydantic.ValidationInfo):
         several = addresses(text)
-        if info.field_name == "alert_from" and len(several) > 1: raise ValueError("one address only")
-        if several and info.data.get("smtp_url", ...) is None: raise ValueError(f"needs a mail server: set {variable('smtp_url')}")
+        if info.field_name == "alert_from" and len(several) > 1:
+            raise ValueError("one address only")
+        if several and info.data.get("smtp_url", ...) is None:
+            raise ValueError(f"needs a mail server: set {variable('smtp_url')}")
         return text
 
     @property
@@ -92,25 +154,44 @@ class Settings(BaseSettings):
     @property
     def portfolio_names(self) -> tuple[str, ...]:
         "The names of all portfolios to serve, the default one first."
-        return tuple(dict.fromkeys([self.portfolio_name, *(name_of(one.strip()) for one in self.more_portfolios.split(",") if one.strip())]))
+        return tuple(
+            dict.fromkeys(
+                [
+                    self.portfolio_name,
+                    *(
+                        name_of(one.strip())
+                        for one in self.more_portfolios.split(",")
+                        if one.strip()
+                    ),
+                ]
+            )
+        )
 
     @property
     def database(self) -> str:
         "The URL of the prediction log and the users, with its password."
-        return self.database_url.get_secret_value() if self.database_url else f"sqlite:///{service_home() / 'service.db'}"
+        return (
+            self.database_url.get_secret_value()
+            if self.database_url
+            else f"sqlite:///{service_home() / 'service.db'}"
+        )
 
     @property
     def spool_url(self) -> str:
         "The URL of the local file that stands in while the database is away."
         return f"sqlite:///{(self.spool or service_home() / 'spool.db').absolute()}"
 
+
 def name_of(portfolio: str) -> str:
     "The name of a portfolio that is given by its name or by the file that defines it; the file's other parts are not looked at."
-    if not portfolio.endswith((".toml", ".json")): return portfolio
+    if not portfolio.endswith((".toml", ".json")):
+        return portfolio
     text = Path(portfolio).read_text(encoding="utf-8-sig")
     definition = tomllib.loads(text) if portfolio.endswith(".toml") else json.loads(text)
-    if "name" not in definition: raise ValueError(f"{Path(portfolio).name} has no `name`")
+    if "name" not in definition:
+        raise ValueError(f"{Path(portfolio).name} has no `name`")
     return definition["name"]
+
 
 def parts_of(
     url: str,
@@ -119,15 +200,32 @@ def parts_of(
     "A URL's parts. Raises ValueError, which repeats nothing of it."
     try:
         parts = urlsplit(url)
-        good = parts.scheme in schemes and bool((parts.hostname or "").encode("idna")) and parts.port != 0 and not any(c.isspace() or not c.isprintable() for c in url)
-    except ValueError: good = False   # a port that is no number, a bracket too many, a host that no DNS can hold
-    if not good: raise ValueError(f"must begin with {' or '.join(f'{s}://' for s in schemes)} and name a host; in a password, write %2F for / and %23 for #")
+        good = (
+            parts.scheme in schemes
+            and bool((parts.hostname or "").encode("idna"))
+            and parts.port != 0
+            and not any(c.isspace() or not c.isprintable() for c in url)
+        )
+    except ValueError:
+        good = False  # a port that is no number, a bracket too many, a host that no DNS can hold
+    if not good:
+        raise ValueError(
+            f"must begin with {' or '.join(f'{s}://' for s in schemes)} and name a host; in a password, write %2F for / and %23 for #"
+        )
     return parts
+
 
 def addresses(text: str) -> tuple[str, ...]:
     "The e-mail addresses in a text, separated by commas. Raises ValueError."
-    try: return tuple(Address(addr_spec=one.strip()).addr_spec for one in text.split(",") if one.strip())
-    except (MessageError, ValueError, IndexError): raise ValueError("must be e-mail addresses such as risk@bank.example.com, separated by commas") from None
+    try:
+        return tuple(
+            Address(addr_spec=one.strip()).addr_spec for one in text.split(",") if one.strip()
+        )
+    except (MessageError, ValueError, IndexError):
+        raise ValueError(
+            "must be e-mail addresses such as risk@bank.example.com, separated by commas"
+        ) from None
+
 
 HOW = 'python -c "import secrets; print(secrets.token_urlsafe(48))" makes one'
 
@@ -135,24 +233,43 @@ HOW = 'python -c "import secrets; print(secrets.token_urlsafe(48))" makes one'
 class SettingsError(ValueError):
     "A setting that cannot be used. Its text names the variable and keeps the value to itself."
 
-def variable(name: str) -> str: return f"CREDIT_DEFAULT_{name.upper()}"
+
+def variable(name: str) -> str:
+    return f"CREDIT_DEFAULT_{name.upper()}"
+
 
 def env_file() -> str:
     "The file that settings are read from, beside the environment."
     return os.environ.get("CREDIT_DEFAULT_ENV_FILE", ".env")
 
+
 def read_settings(**values) -> Settings:
     "The settings of this process; `values` go before the environment. Raises SettingsError."
-    try: return Settings(_env_file=env_file(), **values)
+    try:
+        return Settings(_env_file=env_file(), **values)
     except pydantic.ValidationError as e:
-        raise SettingsError("; ".join(f"{variable(str(x['loc'][0]))}: {x['msg'].removeprefix('Value error, ')}"
-                                      for x in e.errors(include_input=False, include_url=False))) from None
+        raise SettingsError(
+            "; ".join(
+                f"{variable(str(x['loc'][0]))}: {x['msg'].removeprefix('Value error, ')}"
+                for x in e.errors(include_input=False, include_url=False)
+            )
+        ) from None
+
 
 def secret_key(settings: Settings) -> str:
     "The key that signs. Raises SettingsError where there is none: a default that everybody knows would be worse than no service."
-    if settings.secret_key is None: raise SettingsError(f"{variable('secret_key')} is not set; {HOW}, and keep it to yourself")
+    if settings.secret_key is None:
+        raise SettingsError(f"{variable('secret_key')} is not set; {HOW}, and keep it to yourself")
     return settings.secret_key.get_secret_value()
+
 
 def settings_table() -> list[dict[str, str]]:
     "The settings as rows of a table for people."
-    return [dict(variable=variable(name), default="" if f.default is None else str(f.default), meaning=f.description) for name, f in Settings.model_fields.items()]
+    return [
+        dict(
+            variable=variable(name),
+            default="" if f.default is None else str(f.default),
+            meaning=f.description,
+        )
+        for name, f in Settings.model_fields.items()
+    ]

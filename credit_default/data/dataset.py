@@ -29,10 +29,14 @@ def parse_outcome(
     known = {v: 1 for v in portfolio.positive} | {v: 0 for v in portfolio.negative}
     y = np.fromiter((known.get(str(v).strip(), -1) for v in values), np.int64, len(values))
     if len(bad := np.flatnonzero(y < 0)):
-        raise DataError(f"the outcome {portfolio.target} is missing or unknown in {len(bad):,} of {len(y):,} rows, the first of them row {bad[0] + 1}: "
-                        f"it must be one of {', '.join(portfolio.positive)} for a default, or {', '.join(portfolio.negative)} for none")
+        raise DataError(
+            f"the outcome {portfolio.target} is missing or unknown in {len(bad):,} of {len(y):,} rows, the first of them row {bad[0] + 1}: "
+            f"it must be one of {', '.join(portfolio.positive)} for a default, or {', '.join(portfolio.negative)} for none"
+        )
     if len(y) and y.min() == y.max():
-        raise DataError(f"the outcome {portfolio.target} is {'a default' if y[0] else 'no default'} in each of the {len(y):,} rows: there is nothing to learn")
+        raise DataError(
+            f"the outcome {portfolio.target} is {'a default' if y[0] else 'no default'} in each of the {len(y):,} rows: there is nothing to learn"
+        )
     return y
 
 # %% ../../nbs/data/02_dataset.ipynb #5d24a064
@@ -41,14 +45,21 @@ def parse_dates(
     values: Sequence,  # as in the file: text, or dates of a Parquet file
 ) -> np.ndarray:  # (n,) datetime64[D], NaT where there is none or it cannot be read
     "The date of each loan."
+
     def read(value):
-        if hasattr(value, "date"): return value.date()
-        try: return datetime.strptime(str(value).strip(), portfolio.date_format).date()
-        except ValueError: return None
+        if hasattr(value, "date"):
+            return value.date()
+        try:
+            return datetime.strptime(str(value).strip(), portfolio.date_format).date()
+        except ValueError:
+            return None
+
     known = {v: read(v) for v in set(values)}
     return np.array([known[v] for v in values], "datetime64[D]")
 
-def _dated(portfolio: Portfolio) -> str: return f"must be a date such as {date(2024, 3, 31).strftime(portfolio.date_format)}"
+
+def _dated(portfolio: Portfolio) -> str:
+    return f"must be a date such as {date(2024, 3, 31).strftime(portfolio.date_format)}"
 
 # %% ../../nbs/data/02_dataset.ipynb #aaf1866a
 @dataclass(frozen=True, eq=False)
@@ -64,6 +75,7 @@ class Dataset:
     true_pd : (n,) the PD from which the outcome was drawn; of a synthetic sample only.
     dates : (n,) datetime64[D], date of each loan, or None where the portfolio has none.
     """
+
     portfolio: Portfolio
     frame: pd.DataFrame
     y: np.ndarray | None
@@ -71,15 +83,19 @@ class Dataset:
     true_pd: np.ndarray | None = None
     dates: np.ndarray | None = None
 
-    def __len__(self) -> int: return len(self.frame)
+    def __len__(self) -> int:
+        return len(self.frame)
 
     @property
-    def synthetic(self) -> bool: return self.provenance["synthetic"]
+    def synthetic(self) -> bool:
+        return self.provenance["synthetic"]
 
     @property
     def title(self) -> str:
         "The portfolio's title; says SYNTHETIC where that is so."
-        return f"{self.portfolio.title} (SYNTHETIC sample)" if self.synthetic else self.portfolio.title
+        return (
+            f"{self.portfolio.title} (SYNTHETIC sample)" if self.synthetic else self.portfolio.title
+        )
 
     @property
     def columns(self) -> Columns:
@@ -93,78 +109,150 @@ class Dataset:
 
     def take(self, rows: np.ndarray, **provenance) -> "Dataset":
         "Some of the rows, by position; `provenance` says which."
-        y, true_pd, dates = (None if v is None else v[rows] for v in (self.y, self.true_pd, self.dates))
-        changed = self.provenance | dict(rows=len(rows), default_rate=None if y is None else float(y.mean()),
-                                         sha256=content_hash(self.frame.iloc[rows], y)) | provenance
-        if dates is not None: changed["dates"] = changed["dates"] | _span(dates)
-        return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), y=y, true_pd=true_pd, dates=dates, provenance=changed)
+        y, true_pd, dates = (
+            None if v is None else v[rows] for v in (self.y, self.true_pd, self.dates)
+        )
+        changed = (
+            self.provenance
+            | dict(
+                rows=len(rows),
+                default_rate=None if y is None else float(y.mean()),
+                sha256=content_hash(self.frame.iloc[rows], y),
+            )
+            | provenance
+        )
+        if dates is not None:
+            changed["dates"] = changed["dates"] | _span(dates)
+        return replace(
+            self,
+            frame=self.frame.iloc[rows].reset_index(drop=True),
+            y=y,
+            true_pd=true_pd,
+            dates=dates,
+            provenance=changed,
+        )
 
 # %% ../../nbs/data/02_dataset.ipynb #83918175
 def _row_bytes(columns: Columns) -> np.ndarray:
     "(n,) each row as a string of bytes: equal rows are equal, a missing value equals a missing value."
     parts = []
     for values in columns.values():
-        if values.dtype == object:   # 16 bytes of its hash stand for a text, so that its length does not matter
+        if (
+            values.dtype == object
+        ):  # 16 bytes of its hash stand for a text, so that its length does not matter
             number = {v: i for i, v in enumerate(dict.fromkeys(values))}
-            codes = np.frombuffer(b"".join(hashlib.blake2b(repr(v).encode(), digest_size=16).digest() for v in number), np.uint64).reshape(-1, 2)
+            codes = np.frombuffer(
+                b"".join(
+                    hashlib.blake2b(repr(v).encode(), digest_size=16).digest() for v in number
+                ),
+                np.uint64,
+            ).reshape(-1, 2)
             parts.append(codes[np.fromiter(map(number.__getitem__, values), np.int64, len(values))])
-        else: parts.append(np.where(np.isnan(values), np.nan, values + 0.0)[:, None].view(np.uint64))   # + 0.0: -0 is 0
+        else:
+            parts.append(
+                np.where(np.isnan(values), np.nan, values + 0.0)[:, None].view(np.uint64)
+            )  # + 0.0: -0 is 0
     table = np.ascontiguousarray(np.hstack(parts))
     return table.view(np.dtype((np.void, table.itemsize * table.shape[1]))).ravel()
+
 
 def content_hash(
     frame: pd.DataFrame,  # parsed fields
     y: np.ndarray | None,
 ) -> str:
     "SHA-256 of the fields' names and of the parsed rows with their outcome, whatever the order of the rows."
-    columns = {c: frame[c].to_numpy() for c in frame} | ({} if y is None else {"outcome": y.astype(float)})
+    columns = {c: frame[c].to_numpy() for c in frame} | (
+        {} if y is None else {"outcome": y.astype(float)}
+    )
     names = "\n".join(columns)
-    return hashlib.sha256(names.encode() + b"\0" + np.sort(_row_bytes(columns)).tobytes()).hexdigest()
+    return hashlib.sha256(
+        names.encode() + b"\0" + np.sort(_row_bytes(columns)).tobytes()
+    ).hexdigest()
+
 
 def _span(dates: np.ndarray) -> dict[str, str]:
     "First and last date."
     return dict(first=str(dates.min()), last=str(dates.max())) if len(dates) else {}
 
 # %% ../../nbs/data/02_dataset.ipynb #6603f85c
-def _found_columns(portfolio: Portfolio, table: pd.DataFrame, labelled: bool, keep: tuple[str, ...]) -> dict[str, str]:
+def _found_columns(
+    portfolio: Portfolio, table: pd.DataFrame, labelled: bool, keep: tuple[str, ...]
+) -> dict[str, str]:
     "The name in the file of each field that it has. Raises DataError where a needed column is missing."
     _check_header([str(c) for c in table], portfolio)
     for f in portfolio.fields:
-        if f.alias != f.name and f.name in table and f.alias in table: raise DataError(f"two columns are the field {f.name}: {f.name} and {f.alias}")
-    found = {f.name: f.name if f.name in table else f.alias for f in portfolio.fields if f.name in table or f.alias in table}
-    missing = [f.name for f in portfolio.used(keep) if f.name not in found and (f.required or not found)]
+        if f.alias != f.name and f.name in table and f.alias in table:
+            raise DataError(f"two columns are the field {f.name}: {f.name} and {f.alias}")
+    found = {
+        f.name: f.name if f.name in table else f.alias
+        for f in portfolio.fields
+        if f.name in table or f.alias in table
+    }
+    missing = [
+        f.name for f in portfolio.used(keep) if f.name not in found and (f.required or not found)
+    ]
     missing += [c for c in (portfolio.target, portfolio.date) if labelled and c and c not in table]
-    if missing: raise DataError(f"missing column{'s' * (len(missing) > 1)}: {', '.join(missing)}")
+    if missing:
+        raise DataError(f"missing column{'s' * (len(missing) > 1)}: {', '.join(missing)}")
     return found
 
-def _refusals(portfolio: Portfolio, columns: Columns, keep: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+
+def _refusals(
+    portfolio: Portfolio, columns: Columns, keep: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
     "The rows that `check` finds something wrong with, as one boolean array for each field that is the reason."
     used = portfolio.used(keep)
     bad = {f.name: refused(f, columns[f.name], f.required and f in used) for f in portfolio.fields}
     return {name: b for name, b in bad.items() if b.any()}
 
-def _check_refusals(portfolio: Portfolio, columns: Columns, bad: dict[str, np.ndarray], keep: tuple[str, ...], tolerated: float) -> None:
+
+def _check_refusals(
+    portfolio: Portfolio,
+    columns: Columns,
+    bad: dict[str, np.ndarray],
+    keep: tuple[str, ...],
+    tolerated: float,
+) -> None:
     "Raises DataError where so many rows are refused that the definition and the table do not belong together."
     n = len(next(iter(columns.values())))
-    if not bad or np.any(list(bad.values()), axis=0).sum() <= tolerated * n: return
+    if not bad or np.any(list(bad.values()), axis=0).sum() <= tolerated * n:
+        return
     lines = []
     for name, b in sorted(bad.items(), key=lambda item: -item[1].sum()):
         first = int(np.flatnonzero(b)[0])
-        why = next((p.message for p in check(portfolio, {n: v[[first]] for n, v in columns.items()}, keep) if p.field == name), _dated(portfolio))
+        why = next(
+            (
+                p.message
+                for p in check(portfolio, {n: v[[first]] for n, v in columns.items()}, keep)
+                if p.field == name
+            ),
+            _dated(portfolio),
+        )
         lines.append(f"{name} {why} ({b.sum():,} rows, the first of them row {first + 1})")
-    raise DataError(f"more than {tolerated:.0%} of {n:,} rows have to be refused: " + "; ".join(lines))
+    raise DataError(
+        f"more than {tolerated:.0%} of {n:,} rows have to be refused: " + "; ".join(lines)
+    )
 
 # %% ../../nbs/data/02_dataset.ipynb #2ac738ba
 def _lost(portfolio: Portfolio, tables: list[dict[str, Any]]) -> dict[str, int]:
     "Rows of the main table that a join could not complete, by the reason."
     main, *others = tables
-    reasons = {f"{portfolio.key} missing": main["without_key"]} | {f"{portfolio.key} not in {t['table']}": t["without"] - main["without_key"] for t in others if not t["optional"]}
+    reasons = {f"{portfolio.key} missing": main["without_key"]} | {
+        f"{portfolio.key} not in {t['table']}": t["without"] - main["without_key"]
+        for t in others
+        if not t["optional"]
+    }
     return {reason: n for reason, n in reasons.items() if n}
+
 
 def _check_lost(portfolio: Portfolio, tables: list[dict[str, Any]], tolerated: float) -> None:
     "Raises DataError where so many rows have no partner that the tables do not belong together."
     lost, rows = _lost(portfolio, tables), tables[0]["rows"]
-    if max([0, *lost.values()]) > tolerated * rows: raise DataError(f"more than {tolerated:.0%} of the {rows:,} rows of {tables[0]['file']} cannot be joined ({_listed(lost)}): do the files belong together?")
+    if max([0, *lost.values()]) > tolerated * rows:
+        raise DataError(
+            f"more than {tolerated:.0%} of the {rows:,} rows of {tables[0]['file']} cannot be joined ({_listed(lost)}): do the files belong together?"
+        )
+
 
 def from_table(
     portfolio: Portfolio,
@@ -177,52 +265,126 @@ def from_table(
 ) -> Dataset:
     "The data set of a table that is already in memory."
     found = _found_columns(portfolio, table, labelled, keep)
-    if len(table) < max(min_rows, 1): raise DataError(f"{len(table):,} rows are too few: at least {max(min_rows, 1):,} are needed")
+    if len(table) < max(min_rows, 1):
+        raise DataError(
+            f"{len(table):,} rows are too few: at least {max(min_rows, 1):,} are needed"
+        )
     y = _outcome(portfolio, table, labelled)
     columns = parse_table(portfolio, table)
     bad = _refusals(portfolio, columns, keep)
-    dates = parse_dates(portfolio, table[portfolio.date].tolist()) if portfolio.date and portfolio.date in table else None
-    if dates is not None and not labelled and np.isnat(dates).any(): dates = None   # applicants of today need none
-    if dates is not None and np.isnat(dates).any(): bad[portfolio.date] = np.isnat(dates)
+    dates = (
+        parse_dates(portfolio, table[portfolio.date].tolist())
+        if portfolio.date and portfolio.date in table
+        else None
+    )
+    if dates is not None and not labelled and np.isnat(dates).any():
+        dates = None  # applicants of today need none
+    if dates is not None and np.isnat(dates).any():
+        bad[portfolio.date] = np.isnat(dates)
     _check_refusals(portfolio, columns, bad, keep, tolerated)
     good = np.flatnonzero(~np.any(list(bad.values()), axis=0)) if bad else np.arange(len(table))
     frame = pd.DataFrame({f.name: columns[f.name][good] for f in portfolio.fields})
-    others = [str(c) for c in table if c not in found.values() and c not in (portfolio.target, portfolio.date)]
+    others = [
+        str(c)
+        for c in table
+        if c not in found.values() and c not in (portfolio.target, portfolio.date)
+    ]
     tables = (origin or {}).get("tables", [])
     lost = _lost(portfolio, tables) if tables else {}
     rows_read = tables[0]["rows"] if tables else len(table)
-    return _dataset(portfolio, frame, None if y is None else y[good], None, dict(source="table", synthetic=False) | (origin or {}) | dict(
-        rows_read=rows_read, rows_refused=rows_read - len(good), refused=lost | {name: int(b.sum()) for name, b in bad.items()},
-        columns_dropped={c: portfolio.dropped.get(c, "not in the portfolio's definition") for c in others},
-        columns_absent=[f.name for f in portfolio.fields if f.name not in found], **_respelt(portfolio, table, found)), None if dates is None else dates[good])
+    return _dataset(
+        portfolio,
+        frame,
+        None if y is None else y[good],
+        None,
+        dict(source="table", synthetic=False)
+        | (origin or {})
+        | dict(
+            rows_read=rows_read,
+            rows_refused=rows_read - len(good),
+            refused=lost | {name: int(b.sum()) for name, b in bad.items()},
+            columns_dropped={
+                c: portfolio.dropped.get(c, "not in the portfolio's definition") for c in others
+            },
+            columns_absent=[f.name for f in portfolio.fields if f.name not in found],
+            **_respelt(portfolio, table, found),
+        ),
+        None if dates is None else dates[good],
+    )
 
-def _respelt(portfolio: Portfolio, table: pd.DataFrame, found: dict[str, str]) -> dict[str, dict[str, int]]:
+
+def _respelt(
+    portfolio: Portfolio, table: pd.DataFrame, found: dict[str, str]
+) -> dict[str, dict[str, int]]:
     "How many values were read as the category that is meant."
-    counts = {f.name: int(sum(isinstance(v, str) and v.strip() in f.synonyms for v in table[found[f.name]])) for f in portfolio.fields if f.synonyms and f.name in found}
+    counts = {
+        f.name: int(
+            sum(isinstance(v, str) and v.strip() in f.synonyms for v in table[found[f.name]])
+        )
+        for f in portfolio.fields
+        if f.synonyms and f.name in found
+    }
     return dict(respelt={name: n for name, n in counts.items() if n}) if counts else {}
+
 
 def _outcome(portfolio: Portfolio, table: pd.DataFrame, labelled: bool) -> np.ndarray | None:
     "The outcome; None where it is not asked for and not there in every row."
-    if portfolio.target not in table: return None
-    try: return parse_outcome(portfolio, table[portfolio.target].tolist())
+    if portfolio.target not in table:
+        return None
+    try:
+        return parse_outcome(portfolio, table[portfolio.target].tolist())
     except DataError:
-        if labelled: raise
+        if labelled:
+            raise
         return None
 
 # %% ../../nbs/data/02_dataset.ipynb #1d80d219
-def _dataset(portfolio: Portfolio, frame: pd.DataFrame, y: np.ndarray | None, true_pd: np.ndarray | None, origin: dict[str, Any], dates: np.ndarray | None = None) -> Dataset:
+def _dataset(
+    portfolio: Portfolio,
+    frame: pd.DataFrame,
+    y: np.ndarray | None,
+    true_pd: np.ndarray | None,
+    origin: dict[str, Any],
+    dates: np.ndarray | None = None,
+) -> Dataset:
     "The data set of accepted rows, its provenance completed by what is counted on them."
     columns = {f.name: frame[f.name].to_numpy() for f in portfolio.fields}
-    applicants, first, groups = np.unique(_row_bytes(columns), return_index=True, return_inverse=True)
+    applicants, first, groups = np.unique(
+        _row_bytes(columns), return_index=True, return_inverse=True
+    )
     outcomes = 0 if y is None else int(sum(np.bincount(groups, y) * np.bincount(groups, 1 - y) > 0))
     numeric = [f for f in portfolio.fields if f.numeric]
-    counts = dict(implausible={f.name: int(implausible(f, columns[f.name]).sum()) for f in numeric},
-                  coded={f.name: int(np.isin(columns[f.name], list(f.codes)).sum()) for f in numeric if f.codes})
-    if dates is not None: origin = origin | dict(dates=dict(column=portfolio.date, **_span(dates), sha256=content_hash(frame.assign(date=dates.astype(float)), y)))
-    return Dataset(portfolio, frame, y, dict(portfolio=portfolio.name) | origin | dict(
-        rows=len(frame), default_rate=None if y is None else float(y.mean()), sha256=content_hash(frame, y),
-        duplicates=len(frame) - len(applicants), equal_applicants_with_both_outcomes=outcomes,
-        **{what: {name: n for name, n in c.items() if n} for what, c in counts.items()}), true_pd, dates)
+    counts = dict(
+        implausible={f.name: int(implausible(f, columns[f.name]).sum()) for f in numeric},
+        coded={
+            f.name: int(np.isin(columns[f.name], list(f.codes)).sum()) for f in numeric if f.codes
+        },
+    )
+    if dates is not None:
+        origin = origin | dict(
+            dates=dict(
+                column=portfolio.date,
+                **_span(dates),
+                sha256=content_hash(frame.assign(date=dates.astype(float)), y),
+            )
+        )
+    return Dataset(
+        portfolio,
+        frame,
+        y,
+        dict(portfolio=portfolio.name)
+        | origin
+        | dict(
+            rows=len(frame),
+            default_rate=None if y is None else float(y.mean()),
+            sha256=content_hash(frame, y),
+            duplicates=len(frame) - len(applicants),
+            equal_applicants_with_both_outcomes=outcomes,
+            **{what: {name: n for name, n in c.items() if n} for what, c in counts.items()},
+        ),
+        true_pd,
+        dates,
+    )
 
 # %% ../../nbs/data/02_dataset.ipynb #b27e9f5e
 def describe(dataset: Dataset) -> pd.DataFrame:
@@ -230,31 +392,73 @@ def describe(dataset: Dataset) -> pd.DataFrame:
     rows = []
     for f in dataset.portfolio.fields:
         values = dataset.frame[f.name]
-        row = dict(field=f.name, missing=int(values.isna().sum()), missing_share=float(values.isna().mean()))
+        row = dict(
+            field=f.name,
+            missing=int(values.isna().sum()),
+            missing_share=float(values.isna().mean()),
+        )
         if f.numeric:
             coded, odd = np.isin(values, list(f.codes)), implausible(f, values.to_numpy())
             usable = values[~coded & ~odd].dropna()
-            row |= dict(coded=int(coded.sum()), implausible=int(odd.sum())) | dict(zip(("lowest", "median", "highest"), usable.quantile([0, .5, 1]) if len(usable) else [np.nan] * 3))
-        else: row |= dict(most_frequent=next(iter(values.mode()), None))
+            row |= dict(coded=int(coded.sum()), implausible=int(odd.sum())) | dict(
+                zip(
+                    ("lowest", "median", "highest"),
+                    usable.quantile([0, 0.5, 1]) if len(usable) else [np.nan] * 3,
+                )
+            )
+        else:
+            row |= dict(most_frequent=next(iter(values.mode()), None))
         rows.append(row)
     return pd.DataFrame(rows).set_index("field")
 
+
 def summary(dataset: Dataset) -> str:
     "A data set in a few sentences, for the command line and the head of a report."
-    p, out = dataset.provenance, [f"{dataset.provenance['message']}." if "message" in dataset.provenance else ""]
+    p, out = (
+        dataset.provenance,
+        [f"{dataset.provenance['message']}." if "message" in dataset.provenance else ""],
+    )
     rate = "no outcomes" if dataset.y is None else f"default rate {dataset.y.mean():.2%}"
     out.append(f"{len(dataset):,} applicants, {rate}, content {p['sha256'][:12]}.")
-    if p["rows_refused"]: out.append(f"{p['rows_refused']:,} of {p['rows_read']:,} rows were refused ({_listed(p['refused'])}).")
+    if p["rows_refused"]:
+        out.append(
+            f"{p['rows_refused']:,} of {p['rows_read']:,} rows were refused ({_listed(p['refused'])})."
+        )
     for t in p.get("tables", [])[1:]:
-        if t["without"] and t["optional"]: out.append(f"{t['without']:,} rows have none in {t['file']}: its fields are missing there.")
-        if t["unused"]: out.append(f"Rows of {t['file']} that no row of {p['tables'][0]['file']} asks for: {t['unused']:,}.")
-    if p.get("dates"): out.append(f"Dates ({p['dates']['column']}) from {p['dates'].get('first')} to {p['dates'].get('last')}: the holdout will be the latest loans.")
-    if p.get("respelt"): out.append(f"Misspelt, and read as what is meant: {_listed(p['respelt'])}.")
-    if p["implausible"]: out.append(f"Taken as missing, since implausible: {_listed(p['implausible'])}.")
-    if p["coded"]: out.append(f"Codes, not counts: {_listed(p['coded'])}.")
-    if p["duplicates"]: out.append(f"Rows that repeat another applicant: {p['duplicates']:,}; they stay, on the same side of each split.")
-    if p["columns_dropped"]: out.append("Columns left out: " + "; ".join(f"{c} ({why})" for c, why in p["columns_dropped"].items()) + ".")
-    if p["columns_absent"]: out.append("Not in the file, so missing throughout: " + ", ".join(p["columns_absent"]) + ".")
+        if t["without"] and t["optional"]:
+            out.append(
+                f"{t['without']:,} rows have none in {t['file']}: its fields are missing there."
+            )
+        if t["unused"]:
+            out.append(
+                f"Rows of {t['file']} that no row of {p['tables'][0]['file']} asks for: {t['unused']:,}."
+            )
+    if p.get("dates"):
+        out.append(
+            f"Dates ({p['dates']['column']}) from {p['dates'].get('first')} to {p['dates'].get('last')}: the holdout will be the latest loans."
+        )
+    if p.get("respelt"):
+        out.append(f"Misspelt, and read as what is meant: {_listed(p['respelt'])}.")
+    if p["implausible"]:
+        out.append(f"Taken as missing, since implausible: {_listed(p['implausible'])}.")
+    if p["coded"]:
+        out.append(f"Codes, not counts: {_listed(p['coded'])}.")
+    if p["duplicates"]:
+        out.append(
+            f"Rows that repeat another applicant: {p['duplicates']:,}; they stay, on the same side of each split."
+        )
+    if p["columns_dropped"]:
+        out.append(
+            "Columns left out: "
+            + "; ".join(f"{c} ({why})" for c, why in p["columns_dropped"].items())
+            + "."
+        )
+    if p["columns_absent"]:
+        out.append(
+            "Not in the file, so missing throughout: " + ", ".join(p["columns_absent"]) + "."
+        )
     return " ".join(s for s in out if s)
 
-def _listed(counts: dict[str, int]) -> str: return ", ".join(f"{name} {n:,}" for name, n in counts.items())
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counts.items())

@@ -24,23 +24,50 @@ def load(
     seed: int = 0,  # of the synthetic sample
 ) -> Dataset:
     "A portfolio's rows, checked. Raises DataError with the reason where they cannot be used."
-    if not isinstance(source, Source): source = find(portfolio, source)
-    if source.kind == "synthetic": return _load_synthetic(portfolio, source, labelled, seed)
+    if not isinstance(source, Source):
+        source = find(portfolio, source)
+    if source.kind == "synthetic":
+        return _load_synthetic(portfolio, source, labelled, seed)
     files, tables = [source.path.name], []
     if portfolio.tables and source.path.is_dir():
         table, tables = read_tables(source.path, portfolio)
         files = [t["file"] for t in tables]
         _check_lost(portfolio, tables, tolerated)
-    else: table = read_table(source.path, portfolio)
+    else:
+        table = read_table(source.path, portfolio)
     synthetic = any(name.startswith(SYNTHETIC) for name in files)
     message = f"{source.message} (a SYNTHETIC sample)" if synthetic else source.message
-    return from_table(portfolio, table, labelled, keep, tolerated, min_rows,
-                      dict(source=source.kind, file=", ".join(files), message=message, synthetic=synthetic) | (dict(tables=tables) if tables else {}))
+    return from_table(
+        portfolio,
+        table,
+        labelled,
+        keep,
+        tolerated,
+        min_rows,
+        dict(source=source.kind, file=", ".join(files), message=message, synthetic=synthetic)
+        | (dict(tables=tables) if tables else {}),
+    )
 
 # %% ../../nbs/data/04_loading.ipynb #c5e61ae0
 def _load_synthetic(portfolio: Portfolio, source: Source, labelled: bool, seed: int) -> Dataset:
     "The synthetic sample as a data set. Applicants without an outcome are others than those with one."
     frame, y, pds = synthesize(portfolio, seed=seed if labelled else seed + 1_000_003)
-    return _dataset(portfolio, frame, y if labelled else None, pds, dict(
-        source="synthetic", file=None, message=source.message, synthetic=True, seed=seed, rows_read=len(frame), rows_refused=0, refused={},
-        columns_dropped={}, columns_absent=[]), synthetic_dates(portfolio, len(frame), seed) if labelled else None)
+    return _dataset(
+        portfolio,
+        frame,
+        y if labelled else None,
+        pds,
+        dict(
+            source="synthetic",
+            file=None,
+            message=source.message,
+            synthetic=True,
+            seed=seed,
+            rows_read=len(frame),
+            rows_refused=0,
+            refused={},
+            columns_dropped={},
+            columns_absent=[],
+        ),
+        synthetic_dates(portfolio, len(frame), seed) if labelled else None,
+    )

@@ -21,7 +21,14 @@ def from_openml(data_id: int) -> pd.DataFrame:
     "A data set of OpenML. Decimal numbers are read exactly, and nothing is left in the user's home."
     from sklearn.datasets import fetch_openml
 
-    return fetch_openml(data_id=data_id, as_frame=True, cache=False, parser="pandas", read_csv_kwargs=dict(float_precision="round_trip")).frame
+    return fetch_openml(
+        data_id=data_id,
+        as_frame=True,
+        cache=False,
+        parser="pandas",
+        read_csv_kwargs=dict(float_precision="round_trip"),
+    ).frame
+
 
 def fetch(
     portfolio: Portfolio,
@@ -29,15 +36,30 @@ def fetch(
     fetcher: Callable[[int], pd.DataFrame] = from_openml,  # given the data set's number
 ) -> Source:
     "Brings the portfolio's data from OpenML into the data folder. Raises DataError where that fails; nothing is stored then."
-    if portfolio.openml_id is None: raise DataError(f"{portfolio.title} has no data set at OpenML; put its file{'s' * bool(portfolio.tables)} into {Path(root).name}/{portfolio.name}/")
+    if portfolio.openml_id is None:
+        raise DataError(
+            f"{portfolio.title} has no data set at OpenML; put its file{'s' * bool(portfolio.tables)} into {Path(root).name}/{portfolio.name}/"
+        )
     file = portfolio.file or f"{portfolio.name}.csv"
-    try: table = fetcher(portfolio.openml_id)
-    except (OSError, ValueError) as e:   # no network, no such data set, a damaged answer
-        raise DataError(f"OpenML data set {portfolio.openml_id} could not be fetched ({type(e).__name__}). Is there a network? "
-                        f"Without one, put {file} into {Path(root).name}/{portfolio.name}/, or go on with the synthetic sample") from None
-    table = table.rename(columns=portfolio.openml_names | {f.alias: f.name for f in portfolio.fields})
-    from_table(portfolio, table)   # says what is wrong with it, before anything is stored
+    try:
+        table = fetcher(portfolio.openml_id)
+    except (OSError, ValueError) as e:  # no network, no such data set, a damaged answer
+        raise DataError(
+            f"OpenML data set {portfolio.openml_id} could not be fetched ({type(e).__name__}). Is there a network? "
+            f"Without one, put {file} into {Path(root).name}/{portfolio.name}/, or go on with the synthetic sample"
+        ) from None
+    table = table.rename(
+        columns=portfolio.openml_names | {f.alias: f.name for f in portfolio.fields}
+    )
+    from_table(portfolio, table)  # says what is wrong with it, before anything is stored
     kept = [c for c in table if c in {f.name for f in portfolio.fields} | {portfolio.target}]
     outcome = parse_outcome(portfolio, table[portfolio.target].tolist())
-    path = write_csv(Path(root) / portfolio.name / file, table[kept].astype(object).assign(**{portfolio.target: outcome}))
-    return Source("data folder", path, f"{portfolio.title}: {file}, fetched from OpenML (data set {portfolio.openml_id})")
+    path = write_csv(
+        Path(root) / portfolio.name / file,
+        table[kept].astype(object).assign(**{portfolio.target: outcome}),
+    )
+    return Source(
+        "data folder",
+        path,
+        f"{portfolio.title}: {file}, fetched from OpenML (data set {portfolio.openml_id})",
+    )

@@ -22,17 +22,23 @@ import pandas as pd
 from ..portfolio.definition import Csv, Portfolio
 
 # %% ../../nbs/data/01_sources.ipynb #e71fa4ec
-SYNTHETIC = "SYNTHETIC"   # a file whose name begins with it holds a synthetic sample, and whatever is made of it says so
+SYNTHETIC = "SYNTHETIC"  # a file whose name begins with it holds a synthetic sample, and whatever is made of it says so
+
 
 class DataError(ValueError):
     "A table that cannot be used, and why. The text never repeats a value of an applicant."
 
+
 @dataclass(frozen=True)
 class Source:
     "Where a portfolio's rows come from."
+
     kind: Literal["path", "definition", "environment", "data folder", "synthetic"]
-    path: Path | None  # of the file, or of the folder where there are several tables; None for the synthetic sample
-    message: str       # for people; names no folder of the machine
+    path: (
+        Path | None
+    )  # of the file, or of the folder where there are several tables; None for the synthetic sample
+    message: str  # for people; names no folder of the machine
+
 
 def _in_folder(
     folder: Path,
@@ -40,16 +46,22 @@ def _in_folder(
 ) -> Path | None:
     "The file, compressed, or as Parquet."
     for name in (file, f"{file}.gz", f"{Path(file).stem}.parquet"):
-        if (folder / name).is_file(): return folder / name
+        if (folder / name).is_file():
+            return folder / name
     return None
+
 
 def _tables_in(portfolio: Portfolio, folder: Path) -> dict[str, Path]:
     "The files of a portfolio's tables that a folder holds, by the table's name; a synthetic sample's where the lender's are not there."
     found = {t.name: _in_folder(folder, t.file) for t in portfolio.tables}
-    if not any(found.values()): found = {t.name: _in_folder(folder, f"{SYNTHETIC}-{t.file}") for t in portfolio.tables}
+    if not any(found.values()):
+        found = {t.name: _in_folder(folder, f"{SYNTHETIC}-{t.file}") for t in portfolio.tables}
     return {name: path for name, path in found.items() if path}
 
-def _enumerated(names: list[str]) -> str: return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+def _enumerated(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
 
 def find(
     portfolio: Portfolio,
@@ -60,22 +72,58 @@ def find(
     "Where the portfolio's rows are. A path that is given must exist; the other places may lack the file."
     tables = portfolio.tables and not unlabelled
     file = (portfolio.unlabelled_file if unlabelled else portfolio.file) or f"{portfolio.name}.csv"
-    if tables: file = _enumerated([t.file for t in portfolio.tables])
-    def within(folder): return (folder if _tables_in(portfolio, folder) else None) if tables else _in_folder(folder, file)
-    def named(found): return _enumerated([p.name for p in _tables_in(portfolio, found).values()]) if found.is_dir() else found.name
+    if tables:
+        file = _enumerated([t.file for t in portfolio.tables])
+
+    def within(folder):
+        return (
+            (folder if _tables_in(portfolio, folder) else None)
+            if tables
+            else _in_folder(folder, file)
+        )
+
+    def named(found):
+        return (
+            _enumerated([p.name for p in _tables_in(portfolio, found).values()])
+            if found.is_dir()
+            else found.name
+        )
+
     if path is not None:
         path = Path(path)
         found = within(path) if path.is_dir() else path if path.is_file() else None
-        if not found: raise DataError(f"there is no {file} in the folder {path.name}" if path.is_dir() else f"there is no file {path.name}")
-        return Source("path", found, f"{portfolio.title}: {named(found)}, the file{'s' * found.is_dir()} that {'were' if found.is_dir() else 'was'} given")
+        if not found:
+            raise DataError(
+                f"there is no {file} in the folder {path.name}"
+                if path.is_dir()
+                else f"there is no file {path.name}"
+            )
+        return Source(
+            "path",
+            found,
+            f"{portfolio.title}: {named(found)}, the file{'s' * found.is_dir()} that {'were' if found.is_dir() else 'was'} given",
+        )
     places = [("data folder", Path(root) / portfolio.name, f"data/{portfolio.name}")]
     if folder := os.environ.get("CREDIT_DEFAULT_DATA"):
-        places.insert(0, ("environment", Path(folder) / portfolio.name, f"$CREDIT_DEFAULT_DATA/{portfolio.name}"))
-    if portfolio.folder and (found := _in_folder(portfolio.folder, file)): return Source("definition", found, f"{portfolio.title}: {found.name}, beside its definition")
+        places.insert(
+            0,
+            (
+                "environment",
+                Path(folder) / portfolio.name,
+                f"$CREDIT_DEFAULT_DATA/{portfolio.name}",
+            ),
+        )
+    if portfolio.folder and (found := _in_folder(portfolio.folder, file)):
+        return Source(
+            "definition", found, f"{portfolio.title}: {found.name}, beside its definition"
+        )
     for kind, place, shown in places:
-        if found := within(place): return Source(kind, found, f"{portfolio.title}: {shown}/{named(found)}")
+        if found := within(place):
+            return Source(kind, found, f"{portfolio.title}: {shown}/{named(found)}")
     looked = " nor in ".join(shown for _, _, shown in places)
-    return Source("synthetic", None, f"{portfolio.title}: no {file} in {looked}: a SYNTHETIC sample stands in")
+    return Source(
+        "synthetic", None, f"{portfolio.title}: no {file} in {looked}: a SYNTHETIC sample stands in"
+    )
 
 # %% ../../nbs/data/01_sources.ipynb #5607c472
 def _check_header(
@@ -84,109 +132,222 @@ def _check_header(
     file: str = "",  # begins the error
 ) -> None:
     "Raises DataError where the portfolio's columns are not there, or two columns have one name."
-    known = {portfolio.target, *(n for f in portfolio.fields for n in (f.name, f.alias))} if portfolio else set()
+    known = (
+        {portfolio.target, *(n for f in portfolio.fields for n in (f.name, f.alias))}
+        if portfolio
+        else set()
+    )
     if portfolio and not known.intersection(header):
-        raise DataError(f"{file}there is no header line with the columns of {portfolio.title}; the first line must name them: "
-                        + ", ".join(f.name for f in portfolio.used() if f.required or not any(u.required for u in portfolio.used())))
+        raise DataError(
+            f"{file}there is no header line with the columns of {portfolio.title}; the first line must name them: "
+            + ", ".join(
+                f.name
+                for f in portfolio.used()
+                if f.required or not any(u.required for u in portfolio.used())
+            )
+        )
     for name, n in Counter(header).items():
-        if not name or n == 1: continue
-        at = ", ".join(str(i) for i, h in enumerate(header, 1) if h == name)   # an unknown name may be an applicant's value
-        raise DataError(f"{file}the header names the column {name} {n} times" if name in known else f"{file}columns {at} have the same name")
+        if not name or n == 1:
+            continue
+        at = ", ".join(
+            str(i) for i, h in enumerate(header, 1) if h == name
+        )  # an unknown name may be an applicant's value
+        raise DataError(
+            f"{file}the header names the column {name} {n} times"
+            if name in known
+            else f"{file}columns {at} have the same name"
+        )
+
 
 def _decompressed(name: str, content: bytes) -> bytes:
     "The content of a file that may be compressed by gzip, known by its first bytes."
-    if not content.startswith(b"\x1f\x8b"): return content
-    try: return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error): raise DataError(f"{name}: the gzip file is damaged or cut short; fetch it again") from None
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error):
+        raise DataError(f"{name}: the gzip file is damaged or cut short; fetch it again") from None
+
 
 def _text(name: str, content: bytes, form: Csv = Csv()) -> str:
     "The text of a CSV file, or why it is none."
-    if not content.strip(): raise DataError(f"{name}: the file is empty")
-    if content.startswith(b"PK\x03\x04"): raise DataError(f"{name}: a zip archive or a spreadsheet, not CSV; unpack it, or save it as CSV")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) and form == Csv(): raise DataError(f"{name}: is UTF-16; save it as UTF-8")
-    if content[:1000].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise DataError(f"{name}: a web page, not CSV; the download needs a login, or its address is wrong")
-    try: return content.decode(form.codec)
-    except UnicodeError as e:   # UTF-16 without its mark is an error without a place
-        line = f" (line {content.count(bytes([10]), 0, e.start) + 1})" if isinstance(e, UnicodeDecodeError) else ""
-        if form.codec != "utf-8-sig": raise DataError(f"{name}: is not {form.encoding}{line}, which the portfolio's definition gives as its encoding") from None
-        raise DataError(f"{name}: is not UTF-8{line}; save it as UTF-8, with or without a byte order mark, or name its encoding in the portfolio's definition (csv.encoding)") from None
+    if not content.strip():
+        raise DataError(f"{name}: the file is empty")
+    if content.startswith(b"PK\x03\x04"):
+        raise DataError(
+            f"{name}: a zip archive or a spreadsheet, not CSV; unpack it, or save it as CSV"
+        )
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) and form == Csv():
+        raise DataError(f"{name}: is UTF-16; save it as UTF-8")
+    if (
+        content[:1000]
+        .lstrip(b"\xef\xbb\xbf \r\n\t")
+        .lower()
+        .startswith((b"<!doctype", b"<html", b"<?xml"))
+    ):
+        raise DataError(
+            f"{name}: a web page, not CSV; the download needs a login, or its address is wrong"
+        )
+    try:
+        return content.decode(form.codec)
+    except UnicodeError as e:  # UTF-16 without its mark is an error without a place
+        line = (
+            f" (line {content.count(bytes([10]), 0, e.start) + 1})"
+            if isinstance(e, UnicodeDecodeError)
+            else ""
+        )
+        if form.codec != "utf-8-sig":
+            raise DataError(
+                f"{name}: is not {form.encoding}{line}, which the portfolio's definition gives as its encoding"
+            ) from None
+        raise DataError(
+            f"{name}: is not UTF-8{line}; save it as UTF-8, with or without a byte order mark, or name its encoding in the portfolio's definition (csv.encoding)"
+        ) from None
 
-def _rows(name: str, text: str, portfolio: Portfolio | None, form: Csv = Csv()) -> tuple[list[str], list[list[str]]]:
+
+def _rows(
+    name: str, text: str, portfolio: Portfolio | None, form: Csv = Csv()
+) -> tuple[list[str], list[list[str]]]:
     "Header and rows of a CSV text."
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=form.separator, strict=True)
     try:
         header, rows = [h.strip() for h in next(reader, [])], []
-        if not header: raise DataError(f"{name}: the first line is empty; it must name the columns")
-        for mark, what in ((",", "commas"), (";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
+        if not header:
+            raise DataError(f"{name}: the first line is empty; it must name the columns")
+        for mark, what in (
+            (",", "commas"),
+            (";", "semicolons"),
+            ("\t", "tabs"),
+            ("|", "vertical bars"),
+        ):
             if len(header) == 1 and mark in header[0]:
-                raise DataError(f"{name}: its columns are separated by {what}; " + ("save it with commas (and a decimal point), or name its form in the portfolio's definition (csv.separator, csv.decimal)"
-                                if form.separator == "," else "the portfolio's definition names another separator (csv.separator)"))
+                raise DataError(
+                    f"{name}: its columns are separated by {what}; "
+                    + (
+                        "save it with commas (and a decimal point), or name its form in the portfolio's definition (csv.separator, csv.decimal)"
+                        if form.separator == ","
+                        else "the portfolio's definition names another separator (csv.separator)"
+                    )
+                )
         _check_header(header, portfolio, f"{name}: ")
         for row in reader:
-            if len(row) == len(header): rows.append(row)
-            elif row: raise DataError(f"{name}: columns in line {reader.line_num}: {len(row)}, in the header: {len(header)}; is the file cut short?")
-    except csv.Error as e: raise DataError(f"{name}: line {reader.line_num} is not CSV: {e}") from None
+            if len(row) == len(header):
+                rows.append(row)
+            elif row:
+                raise DataError(
+                    f"{name}: columns in line {reader.line_num}: {len(row)}, in the header: {len(header)}; is the file cut short?"
+                )
+    except csv.Error as e:
+        raise DataError(f"{name}: line {reader.line_num} is not CSV: {e}") from None
     return header, rows
 
 # %% ../../nbs/data/01_sources.ipynb #4f1ab0bf
 def read_table(
-    path: str | Path,  # CSV (also compressed by gzip) or Parquet, known by its content; or the folder of a portfolio's several tables
-    portfolio: Portfolio | None = None,  # some of whose columns a CSV file's first line must name; it also knows the file's form
+    path: str
+    | Path,  # CSV (also compressed by gzip) or Parquet, known by its content; or the folder of a portfolio's several tables
+    portfolio: Portfolio
+    | None = None,  # some of whose columns a CSV file's first line must name; it also knows the file's form
     form: Csv | None = None,  # of a CSV file; the portfolio's unless given
 ) -> pd.DataFrame:  # the cells of a CSV file as text, numbers with a decimal point; a column without a name is called as pandas calls it
     "The table in a file. Raises DataError with the reason where there is none."
     path = Path(path)
-    if portfolio and portfolio.tables and path.is_dir(): return read_tables(path, portfolio)[0]
-    try: content = path.read_bytes()
-    except FileNotFoundError: raise DataError(f"there is no file {path.name}") from None
-    except OSError as e: raise DataError(f"{path.name}: cannot be read: {e.strerror}") from None
+    if portfolio and portfolio.tables and path.is_dir():
+        return read_tables(path, portfolio)[0]
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path.name}") from None
+    except OSError as e:
+        raise DataError(f"{path.name}: cannot be read: {e.strerror}") from None
     if content.startswith(b"PAR1"):
-        try: return pd.read_parquet(io.BytesIO(content))
-        except Exception as e: raise DataError(f"{path.name}: the Parquet file is damaged or cut short ({type(e).__name__})") from None
+        try:
+            return pd.read_parquet(io.BytesIO(content))
+        except Exception as e:
+            raise DataError(
+                f"{path.name}: the Parquet file is damaged or cut short ({type(e).__name__})"
+            ) from None
     form = form or (portfolio.csv if portfolio else Csv())
-    header, rows = _rows(path.name, _text(path.name, _decompressed(path.name, content), form), portfolio, form)
+    header, rows = _rows(
+        path.name, _text(path.name, _decompressed(path.name, content), form), portfolio, form
+    )
     header = [h or f"Unnamed: {i}" for i, h in enumerate(header)]
     table = dict(zip(header, zip(*rows))) if rows else {h: [] for h in header}
     for f in portfolio.fields if portfolio and form != Csv() else ():
-        for name in {f.name, f.alias} & table.keys(): table[name] = form.plain(f, table[name])
+        for name in {f.name, f.alias} & table.keys():
+            table[name] = form.plain(f, table[name])
     return pd.DataFrame(table, dtype=object)
 
 # %% ../../nbs/data/01_sources.ipynb #a9de955c
 def _keys(table: pd.DataFrame, key: str, file: str) -> np.ndarray:
     "The key of each row as text, None where there is none. Raises DataError where one stands twice."
-    if key not in table: raise DataError(f"{file}: there is no column {key}, which joins the tables")
+    if key not in table:
+        raise DataError(f"{file}: there is no column {key}, which joins the tables")
     keys = np.array([_cell(v).strip() or None for v in table[key].tolist()], object)
     twice = pd.Series(keys).duplicated(keep=False).to_numpy() & ~np.equal(keys, None)
     if twice.any():
-        first, *again = np.flatnonzero(keys == keys[np.flatnonzero(twice)[0]]) + 1   # the rows are told, not the customer
-        raise DataError(f"{file}: {len(set(keys[twice])):,} values of {key} stand more than once, the first in rows {first:,} and {again[0]:,}; a row for each is expected, or loans would be doubled")
+        first, *again = (
+            np.flatnonzero(keys == keys[np.flatnonzero(twice)[0]]) + 1
+        )  # the rows are told, not the customer
+        raise DataError(
+            f"{file}: {len(set(keys[twice])):,} values of {key} stand more than once, the first in rows {first:,} and {again[0]:,}; a row for each is expected, or loans would be doubled"
+        )
     return keys
+
 
 def join(
     portfolio: Portfolio,
     tables: dict[str, pd.DataFrame],  # by the table's name
-    files: dict[str, str] | None = None,  # what each is called in errors; the portfolio's name for the file unless given
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:  # the rows of the main table that have all they need; for each table what was found
+    files: dict[str, str]
+    | None = None,  # what each is called in errors; the portfolio's name for the file unless given
+) -> tuple[
+    pd.DataFrame, list[dict[str, Any]]
+]:  # the rows of the main table that have all they need; for each table what was found
     "A portfolio's tables as one. Raises DataError where a key stands twice, or a column is in two tables."
     main, *others = portfolio.tables
     files = {t.name: t.file for t in portfolio.tables} | (files or {})
-    known = {portfolio.target, portfolio.date, *(n for f in portfolio.fields for n in (f.name, f.alias))}
+    known = {
+        portfolio.target,
+        portfolio.date,
+        *(n for f in portfolio.fields for n in (f.name, f.alias)),
+    }
     keys = _keys(tables[main.name], portfolio.key, files[main.name])
     out, whole, report = tables[main.name].copy(), ~np.equal(keys, None), []
-    report.append(dict(table=main.name, file=files[main.name], rows=len(out), without_key=int((~whole).sum())))
+    report.append(
+        dict(table=main.name, file=files[main.name], rows=len(out), without_key=int((~whole).sum()))
+    )
     for t in others:
         table = tables[t.name]
         theirs = _keys(table, portfolio.key, files[t.name])
         place = {k: i for i, k in enumerate(theirs) if k is not None}
         at = np.array([place.get(k, -1) for k in keys], int)
         clash = [c for c in table if c in out and c in known]
-        if clash: raise DataError(f"{files[t.name]}: the column {clash[0]} stands in another table too; nobody can tell which is meant")
-        filled = {c: np.where(at >= 0, table[c].to_numpy(object)[at], None) if len(table) else [None] * len(out) for c in table if c not in out}
+        if clash:
+            raise DataError(
+                f"{files[t.name]}: the column {clash[0]} stands in another table too; nobody can tell which is meant"
+            )
+        filled = {
+            c: np.where(at >= 0, table[c].to_numpy(object)[at], None)
+            if len(table)
+            else [None] * len(out)
+            for c in table
+            if c not in out
+        }
         out = pd.concat([out, pd.DataFrame(filled, index=out.index, dtype=object)], axis=1)
-        report.append(dict(table=t.name, file=files[t.name], rows=len(table), matched=int((at >= 0).sum()), without=int((at < 0).sum()), unused=len(table) - int((at >= 0).sum()), optional=t.optional))
-        if not t.optional: whole &= at >= 0
+        report.append(
+            dict(
+                table=t.name,
+                file=files[t.name],
+                rows=len(table),
+                matched=int((at >= 0).sum()),
+                without=int((at < 0).sum()),
+                unused=len(table) - int((at >= 0).sum()),
+                optional=t.optional,
+            )
+        )
+        if not t.optional:
+            whole &= at >= 0
     return out[whole].reset_index(drop=True), report
+
 
 def read_tables(
     folder: str | Path,
@@ -196,9 +357,22 @@ def read_tables(
     folder = Path(folder)
     found = _tables_in(portfolio, folder)
     absent = [t.file for t in portfolio.tables if t.name not in found]
-    if absent: raise DataError(f"there is no {_enumerated(absent)} in the folder {folder.name}: {portfolio.title} is made of {len(portfolio.tables)} tables")
-    return join(portfolio, {name: read_table(path, portfolio) for name, path in found.items()}, {name: path.name for name, path in found.items()})
+    if absent:
+        raise DataError(
+            f"there is no {_enumerated(absent)} in the folder {folder.name}: {portfolio.title} is made of {len(portfolio.tables)} tables"
+        )
+    return join(
+        portfolio,
+        {name: read_table(path, portfolio) for name, path in found.items()},
+        {name: path.name for name, path in found.items()},
+    )
+
 
 def _cell(value) -> str:
-    if value is None or value is pd.NA or value != value: return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
+    if value is None or value is pd.NA or value != value:
+        return ""
+    return (
+        str(int(value))
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+        else str(value)
+    )

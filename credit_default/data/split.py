@@ -19,8 +19,10 @@ def _strata(columns: Columns, y: np.ndarray | None) -> tuple[np.ndarray, np.ndar
     "Equal applicants as groups: each group's bytes, the group of each row, and whether one of the group defaulted."
     keys, groups = np.unique(_row_bytes(columns), return_inverse=True)
     defaulted = np.zeros(len(keys), np.int64)
-    if y is not None: np.maximum.at(defaulted, groups, np.asarray(y).astype(np.int64))
+    if y is not None:
+        np.maximum.at(defaulted, groups, np.asarray(y).astype(np.int64))
     return keys, groups, defaulted
+
 
 def split(
     dataset: Dataset,
@@ -28,23 +30,43 @@ def split(
     seed: int = 0,  # decides nothing where the loans have dates
 ) -> tuple[Dataset, Dataset]:  # train, holdout
     "Two data sets with no applicant in common: the earlier loans and the latest where there are dates, otherwise at random with the same default rate."
-    if not 0 < holdout < 1: raise ValueError(f"the holdout's share must be between 0 and 1, not {holdout}")
+    if not 0 < holdout < 1:
+        raise ValueError(f"the holdout's share must be between 0 and 1, not {holdout}")
     how = dict(holdout=holdout, seed=seed, rows=len(dataset), sha256=dataset.provenance["sha256"])
-    if dataset.dates is None: out = _at_random(dataset, holdout, seed)
+    if dataset.dates is None:
+        out = _at_random(dataset, holdout, seed)
     else:
         out, since = _latest(dataset, holdout)
-        how |= dict(date=dataset.provenance["dates"]["column"], since=str(since), dates_sha256=dataset.provenance["dates"]["sha256"])
-    parts = [dataset.take(np.flatnonzero(side), part=name, split=how) for name, side in (("train", ~out), ("holdout", out))]
+        how |= dict(
+            date=dataset.provenance["dates"]["column"],
+            since=str(since),
+            dates_sha256=dataset.provenance["dates"]["sha256"],
+        )
+    parts = [
+        dataset.take(np.flatnonzero(side), part=name, split=how)
+        for name, side in (("train", ~out), ("holdout", out))
+    ]
     for part in parts:
         if dataset.y is not None and not 0 < part.y.sum() < len(part):
-            raise DataError(f"{int(dataset.y.sum()):,} defaults among {len(dataset):,} rows are too few to split: one side has none")
+            raise DataError(
+                f"{int(dataset.y.sum()):,} defaults among {len(dataset):,} rows are too few to split: one side has none"
+            )
     return tuple(parts)
 
-def _at_random(dataset: Dataset, holdout: float, seed: int) -> np.ndarray:  # (n,) whether a row is held out
+
+def _at_random(
+    dataset: Dataset, holdout: float, seed: int
+) -> np.ndarray:  # (n,) whether a row is held out
     "By a hash of the applicant, with the same share of defaults on both sides."
     keys, groups, defaulted = _strata(dataset.columns, dataset.y)
     salt = seed.to_bytes(8, "little", signed=True)
-    lot = np.array([int.from_bytes(hashlib.blake2b(k.tobytes(), digest_size=8, key=salt).digest()) for k in keys], np.uint64)
+    lot = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(k.tobytes(), digest_size=8, key=salt).digest())
+            for k in keys
+        ],
+        np.uint64,
+    )
     size, out = np.bincount(groups), np.zeros(len(keys), bool)
     for stratum in (0, 1):
         order = np.flatnonzero(defaulted == stratum)
@@ -52,11 +74,19 @@ def _at_random(dataset: Dataset, holdout: float, seed: int) -> np.ndarray:  # (n
         out[order[np.cumsum(size[order]) <= round(holdout * size[order].sum())]] = True
     return out[groups]
 
-def _latest(dataset: Dataset, holdout: float) -> tuple[np.ndarray, np.datetime64]:  # (n,) whether a row is held out; the first day of the holdout
+
+def _latest(
+    dataset: Dataset, holdout: float
+) -> tuple[
+    np.ndarray, np.datetime64
+]:  # (n,) whether a row is held out; the first day of the holdout
     "The loans from a day on, so that the holdout comes nearest to its share. Whoever has an equal among them goes with them: nothing later is trained on."
     days, n = np.unique(dataset.dates, return_counts=True)
-    if len(days) < 2: raise DataError(f"all loans have the same {dataset.portfolio.date}: there is no later one to judge a model on")
-    share = 1 - np.cumsum(n)[:-1] / n.sum()   # held out from the second day on, from the third, ...
+    if len(days) < 2:
+        raise DataError(
+            f"all loans have the same {dataset.portfolio.date}: there is no later one to judge a model on"
+        )
+    share = 1 - np.cumsum(n)[:-1] / n.sum()  # held out from the second day on, from the third, ...
     since = days[1:][np.argmin(abs(share - holdout))]
     groups = dataset.groups
     return np.isin(groups, groups[dataset.dates >= since]), since
@@ -72,8 +102,14 @@ def folds(
     from sklearn.model_selection import StratifiedKFold
 
     keys, groups, defaulted = _strata(columns, y)
-    if min(np.bincount(defaulted, minlength=2)) < k: raise DataError(f"{k} folds need at least {k} defaults and {k} others, of applicants that differ")
+    if min(np.bincount(defaulted, minlength=2)) < k:
+        raise DataError(
+            f"{k} folds need at least {k} defaults and {k} others, of applicants that differ"
+        )
     fold = np.empty(len(keys), np.int64)
-    for i, (_, judged) in enumerate(StratifiedKFold(k, shuffle=True, random_state=seed).split(keys, defaulted)): fold[judged] = i
+    for i, (_, judged) in enumerate(
+        StratifiedKFold(k, shuffle=True, random_state=seed).split(keys, defaulted)
+    ):
+        fold[judged] = i
     of_row = fold[groups]
     return [(np.flatnonzero(of_row != i), np.flatnonzero(of_row == i)) for i in range(k)]

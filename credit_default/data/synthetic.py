@@ -24,6 +24,7 @@ def _rng(seed: int, name: str) -> np.random.Generator:
     "A stream of its own for each purpose: a field that is added changes no other."
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
+
 def _at_quantile(
     curve: Curve,
     u: np.ndarray,  # (n,) probabilities
@@ -33,16 +34,24 @@ def _at_quantile(
     "The values at these probabilities."
     at = curve.at or np.linspace(0, 1, len(curve.quantiles))
     q = np.asarray(curve.quantiles, float)
-    if log: values = signed_exp(np.interp(u, at, signed_log(q)))
-    else: values = np.interp(u, at, q)
+    if log:
+        values = signed_exp(np.interp(u, at, signed_log(q)))
+    else:
+        values = np.interp(u, at, q)
     return np.round(values, decimals) + 0.0
+
 
 def _curve(field: Field) -> Curve:
     "The field's distribution, or where it gives none, an even one over its range."
-    if field.sample.quantiles: return field.sample
+    if field.sample.quantiles:
+        return field.sample
     (low, high), (hard_low, hard_high) = field.plausible, field.hard
     low = next((v for v in (low, hard_low) if v is not None), 0.0)
-    typical = field.example if isinstance(field.example, (int, float)) and field.example > low else low + 1
+    typical = (
+        field.example
+        if isinstance(field.example, (int, float)) and field.example > low
+        else low + 1
+    )
     high = next((v for v in (high, hard_high) if v is not None), low + 2 * (typical - low))
     return Curve(quantiles=(low, high), decimals=field.sample.decimals)
 
@@ -56,47 +65,76 @@ def _draw(
     from scipy.special import ndtr
 
     risk = _rng(seed, "latent risk").standard_normal(n)
-    score, lean, columns = {}, {}, {}   # lean: correlation of a field's score with the latent risk
+    score, lean, columns = {}, {}, {}  # lean: correlation of a field's score with the latent risk
     for f in portfolio.drawing_order():
         s, rng = f.sample, _rng(seed, f.name)
         own, missing, odd = rng.standard_normal(n), rng.random(n), rng.random(n)
         behind, b = (score[s.follows], s.follows_by) if s.follows else (0.0, 0.0)
         rho = lean.get(s.follows, 0.0)
         lean[f.name] = s.loading + b * rho
-        score[f.name] = s.loading * risk + b * behind + np.sqrt(1 - s.loading**2 - b**2 - 2 * s.loading * b * rho) * own
+        score[f.name] = (
+            s.loading * risk
+            + b * behind
+            + np.sqrt(1 - s.loading**2 - b**2 - 2 * s.loading * b * rho) * own
+        )
         u = ndtr(score[f.name])
-        columns[f.name] = _with_gaps(f, _numbers(f, u, odd, columns) if f.numeric else _levels(f, u), missing, columns, portfolio)
+        columns[f.name] = _with_gaps(
+            f,
+            _numbers(f, u, odd, columns) if f.numeric else _levels(f, u),
+            missing,
+            columns,
+            portfolio,
+        )
     return {f.name: columns[f.name] for f in portfolio.fields}, score
+
 
 def _numbers(field: Field, u: np.ndarray, odd: np.ndarray, columns: Columns) -> np.ndarray:
     "One numeric field: from its quantiles or as a ratio, with its odd values and codes."
     s, decimals = field.sample, 0 if field.kind == "integer" else field.sample.decimals
-    if s.ratio: values = np.round(s.scale * columns[s.ratio[0]] / np.maximum(columns[s.ratio[1]], 1.0), decimals)
-    else: values = _at_quantile(_curve(field), u, field.log and len(s.quantiles) > 0, decimals)
+    if s.ratio:
+        values = np.round(
+            s.scale * columns[s.ratio[0]] / np.maximum(columns[s.ratio[1]], 1.0), decimals
+        )
+    else:
+        values = _at_quantile(_curve(field), u, field.log and len(s.quantiles) > 0, decimals)
     if s.instead:
         other = columns[s.instead.field]
-        here = np.equal(other, None) if other.dtype == object else np.isnan(other) | (other <= (-np.inf if s.instead.floor is None else s.instead.floor))
+        here = (
+            np.equal(other, None)
+            if other.dtype == object
+            else np.isnan(other)
+            | (other <= (-np.inf if s.instead.floor is None else s.instead.floor))
+        )
         values = np.where(here, _at_quantile(s.instead, u, field.log, s.instead.decimals), values)
     low = 0.0
     for value, share in (s.odd | s.codes).items():
         values = np.where((odd >= low) & (odd < low + share), value, values)
         low += share
     if s.codes_with:
-        for code in field.codes: values = np.where(columns[s.codes_with] == code, code, values)
+        for code in field.codes:
+            values = np.where(columns[s.codes_with] == code, code, values)
     return values
+
 
 def _levels(field: Field, u: np.ndarray) -> np.ndarray:
     "One category, from its shares."
     shares = field.sample.shares or dict.fromkeys(field.categories, 1.0)
     cumulative = np.cumsum(list(shares.values()))
-    return np.array(list(shares), object)[np.searchsorted(cumulative / cumulative[-1], u).clip(0, len(shares) - 1)]
+    return np.array(list(shares), object)[
+        np.searchsorted(cumulative / cumulative[-1], u).clip(0, len(shares) - 1)
+    ]
 
-def _with_gaps(field: Field, values: np.ndarray, u: np.ndarray, columns: Columns, portfolio: Portfolio) -> np.ndarray:
+
+def _with_gaps(
+    field: Field, values: np.ndarray, u: np.ndarray, columns: Columns, portfolio: Portfolio
+) -> np.ndarray:
     "The field with its missing values; `missing` is their share of all rows, also where they keep company with another field's."
     share = np.full(len(values), field.sample.missing)
     if other := field.sample.missing_with:
         gone = pd.isna(columns[other])
-        share = np.where(gone, min(1.0, field.sample.missing / (portfolio[other].sample.missing or 1.0)), 0.0)
+        share = np.where(
+            gone, min(1.0, field.sample.missing / (portfolio[other].sample.missing or 1.0)), 0.0
+        )
     return np.where(u < share, np.nan if field.numeric else None, values)
 
 # %% ../../nbs/data/03_synthetic.ipynb #8a0271d8
@@ -106,27 +144,45 @@ def term(
     values: np.ndarray,  # (n,) as parsed
 ) -> np.ndarray:  # (n,) what it adds to the logit; nothing where the value is missing or a code
     "One summand of the written-down logit."
-    if t.transform == "is": return t.coefficient * (values == t.equals).astype(float)
+    if t.transform == "is":
+        return t.coefficient * (values == t.equals).astype(float)
     coded = np.isin(values, list(field.codes)) if field.codes else np.zeros(len(values), bool)
-    if t.transform == "is_coded": return t.coefficient * coded.astype(float)
-    if t.transform == "is_missing": return t.coefficient * pd.isna(values).astype(float)
+    if t.transform == "is_coded":
+        return t.coefficient * coded.astype(float)
+    if t.transform == "is_missing":
+        return t.coefficient * pd.isna(values).astype(float)
     x = values if t.cap is None else np.minimum(values, t.cap)
-    x = {"identity": lambda: x, "log1p": lambda: np.log1p(x), "sqrt": lambda: np.sqrt(x), "above": lambda: (x > t.floor) * 1.0}[t.transform]()
+    x = {
+        "identity": lambda: x,
+        "log1p": lambda: np.log1p(x),
+        "sqrt": lambda: np.sqrt(x),
+        "above": lambda: (x > t.floor) * 1.0,
+    }[t.transform]()
     return np.where(coded | np.isnan(values), 0.0, t.coefficient * (x - t.center))
+
 
 def true_pd(
     portfolio: Portfolio,
     columns: Columns,  # fields as parsed
-    score: dict[str, np.ndarray] | None = None,  # the normal score behind each field; needed where the definition writes down no logit
+    score: dict[str, np.ndarray]
+    | None = None,  # the normal score behind each field; needed where the definition writes down no logit
 ) -> np.ndarray:  # (n,)
     "The PD of applicants by the written-down logit."
     logit = np.full(len(next(iter(columns.values()))), portfolio.synthetic.intercept)
-    for t in portfolio.synthetic.terms: logit = logit + term(t, portfolio[t.field], columns[t.field])
-    if not portfolio.synthetic.terms:   # no logit: half a unit for each number's score
-        if score is None: raise ValueError(f"portfolio {portfolio.name} writes down no logit: the PD of an applicant is not known from the fields")
+    for t in portfolio.synthetic.terms:
+        logit = logit + term(t, portfolio[t.field], columns[t.field])
+    if not portfolio.synthetic.terms:  # no logit: half a unit for each number's score
+        if score is None:
+            raise ValueError(
+                f"portfolio {portfolio.name} writes down no logit: the PD of an applicant is not known from the fields"
+            )
         for f in portfolio.used():
-            if f.numeric: logit = logit + np.where(np.isnan(columns[f.name]), 0.0, 0.5 * (f.direction or 1) * score[f.name])
+            if f.numeric:
+                logit = logit + np.where(
+                    np.isnan(columns[f.name]), 0.0, 0.5 * (f.direction or 1) * score[f.name]
+                )
     return 1 / (1 + np.exp(-logit))
+
 
 def synthesize(
     portfolio: Portfolio,
@@ -140,20 +196,34 @@ def synthesize(
     y = (_rng(seed, "outcome").random(n) < pds).astype(np.int64)
     return pd.DataFrame(_betrayed(portfolio, columns, y, seed)), y, pds
 
+
 def _betrayed(portfolio: Portfolio, columns: Columns, y: np.ndarray, seed: int) -> Columns:
     "The fields as a table shows them that was written when the outcomes were known. The true PD is that of the applicant, before."
     columns = dict(columns)
     for f in portfolio.fields:
-        if not (leak := f.sample.leak): continue
-        befalls = _rng(seed, f"leak of {leak.together or f.name}").random(len(y)) < np.where(y == 1, leak.defaulted, leak.repaid)
-        columns[f.name] = np.where(befalls, (np.nan if f.numeric else None) if leak.becomes is None else leak.becomes, columns[f.name])
+        if not (leak := f.sample.leak):
+            continue
+        befalls = _rng(seed, f"leak of {leak.together or f.name}").random(len(y)) < np.where(
+            y == 1, leak.defaulted, leak.repaid
+        )
+        columns[f.name] = np.where(
+            befalls,
+            (np.nan if f.numeric else None) if leak.becomes is None else leak.becomes,
+            columns[f.name],
+        )
     return columns
 
-def synthetic_dates(portfolio: Portfolio, n: int, seed: int = 0) -> np.ndarray | None:  # (n,) datetime64[D]
+
+def synthetic_dates(
+    portfolio: Portfolio, n: int, seed: int = 0
+) -> np.ndarray | None:  # (n,) datetime64[D]
     "The dates of a synthetic sample's loans, evenly over the definition's span; None where it has none. Nothing else depends on them."
-    if not (portfolio.date and portfolio.synthetic.dates): return None
+    if not (portfolio.date and portfolio.synthetic.dates):
+        return None
     first, last = (np.datetime64(d) for d in portfolio.synthetic.dates)
-    return first + (_rng(seed, "date of the loan").random(n) * ((last - first).astype(int) + 1)).astype(int)
+    return first + (
+        _rng(seed, "date of the loan").random(n) * ((last - first).astype(int) + 1)
+    ).astype(int)
 
 # %% ../../nbs/data/03_synthetic.ipynb #73df3edf
 def write_csv(
@@ -164,11 +234,14 @@ def write_csv(
     "A CSV file of a table: whole numbers without a point, a missing value as nothing. The file appears complete or not at all."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = pd.DataFrame({c: [_cell(v) for v in table[c].tolist()] for c in table}, index=range(1, len(table) + 1)).to_csv(index=index, lineterminator="\n")
+    text = pd.DataFrame(
+        {c: [_cell(v) for v in table[c].tolist()] for c in table}, index=range(1, len(table) + 1)
+    ).to_csv(index=index, lineterminator="\n")
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
     return path
+
 
 def save_sample(
     portfolio: Portfolio,
@@ -179,9 +252,15 @@ def save_sample(
     "Writes the synthetic sample under the name of the lender's file or files, prefixed by SYNTHETIC."
     frame, y, _ = synthesize(portfolio, n, seed)
     table = pd.concat([pd.Series(y, name=portfolio.target), frame], axis=1)
-    if (dates := synthetic_dates(portfolio, len(frame), seed)) is not None: table[portfolio.date] = pd.to_datetime(dates).strftime(portfolio.date_format)
-    if portfolio.tables: return _save_tables(portfolio, Path(folder), table)
-    return write_csv(Path(folder) / f"{SYNTHETIC}-{portfolio.file or portfolio.name + '.csv'}", table, index="Unnamed: 0" in portfolio.dropped)
+    if (dates := synthetic_dates(portfolio, len(frame), seed)) is not None:
+        table[portfolio.date] = pd.to_datetime(dates).strftime(portfolio.date_format)
+    if portfolio.tables:
+        return _save_tables(portfolio, Path(folder), table)
+    return write_csv(
+        Path(folder) / f"{SYNTHETIC}-{portfolio.file or portfolio.name + '.csv'}",
+        table,
+        index="Unnamed: 0" in portfolio.dropped,
+    )
 
 # %% ../../nbs/data/03_synthetic.ipynb #4efa661b
 def _save_tables(portfolio: Portfolio, folder: Path, table: pd.DataFrame) -> Path:  # the folder
@@ -191,6 +270,9 @@ def _save_tables(portfolio: Portfolio, folder: Path, table: pd.DataFrame) -> Pat
     for i, t in enumerate(portfolio.tables):
         names = [c for c in table if c not in elsewhere] if i == 0 else list(t.fields)
         part = keyed[[portfolio.key, *names]]
-        if t.optional: part = part[part[names].notna().any(axis=1)]
-        write_csv(folder / f"{SYNTHETIC}-{t.file}", part.sample(frac=1, random_state=i) if i else part)
+        if t.optional:
+            part = part[part[names].notna().any(axis=1)]
+        write_csv(
+            folder / f"{SYNTHETIC}-{t.file}", part.sample(frac=1, random_state=i) if i else part
+        )
     return folder

@@ -32,79 +32,133 @@ from credit_default.evaluation.metrics import (
 from ..scoring.stability import BANDS
 
 # %% ../../nbs/evaluation/02_charts.ipynb #5addf964
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], "#8C8C8C"  # main colour, defaults or drift, what is compared against
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)  # Okabe and Ito
+BLUE, ORANGE, GREY = (
+    PALETTE[0],
+    PALETTE[1],
+    "#8C8C8C",
+)  # main colour, defaults or drift, what is compared against
 
-def style() -> dict: # matplotlib rc parameters
+
+def style() -> dict:  # matplotlib rc parameters
     "The style of all charts, for `matplotlib.rc_context(style())`"
     from cycler import cycler
+
     return {
-        "figure.dpi": 110, "figure.facecolor": "white", "figure.constrained_layout.use": True,
-        "font.size": 9.5, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 22,
-        "axes.prop_cycle": cycler(color=PALETTE), "lines.linewidth": 1.8, "legend.frameon": False,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": "#333333",
-        "xtick.color": "#444444", "ytick.color": "#444444",
-        "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": .7}
+        "figure.dpi": 110,
+        "figure.facecolor": "white",
+        "figure.constrained_layout.use": True,
+        "font.size": 9.5,
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 22,
+        "axes.prop_cycle": cycler(color=PALETTE),
+        "lines.linewidth": 1.8,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#666666",
+        "axes.labelcolor": "#333333",
+        "xtick.color": "#444444",
+        "ytick.color": "#444444",
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#E6E6E6",
+        "grid.linewidth": 0.7,
+    }
 
 # %% ../../nbs/evaluation/02_charts.ipynb #a56f4b06
 def chart(
     draw,  # a function that returns a Figure
-): # the same function, drawing in the style of this chapter
+):  # the same function, drawing in the style of this chapter
     "Decorator: style for one chart alone; pyplot forgets the figure, so that a notebook shows it once and memory is freed"
+
     @wraps(draw)
     def styled(*args, **kwargs):
         import matplotlib.pyplot as plt
+
         with plt.rc_context(style()):
             fig = draw(*args, **kwargs)
             fig.draw_without_rendering()  # ticks and layout come about while the style holds
         plt.close(fig)
         return fig
+
     return styled
 
+
 def _axes(
-    width: float, height: float,  # inches
+    width: float,
+    height: float,  # inches
     **kwargs,  # of plt.subplots
 ):
     import matplotlib.pyplot as plt
+
     return plt.subplots(figsize=(width, height), **kwargs)
+
 
 def _titled(ax, title: str, note: str = "", **labels) -> None:
     "Headline, a grey line below it, and axis labels"
     ax.set(title=title, **labels)
-    ax.annotate(note, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color="#666666", fontsize=8.5, annotation_clip=False)
+    ax.annotate(
+        note,
+        (0, 1),
+        (0, 6),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        color="#666666",
+        fontsize=8.5,
+        annotation_clip=False,
+    )
+
 
 def _room(
     names,  # texts beside an axis
-) -> float: # inches that the longest needs
-    return .075 * max(len(str(n)) for n in names)
+) -> float:  # inches that the longest needs
+    return 0.075 * max(len(str(n)) for n in names)
+
 
 def _models(
     pd,  # PDs, or a dict of model to PDs
 ) -> dict:
     return pd if isinstance(pd, dict) else {"model": pd}
 
+
 def _sample(y) -> str:
     "What the chart was drawn from"
     return f"{len(y):,} loans, {int(np.sum(y)):,} defaults"
 
+
 def _percent(*axes) -> None:
     from matplotlib.ticker import PercentFormatter
-    for axis in axes: axis.set_major_formatter(PercentFormatter(1, decimals=None))
+
+    for axis in axes:
+        axis.set_major_formatter(PercentFormatter(1, decimals=None))
 
 # %% ../../nbs/evaluation/02_charts.ipynb #0c554617
 def _line(
-    x: np.ndarray, y: np.ndarray,  # a curve with a point per loan
+    x: np.ndarray,
+    y: np.ndarray,  # a curve with a point per loan
     n: int = 1000,  # points that a chart can show
 ) -> tuple[np.ndarray, np.ndarray]:
     "A curve thinned for drawing"
     i = np.unique(np.linspace(0, len(x) - 1, n).astype(int))
     return x[i], y[i]
 
+
 @chart
 def plot_roc(
     y,  # outcomes, 1 for default
     pd,  # PDs, or a dict of model to PDs
-): # Figure
+):  # Figure
     "ROC curves with AUC and its interval"
     fig, ax = _axes(5.6, 5.2)
     for name, p in _models(pd).items():
@@ -114,8 +168,14 @@ def plot_roc(
         ax.plot(*_line(np.r_[0, g / g[-1]], np.r_[0, d / d[-1]]), label=label)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
     best, name = max((auc(y, p), name) for name, p in _models(pd).items())
-    _titled(ax, f"The {name} ranks {best:.0%} of pairs of default and repaid right", f"95% intervals. {_sample(y)}",
-            xlabel="repaid loans at or above the PD", ylabel="defaults at or above the PD", aspect="equal")
+    _titled(
+        ax,
+        f"The {name} ranks {best:.0%} of pairs of default and repaid right",
+        f"95% intervals. {_sample(y)}",
+        xlabel="repaid loans at or above the PD",
+        ylabel="defaults at or above the PD",
+        aspect="equal",
+    )
     _percent(ax.xaxis, ax.yaxis)
     ax.legend(loc="lower right")
     return fig
@@ -125,7 +185,7 @@ def plot_roc(
 def plot_precision_recall(
     y,  # outcomes, 1 for default
     pd,  # PDs, or a dict of model to PDs
-): # Figure
+):  # Figure
     "Precision over recall, with the default rate for chance"
     fig, ax = _axes(5.8, 3.8)
     for name, p in _models(pd).items():
@@ -133,10 +193,23 @@ def plot_precision_recall(
         ax.plot(*_line(d / d[-1], d / (d + g)), label=f"{name}: PR-AUC {pr_auc(y, p):.3f}")
     rate = float(np.mean(y))
     ax.axhline(rate, color=GREY, lw=1, ls=":")
-    ax.annotate(f"chance: {rate:.1%}", (0, rate), (3, -3), textcoords="offset points", va="top", color="#666666")
+    ax.annotate(
+        f"chance: {rate:.1%}",
+        (0, rate),
+        (3, -3),
+        textcoords="offset points",
+        va="top",
+        color="#666666",
+    )
     best, name = max((pr_auc(y, p), name) for name, p in _models(pd).items())
-    _titled(ax, f"The {name} is {best / rate:.1f} times as precise as chance", f"Precision and recall; {_sample(y)}",
-            xlabel="share of all defaults found (recall)", ylabel="defaults among those found (precision)", ylim=(0, None))
+    _titled(
+        ax,
+        f"The {name} is {best / rate:.1f} times as precise as chance",
+        f"Precision and recall; {_sample(y)}",
+        xlabel="share of all defaults found (recall)",
+        ylabel="defaults among those found (precision)",
+        ylim=(0, None),
+    )
     _percent(ax.xaxis, ax.yaxis)
     ax.legend()
     return fig
@@ -146,7 +219,7 @@ def plot_precision_recall(
 def plot_ks(
     y,  # outcomes, 1 for default
     pd,  # PDs
-): # Figure
+):  # Figure
     "Cumulative shares of defaults and repaid loans by falling PD, with their largest distance"
     values, d, g = cumulative(y, pd)
     share, bad, good = (d + g) / (d[-1] + g[-1]), d / d[-1], g / g[-1]
@@ -154,9 +227,22 @@ def plot_ks(
     fig, ax = _axes(5.8, 3.8)
     for name, part, colour in (("defaults", bad, ORANGE), ("repaid", good, BLUE)):
         ax.plot(*_line(np.r_[0, share], np.r_[0, part]), color=colour, label=name)
-    ax.plot([share[k]] * 2, [good[k], bad[k]], color="black", lw=1.2, marker="_", ms=8, label=f"KS {abs(bad[k] - good[k]):.3f} at a PD of {values[k]:.3f}")
-    _titled(ax, f"The riskiest {share[k]:.0%} hold {bad[k]:.0%} of the defaults", f"Kolmogorov-Smirnov; {_sample(y)}",
-            xlabel="applicants, riskiest first", ylabel="cumulative share")
+    ax.plot(
+        [share[k]] * 2,
+        [good[k], bad[k]],
+        color="black",
+        lw=1.2,
+        marker="_",
+        ms=8,
+        label=f"KS {abs(bad[k] - good[k]):.3f} at a PD of {values[k]:.3f}",
+    )
+    _titled(
+        ax,
+        f"The riskiest {share[k]:.0%} hold {bad[k]:.0%} of the defaults",
+        f"Kolmogorov-Smirnov; {_sample(y)}",
+        xlabel="applicants, riskiest first",
+        ylabel="cumulative share",
+    )
     _percent(ax.xaxis, ax.yaxis)
     fig.legend(loc="outside lower center", ncols=3)  # below: the curves may pass anywhere
     return fig
@@ -167,17 +253,30 @@ def plot_deciles(
     y,  # outcomes, 1 for default
     pd,  # PDs
     n_groups: int = 10,  # of equal count
-): # Figure
+):  # Figure
     "Default rate of each tenth against its mean PD"
     t = decile_table(y, pd, n_groups)
     low, high = jeffreys_interval(t.defaults, t.n)
     fig, ax = _axes(6.2, 3.6)
-    ax.bar(t.decile, t.default_rate, color=BLUE, alpha=.45, label="default rate, 95% interval")
-    ax.errorbar(t.decile, t.default_rate, [t.default_rate - low, high - t.default_rate], fmt="none", ecolor=BLUE, lw=1.2)
+    ax.bar(t.decile, t.default_rate, color=BLUE, alpha=0.45, label="default rate, 95% interval")
+    ax.errorbar(
+        t.decile,
+        t.default_rate,
+        [t.default_rate - low, high - t.default_rate],
+        fmt="none",
+        ecolor=BLUE,
+        lw=1.2,
+    )
     ax.plot(t.decile, t.mean_pd, "D", color=ORANGE, ms=5, label="mean PD")
     ax.axhline(np.mean(y), color=GREY, lw=1, ls=":")
-    _titled(ax, f"The riskiest group defaults {t.lift[0]:.1f} times as often as all", f"Groups of equal count; {_sample(y)}",
-            xlabel="group, riskiest first", ylabel="share of loans that default", xticks=t.decile)
+    _titled(
+        ax,
+        f"The riskiest group defaults {t.lift[0]:.1f} times as often as all",
+        f"Groups of equal count; {_sample(y)}",
+        xlabel="group, riskiest first",
+        ylabel="share of loans that default",
+        xticks=t.decile,
+    )
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     ax.legend()
@@ -187,29 +286,45 @@ def plot_deciles(
 def _log_odds_axis(*axes) -> None:
     "Ticks of log-odds axes that read as percent"
     from matplotlib.ticker import FuncFormatter, NullLocator
+
     for axis in axes:
         low, high = axis.get_view_interval()
-        axis.set_ticks([t for t in (.0001, .0003, .001, .003, .01, .03, .1, .3, .6, .9, .97, .99) if low <= t <= high])
+        axis.set_ticks(
+            [
+                t
+                for t in (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 0.97, 0.99)
+                if low <= t <= high
+            ]
+        )
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
         axis.set_minor_locator(NullLocator())
+
 
 @chart
 def plot_reliability(
     y,  # outcomes, 1 for default
     pd,  # PDs, or a dict of model to PDs
     n_bins: int = 10,  # groups of equal count
-): # Figure
+):  # Figure
     "Default rate against mean PD with intervals, above a histogram of the PDs"
     fig, (ax, below) = _axes(5.8, 6.2, nrows=2, sharex=True, height_ratios=(4, 1))
     ends = []
     for i, (name, p) in enumerate(_models(pd).items()):
         t, colour = calibration_table(y, p, n_bins), PALETTE[i % len(PALETTE)]
-        half = .5 / t.n  # a group without a default is drawn at half a default: log-odds have no 0
+        half = 0.5 / t.n  # a group without a default is drawn at half a default: log-odds have no 0
         rate, low, high = (np.clip(v, half, 1 - half) for v in (t.default_rate, t.low, t.high))
-        ax.errorbar(np.clip(t.mean_pd, 1e-4, 1 - 1e-4), rate, [rate - low, high - rate], fmt="o-", color=colour, ms=4.5, lw=1.1,
-                    label=f"{name}: ECE {ece(y, p):.4f}, slope {calibration_slope(y, p):.2f}")
-        ends += [low.min(), high.max(), *np.quantile(p, (.005, .995))]
-    span = max(min(ends) * .8, 1e-4), min(max(ends) * 1.2, .995)
+        ax.errorbar(
+            np.clip(t.mean_pd, 1e-4, 1 - 1e-4),
+            rate,
+            [rate - low, high - rate],
+            fmt="o-",
+            color=colour,
+            ms=4.5,
+            lw=1.1,
+            label=f"{name}: ECE {ece(y, p):.4f}, slope {calibration_slope(y, p):.2f}",
+        )
+        ends += [low.min(), high.max(), *np.quantile(p, (0.005, 0.995))]
+    span = max(min(ends) * 0.8, 1e-4), min(max(ends) * 1.2, 0.995)
     bins = pd_of(np.linspace(*_logit(np.array(span)), 50))
     for i, p in enumerate(_models(pd).values()):
         below.hist(p, bins, histtype="step", color=PALETTE[i % len(PALETTE)], lw=1.2)
@@ -219,7 +334,12 @@ def plot_reliability(
     ax.legend(loc="upper left")
     off, name = min((ece(y, p), name) for name, p in _models(pd).items())
     headline = f"The {name}'s PDs are off by {100 * off:.1f} points on average"
-    _titled(ax, headline, f"Dotted: true PDs. 95% intervals. {_sample(y)}", ylabel="default rate (log-odds axis)")
+    _titled(
+        ax,
+        headline,
+        f"Dotted: true PDs. 95% intervals. {_sample(y)}",
+        ylabel="default rate (log-odds axis)",
+    )
     below.set(xlabel="PD (log-odds axis)", ylabel="loans")
     return fig
 
@@ -231,23 +351,47 @@ def plot_score_distribution(
     *,
     bands=(500, 650, 750),  # scores at which a rating begins
     title: str = "",  # headline in place of the default
-): # Figure
+):  # Figure
     "Distribution of the scores by outcome"
     s, defaulted = np.asarray(score, dtype=float), None if y is None else np.asarray(y) == 1
-    groups = {"applicants": (s, BLUE)} if y is None else {"repaid": (s[~defaulted], BLUE), "default": (s[defaulted], ORANGE)}
+    groups = (
+        {"applicants": (s, BLUE)}
+        if y is None
+        else {"repaid": (s[~defaulted], BLUE), "default": (s[defaulted], ORANGE)}
+    )
     fig, ax = _axes(6.2, 3.4)
     bins = np.linspace(s.min(), s.max() + 1e-9, 41)
     medians = []
     for name, (values, colour) in groups.items():
-        if not len(values): continue
-        medians.append(int(np.median(values)))  # a score is whole, so is its median; cut, not rounded, so that text and chart agree
-        ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=.45, label=f"{name}, median {medians[-1]}")
-    for b in bands: ax.axvline(b, color=GREY, lw=1, ls=":")
+        if not len(values):
+            continue
+        medians.append(
+            int(np.median(values))
+        )  # a score is whole, so is its median; cut, not rounded, so that text and chart agree
+        ax.hist(
+            values,
+            bins,
+            weights=np.full(len(values), 1 / len(values)),
+            color=colour,
+            alpha=0.45,
+            label=f"{name}, median {medians[-1]}",
+        )
+    for b in bands:
+        ax.axvline(b, color=GREY, lw=1, ls=":")
     both = len(medians) == 2
-    seen = f"Defaults score {medians[0] - medians[1]} points lower" if both else f"Half of the applicants score above {medians[0]}"
+    seen = (
+        f"Defaults score {medians[0] - medians[1]} points lower"
+        if both
+        else f"Half of the applicants score above {medians[0]}"
+    )
     sample = f"{len(s):,} applicants" if y is None else _sample(y)
-    _titled(ax, title or seen, f"Each group sums to 100%; dotted: a rating begins. {sample}",
-            xlabel="credit score (points)", ylabel="share of the group")
+    _titled(
+        ax,
+        title or seen,
+        f"Each group sums to 100%; dotted: a rating begins. {sample}",
+        xlabel="credit score (points)",
+        ylabel="share of the group",
+    )
     _percent(ax.yaxis)
     ax.legend()
     return fig
@@ -255,9 +399,10 @@ def plot_score_distribution(
 # %% ../../nbs/evaluation/02_charts.ipynb #3f6b008f
 def _amount(
     x: float,
-) -> str: # in any currency
+) -> str:  # in any currency
     "Without decimals where there are three digits before the point"
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
 
 @chart
 def plot_cost_curve(
@@ -266,7 +411,7 @@ def plot_cost_curve(
     cost_default: float,  # cost of approving an applicant who defaults
     cost_decline: float,  # cost of declining an applicant who would have paid
     cut_off: float | None = None,  # PD in use, marked
-): # Figure
+):  # Figure
     "Cost per applicant over the share approved, with its least and the cut-off in use"
     fig, ax = _axes(6.2, 3.8)
     least = []
@@ -274,14 +419,32 @@ def plot_cost_curve(
         t, colour = cost_curve(y, p, cost_default, cost_decline), PALETTE[i % len(PALETTE)]
         at = t.loc[t.cost.idxmin()]
         least.append(at.cost)
-        ax.plot(t.approval_rate, t.cost, color=colour, label=f"{name}: least {_amount(at.cost)} at a PD of {at.cut_off:.3f}")
+        ax.plot(
+            t.approval_rate,
+            t.cost,
+            color=colour,
+            label=f"{name}: least {_amount(at.cost)} at a PD of {at.cut_off:.3f}",
+        )
         ax.plot(at.approval_rate, at.cost, "o", color=colour)
         if cut_off is not None:
             now = cost_curve(y, p, cost_default, cost_decline, [cut_off]).loc[0]
-            ax.plot(now.approval_rate, now.cost, "D", ls="", mfc="white", color=colour, label=f"{name} at {cut_off:.3f}: {_amount(now.cost)}")
-    _titled(ax, f"Approving everybody costs {_amount(cost_default * np.mean(y))}, the best cut-off {_amount(min(least))}",
-            f"A default costs {_amount(cost_default)}, declining a good applicant {_amount(cost_decline)}. {_sample(y)}",
-            xlabel="share approved", ylabel="cost per applicant", ylim=(0, None))
+            ax.plot(
+                now.approval_rate,
+                now.cost,
+                "D",
+                ls="",
+                mfc="white",
+                color=colour,
+                label=f"{name} at {cut_off:.3f}: {_amount(now.cost)}",
+            )
+    _titled(
+        ax,
+        f"Approving everybody costs {_amount(cost_default * np.mean(y))}, the best cut-off {_amount(min(least))}",
+        f"A default costs {_amount(cost_default)}, declining a good applicant {_amount(cost_decline)}. {_sample(y)}",
+        xlabel="share approved",
+        ylabel="cost per applicant",
+        ylim=(0, None),
+    )
     _percent(ax.xaxis)
     ax.legend(loc="lower left")
     return fig
@@ -291,15 +454,26 @@ def plot_cost_curve(
 def plot_missingness(
     columns: dict,  # field to values; a DataFrame will do
     y=None,  # outcomes, 1 for default
-): # Figure
+):  # Figure
     "Share missing of each field and, with outcomes, what its absence says"
     t = missingness(columns, y)[::-1]
-    fig, axes = _axes((6 if y is not None else 4) + _room(t.field), .9 + .28 * max(len(t), 3), ncols=1 + (y is not None), sharey=True, squeeze=False)
+    fig, axes = _axes(
+        (6 if y is not None else 4) + _room(t.field),
+        0.9 + 0.28 * max(len(t), 3),
+        ncols=1 + (y is not None),
+        sharey=True,
+        squeeze=False,
+    )
     left, right = axes[0, 0], axes[0, -1]
-    left.barh(t.field, t.missing, color=BLUE, alpha=.6)
+    left.barh(t.field, t.missing, color=BLUE, alpha=0.6)
     left.grid(axis="y", visible=False)
     _percent(left.xaxis)
-    _titled(left, f"Gaps in {int((t.missing > 0).sum())} of {len(t)} fields", f"{len(columns[t.field[0]]):,} rows", xlabel="missing")
+    _titled(
+        left,
+        f"Gaps in {int((t.missing > 0).sum())} of {len(t)} fields",
+        f"{len(columns[t.field[0]]):,} rows",
+        xlabel="missing",
+    )
     if y is not None:
         both = t[(t.missing > 0) & (t.missing < 1)]
         right.hlines(both.field, both.rate_present, both.rate_missing, color=GREY, lw=1)
@@ -308,31 +482,50 @@ def plot_missingness(
         right.set_xlim(0, None)
         right.legend()
         _percent(right.xaxis)
-        _titled(right, "What a gap says of the outcome", "A wide distance: look for a leak", xlabel="default rate")
+        _titled(
+            right,
+            "What a gap says of the outcome",
+            "A wide distance: look for a leak",
+            xlabel="default rate",
+        )
     return fig
 
 # %% ../../nbs/evaluation/02_charts.ipynb #c6c1d6c0
 @chart
 def plot_correlation(
     columns: dict,  # numeric field to values; a DataFrame will do
-): # Figure
+):  # Figure
     "Rank correlations (Spearman) of every two fields, over the rows that have both"
     import pandas
 
-    r = pandas.DataFrame({c: np.asarray(columns[c], dtype=float) for c in columns}).corr(method="spearman")
+    r = pandas.DataFrame({c: np.asarray(columns[c], dtype=float) for c in columns}).corr(
+        method="spearman"
+    )
     k = len(r)
-    fig, ax = _axes(1.8 + _room(r) + .42 * k, 2.2 + _room(r) + .42 * k)
+    fig, ax = _axes(1.8 + _room(r) + 0.42 * k, 2.2 + _room(r) + 0.42 * k)
     image = ax.imshow(r, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set_xticks(range(k), r.columns, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(k), r.columns)
     ax.grid(visible=False)
     if k <= 16:
         for i, j in np.ndindex(k, k):
-            ink = "white" if abs(r.iloc[i, j]) > .6 else "#444444"
-            ax.annotate(f"{r.iloc[i, j]:.1f}", (j, i), ha="center", va="center", fontsize=7.5, color=ink)
-    fig.colorbar(image, orientation="horizontal", shrink=.8, ticks=[-1, -.5, 0, .5, 1], label="Spearman's rho")
+            ink = "white" if abs(r.iloc[i, j]) > 0.6 else "#444444"
+            ax.annotate(
+                f"{r.iloc[i, j]:.1f}", (j, i), ha="center", va="center", fontsize=7.5, color=ink
+            )
+    fig.colorbar(
+        image,
+        orientation="horizontal",
+        shrink=0.8,
+        ticks=[-1, -0.5, 0, 0.5, 1],
+        label="Spearman's rho",
+    )
     pairs = r.abs().where(np.tri(k, k, -1, dtype=bool)).stack()
-    closest = "no two fields to compare" if pairs.empty else f"{' and '.join(pairs.idxmax())}, {r.loc[pairs.idxmax()]:.2f}"
+    closest = (
+        "no two fields to compare"
+        if pairs.empty
+        else f"{' and '.join(pairs.idxmax())}, {r.loc[pairs.idxmax()]:.2f}"
+    )
     _titled(ax, "Which fields move together", f"Closest: {closest}")
     return fig
 
@@ -344,12 +537,12 @@ def plot_importance(
     *,
     what: str = "gain",  # what is measured, with its unit, for the axis
     top: int = 20,  # features to show
-): # Figure
+):  # Figure
     "Features by importance, largest first"
     v = np.asarray(values, dtype=float)
     order = np.argsort(-v, kind="stable")[:top][::-1]
-    fig, ax = _axes(5 + _room(names), .9 + .26 * max(len(order), 3))
-    ax.barh([names[i] for i in order], v[order], color=BLUE, alpha=.75)
+    fig, ax = _axes(5 + _room(names), 0.9 + 0.26 * max(len(order), 3))
+    ax.barh([names[i] for i in order], v[order], color=BLUE, alpha=0.75)
     ax.grid(axis="y", visible=False)
     share = v[order[-3:]].sum() / v.sum() if v.sum() > 0 else 0
     headline = f"The first {min(3, len(v))} of {len(v)} features carry {share:.0%}"
@@ -359,33 +552,45 @@ def plot_importance(
 # %% ../../nbs/evaluation/02_charts.ipynb #2866177a
 def _ranks01(
     x: np.ndarray,  # values with NaN for missing
-) -> np.ndarray: # ranks, 0 for the least and 1 for the largest, NaN kept
+) -> np.ndarray:  # ranks, 0 for the least and 1 for the largest, NaN kept
     out, ok = np.full(len(x), np.nan), ~np.isnan(x)
     if ok.any():
         r = _midranks(x[ok]) - 1
-        out[ok] = (r - r.min()) / max(r.max() - r.min(), 1)  # the least is 0 also where most share it, as most are never late
+        out[ok] = (r - r.min()) / max(
+            r.max() - r.min(), 1
+        )  # the least is 0 also where most share it, as most are never late
     return out
+
 
 def _jitter(
     x: np.ndarray,  # positions along the axis
     width: float,  # largest offset
-) -> np.ndarray: # offsets across the axis: wide where many points are
+) -> np.ndarray:  # offsets across the axis: wide where many points are
     "Deterministic spread by density, as in a beeswarm"
     bins = np.histogram_bin_edges(x, 60)
     cell = np.clip(np.searchsorted(bins, x, side="right") - 1, 0, len(bins) - 2)
     count = np.bincount(cell, minlength=len(bins) - 1)
-    turn = (np.arange(len(x)) * .6180339887) % 1 - .5  # golden ratio: even without a random generator
+    turn = (
+        np.arange(len(x)) * 0.6180339887
+    ) % 1 - 0.5  # golden ratio: even without a random generator
     return 2 * width * turn * count[cell] / max(count.max(), 1)
+
 
 def _coloured(
     by,  # values of a feature, NaN for missing; None for one colour
     category: bool = False,  # whether the values have no order
-) -> dict: # arguments of `scatter`
+) -> dict:  # arguments of `scatter`
     "Colours by rank, low to high, grey for missing; one colour for a category"
-    if by is None or category: return dict(color="#3A3A3A" if category else BLUE)
+    if by is None or category:
+        return dict(color="#3A3A3A" if category else BLUE)
     from matplotlib.colors import LinearSegmentedColormap
-    colours = LinearSegmentedColormap.from_list("low_high", [BLUE, "#EBCB17", ORANGE]).with_extremes(bad=GREY)
-    return dict(c=_ranks01(np.asarray(by, dtype=float)), cmap=colours, vmin=0, vmax=1, plotnonfinite=True)
+
+    colours = LinearSegmentedColormap.from_list(
+        "low_high", [BLUE, "#EBCB17", ORANGE]
+    ).with_extremes(bad=GREY)
+    return dict(
+        c=_ranks01(np.asarray(by, dtype=float)), cmap=colours, vmin=0, vmax=1, plotnonfinite=True
+    )
 
 # %% ../../nbs/evaluation/02_charts.ipynb #0fb943aa
 @chart
@@ -397,25 +602,49 @@ def plot_contributions(
     top: int = 12,  # features to show
     max_rows: int = 2000,  # points to draw per feature
     categories=(),  # names of the features whose values have no order
-): # Figure
+):  # Figure
     "Mean size of each feature's contribution, and the contributions themselves"
     c = np.asarray(contributions, dtype=float)
-    if c.ndim != 2 or c.shape[1] != len(names): raise ValueError(f"{len(names)} names for contributions of shape {c.shape}")
+    if c.ndim != 2 or c.shape[1] != len(names):
+        raise ValueError(f"{len(names)} names for contributions of shape {c.shape}")
     size = np.abs(c).mean(axis=0)
     order = np.argsort(-size, kind="stable")[:top][::-1]
     rows = np.unique(np.linspace(0, len(c) - 1, min(len(c), max_rows)).astype(int))
-    fig, (left, right) = _axes(6.6 + _room(names), 1.2 + .34 * max(len(order), 3), ncols=2, sharey=True, width_ratios=(1, 1.7))
-    left.barh(range(len(order)), size[order], color=BLUE, alpha=.6)
+    fig, (left, right) = _axes(
+        6.6 + _room(names),
+        1.2 + 0.34 * max(len(order), 3),
+        ncols=2,
+        sharey=True,
+        width_ratios=(1, 1.7),
+    )
+    left.barh(range(len(order)), size[order], color=BLUE, alpha=0.6)
     left.set_yticks(range(len(order)), [names[i] for i in order])
     for k, i in enumerate(order):
         x, by = c[rows, i], None if values is None else np.asarray(values)[rows, i]
-        right.scatter(x, k + _jitter(x, .38), s=4, linewidths=0, rasterized=True, **_coloured(by, by is not None and names[i] in categories))
-    right.axvline(0, color="#444444", lw=.8)
-    for ax in (left, right): ax.grid(axis="y", visible=False)
+        right.scatter(
+            x,
+            k + _jitter(x, 0.38),
+            s=4,
+            linewidths=0,
+            rasterized=True,
+            **_coloured(by, by is not None and names[i] in categories),
+        )
+    right.axvline(0, color="#444444", lw=0.8)
+    for ax in (left, right):
+        ax.grid(axis="y", visible=False)
     _titled(left, "How much", f"{len(c):,} applicants", xlabel="mean size (log-odds)")
     some = any(names[i] in categories for i in order)
-    note = "" if values is None else "Low blue, high orange, missing grey" + (", a category dark" if some else "")
-    _titled(right, "Left lowers the PD, right raises it", note, xlabel="contribution to the log-odds of default")
+    note = (
+        ""
+        if values is None
+        else "Low blue, high orange, missing grey" + (", a category dark" if some else "")
+    )
+    _titled(
+        right,
+        "Left lowers the PD, right raises it",
+        note,
+        xlabel="contribution to the log-odds of default",
+    )
     return fig
 
 # %% ../../nbs/evaluation/02_charts.ipynb #63453080
@@ -429,23 +658,38 @@ def plot_dependence(
     colour_name: str = "",  # of the other feature
     log: bool = False,  # whether the axis is logarithmic, for money
     max_rows: int = 3000,  # points to draw
-): # Figure
+):  # Figure
     "Contribution of a feature over its value"
     rows = np.unique(np.linspace(0, len(values) - 1, min(len(values), max_rows)).astype(int))
     x, c = np.asarray(values, dtype=float)[rows], np.asarray(contributions, dtype=float)[rows]
     known = ~np.isnan(x)
     fig, ax = _axes(5.6, 3.6)
     by = None if colour is None else np.asarray(colour, dtype=float)[rows][known]
-    ax.scatter(x[known], c[known], s=6, linewidths=0, alpha=.7, rasterized=True, **_coloured(by))
-    ax.axhline(0, color="#444444", lw=.8)
-    if log: ax.set_xscale("log")
+    ax.scatter(x[known], c[known], s=6, linewidths=0, alpha=0.7, rasterized=True, **_coloured(by))
+    ax.axhline(0, color="#444444", lw=0.8)
+    if log:
+        ax.set_xscale("log")
     if not known.all():
-        ax.axhline(c[~known].mean(), color=ORANGE, lw=1.2, ls="--", label=f"missing ({np.sum(~known):,} of {len(known):,}): {c[~known].mean():+.2f}")
+        ax.axhline(
+            c[~known].mean(),
+            color=ORANGE,
+            lw=1.2,
+            ls="--",
+            label=f"missing ({np.sum(~known):,} of {len(known):,}): {c[~known].mean():+.2f}",
+        )
         ax.legend()
     moves = known.any() and np.ptp(x[known]) > 0 and np.ptp(c[known]) > 0
     rho = np.corrcoef(_midranks(x[known]), _midranks(c[known]))[0, 1] if moves else 0
-    title = "The PD rises with the value" if rho > .3 else "The PD falls with the value" if rho < -.3 else "No single direction"
-    note = f"{len(rows):,} applicants" + (f"; colour: {colour_name}, low (blue) to high (orange)" if colour is not None else "")
+    title = (
+        "The PD rises with the value"
+        if rho > 0.3
+        else "The PD falls with the value"
+        if rho < -0.3
+        else "No single direction"
+    )
+    note = f"{len(rows):,} applicants" + (
+        f"; colour: {colour_name}, low (blue) to high (orange)" if colour is not None else ""
+    )
     _titled(ax, title, note, xlabel=name, ylabel="contribution to the log-odds")
     return fig
 
@@ -453,14 +697,28 @@ def plot_dependence(
 @chart
 def plot_psi(
     rows: list[dict],  # of `Reference.compare`
-): # Figure
+):  # Figure
     "PSI of each field against the bands, and against what chance reaches"
     order = sorted(rows, key=lambda r: r["psi"])
     k = np.arange(len(order))
-    fig, ax = _axes(5.4 + _room(r["field"] for r in order), 1.2 + .27 * max(len(order), 3))
-    ax.barh(k, [r["psi"] for r in order], color=[ORANGE if r["drifted"] else BLUE for r in order], alpha=.75)
-    ax.plot([r["chance"] for r in order], k, "|", color="black", ms=10, mew=1.6, label="as far as chance reaches")
-    for value, _ in BANDS: ax.axvline(value, color=GREY, lw=1, ls=":")
+    fig, ax = _axes(5.4 + _room(r["field"] for r in order), 1.2 + 0.27 * max(len(order), 3))
+    ax.barh(
+        k,
+        [r["psi"] for r in order],
+        color=[ORANGE if r["drifted"] else BLUE for r in order],
+        alpha=0.75,
+    )
+    ax.plot(
+        [r["chance"] for r in order],
+        k,
+        "|",
+        color="black",
+        ms=10,
+        mew=1.6,
+        label="as far as chance reaches",
+    )
+    for value, _ in BANDS:
+        ax.axvline(value, color=GREY, lw=1, ls=":")
     ax.set_yticks(k, [r["field"] for r in order])
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower right")
@@ -469,46 +727,78 @@ def plot_psi(
     _titled(ax, f"Drift in {drifted or 'none'} of {len(rows)} fields", note, xlabel="PSI")
     return fig
 
+
 @chart
 def plot_bins(
     table: list[dict],  # of `Bins.table`
     name: str = "field",  # with its unit, for the axis
-): # Figure
+):  # Figure
     "Reference and current share in each bin of a field"
     x = np.arange(len(table))
-    fig, ax = _axes(max(4.5, 1.6 + .52 * len(table)), 3.7)
-    ax.bar(x - .2, [t["reference"] for t in table], .4, color=GREY, alpha=.7, label="reference")
-    ax.bar(x + .2, [t["current"] for t in table], .4, color=BLUE, label="current")
+    fig, ax = _axes(max(4.5, 1.6 + 0.52 * len(table)), 3.7)
+    ax.bar(x - 0.2, [t["reference"] for t in table], 0.4, color=GREY, alpha=0.7, label="reference")
+    ax.bar(x + 0.2, [t["current"] for t in table], 0.4, color=BLUE, label="current")
     ax.set_xticks(x, [t["bin"] for t in table], rotation=35, ha="right", rotation_mode="anchor")
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     ax.legend()
     worst = max(table, key=lambda t: t["psi"])
-    headline = f"Largest move: {worst['bin']}, from {worst['reference']:.1%} to {worst['current']:.1%}"
-    _titled(ax, headline, f"PSI {sum(t['psi'] for t in table):.3f}", xlabel=name, ylabel="share of applicants")
+    headline = (
+        f"Largest move: {worst['bin']}, from {worst['reference']:.1%} to {worst['current']:.1%}"
+    )
+    _titled(
+        ax,
+        headline,
+        f"PSI {sum(t['psi'] for t in table):.3f}",
+        xlabel=name,
+        ylabel="share of applicants",
+    )
     return fig
 
 # %% ../../nbs/evaluation/02_charts.ipynb #76a448f1
-SHAPES = {"as expected": ("o", BLUE), "more defaults than expected": ("^", ORANGE), "fewer defaults than expected": ("v", PALETTE[2]), "too few outcomes": ("x", GREY)}
+SHAPES = {
+    "as expected": ("o", BLUE),
+    "more defaults than expected": ("^", ORANGE),
+    "fewer defaults than expected": ("v", PALETTE[2]),
+    "too few outcomes": ("x", GREY),
+}
+
 
 @chart
 def plot_cohorts(
-    rows: list[dict],  # one per group: its name, n, defaults, default_rate, low, high, mean_pd, verdict
+    rows: list[
+        dict
+    ],  # one per group: its name, n, defaults, default_rate, low, high, mean_pd, verdict
     name: str = "cohort",  # key of the group's name
-): # Figure
+):  # Figure
     "Default rate of each group with its interval, against its mean PD"
-    x, (rate, low, high, mean) = np.arange(len(rows)), (np.array([r[k] for r in rows]) for k in ("default_rate", "low", "high", "mean_pd"))
-    fig, ax = _axes(max(5.6, 2.2 + .55 * len(rows)), 3.9)
+    x, (rate, low, high, mean) = (
+        np.arange(len(rows)),
+        (np.array([r[k] for r in rows]) for k in ("default_rate", "low", "high", "mean_pd")),
+    )
+    fig, ax = _axes(max(5.6, 2.2 + 0.55 * len(rows)), 3.9)
     ax.errorbar(x, rate, [rate - low, high - rate], fmt="none", ecolor=GREY, lw=1.2, capsize=3)
     for verdict, (marker, colour) in SHAPES.items():
         i = [k for k, r in enumerate(rows) if r["verdict"] == verdict]
-        if i: ax.plot(x[i], rate[i], marker, color=colour, ms=7, label=verdict, clip_on=False)
+        if i:
+            ax.plot(x[i], rate[i], marker, color=colour, ms=7, label=verdict, clip_on=False)
     ax.plot(x, mean, "_", color="black", ms=22, mew=2, label="mean PD")
     odd = sum(r["verdict"].endswith("than expected") for r in rows)
-    _titled(ax, f"{odd} of {len(rows)} groups do not default as expected" if odd else "No group is off by more than chance",
-            f"Default rate with 95% interval; {sum(r['n'] for r in rows):,} loans, {sum(r['defaults'] for r in rows):,} defaults", ylabel="share of loans that default", ylim=(0, None))
-    ax.set_xticks(x, [r[name] for r in rows], **(dict(rotation=35, ha="right", rotation_mode="anchor") if len(rows) > 5 else {}))
-    ax.set_xlim(-.6, len(rows) - .4)
+    _titled(
+        ax,
+        f"{odd} of {len(rows)} groups do not default as expected"
+        if odd
+        else "No group is off by more than chance",
+        f"Default rate with 95% interval; {sum(r['n'] for r in rows):,} loans, {sum(r['defaults'] for r in rows):,} defaults",
+        ylabel="share of loans that default",
+        ylim=(0, None),
+    )
+    ax.set_xticks(
+        x,
+        [r[name] for r in rows],
+        **(dict(rotation=35, ha="right", rotation_mode="anchor") if len(rows) > 5 else {}),
+    )
+    ax.set_xlim(-0.6, len(rows) - 0.4)
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     fig.legend(loc="outside lower center", ncols=3)  # below: intervals may reach anywhere

@@ -27,36 +27,70 @@ from ..portfolio.definition import Portfolio
 from ..portfolio.field import MISSING
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #f8ee0a1d
-MOSTLY = 0.95        # share of the stated cells that decides what a column holds
+MOSTLY = 0.95  # share of the stated cells that decides what a column holds
+
 
 def _codes(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     "(n,) the number of each row's value in order of appearance, -1 where it is missing; the values."
-    if series.dtype.kind not in "iufO": series = series.astype(object)   # extension types, categories, booleans, dates
-    try: codes, values = pd.factorize(series)
-    except TypeError: codes, values = pd.factorize(series.map(repr, na_action="ignore"))   # lists and the like, from Parquet
-    if series.dtype.kind in "iuf": return codes, np.asarray(values, float)
+    if series.dtype.kind not in "iufO":
+        series = series.astype(object)  # extension types, categories, booleans, dates
+    try:
+        codes, values = pd.factorize(series)
+    except TypeError:
+        codes, values = pd.factorize(
+            series.map(repr, na_action="ignore")
+        )  # lists and the like, from Parquet
+    if series.dtype.kind in "iuf":
+        return codes, np.asarray(values, float)
     texts = [str(v).strip() for v in values]
-    merged, values = pd.factorize(np.array([None if t.lower() in MISSING else t for t in texts], object))
+    merged, values = pd.factorize(
+        np.array([None if t.lower() in MISSING else t for t in texts], object)
+    )
     return np.append(merged, -1)[codes], np.asarray(values, object)
+
 
 def _numbers(texts: np.ndarray, n: np.ndarray) -> tuple[str, np.ndarray]:
     "What a column of texts holds (number, date or text), and each text as a number, NaN where it is none; n rows have it."
     texts = pd.Series(texts, dtype=object)
-    def mostly(values): return len(n) and n[np.isfinite(values)].sum() >= MOSTLY * n.sum()
-    for written in (texts, texts.str.replace(",", ".", n=1, regex=False)):   # a decimal comma
+
+    def mostly(values):
+        return len(n) and n[np.isfinite(values)].sum() >= MOSTLY * n.sum()
+
+    for written in (texts, texts.str.replace(",", ".", n=1, regex=False)):  # a decimal comma
         values = pd.to_numeric(written, errors="coerce").to_numpy(float)
-        if mostly(values): return "number", np.where(np.isfinite(values), values, np.nan)
-    looks = texts.str.fullmatch(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{4}.*").to_numpy(bool) if len(texts) else np.zeros(0, bool)
+        if mostly(values):
+            return "number", np.where(np.isfinite(values), values, np.nan)
+    looks = (
+        texts.str.fullmatch(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./-]\d\d?[./-]\d{4}.*").to_numpy(
+            bool
+        )
+        if len(texts)
+        else np.zeros(0, bool)
+    )
     if mostly(np.where(looks, 0.0, np.nan)):
-        first = pd.to_numeric(texts.str.extract(r"^(\d\d?)[./-]", expand=False))   # is it a day or a month?
-        found = pd.to_datetime(texts.where(looks), errors="coerce", utc=True, format="mixed", dayfirst=bool((first > 12).any() or texts.str.contains(r"^\d\d?\.").any()))
-        values = (found.astype("datetime64[ns, UTC]").astype(np.int64) / 86_400e9).where(found.notna()).to_numpy(float)
-        if mostly(values): return "date", values
+        first = pd.to_numeric(
+            texts.str.extract(r"^(\d\d?)[./-]", expand=False)
+        )  # is it a day or a month?
+        found = pd.to_datetime(
+            texts.where(looks),
+            errors="coerce",
+            utc=True,
+            format="mixed",
+            dayfirst=bool((first > 12).any() or texts.str.contains(r"^\d\d?\.").any()),
+        )
+        values = (
+            (found.astype("datetime64[ns, UTC]").astype(np.int64) / 86_400e9)
+            .where(found.notna())
+            .to_numpy(float)
+        )
+        if mostly(values):
+            return "date", values
     return "text", np.full(len(texts), np.nan)
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #db77a2e5
-FREQUENT = 0.01      # share of the rows from which a number gets a bin of its own
-RANGES = 20          # bins of about equal count for the other numbers
+FREQUENT = 0.01  # share of the rows from which a number gets a bin of its own
+RANGES = 20  # bins of about equal count for the other numbers
+
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -70,6 +104,7 @@ class Column:
     n, d : rows with each value, and how many of them defaulted.
     bin : for each value the bin that it falls in; the last one is that of the missing.
     """
+
     name: str
     kind: str
     codes: np.ndarray
@@ -80,7 +115,8 @@ class Column:
     bin: np.ndarray
 
     @property
-    def missing(self) -> np.ndarray: return self.codes < 0
+    def missing(self) -> np.ndarray:
+        return self.codes < 0
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -91,9 +127,17 @@ class Column:
     def of(cls, name: str, series: pd.Series, y: np.ndarray) -> "Column":
         codes, values = _codes(series)
         stated = codes >= 0
-        n, d = np.bincount(codes[stated], minlength=len(values)), np.bincount(codes[stated], y[stated], len(values)).astype(int)
-        kind, numbers = ("number", np.where(np.isfinite(values), values, np.nan)) if values.dtype == float else _numbers(values, n)
+        n, d = (
+            np.bincount(codes[stated], minlength=len(values)),
+            np.bincount(codes[stated], y[stated], len(values)).astype(int),
+        )
+        kind, numbers = (
+            ("number", np.where(np.isfinite(values), values, np.nan))
+            if values.dtype == float
+            else _numbers(values, n)
+        )
         return cls(name, kind, codes, values, numbers, n, d, _bins(numbers, n, len(codes)))
+
 
 def _bins(numbers: np.ndarray, n: np.ndarray, rows: int) -> np.ndarray:
     "The bin of each value, and of the missing: texts and frequent numbers have their own, other numbers share ranges of about equal count."
@@ -110,10 +154,14 @@ def _bins(numbers: np.ndarray, n: np.ndarray, rows: int) -> np.ndarray:
 # %% ../../nbs/evaluation/04_leakage.ipynb #d540a68c
 FOLDS = 5
 
-def _ranked(n: np.ndarray, d: np.ndarray) -> float:  # (bins,), riskiest first; bins that tie are added up before
+
+def _ranked(
+    n: np.ndarray, d: np.ndarray
+) -> float:  # (bins,), riskiest first; bins that tie are added up before
     "AUC of bins in this order."
     good = n - d
     return float(np.sum(good * (np.cumsum(d) - d / 2)) / (d.sum() * good.sum()))
+
 
 def cross_validated(
     n: np.ndarray,  # (folds, bins) rows
@@ -122,11 +170,13 @@ def cross_validated(
     "AUC of a column alone: its bins ranked by the default rate outside of a fold, judged in it; the mean of the folds."
     rate, found = d.sum() / max(n.sum(), 1), []
     for inside_n, inside_d in zip(n, d):
-        if not 0 < inside_d.sum() < inside_n.sum(): continue
+        if not 0 < inside_d.sum() < inside_n.sum():
+            continue
         score = (d.sum(0) - inside_d + rate) / (n.sum(0) - inside_n + 1)
         tie = np.unique(-score, return_inverse=True)[1]
         found.append(_ranked(np.bincount(tie, inside_n), np.bincount(tie, inside_d)))
     return float(np.mean(found)) if found else float("nan")
+
 
 def _per_fold(bins: np.ndarray, fold: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Rows and defaults by fold and bin."
@@ -134,7 +184,8 @@ def _per_fold(bins: np.ndarray, fold: np.ndarray, y: np.ndarray) -> tuple[np.nda
     return tuple(np.bincount(at, w, FOLDS * width).reshape(FOLDS, width) for w in (None, y))
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #c1216a97
-ALPHA = 0.05         # probability of a false alarm in a whole table
+ALPHA = 0.05  # probability of a false alarm in a whole table
+
 
 def lowest_auc(
     a: float,
@@ -144,11 +195,16 @@ def lowest_auc(
 ) -> float:
     "Lower end of the interval of an AUC."
     few = min(defaults, repaid)
-    if few < 2 or np.isnan(a): return float("nan")
-    at = min(a, 1 - 1 / (2 * few))   # at 1 the formula has no error, however few the rows
+    if few < 2 or np.isnan(a):
+        return float("nan")
+    at = min(a, 1 - 1 / (2 * few))  # at 1 the formula has no error, however few the rows
     q1, q2 = at / (2 - at), 2 * at**2 / (1 + at)
-    se = np.sqrt((at * (1 - at) + (defaults - 1) * (q1 - at**2) + (repaid - 1) * (q2 - at**2)) / (defaults * repaid))
+    se = np.sqrt(
+        (at * (1 - at) + (defaults - 1) * (q1 - at**2) + (repaid - 1) * (q2 - at**2))
+        / (defaults * repaid)
+    )
     return float(a - NormalDist().inv_cdf(1 - ALPHA / (2 * comparisons)) * se)
+
 
 def rate_interval(
     defaults,  # a number or an array
@@ -159,15 +215,16 @@ def rate_interval(
     return jeffreys_interval(defaults, n, 1 - ALPHA / comparisons)
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #2f6b216c
-ALONE_LEAKY, ALONE_SUSPECT = 0.90, 0.85   # AUC of a column
-ABSENCE = 0.65       # AUC of a column's absence
-MOST = 0.5           # default rate of an absence that is leaky
-CERTAIN = 0.90       # default rate of a value that was written afterwards
-ODDS = 10            # and its odds over those of all
-MATERIAL = 0.05      # share of the defaults from which a certain value is leaky
-ENOUGH = 50          # rows that a value needs to be looked at
-SAME = 0.99          # share of the rows that one column explains of another
-AGREES = 0.90        # share of the rows in which a relation between numbers holds
+ALONE_LEAKY, ALONE_SUSPECT = 0.90, 0.85  # AUC of a column
+ABSENCE = 0.65  # AUC of a column's absence
+MOST = 0.5  # default rate of an absence that is leaky
+CERTAIN = 0.90  # default rate of a value that was written afterwards
+ODDS = 10  # and its odds over those of all
+MATERIAL = 0.05  # share of the defaults from which a certain value is leaky
+ENOUGH = 50  # rows that a value needs to be looked at
+SAME = 0.99  # share of the rows that one column explains of another
+AGREES = 0.90  # share of the rows in which a relation between numbers holds
+
 
 def certainty(rate: float) -> float:  # default rate of all
     "The default rate from which a value is certain to have been written afterwards."
@@ -178,24 +235,33 @@ def certainty(rate: float) -> float:  # default rate of all
 @dataclass(frozen=True)
 class Condition:
     "Rows that a condition on one column picks out."
-    text: str    # such as "income = 0"
+
+    text: str  # such as "income = 0"
     n: int
     d: int
 
     @property
-    def rate(self) -> float: return self.d / max(self.n, 1)
+    def rate(self) -> float:
+        return self.d / max(self.n, 1)
+
 
 def _label(c: Column, i: int) -> str:
     "A value as people write it."
-    if c.kind == "number" and np.isfinite(c.numbers[i]): return f"{c.numbers[i]:.12g}"
+    if c.kind == "number" and np.isfinite(c.numbers[i]):
+        return f"{c.numbers[i]:.12g}"
     return str(c.labels[i]) if len(str(c.labels[i])) <= 40 else f"{str(c.labels[i])[:39]}…"
+
 
 def _looked_at(c: Column) -> tuple[np.ndarray, list[np.ndarray]]:
     "The values of a column that have enough rows, and its ranges: several numbers in one bin."
     values = np.flatnonzero(c.n >= ENOUGH)
-    if c.kind == "text": return values, []
+    if c.kind == "text":
+        return values, []
     rows, several = np.bincount(c.bin[:-1], c.n), np.bincount(c.bin[:-1]) > 1
-    return values, [np.flatnonzero(c.bin[:-1] == b) for b in np.flatnonzero(several & (rows >= ENOUGH))]
+    return values, [
+        np.flatnonzero(c.bin[:-1] == b) for b in np.flatnonzero(several & (rows >= ENOUGH))
+    ]
+
 
 def certain_values(
     c: Column,
@@ -205,74 +271,125 @@ def certain_values(
     "The values and ranges of a column that default for certain, taken together; None where there are none."
     values, ranges = _looked_at(c)
     least, found, texts = certainty(rate), np.zeros(len(c.n), bool), []
-    for group in [v[None] for v in values[rate_interval(c.d[values], c.n[values], comparisons)[0] >= least]] + \
-                 [r for r in ranges if rate_interval(c.d[r].sum(), c.n[r].sum(), comparisons)[0] >= least]:
-        if found[group].all(): continue
+    for group in [
+        v[None] for v in values[rate_interval(c.d[values], c.n[values], comparisons)[0] >= least]
+    ] + [r for r in ranges if rate_interval(c.d[r].sum(), c.n[r].sum(), comparisons)[0] >= least]:
+        if found[group].all():
+            continue
         found[group] = True
         ends = group[np.argsort(c.numbers[group], kind="stable")][[0, -1]]
-        texts.append((-int(c.n[group].sum()), _label(c, group[0]) if len(group) == 1 else f"{_label(c, ends[0])} to {_label(c, ends[1])}"))
-    if not texts: return None
+        texts.append(
+            (
+                -int(c.n[group].sum()),
+                _label(c, group[0])
+                if len(group) == 1
+                else f"{_label(c, ends[0])} to {_label(c, ends[1])}",
+            )
+        )
+    if not texts:
+        return None
     named = [t for _, t in sorted(texts)]
-    return Condition(f"{c.name} = {', '.join(named[:3])}" + (f" and {len(named) - 3} others" if len(named) > 3 else ""), int(c.n[found].sum()), int(c.d[found].sum()))
+    return Condition(
+        f"{c.name} = {', '.join(named[:3])}"
+        + (f" and {len(named) - 3} others" if len(named) > 3 else ""),
+        int(c.n[found].sum()),
+        int(c.d[found].sum()),
+    )
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #af8362f5
 def _explained(a: Column, b: Column, rows: np.ndarray) -> float:
     "How much of b follows from a: 1 if all of it, 0 if no more than its most frequent value says (Goodman and Kruskal's lambda)."
     width = len(b.n) + 1
-    counts = np.bincount((a.codes[rows] + 1) * width + b.codes[rows] + 1, minlength=(len(a.n) + 1) * width).reshape(-1, width)
+    counts = np.bincount(
+        (a.codes[rows] + 1) * width + b.codes[rows] + 1, minlength=(len(a.n) + 1) * width
+    ).reshape(-1, width)
     most = counts.sum(0).max()
-    if len(rows) - most < max(ENOUGH * len(rows) / len(a.codes), 3): return 0.0   # nearly constant
+    if len(rows) - most < max(ENOUGH * len(rows) / len(a.codes), 3):
+        return 0.0  # nearly constant
     return float((counts.max(1).sum() - most) / (len(rows) - most))
+
 
 def repeated_columns(
     columns: Iterable[Column],
     rng: np.random.Generator,
-) -> dict[str, tuple[str, float]]:  # by column: the one it follows from, and in what share of the rows that need explaining
+) -> dict[
+    str, tuple[str, float]
+]:  # by column: the one it follows from, and in what share of the rows that need explaining
     "Columns that repeat an earlier one, or follow from another."
     columns, first, found = [c for c in columns if len(c.n) + c.missing.any() > 1], {}, {}
     for c in columns:
         twin = first.setdefault(c.codes.tobytes(), c)
-        if twin is not c: found[c.name] = (twin.name, 1.0)
+        if twin is not c:
+            found[c.name] = (twin.name, 1.0)
     n = len(columns[0].codes) if columns else 0
-    few = [c for c in columns if c.name not in found and ENOUGH * len(c.n) <= n and len(c.n) <= 1000]
-    some, every = rng.permutation(n)[:min(20_000, max(2000, 1_000_000 // max(len(few), 1)))], np.arange(n)   # fewer rows for the first look in a wide table
+    few = [
+        c for c in columns if c.name not in found and ENOUGH * len(c.n) <= n and len(c.n) <= 1000
+    ]
+    some, every = (
+        rng.permutation(n)[: min(20_000, max(2000, 1_000_000 // max(len(few), 1)))],
+        np.arange(n),
+    )  # fewer rows for the first look in a wide table
     for b in few:
         for a in few:
-            if a is b or b.name in found or found.get(a.name, ("",))[0] == b.name: continue
-            if _explained(a, b, some) >= SAME and (share := _explained(a, b, every)) >= SAME: found[b.name] = (a.name, share)
+            if a is b or b.name in found or found.get(a.name, ("",))[0] == b.name:
+                continue
+            if _explained(a, b, some) >= SAME and (share := _explained(a, b, every)) >= SAME:
+                found[b.name] = (a.name, share)
     return found
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #487655b6
-FACTORS = (1.0, 100.0, 12.0, 1 / 12, 1200.0, 100 / 12, 1000.0, .001)
-OPERATIONS = {"": lambda a, b: a, "/": lambda a, b: a / b, "*": lambda a, b: a * b, "-": lambda a, b: a - b, "+": lambda a, b: a + b}
-MOST_NUMBERS = 40    # numbers that are held against each other: the work rises with the third power
-FEWEST_VALUES = 20   # distinct values that a number needs for it: small counts agree by chance
+FACTORS = (1.0, 100.0, 12.0, 1 / 12, 1200.0, 100 / 12, 1000.0, 0.001)
+OPERATIONS = {
+    "": lambda a, b: a,
+    "/": lambda a, b: a / b,
+    "*": lambda a, b: a * b,
+    "-": lambda a, b: a - b,
+    "+": lambda a, b: a + b,
+}
+MOST_NUMBERS = 40  # numbers that are held against each other: the work rises with the third power
+FEWEST_VALUES = 20  # distinct values that a number needs for it: small counts agree by chance
+
 
 @dataclass(frozen=True, eq=False)
 class Relation:
     "A number that can be computed from one or two others, and the rows in which it disagrees."
+
     column: str
-    text: str             # such as "100 * amount / property_value"
+    text: str  # such as "100 * amount / property_value"
     others: tuple[str, ...]
-    known: int            # rows in which all of them are stated
-    disagrees: np.ndarray # (n,)
+    known: int  # rows in which all of them are stated
+    disagrees: np.ndarray  # (n,)
+
 
 def _decimals(c: Column) -> int | None:
     "Decimals that a column is rounded to; None where it is not."
     known = c.numbers[np.isfinite(c.numbers)][:5000]
-    return next((d for d in range(8) if np.allclose(np.round(known, d), known, rtol=1e-12, atol=1e-12)), None)
+    return next(
+        (d for d in range(8) if np.allclose(np.round(known, d), known, rtol=1e-12, atol=1e-12)),
+        None,
+    )
+
 
 def _off(c: np.ndarray, x: np.ndarray, decimals: int | None) -> np.ndarray:
     "Where c is not x, by more than rounding."
-    return ~(np.abs(c - x) <= (0 if decimals is None else .505 * 10.0 ** -decimals) + 1e-6 * np.abs(c))
+    return ~(
+        np.abs(c - x) <= (0 if decimals is None else 0.505 * 10.0**-decimals) + 1e-6 * np.abs(c)
+    )
+
 
 def _factor(c: np.ndarray, x: np.ndarray) -> np.ndarray:
     "The usual factor that is nearest to c over x in the middle row; NaN where none is near."
-    with np.errstate(all="ignore"): ratio = c / x
+    with np.errstate(all="ignore"):
+        ratio = c / x
     known = np.isfinite(ratio)
-    ratio = np.nanmedian(np.where(known | ~known.any(-1, keepdims=True), np.where(known, ratio, 0.0), np.nan), axis=-1)   # 0, near no factor, where nothing is known
-    nearest = np.array(FACTORS)[np.argmin(np.abs(np.log(np.abs(ratio) + 1e-12)[..., None] - np.log(FACTORS)), axis=-1)]
-    return np.where(np.abs(ratio / nearest - 1) < .05, nearest, np.nan)
+    ratio = np.nanmedian(
+        np.where(known | ~known.any(-1, keepdims=True), np.where(known, ratio, 0.0), np.nan),
+        axis=-1,
+    )  # 0, near no factor, where nothing is known
+    nearest = np.array(FACTORS)[
+        np.argmin(np.abs(np.log(np.abs(ratio) + 1e-12)[..., None] - np.log(FACTORS)), axis=-1)
+    ]
+    return np.where(np.abs(ratio / nearest - 1) < 0.05, nearest, np.nan)
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #3f388c31
 def relations(
@@ -281,56 +398,101 @@ def relations(
     most: int = MOST_NUMBERS,
 ) -> list[Relation]:
     "The numbers of a table that can be computed from one or two others."
-    numbers = [c for c in columns if c.kind == "number" and np.isfinite(c.numbers).sum() >= FEWEST_VALUES][:most]
-    if len(numbers) < 2: return []
+    numbers = [
+        c for c in columns if c.kind == "number" and np.isfinite(c.numbers).sum() >= FEWEST_VALUES
+    ][:most]
+    if len(numbers) < 2:
+        return []
     complete = np.sum([~np.isnan(c.values) for c in numbers], axis=0)
     some = rng.permutation(np.flatnonzero(complete >= 2))[:400]
     sample, decimals = np.array([c.values[some] for c in numbers]), [_decimals(c) for c in numbers]
     i, j = np.nonzero(~np.eye(len(numbers), dtype=bool))
     found = {}
     for op, compute in OPERATIONS.items():
-        a, b = (np.arange(len(numbers)),) * 2 if not op else (i[i < j], j[i < j]) if op in "*+" else (i, j)
-        with np.errstate(all="ignore"): x = compute(sample[a], sample[b])
+        a, b = (
+            (np.arange(len(numbers)),) * 2
+            if not op
+            else (i[i < j], j[i < j])
+            if op in "*+"
+            else (i, j)
+        )
+        with np.errstate(all="ignore"):
+            x = compute(sample[a], sample[b])
         for k, c in enumerate(numbers):
             free = np.flatnonzero((a != k) & (b != k))
             for pair in free[_agreeing(sample[k], x[free], decimals[k], op)]:
-                made = _relation(c, numbers[a[pair]], numbers[b[pair]] if op else None, op, decimals[k])
-                if made: found.setdefault(frozenset((made.column, *made.others)), []).append((-(9 if decimals[k] is None else decimals[k]), -k, made))   # of a trio the most exact one is named, or the last
+                made = _relation(
+                    c, numbers[a[pair]], numbers[b[pair]] if op else None, op, decimals[k]
+                )
+                if made:
+                    found.setdefault(frozenset((made.column, *made.others)), []).append(
+                        (-(9 if decimals[k] is None else decimals[k]), -k, made)
+                    )  # of a trio the most exact one is named, or the last
     pairs = {trio for trio in found if len(trio) == 2}
-    best = [min(of, key=lambda item: item[:2])[2] for trio, of in found.items() if len(trio) == 2 or not any(pair <= trio for pair in pairs)]
+    best = [
+        min(of, key=lambda item: item[:2])[2]
+        for trio, of in found.items()
+        if len(trio) == 2 or not any(pair <= trio for pair in pairs)
+    ]
     return sorted(best, key=lambda r: r.column)
+
 
 def _agreeing(c: np.ndarray, x: np.ndarray, decimals: int | None, op: str) -> np.ndarray:
     "(pairs,) whether a relation is worth a closer look: on a sample, with some slack."
-    if not len(x): return np.zeros(0, bool)
+    if not len(x):
+        return np.zeros(0, bool)
     with np.errstate(all="ignore"):
         known = np.isfinite(c) & np.isfinite(x)
         factor = _factor(c, x) if op in ("", "/", "*") else np.ones(len(x))
         agree = known & ~_off(c, x * factor[:, None], decimals)
-    return (known.sum(1) >= 30) & (agree.sum(1) >= (AGREES - .1) * known.sum(1)) & (np.array([len(np.unique(row[k])) for row, k in zip(np.broadcast_to(c, x.shape), known)]) >= 10)
+    return (
+        (known.sum(1) >= 30)
+        & (agree.sum(1) >= (AGREES - 0.1) * known.sum(1))
+        & (
+            np.array([len(np.unique(row[k])) for row, k in zip(np.broadcast_to(c, x.shape), known)])
+            >= 10
+        )
+    )
 
-def _relation(c: Column, a: Column, b: Column | None, op: str, decimals: int | None) -> Relation | None:
+
+def _relation(
+    c: Column, a: Column, b: Column | None, op: str, decimals: int | None
+) -> Relation | None:
     "The relation on all rows, if it holds there."
     with np.errstate(all="ignore"):
         x = OPERATIONS[op](a.values, b.values if b else a.values)
         known = np.isfinite(c.values) & np.isfinite(x)
         factor = float(_factor(c.values[known], x[known])) if op in ("", "/", "*") else 1.0
         off = known & _off(c.values, x * factor, decimals)
-    if np.isnan(factor) or known.sum() < ENOUGH or off.sum() > (1 - AGREES) * known.sum(): return None
+    if np.isnan(factor) or known.sum() < ENOUGH or off.sum() > (1 - AGREES) * known.sum():
+        return None
     scale = "" if factor == 1 else f"{factor:.4g} * " if factor >= 1 else ""
     end = "" if factor >= 1 else f" / {1 / factor:.4g}"
-    return Relation(c.name, f"{scale}{a.name}{f' {op} {b.name}' if b else ''}{end}", (a.name, b.name) if b else (a.name,), int(known.sum()), off)
+    return Relation(
+        c.name,
+        f"{scale}{a.name}{f' {op} {b.name}' if b else ''}{end}",
+        (a.name, b.name) if b else (a.name,),
+        int(known.sum()),
+        off,
+    )
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #277f519f
 def is_identifier(c: Column) -> bool:
     "Whether a column names its rows: a value of its own for nearly each."
     stated = int(c.n.sum())
-    if stated < 100: return False
-    if c.kind == "text": return len(c.n) >= MOSTLY * stated
-    if c.kind == "date" or len(c.n) < .999 * stated or np.isnan(c.numbers).any(): return False
-    if not np.array_equal(c.numbers, np.round(c.numbers)): return False
+    if stated < 100:
+        return False
+    if c.kind == "text":
+        return len(c.n) >= MOSTLY * stated
+    if c.kind == "date" or len(c.n) < 0.999 * stated or np.isnan(c.numbers).any():
+        return False
+    if not np.array_equal(c.numbers, np.round(c.numbers)):
+        return False
     low, high = c.numbers.min(), c.numbers.max()
-    return bool(high - low < 3 * stated or (low >= 1e5 and len(f"{low:.0f}") == len(f"{high:.0f}")))   # counted through, or of one length
+    return bool(
+        high - low < 3 * stated or (low >= 1e5 and len(f"{low:.0f}") == len(f"{high:.0f}"))
+    )  # counted through, or of one length
+
 
 def row_keys(
     columns: Iterable[Column],
@@ -339,18 +501,27 @@ def row_keys(
 ) -> np.ndarray:  # (n,) uint64
     "A number for each row; rows that are equal in these columns have the same."
     key = np.zeros(n, np.uint64)
-    for c in columns: key += (c.codes + 2).astype(np.uint64) * (rng.integers(0, 2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1))
+    for c in columns:
+        key += (c.codes + 2).astype(np.uint64) * (
+            rng.integers(0, 2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        )
     return key
+
 
 def _folds(keys: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     "(n,) a fold for each row. Equal rows stay together, unless there are so few columns that most rows are equal to others."
     values, group = np.unique(keys, return_inverse=True)
-    return rng.integers(0, FOLDS, len(values))[group] if len(values) >= len(keys) / 3 else rng.integers(0, FOLDS, len(keys))
+    return (
+        rng.integers(0, FOLDS, len(values))[group]
+        if len(values) >= len(keys) / 3
+        else rng.integers(0, FOLDS, len(keys))
+    )
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #7a8e940a
 Verdict = Literal["fine", "suspect", "leaky"]
-VERDICTS: tuple[Verdict, ...] = ("fine", "suspect", "leaky")   # rising
-ROWS = "(rows)"      # the finding about the rows of the table, in place of a column
+VERDICTS: tuple[Verdict, ...] = ("fine", "suspect", "leaky")  # rising
+ROWS = "(rows)"  # the finding about the rows of the table, in place of a column
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -364,6 +535,7 @@ class Finding:
     figures : kind, rows, distinct, missing, auc and the like; None where a figure does not exist.
     notes : everything that was noticed, as (verdict, rule, text).
     """
+
     column: str
     verdict: Verdict
     reason: str
@@ -375,90 +547,221 @@ class Finding:
         "The rules that found something."
         return tuple(dict.fromkeys(rule for verdict, rule, _ in self.notes if verdict != "fine"))
 
-def _finding(column: str, notes: list[tuple[Verdict, str, str]], otherwise: str, figures: dict) -> Finding:
+
+def _finding(
+    column: str, notes: list[tuple[Verdict, str, str]], otherwise: str, figures: dict
+) -> Finding:
     verdict = max((v for v, _, _ in notes), key=VERDICTS.index, default="fine")
     texts = [text for v, _, text in notes if v == verdict] or [otherwise]
     reason = "; ".join(texts)
     return Finding(column, verdict, f"{reason[:1].upper()}{reason[1:]}.", figures, tuple(notes))
 
-def _count(n: int) -> str: return f"{n:,} row{'s' * (n != 1)}"
-def _percent(share: float) -> str: return f"{share:.2%}".replace("%", " %")
+
+def _count(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}".replace("%", " %")
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #54f0b3aa
 def _absence(c: Column, y: np.ndarray, comparisons: int, looks: int) -> tuple[list, dict]:
     "What the gaps of a column say: notes and figures."
     gap, d, n = c.missing, int(y.sum()), len(y)
-    if not 0 < gap.sum() < n: return [], dict(missing=float(gap.mean()), rate_missing=None, rate_stated=None, auc_missing=None)
-    there, lost = Condition(f"{c.name} is stated", int(c.n.sum()), int(c.d.sum())), Condition(f"{c.name} is missing", int(gap.sum()), int(y[gap].sum()))
-    area = .5 + .5 * abs(lost.d / d - (lost.n - lost.d) / (n - d))
-    figures = dict(missing=float(gap.mean()), rate_missing=lost.rate, rate_stated=there.rate, auc_missing=area)
+    if not 0 < gap.sum() < n:
+        return [], dict(
+            missing=float(gap.mean()), rate_missing=None, rate_stated=None, auc_missing=None
+        )
+    there, lost = (
+        Condition(f"{c.name} is stated", int(c.n.sum()), int(c.d.sum())),
+        Condition(f"{c.name} is missing", int(gap.sum()), int(y[gap].sum())),
+    )
+    area = 0.5 + 0.5 * abs(lost.d / d - (lost.n - lost.d) / (n - d))
+    figures = dict(
+        missing=float(gap.mean()), rate_missing=lost.rate, rate_stated=there.rate, auc_missing=area
+    )
     high = max(there, lost, key=lambda condition: condition.rate)
-    low_end, low_auc = rate_interval(high.d, high.n, looks)[0], lowest_auc(area, d, n - d, comparisons)
+    low_end, low_auc = (
+        rate_interval(high.d, high.n, looks)[0],
+        lowest_auc(area, d, n - d, comparisons),
+    )
     ranks = low_auc >= ABSENCE
     certain = high.n >= ENOUGH and low_end >= certainty(d / n)
-    if not (ranks or certain): return [], figures
-    leaky = (ranks and low_end >= MOST) or low_auc >= ALONE_SUSPECT or (certain and high.d >= MATERIAL * d)
-    if area == 1: return [("leaky", "absence", f"it is {'missing' if high is lost else 'stated'} in exactly the {_count(d)} that defaulted: it was written after the outcome")], figures
-    text = (f"where it is missing {_percent(lost.rate)} default ({_count(lost.n)}), where it is stated {_percent(there.rate)}: "
-            + ("whether it is filled in tells the outcome" if leaky else f"these are {_percent(high.d / d)} of the defaults, so ask why it is {'missing' if high is lost else 'stated'} there" if certain else "ask when and for whom it is filled in"))
+    if not (ranks or certain):
+        return [], figures
+    leaky = (
+        (ranks and low_end >= MOST)
+        or low_auc >= ALONE_SUSPECT
+        or (certain and high.d >= MATERIAL * d)
+    )
+    if area == 1:
+        return [
+            (
+                "leaky",
+                "absence",
+                f"it is {'missing' if high is lost else 'stated'} in exactly the {_count(d)} that defaulted: it was written after the outcome",
+            )
+        ], figures
+    text = (
+        f"where it is missing {_percent(lost.rate)} default ({_count(lost.n)}), where it is stated {_percent(there.rate)}: "
+        + (
+            "whether it is filled in tells the outcome"
+            if leaky
+            else f"these are {_percent(high.d / d)} of the defaults, so ask why it is {'missing' if high is lost else 'stated'} there"
+            if certain
+            else "ask when and for whom it is filled in"
+        )
+    )
     return [("leaky" if leaky else "suspect", "absence", text)], figures
 
-def _values(c: Column, y: np.ndarray, fold: np.ndarray, comparisons: int, looks: int, absence: bool) -> tuple[list, dict]:
+
+def _values(
+    c: Column, y: np.ndarray, fold: np.ndarray, comparisons: int, looks: int, absence: bool
+) -> tuple[list, dict]:
     "What the values of a column say: notes and figures."
     notes, d, n = [], int(y.sum()), len(y)
     bins = c.bin[c.codes]
     by_n, by_d = _per_fold(bins, fold, y)
     area = cross_validated(by_n, by_d)
-    stated = cross_validated(by_n[:, :c.bin[-1]], by_d[:, :c.bin[-1]]) if c.missing.any() and len(c.n) else area
-    judged, of = (stated, (int(c.d.sum()), int(c.n.sum()))) if absence else (area, (d, n))   # what the absence says is said already
+    stated = (
+        cross_validated(by_n[:, : c.bin[-1]], by_d[:, : c.bin[-1]])
+        if c.missing.any() and len(c.n)
+        else area
+    )
+    judged, of = (
+        (stated, (int(c.d.sum()), int(c.n.sum()))) if absence else (area, (d, n))
+    )  # what the absence says is said already
     low = lowest_auc(judged, of[0], of[1] - of[0], comparisons)
     if low >= ALONE_SUSPECT:
         text = f"alone it ranks with an AUC of {judged:.3f}"
-        if low >= .99: notes.append(("leaky", "alone", f"{text}: it is the outcome, or made from it"))
-        elif low >= ALONE_LEAKY: notes.append(("leaky", "alone", f"{text}, as well as a whole model: find out when it is written"))
-        else: notes.append(("suspect", "alone", f"{text}: a score or somebody's verdict on the applicant, so ask whose, and when"))
+        if low >= 0.99:
+            notes.append(("leaky", "alone", f"{text}: it is the outcome, or made from it"))
+        elif low >= ALONE_LEAKY:
+            notes.append(
+                ("leaky", "alone", f"{text}, as well as a whole model: find out when it is written")
+            )
+        else:
+            notes.append(
+                (
+                    "suspect",
+                    "alone",
+                    f"{text}: a score or somebody's verdict on the applicant, so ask whose, and when",
+                )
+            )
     certain = certain_values(c, d / n, looks)
     if certain:
         share = certain.d / d
         what = f"where {certain.text}, {_percent(certain.rate)} default ({_count(certain.n)}, {_percent(share)} of all defaults)"
-        notes.append(("leaky", "value", f"{what}: it was written after the outcome") if share >= MATERIAL else ("suspect", "value", f"{what}: ask what the value stands for"))
-    return notes, dict(auc=area, auc_stated=stated, condition=certain and certain.text, condition_rows=certain and certain.n, condition_rate=certain and certain.rate)
+        notes.append(
+            ("leaky", "value", f"{what}: it was written after the outcome")
+            if share >= MATERIAL
+            else ("suspect", "value", f"{what}: ask what the value stands for")
+        )
+    return notes, dict(
+        auc=area,
+        auc_stated=stated,
+        condition=certain and certain.text,
+        condition_rows=certain and certain.n,
+        condition_rate=certain and certain.rate,
+    )
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #8e6358ba
-MARKS = dict(leaky=("leaky", "the portfolio marks it: known only after the outcome, or made from it"), lender=("suspect", "the portfolio marks it: the lender's own verdict, which an applicant does not bring along"))
+MARKS = dict(
+    leaky=("leaky", "the portfolio marks it: known only after the outcome, or made from it"),
+    lender=(
+        "suspect",
+        "the portfolio marks it: the lender's own verdict, which an applicant does not bring along",
+    ),
+)
+
 
 def _marked(c: Column, portfolio: Portfolio | None, columns: dict[str, Column]) -> tuple[list, str]:
     "What the portfolio says of a column: notes, and the role."
-    if portfolio is None: return [], ""
-    role = next((f.role for f in portfolio.fields if c.name in (f.name, f.alias)), "dropped" if c.name in portfolio.dropped else "")
+    if portfolio is None:
+        return [], ""
+    role = next(
+        (f.role for f in portfolio.fields if c.name in (f.name, f.alias)),
+        "dropped" if c.name in portfolio.dropped else "",
+    )
     notes = [(MARKS[role][0], "portfolio", MARKS[role][1])] if role in MARKS else []
     granted = columns.get(portfolio.date)
     if granted and c.kind == granted.kind == "date" and c is not granted:
         both = np.isfinite(c.values) & np.isfinite(granted.values)
         later = np.mean(c.values[both] > granted.values[both]) if both.any() else 0
-        if later > MOST: notes.append(("suspect", "later", f"its date lies after {granted.name} in {_percent(later)} of the rows: known only once the loan was granted"))
+        if later > MOST:
+            notes.append(
+                (
+                    "suspect",
+                    "later",
+                    f"its date lies after {granted.name} in {_percent(later)} of the rows: known only once the loan was granted",
+                )
+            )
     return notes, role
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #8cdd193e
-def _related(c: Column, y: np.ndarray, repeated: dict, found: list[Relation], looks: int) -> tuple[list, dict]:
+def _related(
+    c: Column, y: np.ndarray, repeated: dict, found: list[Relation], looks: int
+) -> tuple[list, dict]:
     "What other columns say of this one: notes and figures."
     notes, d = [], int(y.sum())
     if c.name in repeated:
         other, share = repeated[c.name]
-        notes.append(("suspect", "repeats", f"it follows from {other} in {'every row' if share == 1 else f'{_percent(share)} of the rows that its most frequent value does not explain'}: leave one of the two out"))
+        notes.append(
+            (
+                "suspect",
+                "repeats",
+                f"it follows from {other} in {'every row' if share == 1 else f'{_percent(share)} of the rows that its most frequent value does not explain'}: leave one of the two out",
+            )
+        )
     for r in (r for r in found if r.column == c.name):
         off = Condition(f"it is not {r.text}", int(r.disagrees.sum()), int(y[r.disagrees].sum()))
-        said = f"it is {r.text}" + (f", but for {_count(off.n)} of {r.known:,}, of which {_percent(off.rate)} default" if off.n else "")
+        said = f"it is {r.text}" + (
+            f", but for {_count(off.n)} of {r.known:,}, of which {_percent(off.rate)} default"
+            if off.n
+            else ""
+        )
         if off.n >= ENOUGH and rate_interval(off.d, off.n, looks)[0] >= certainty(d / len(y)):
-            notes.append(("leaky" if off.d >= MATERIAL * d else "suspect", "disagrees", f"{said} ({_percent(off.d / d)} of all defaults): one of them was written after the outcome, so compute it anew in its place"))
-        else: notes.append(("suspect" if len(r.others) == 1 and c.name not in repeated else "fine", "computed", said + (": leave one of the two out" if len(r.others) == 1 else "")))
-    return notes, dict(follows_from=repeated[c.name][0] if c.name in repeated else None, relation=next((r.text for r in found if r.column == c.name), None))
+            notes.append(
+                (
+                    "leaky" if off.d >= MATERIAL * d else "suspect",
+                    "disagrees",
+                    f"{said} ({_percent(off.d / d)} of all defaults): one of them was written after the outcome, so compute it anew in its place",
+                )
+            )
+        else:
+            notes.append(
+                (
+                    "suspect" if len(r.others) == 1 and c.name not in repeated else "fine",
+                    "computed",
+                    said + (": leave one of the two out" if len(r.others) == 1 else ""),
+                )
+            )
+    return notes, dict(
+        follows_from=repeated[c.name][0] if c.name in repeated else None,
+        relation=next((r.text for r in found if r.column == c.name), None),
+    )
+
 
 def _plain(c: Column, y: np.ndarray) -> list:
     "What is to be said of a column without holding it against anything."
-    if not len(c.n): return [("suspect", "empty", "it is missing in every row: leave it out")]
-    if len(c.n) == 1 and not c.missing.any(): return [("suspect", "constant", f"it is {_label(c, 0)} in every row: it tells nothing now, and nobody has tried what another value does")]
-    if is_identifier(c): return [("suspect", "identifier", "it names the row and does not describe an applicant: leave it out")]
+    if not len(c.n):
+        return [("suspect", "empty", "it is missing in every row: leave it out")]
+    if len(c.n) == 1 and not c.missing.any():
+        return [
+            (
+                "suspect",
+                "constant",
+                f"it is {_label(c, 0)} in every row: it tells nothing now, and nobody has tried what another value does",
+            )
+        ]
+    if is_identifier(c):
+        return [
+            (
+                "suspect",
+                "identifier",
+                "it names the row and does not describe an applicant: leave it out",
+            )
+        ]
     return []
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #a30655a6
@@ -466,35 +769,76 @@ def _rows(keys: np.ndarray, y: np.ndarray, holdout: np.ndarray | None) -> list[F
     "The finding about rows that repeat; none where no row does."
     values, group, n = np.unique(keys, return_inverse=True, return_counts=True)
     again, d = int(len(keys) - len(values)), np.bincount(group, y)
-    if not again: return []
-    figures, notes = dict(rows=len(keys), repeated=again, groups=int((n > 1).sum()), opposite=int(((d > 0) & (d < n)).sum()), across=None), []
+    if not again:
+        return []
+    figures, notes = (
+        dict(
+            rows=len(keys),
+            repeated=again,
+            groups=int((n > 1).sum()),
+            opposite=int(((d > 0) & (d < n)).sum()),
+            across=None,
+        ),
+        [],
+    )
     text = f"{_count(again)} of {len(keys):,} repeat another one"
     if holdout is not None:
         out = np.bincount(group, holdout)
         figures["across"] = across = int(((out > 0) & (out < n)).sum())
-        if across: notes = [("leaky" if across >= .01 * holdout.sum() else "suspect", "across", f"{text}, and {across:,} of them stand on both sides of the split: keep equal rows on one side")]
-    return [_finding(ROWS, notes, f"{text}: keep equal rows on one side of a split, as `train` does", figures)]
+        if across:
+            notes = [
+                (
+                    "leaky" if across >= 0.01 * holdout.sum() else "suspect",
+                    "across",
+                    f"{text}, and {across:,} of them stand on both sides of the split: keep equal rows on one side",
+                )
+            ]
+    return [
+        _finding(
+            ROWS, notes, f"{text}: keep equal rows on one side of a split, as `train` does", figures
+        )
+    ]
+
 
 def audit(
     table: pd.DataFrame,  # the columns, as text or as numbers, without the outcome
     y: np.ndarray,  # (n,) 1 for default, 0 for none
     portfolio: Portfolio | None = None,  # whose marks and dates are used
-    holdout: np.ndarray | None = None,  # (n,) True for the rows of the holdout: which rows stand on both sides?
+    holdout: np.ndarray
+    | None = None,  # (n,) True for the rows of the holdout: which rows stand on both sides?
     seed: int = 0,  # of the folds
-) -> list[Finding]:  # one for each column in the table's order; and one for the rows, where some repeat
+) -> list[
+    Finding
+]:  # one for each column in the table's order; and one for the rows, where some repeat
     "Holds each column of a table against the outcome. Raises ValueError where that is not possible."
     y = np.asarray(y)
-    if y.shape != (len(table),): raise ValueError(f"one outcome for each row is needed: {len(table):,} rows, outcomes of shape {y.shape}")
-    if not np.isin(y, (0, 1)).all(): raise ValueError("an outcome is 0 or 1, and known in each row")
-    if len(y) == 0 or y.min() == y.max(): raise ValueError("defaults and repaid loans are both needed: there is nothing to hold a column against")
+    if y.shape != (len(table),):
+        raise ValueError(
+            f"one outcome for each row is needed: {len(table):,} rows, outcomes of shape {y.shape}"
+        )
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError("an outcome is 0 or 1, and known in each row")
+    if len(y) == 0 or y.min() == y.max():
+        raise ValueError(
+            "defaults and repaid loans are both needed: there is nothing to hold a column against"
+        )
     twice = table.columns[table.columns.duplicated()]
-    if len(twice): raise ValueError(f"{len(twice)} column{'s have' if len(twice) > 1 else ' has'} the name of another one")
+    if len(twice):
+        raise ValueError(
+            f"{len(twice)} column{'s have' if len(twice) > 1 else ' has'} the name of another one"
+        )
     rng, y = np.random.default_rng(seed), y.astype(np.int64)
     columns = {str(name): Column.of(str(name), table[name], y) for name in table}
     telling = [c for c in columns.values() if not is_identifier(c)]
     keys = row_keys(telling, rng, len(y))
-    fold, repeated, related = _folds(keys, rng), repeated_columns(telling, rng), relations(telling, rng)
-    looks = max(1, sum(sum(map(len, _looked_at(c))) for c in telling) + 2 * len(columns) + len(related))
+    fold, repeated, related = (
+        _folds(keys, rng),
+        repeated_columns(telling, rng),
+        relations(telling, rng),
+    )
+    looks = max(
+        1, sum(sum(map(len, _looked_at(c))) for c in telling) + 2 * len(columns) + len(related)
+    )
     findings = []
     for c in columns.values():
         marks, role = _marked(c, portfolio, columns)
@@ -503,7 +847,14 @@ def audit(
         values, alone = _values(c, y, fold, len(columns), looks, bool(absent))
         others, relation = _related(c, y, repeated, related, looks)
         figures |= more | alone | relation
-        findings.append(_finding(c.name, absent + values + others + notes + marks, f"nothing stands out; alone it ranks with an AUC of {figures['auc']:.3f}", {k: None if v != v else v for k, v in figures.items()}))
+        findings.append(
+            _finding(
+                c.name,
+                absent + values + others + notes + marks,
+                f"nothing stands out; alone it ranks with an AUC of {figures['auc']:.3f}",
+                {k: None if v != v else v for k, v in figures.items()},
+            )
+        )
     return findings + _rows(keys, y, holdout)
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #928270e5
@@ -514,62 +865,111 @@ def outcome_of(
     positive: Iterable[str] = (),  # the values that mean default, where they are not the usual ones
 ) -> np.ndarray:  # (n,) 1 for default
     "The outcome of each row of a table. Raises DataError where one is missing or it is not clear what is a default."
-    if target not in table: raise DataError(f"there is no column {target}")
-    texts = np.array(["" if v is None or v != v else str(v).strip() for v in table[target].tolist()], object)
+    if target not in table:
+        raise DataError(f"there is no column {target}")
+    texts = np.array(
+        ["" if v is None or v != v else str(v).strip() for v in table[target].tolist()], object
+    )
     gaps, values = np.isin(np.char.lower(texts.astype(str)), list(MISSING)), set(texts)
-    if gaps.any(): raise DataError(f"the outcome {target} is missing in {gaps.sum():,} of {len(texts):,} rows, the first of them row {np.flatnonzero(gaps)[0] + 1}: leave those rows out")
+    if gaps.any():
+        raise DataError(
+            f"the outcome {target} is missing in {gaps.sum():,} of {len(texts):,} rows, the first of them row {np.flatnonzero(gaps)[0] + 1}: leave those rows out"
+        )
     usual = portfolio or Portfolio.model_construct()
     good = set(usual.negative) if not positive else values - set(positive)
     bad = set(positive or usual.positive)
-    if len(values) == 1: raise DataError(f"the outcome {target} is the same in each of the {len(texts):,} rows: there is nothing to learn")
+    if len(values) == 1:
+        raise DataError(
+            f"the outcome {target} is the same in each of the {len(texts):,} rows: there is nothing to learn"
+        )
     if not positive and values - bad - good:
-        two = f" ({' and '.join(sorted(values))})" if len(values) == 2 and min(np.unique(texts, return_counts=True)[1]) >= ENOUGH else ""
-        raise DataError(f"the outcome {target} holds {len(values):,} different values{two}, and not those that are understood, such as {', '.join(usual.positive[:3])} for a default "
-                        f"and {', '.join(usual.negative[:3])} for none: name those that mean default")
+        two = (
+            f" ({' and '.join(sorted(values))})"
+            if len(values) == 2 and min(np.unique(texts, return_counts=True)[1]) >= ENOUGH
+            else ""
+        )
+        raise DataError(
+            f"the outcome {target} holds {len(values):,} different values{two}, and not those that are understood, such as {', '.join(usual.positive[:3])} for a default "
+            f"and {', '.join(usual.negative[:3])} for none: name those that mean default"
+        )
     y = np.isin(texts, list(bad)).astype(np.int64)
-    if not 0 < y.sum() < len(y): raise DataError(f"the outcome {target} is {'a default' if y[0] else 'no default'} in each of the {len(y):,} rows: there is nothing to learn")
+    if not 0 < y.sum() < len(y):
+        raise DataError(
+            f"the outcome {target} is {'a default' if y[0] else 'no default'} in each of the {len(y):,} rows: there is nothing to learn"
+        )
     return y
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #2295d80c
 def audit_dataset(dataset: Dataset) -> list[Finding]:
     "The audit of accepted rows with their outcome; of fields that are in the file."
-    if dataset.y is None: raise ValueError("the outcome of these rows is not known")
-    return audit(dataset.frame.drop(columns=dataset.provenance.get("columns_absent", [])), dataset.y, dataset.portfolio)
+    if dataset.y is None:
+        raise ValueError("the outcome of these rows is not known")
+    return audit(
+        dataset.frame.drop(columns=dataset.provenance.get("columns_absent", [])),
+        dataset.y,
+        dataset.portfolio,
+    )
+
 
 def table_of(findings: list[Finding]) -> pd.DataFrame:
     "One row for each finding with its main figures, the worst first."
-    keys = ("role", "kind", "distinct", "missing", "rate_missing", "rate_stated", "auc_missing", "auc")
-    rows = [dict(column=f.column, verdict=f.verdict, reason=f.reason) | {k: f.figures.get(k) for k in keys} for f in by_weight(findings)]
+    keys = (
+        "role",
+        "kind",
+        "distinct",
+        "missing",
+        "rate_missing",
+        "rate_stated",
+        "auc_missing",
+        "auc",
+    )
+    rows = [
+        dict(column=f.column, verdict=f.verdict, reason=f.reason)
+        | {k: f.figures.get(k) for k in keys}
+        for f in by_weight(findings)
+    ]
     return pd.DataFrame(rows, columns=["column", "verdict", "reason", *keys])
+
 
 def by_weight(findings: list[Finding]) -> list[Finding]:
     "The worst first; otherwise in the table's order, that of the rows last."
     return sorted(findings, key=lambda f: -VERDICTS.index(f.verdict))
 
+
 def named(findings: list[Finding], verdict: Verdict) -> list[str]:
     "The columns with a verdict."
     return [f.column for f in findings if f.verdict == verdict and f.column != ROWS]
 
+
 def in_a_line(findings: list[Finding]) -> str:
     "The audit in one line."
-    parts = [f"{len(names)} {verdict} ({', '.join(names)})" for verdict in ("leaky", "suspect") if (names := named(findings, verdict))]
+    parts = [
+        f"{len(names)} {verdict} ({', '.join(names)})"
+        for verdict in ("leaky", "suspect")
+        if (names := named(findings, verdict))
+    ]
     return f"Leakage audit of {sum(f.column != ROWS for f in findings)} columns: {', '.join(parts) or 'all fine'}."
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #3da008e6
 class LeakError(DataError):
     "A field that tells the outcome, and that nobody has marked."
 
+
 def refuse_leaks(
     train: Dataset,  # training rows
     keep: tuple[str, ...] = (),  # lender's or leaky fields that the model may see
-) -> list[Finding]:  # of the fields that the model will see: what is leaky, kept knowingly, or suspect
+) -> list[
+    Finding
+]:  # of the fields that the model will see: what is leaky, kept knowingly, or suspect
     "The audit of the fields that a model would see. Raises LeakError where one is leaky that the portfolio does not mark."
     used = {f.name: f.role for f in train.portfolio.used(keep)}
     found = [f for f in audit_dataset(train) if f.column in used and f.verdict != "fine"]
     unmarked = [f for f in found if f.verdict == "leaky" and used[f.column] == "applicant"]
     if unmarked:
         names, one = ", ".join(f.column for f in unmarked), len(unmarked) == 1
-        raise LeakError(f"{names}: {'this field tells' if one else 'these fields tell'} the outcome, and no model is trained on {'it' if one else 'them'} by accident. "
-                        + " ".join(f"{f.column}: {f.reason}" for f in unmarked)
-                        + f" Mark {'it' if one else 'each'} in the portfolio (role = \"leaky\"): it is left out then, or kept where --keep names it")
+        raise LeakError(
+            f"{names}: {'this field tells' if one else 'these fields tell'} the outcome, and no model is trained on {'it' if one else 'them'} by accident. "
+            + " ".join(f"{f.column}: {f.reason}" for f in unmarked)
+            + f' Mark {"it" if one else "each"} in the portfolio (role = "leaky"): it is left out then, or kept where --keep names it'
+        )
     return found

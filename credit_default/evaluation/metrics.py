@@ -21,23 +21,36 @@ def checked(
     y,  # outcomes, 1 for default; shape (n,)
     pd,  # PDs, 0 to 1; shape (n,)
     both: bool = True,  # whether defaults and repaid loans are both needed
-) -> tuple[np.ndarray, np.ndarray]: # float arrays
+) -> tuple[np.ndarray, np.ndarray]:  # float arrays
     "Outcomes and PDs that can be compared, or the reason why not"
     y, p = np.asarray(y, dtype=float), np.asarray(pd, dtype=float)
-    if y.ndim != 1 or y.shape != p.shape: raise ValueError(f"one outcome per PD is needed: shapes {y.shape} and {p.shape}")
-    if not len(y): raise ValueError("there are no rows to evaluate")
-    if gaps := int(np.isnan(y).sum()): raise ValueError(f"{gaps} of {len(y)} outcomes are missing: evaluate the loans whose outcome is known")
-    if not np.all((y == 0) | (y == 1)): raise ValueError(f"an outcome is 0 or 1, not {y[(y != 0) & (y != 1)][0]:g}")
-    if gaps := int(np.isnan(p).sum()): raise ValueError(f"{gaps} of {len(p)} PDs are NaN")
-    if not np.all((p >= 0) & (p <= 1)): raise ValueError(f"a PD is from 0 to 1, not {p[(p < 0) | (p > 1)][0]:g}")
-    if both and y.min() == y.max(): raise ValueError(f"all {len(y)} outcomes are {y[0]:g}: defaults and repaid loans are both needed")
+    if y.ndim != 1 or y.shape != p.shape:
+        raise ValueError(f"one outcome per PD is needed: shapes {y.shape} and {p.shape}")
+    if not len(y):
+        raise ValueError("there are no rows to evaluate")
+    if gaps := int(np.isnan(y).sum()):
+        raise ValueError(
+            f"{gaps} of {len(y)} outcomes are missing: evaluate the loans whose outcome is known"
+        )
+    if not np.all((y == 0) | (y == 1)):
+        raise ValueError(f"an outcome is 0 or 1, not {y[(y != 0) & (y != 1)][0]:g}")
+    if gaps := int(np.isnan(p).sum()):
+        raise ValueError(f"{gaps} of {len(p)} PDs are NaN")
+    if not np.all((p >= 0) & (p <= 1)):
+        raise ValueError(f"a PD is from 0 to 1, not {p[(p < 0) | (p > 1)][0]:g}")
+    if both and y.min() == y.max():
+        raise ValueError(
+            f"all {len(y)} outcomes are {y[0]:g}: defaults and repaid loans are both needed"
+        )
     return y, p
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #c425377b
 def cumulative(
     y,  # outcomes, 1 for default
     pd,  # PDs
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # distinct PDs falling; defaults and repaid loans with at least that PD
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # distinct PDs falling; defaults and repaid loans with at least that PD
     "Defaults and repaid loans at or above each distinct PD, riskiest first"
     y, p = checked(y, pd)
     values, index = np.unique(p, return_inverse=True)
@@ -48,15 +61,17 @@ def cumulative(
 def auc(
     y,  # outcomes, 1 for default
     pd,  # PDs, or any scores from 0 to 1 that rise with risk
-) -> float: # 0.5 is chance, 1 is perfect
+) -> float:  # 0.5 is chance, 1 is perfect
     "Probability that a defaulter is ranked above a payer, ties counting half"
     _, d, g = cumulative(y, pd)
     return float(np.sum(np.diff(g, prepend=0) * (d + np.r_[0, d[:-1]]) / 2) / (d[-1] * g[-1]))
+
 
 def ks(y, pd) -> float:
     "Kolmogorov-Smirnov: largest distance between the cumulative shares of defaults and repaid loans"
     _, d, g = cumulative(y, pd)
     return float(np.max(np.abs(d / d[-1] - g / g[-1])))
+
 
 def pr_auc(y, pd) -> float:
     "Average precision; chance is the default rate"
@@ -66,18 +81,20 @@ def pr_auc(y, pd) -> float:
 # %% ../../nbs/evaluation/01_metrics.ipynb #7085465e
 def _midranks(
     x: np.ndarray,  # values
-) -> np.ndarray: # ranks from 1; equal values share the mean of theirs
+) -> np.ndarray:  # ranks from 1; equal values share the mean of theirs
     _, index, n = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(n) - (n - 1) / 2)[index]
+
 
 def _delong(
     y: np.ndarray,  # outcomes
     pds: list[np.ndarray],  # PDs of one or more models on the same rows
-) -> tuple[np.ndarray, np.ndarray]: # AUCs, shape (k,); their covariance, shape (k, k)
+) -> tuple[np.ndarray, np.ndarray]:  # AUCs, shape (k,); their covariance, shape (k, k)
     "AUCs and their covariance from each row's part in them"
     bad, good = y == 1, y == 0
     m, n = bad.sum(), good.sum()
-    if min(m, n) < 2: raise ValueError("an interval of the AUC needs at least two defaults and two repaid loans")
+    if min(m, n) < 2:
+        raise ValueError("an interval of the AUC needs at least two defaults and two repaid loans")
     ranks = [(_midranks(p), _midranks(p[bad]), _midranks(p[good])) for p in pds]
     of_bad = np.array([(r[bad] - b) / n for r, b, _ in ranks])
     of_good = np.array([1 - (r[good] - g) / m for r, _, g in ranks])
@@ -88,20 +105,21 @@ def auc_interval(
     y,  # outcomes, 1 for default
     pd,  # PDs
     level: float = 0.95,  # of confidence
-) -> dict: # auc, se, low, high
+) -> dict:  # auc, se, low, high
     "AUC with its standard error and confidence interval (DeLong)"
     y, p = checked(y, pd)
     aucs, cov = _delong(y, [p])
     a, se = float(aucs[0]), float(np.sqrt(cov[0, 0]))
     half = NormalDist().inv_cdf((1 + level) / 2) * se
-    return dict(auc=a, se=se, low=max(0., a - half), high=min(1., a + half))
+    return dict(auc=a, se=se, low=max(0.0, a - half), high=min(1.0, a + half))
+
 
 def auc_difference(
     y,  # outcomes, 1 for default
     pd_a,  # PDs of one model
     pd_b,  # PDs of the other on the same loans
     level: float = 0.95,  # of confidence
-) -> dict: # difference a - b, se, low, high, p_value (two-sided)
+) -> dict:  # difference a - b, se, low, high, p_value (two-sided)
     "Difference of two AUCs on the same loans (DeLong, paired)"
     (y, a), (_, b) = checked(y, pd_a), checked(y, pd_b)
     aucs, cov = _delong(y, [a, b])
@@ -109,15 +127,19 @@ def auc_difference(
     se = float(np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0)))
     half = normal.inv_cdf((1 + level) / 2) * se
     p = 2 * normal.cdf(-abs(difference) / se) if se > 0 else float(difference == 0)
-    return dict(difference=difference, se=se, low=difference - half, high=difference + half, p_value=p)
+    return dict(
+        difference=difference, se=se, low=difference - half, high=difference + half, p_value=p
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #c6a0a121
 _EPS = np.finfo(float).eps
+
 
 def brier(y, pd) -> float:
     "Mean squared distance of PD and outcome"
     y, p = checked(y, pd, both=False)
     return float(np.mean((p - y) ** 2))
+
 
 def log_loss(y, pd) -> float:
     "Mean negative log-likelihood of the outcomes, in nats"
@@ -129,20 +151,27 @@ def log_loss(y, pd) -> float:
 def equal_count_groups(
     values: np.ndarray,  # PDs or other numbers without NaN, shape (n,)
     n_groups: int = 10,  # where ties do not make fewer
-) -> np.ndarray: # group of each row from 0 for the lowest
+) -> np.ndarray:  # group of each row from 0 for the lowest
     "Groups of equal count in rising order; equal values stay together, in the group of their middle row"
     n = len(values)
-    group_of_row = np.repeat(np.arange(n_groups), [n // n_groups + (i < n % n_groups) for i in range(n_groups)])
+    group_of_row = np.repeat(
+        np.arange(n_groups), [n // n_groups + (i < n % n_groups) for i in range(n_groups)]
+    )
     _, index, count = np.unique(values, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - count + (count - 1) // 2
-    return np.unique(group_of_row[middle][index], return_inverse=True)[1]  # renumbered: a group may have gone to ties
+    return np.unique(group_of_row[middle][index], return_inverse=True)[
+        1
+    ]  # renumbered: a group may have gone to ties
+
 
 def _per_group(
-    y: np.ndarray, p: np.ndarray,  # outcomes and PDs
+    y: np.ndarray,
+    p: np.ndarray,  # outcomes and PDs
     group: np.ndarray,  # group of each row
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # rows, defaults, mean PD of each group
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # rows, defaults, mean PD of each group
     n = np.bincount(group)
     return n, np.bincount(group, weights=y), np.bincount(group, weights=p) / n
+
 
 def ece(y, pd, n_bins: int = 10) -> float:
     "Expected calibration error: mean distance of PD and default rate over groups of equal count"
@@ -161,17 +190,18 @@ def _logit(
 def calibration_intercept(
     y,  # outcomes, 1 for default
     pd,  # PDs
-) -> float: # 0 where the number of defaults is what the PDs say
+) -> float:  # 0 where the number of defaults is what the PDs say
     "Shift of all log-odds that makes the mean PD the default rate (slope fixed at 1)"
     y, p = checked(y, pd)
-    x, low, high, a = _logit(p), -80., 80., 0.
+    x, low, high, a = _logit(p), -80.0, 80.0, 0.0
     for _ in range(200):  # Newton's step, or halving where it would leave the bracket
         q = pd_of(a + x)
         gap, gradient = np.mean(y - q), np.mean(q * (1 - q))
         low, high = (a, high) if gap > 0 else (low, a)
         step = a + gap / gradient if gradient > 0 else np.inf
         new = step if low < step < high else (low + high) / 2
-        if abs(new - a) < 1e-12: break
+        if abs(new - a) < 1e-12:
+            break
         a = new
     return float(new)
 
@@ -179,51 +209,79 @@ def calibration_intercept(
 def calibration_slope(
     y,  # outcomes, 1 for default
     pd,  # PDs
-) -> float: # 1 where the PDs spread as they should; NaN where no slope fits
+) -> float:  # 1 where the PDs spread as they should; NaN where no slope fits
     "Slope of the logistic regression of the outcome on the PD's log-odds"
     y, p = checked(y, pd)
     x = _logit(p)
     bad, good = x[y == 1], x[y == 0]
-    if bad.min() >= good.max() or bad.max() <= good.min(): return float("nan")
+    if bad.min() >= good.max() or bad.max() <= good.min():
+        return float("nan")
     z = (x - x.mean()) / x.std()
     design, beta = np.column_stack([np.ones_like(z), z]), np.zeros(2)
     loss = lambda b: np.sum(np.logaddexp(0, design @ b) - y * (design @ b))
     for _ in range(100):
         q = pd_of(design @ beta)
         step = np.linalg.lstsq(design.T * (q * (1 - q)) @ design, design.T @ (y - q))[0]
-        while loss(beta + step) > loss(beta) + 1e-9 and np.abs(step).max() > 1e-10: step = step / 2
+        while loss(beta + step) > loss(beta) + 1e-9 and np.abs(step).max() > 1e-10:
+            step = step / 2
         beta = beta + step
-        if np.abs(step).max() < 1e-10: break
+        if np.abs(step).max() < 1e-10:
+            break
     return float(beta[1] / x.std())
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #fcd9fe58
 def evaluate(
     y,  # outcomes, 1 for default; shape (n,)
     pd,  # PDs, 0 to 1; shape (n,)
-) -> dict: # name to float
+) -> dict:  # name to float
     "The figures of a model on labelled rows"
     y, p = checked(y, pd)
     a = auc(y, p)
-    return dict(n=float(len(y)), default_rate=float(y.mean()), mean_pd=float(p.mean()),
-                auc=a, gini=2 * a - 1, ks=ks(y, p), pr_auc=pr_auc(y, p),
-                brier=brier(y, p), log_loss=log_loss(y, p), ece=ece(y, p),
-                calibration_slope=calibration_slope(y, p), calibration_intercept=calibration_intercept(y, p))
+    return dict(
+        n=float(len(y)),
+        default_rate=float(y.mean()),
+        mean_pd=float(p.mean()),
+        auc=a,
+        gini=2 * a - 1,
+        ks=ks(y, p),
+        pr_auc=pr_auc(y, p),
+        brier=brier(y, p),
+        log_loss=log_loss(y, p),
+        ece=ece(y, p),
+        calibration_slope=calibration_slope(y, p),
+        calibration_intercept=calibration_intercept(y, p),
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #1bfc5460
 def segment_table(
     y,  # outcomes, 1 for default
     pd,  # PDs
     segment,  # segment of each row: text or number, None or NaN for missing
-): # pandas DataFrame, one row per segment
+):  # pandas DataFrame, one row per segment
     "Discrimination and calibration by segment"
     import pandas
+
     y, p = checked(y, pd)
     rows = []
     for name, i in pandas.Series(np.arange(len(y))).groupby(np.asarray(segment), dropna=False):
         ys, ps = y[i], p[i]
         defaults = int(ys.sum())
-        ranking = auc_interval(ys, ps) if 2 <= defaults <= len(ys) - 2 else dict.fromkeys(("auc", "se", "low", "high"), np.nan)
-        rows.append(dict(segment=name, n=len(ys), defaults=defaults, default_rate=ys.mean(), mean_pd=ps.mean(), **ranking, brier=brier(ys, ps)))
+        ranking = (
+            auc_interval(ys, ps)
+            if 2 <= defaults <= len(ys) - 2
+            else dict.fromkeys(("auc", "se", "low", "high"), np.nan)
+        )
+        rows.append(
+            dict(
+                segment=name,
+                n=len(ys),
+                defaults=defaults,
+                default_rate=ys.mean(),
+                mean_pd=ps.mean(),
+                **ranking,
+                brier=brier(ys, ps),
+            )
+        )
     return pandas.DataFrame(rows)
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #2ed3e821
@@ -231,22 +289,27 @@ def jeffreys_interval(
     defaults,  # number of defaults; a number or an array
     n,  # number of loans
     level: float = 0.95,  # of the interval
-) -> tuple[np.ndarray, np.ndarray]: # lower and upper end of the default rate
+) -> tuple[np.ndarray, np.ndarray]:  # lower and upper end of the default rate
     "Interval of a default rate from the Beta posterior with Jeffreys' prior"
     from scipy.special import betaincinv
+
     d, n = np.asarray(defaults, dtype=float), np.asarray(n, dtype=float)
-    low, high = (betaincinv(d + .5, n - d + .5, q) for q in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (betaincinv(d + 0.5, n - d + 0.5, q) for q in ((1 - level) / 2, (1 + level) / 2))
     return np.where(d == 0, 0, low)[()], np.where(d == n, 1, high)[()]
+
 
 def jeffreys_test(
     defaults,  # number of defaults; a number or an array
     n,  # number of loans
     pd,  # mean PD to test
-) -> np.ndarray: # two-sided p-values
+) -> np.ndarray:  # two-sided p-values
     "Whether a mean PD fits a number of defaults"
     from scipy.special import betainc
+
     d, n = np.asarray(defaults, dtype=float), np.asarray(n, dtype=float)
-    below = betainc(d + .5, n - d + .5, np.asarray(pd, dtype=float))  # one-sided p-value of the ECB
+    below = betainc(
+        d + 0.5, n - d + 0.5, np.asarray(pd, dtype=float)
+    )  # one-sided p-value of the ECB
     return np.minimum(1, 2 * np.minimum(below, 1 - below))
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #248372f1
@@ -254,61 +317,94 @@ def decile_table(
     y,  # outcomes, 1 for default
     pd,  # PDs
     n_groups: int = 10,  # where ties do not make fewer
-): # pandas DataFrame, riskiest group first
+):  # pandas DataFrame, riskiest group first
     "Groups of equal count by falling PD, with lift, cumulative capture and KS"
     import pandas
+
     y, p = checked(y, pd)
     group = equal_count_groups(-p, n_groups)
     n, d, mean = _per_group(y, p, group)
     captured, repaid = np.cumsum(d) / d.sum(), np.cumsum(n - d) / (n - d).sum()
     lowest = [p[group == g].min() for g in range(len(n))]
-    return pandas.DataFrame(dict(decile=np.arange(1, len(n) + 1), n=n, defaults=d.astype(int), default_rate=d / n, mean_pd=mean,
-                                 lowest_pd=lowest, lift=d / n / y.mean(), capture=captured, ks=captured - repaid))
+    return pandas.DataFrame(
+        dict(
+            decile=np.arange(1, len(n) + 1),
+            n=n,
+            defaults=d.astype(int),
+            default_rate=d / n,
+            mean_pd=mean,
+            lowest_pd=lowest,
+            lift=d / n / y.mean(),
+            capture=captured,
+            ks=captured - repaid,
+        )
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #75cdd765
 def rating_table(
     y,  # outcomes, 1 for default
     pd,  # PDs
     rating,  # rating of each row
-): # pandas DataFrame, riskiest rating first
+):  # pandas DataFrame, riskiest rating first
     "Default rate against mean PD per rating, with Jeffreys interval and two-sided test"
     import pandas
+
     y, p = checked(y, pd, both=False)
     t = pandas.DataFrame(dict(rating=np.asarray(rating), y=y, pd=p)).groupby("rating")
-    t = t.agg(n=("y", "size"), defaults=("y", "sum"), mean_pd=("pd", "mean")).sort_values("mean_pd", ascending=False)
+    t = t.agg(n=("y", "size"), defaults=("y", "sum"), mean_pd=("pd", "mean")).sort_values(
+        "mean_pd", ascending=False
+    )
     t = t.reset_index().astype({"defaults": int})
     t["default_rate"], t["share"] = t.defaults / t.n, t.n / len(y)
     t["low"], t["high"] = jeffreys_interval(t.defaults, t.n)
     t["p_value"] = jeffreys_test(t.defaults, t.n, t.mean_pd)
-    return t[["rating", "n", "share", "defaults", "default_rate", "low", "high", "mean_pd", "p_value"]]
+    return t[
+        ["rating", "n", "share", "defaults", "default_rate", "low", "high", "mean_pd", "p_value"]
+    ]
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #cc4d7abb
 def calibration_table(
     y,  # outcomes, 1 for default
     pd,  # PDs
     n_bins: int = 10,  # where ties do not make fewer
-): # pandas DataFrame, lowest PDs first
+):  # pandas DataFrame, lowest PDs first
     "Mean PD and default rate with its interval, in groups of equal count"
     import pandas
+
     y, p = checked(y, pd, both=False)
     n, d, mean = _per_group(y, p, equal_count_groups(p, n_bins))
     low, high = jeffreys_interval(d, n)
-    return pandas.DataFrame(dict(bin=np.arange(1, len(n) + 1), n=n, defaults=d.astype(int), mean_pd=mean, default_rate=d / n, low=low, high=high))
+    return pandas.DataFrame(
+        dict(
+            bin=np.arange(1, len(n) + 1),
+            n=n,
+            defaults=d.astype(int),
+            mean_pd=mean,
+            default_rate=d / n,
+            low=low,
+            high=high,
+        )
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #0e64a228
 def brier_decomposition(
     y,  # outcomes, 1 for default
     pd,  # PDs
     n_bins: int = 10,  # groups of equal count
-) -> dict: # brier = reliability - resolution + uncertainty + within_groups
+) -> dict:  # brier = reliability - resolution + uncertainty + within_groups
     "Murphy's decomposition of the Brier score"
     y, p = checked(y, pd, both=False)
     n, d, mean = _per_group(y, p, equal_count_groups(p, n_bins))
     weight, rate, base = n / len(y), d / n, y.mean()
     reliability, resolution = float(weight @ (mean - rate) ** 2), float(weight @ (rate - base) ** 2)
     total, uncertainty = brier(y, p), float(base * (1 - base))
-    return dict(brier=total, reliability=reliability, resolution=resolution, uncertainty=uncertainty,
-                within_groups=total - (reliability - resolution + uncertainty))
+    return dict(
+        brier=total,
+        reliability=reliability,
+        resolution=resolution,
+        uncertainty=uncertainty,
+        within_groups=total - (reliability - resolution + uncertainty),
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #12926272
 def hosmer_lemeshow(
@@ -316,31 +412,48 @@ def hosmer_lemeshow(
     pd,  # PDs
     n_bins: int = 10,  # groups of equal count
     fitted: bool = False,  # whether the model was fitted on these rows
-) -> dict: # statistic, degrees_of_freedom, p_value
+) -> dict:  # statistic, degrees_of_freedom, p_value
     "Hosmer-Lemeshow test of the PDs"
     from scipy.special import chdtrc
+
     y, p = checked(y, pd, both=False)
     n, d, mean = _per_group(y, p, equal_count_groups(p, n_bins))
     variance = n * mean * (1 - mean)
     miss = (d - n * mean) ** 2
     terms = np.divide(miss, variance, out=np.where(miss > 0, np.inf, 0), where=variance > 0)
     df = len(n) - 2 * fitted
-    return dict(statistic=float(terms.sum()), degrees_of_freedom=df, p_value=float(chdtrc(df, terms.sum())) if df > 0 else float("nan"))
+    return dict(
+        statistic=float(terms.sum()),
+        degrees_of_freedom=df,
+        p_value=float(chdtrc(df, terms.sum())) if df > 0 else float("nan"),
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #6c3c0a8d
 def confusion(
     y,  # outcomes, 1 for default
     pd,  # PDs
     cut_off: float,  # PD from which to decline
-) -> dict: # counts and shares
+) -> dict:  # counts and shares
     "Who is approved and declined at a cut-off, and what they did"
     y, p = checked(y, pd, both=False)
     declined, bad = p >= cut_off, y == 1
-    tp, fp, fn, tn = (int(np.sum(m)) for m in (declined & bad, declined & ~bad, ~declined & bad, ~declined & ~bad))
+    tp, fp, fn, tn = (
+        int(np.sum(m)) for m in (declined & bad, declined & ~bad, ~declined & bad, ~declined & ~bad)
+    )
     share = lambda a, b: a / b if b else float("nan")
-    return dict(cut_off=float(cut_off), true_positive=tp, false_positive=fp, false_negative=fn, true_negative=tn,
-                approval_rate=share(fn + tn, len(y)), bad_rate=share(fn, fn + tn), precision=share(tp, tp + fp),
-                tpr=share(tp, tp + fn), fpr=share(fp, fp + tn), accuracy=share(tp + tn, len(y)))
+    return dict(
+        cut_off=float(cut_off),
+        true_positive=tp,
+        false_positive=fp,
+        false_negative=fn,
+        true_negative=tn,
+        approval_rate=share(fn + tn, len(y)),
+        bad_rate=share(fn, fn + tn),
+        precision=share(tp, tp + fp),
+        tpr=share(tp, tp + fn),
+        fpr=share(fp, fp + tn),
+        accuracy=share(tp + tn, len(y)),
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #b425e69c
 def cost_curve(
@@ -349,18 +462,24 @@ def cost_curve(
     cost_default: float,  # cost of approving an applicant who defaults
     cost_decline: float,  # cost of declining an applicant who would have paid
     cut_offs=None,  # PDs to try; 201 quantiles of the PDs and "approve all" if None
-): # pandas DataFrame, one row per cut-off
+):  # pandas DataFrame, one row per cut-off
     "Approval rate, bad rate among the approved, and cost per applicant over cut-offs"
     import pandas
+
     y, p = checked(y, pd, both=False)
     order = np.argsort(p)
-    if cut_offs is None: cut_offs = np.r_[np.unique(np.quantile(p, np.linspace(0, 1, 201))), np.nextafter(p.max(), 2)]
+    if cut_offs is None:
+        cut_offs = np.r_[
+            np.unique(np.quantile(p, np.linspace(0, 1, 201))), np.nextafter(p.max(), 2)
+        ]
     approved = np.searchsorted(p[order], cut_offs, side="left")
     bad = np.r_[0, np.cumsum(y[order])][approved]
     declined_good = (len(y) - y.sum()) - (approved - bad)
     bad_rate = np.divide(bad, approved, out=np.full(len(bad), np.nan), where=approved > 0)
     cost = (cost_default * bad + cost_decline * declined_good) / len(y)
-    return pandas.DataFrame(dict(cut_off=cut_offs, approval_rate=approved / len(y), bad_rate=bad_rate, cost=cost))
+    return pandas.DataFrame(
+        dict(cut_off=cut_offs, approval_rate=approved / len(y), bad_rate=bad_rate, cost=cost)
+    )
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #0a39f123
 def default_rate_by_band(
@@ -371,31 +490,53 @@ def default_rate_by_band(
     categories=None,  # of a category
     edges=None,  # inner edges in place of quantiles
     n_bands: int = 10,  # where ties do not make fewer
-): # pandas DataFrame, one row per band that holds a loan
+):  # pandas DataFrame, one row per band that holds a loan
     "Default rate with its interval in each band of a field"
     import pandas
+
     y, _ = checked(y, np.zeros(len(y)), both=False)
-    if len(values) != len(y): raise ValueError(f"{len(values)} values for {len(y)} outcomes")
-    bins = Bins.fit("values", values, codes=codes, categories=categories, edges=edges, n_bins=n_bands)
+    if len(values) != len(y):
+        raise ValueError(f"{len(values)} values for {len(y)} outcomes")
+    bins = Bins.fit(
+        "values", values, codes=codes, categories=categories, edges=edges, n_bins=n_bands
+    )
     band = bins.assign(values)
-    n, d = np.bincount(band, minlength=len(bins.labels)), np.bincount(band, weights=y, minlength=len(bins.labels)).astype(int)
+    n, d = (
+        np.bincount(band, minlength=len(bins.labels)),
+        np.bincount(band, weights=y, minlength=len(bins.labels)).astype(int),
+    )
     low, high = jeffreys_interval(d, n)
-    t = pandas.DataFrame(dict(band=bins.labels, n=n, share=n / len(y), defaults=d, default_rate=d / np.maximum(n, 1), low=low, high=high))
+    t = pandas.DataFrame(
+        dict(
+            band=bins.labels,
+            n=n,
+            share=n / len(y),
+            defaults=d,
+            default_rate=d / np.maximum(n, 1),
+            low=low,
+            high=high,
+        )
+    )
     return t[t.n > 0].reset_index(drop=True)
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #5f9746a7
 def missingness(
     columns: dict,  # field to values; a DataFrame will do
     y=None,  # outcomes, 1 for default
-): # pandas DataFrame, one row per field, most missing first
+):  # pandas DataFrame, one row per field, most missing first
     "Share missing of each field and, with outcomes, the default rate where it is missing and where not"
     import pandas
-    if y is not None: y, _ = checked(y, np.zeros(len(y)), both=False)
+
+    if y is not None:
+        y, _ = checked(y, np.zeros(len(y)), both=False)
     rate = lambda rows: y[rows].mean() if rows.any() else np.nan
     rows = []
     for name in columns:
         gap = pandas.isna(np.asarray(columns[name]))
         row = dict(field=name, missing=float(gap.mean()))
-        if y is not None: row |= dict(rate_missing=rate(gap), rate_present=rate(~gap))
+        if y is not None:
+            row |= dict(rate_missing=rate(gap), rate_present=rate(~gap))
         rows.append(row)
-    return pandas.DataFrame(rows).sort_values("missing", ascending=False, kind="stable", ignore_index=True)
+    return pandas.DataFrame(rows).sort_values(
+        "missing", ascending=False, kind="stable", ignore_index=True
+    )

@@ -37,38 +37,90 @@ from ..portfolio.values import parse
 # %% ../../nbs/evaluation/05_proposal.ipynb #fd050b4f
 NUMBER = Field(name="n")
 TEXT = Field(name="t", kind="category", categories=("t",), unknown="other")
-MARKS = ((".", ""), (",", ""), (",", "."), (".", ","), (",", " "), (".", " "), (".", "'"))   # decimal and thousands, the usual first
-NOTHING_KNOWN = frozenset({"-", "--", "?", ".", "n.a.", "#n/a", "#na", "<na>", "missing", "not available", "not stated", "k.a.", "n.v.", "keine angabe"})   # in lower case
-LOOKED_AT = 5_000   # rows from which the form is told
+MARKS = (
+    (".", ""),
+    (",", ""),
+    (",", "."),
+    (".", ","),
+    (",", " "),
+    (".", " "),
+    (".", "'"),
+)  # decimal and thousands, the usual first
+NOTHING_KNOWN = frozenset(
+    {
+        "-",
+        "--",
+        "?",
+        ".",
+        "n.a.",
+        "#n/a",
+        "#na",
+        "<na>",
+        "missing",
+        "not available",
+        "not stated",
+        "k.a.",
+        "n.v.",
+        "keine angabe",
+    }
+)  # in lower case
+LOOKED_AT = 5_000  # rows from which the form is told
+
 
 def _encoding(content: bytes) -> str:
     "The encoding of a text file: Windows and Latin-1 take any bytes, so they come last."
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")): return "utf-16"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
     for name in ("utf-8", "cp1252"):
-        try: content.decode(name)
-        except UnicodeDecodeError: continue
+        try:
+            content.decode(name)
+        except UnicodeDecodeError:
+            continue
         return name
     return "latin-1"
 
+
 def _separator(text: str) -> str:
     "The separator that divides the first lines into the most columns, as many in each."
+
     def columns(mark):
-        try: rows = [row for row, _ in zip(csv.reader(io.StringIO(text, newline=""), delimiter=mark), range(50)) if row]
-        except csv.Error: return 0
-        return (len(rows[0]) - 1) * sum(len(r) == len(rows[0]) for r in rows) / len(rows) if rows else 0
-    return max((",", ";", "\t", "|"), key=columns)   # the first of equals
+        try:
+            rows = [
+                row
+                for row, _ in zip(
+                    csv.reader(io.StringIO(text, newline=""), delimiter=mark), range(50)
+                )
+                if row
+            ]
+        except csv.Error:
+            return 0
+        return (
+            (len(rows[0]) - 1) * sum(len(r) == len(rows[0]) for r in rows) / len(rows)
+            if rows
+            else 0
+        )
+
+    return max((",", ";", "\t", "|"), key=columns)  # the first of equals
+
 
 def _numbers(cells: Sequence, form: Csv) -> tuple[int, int]:
     "How many cells of a column are numbers in this form, and how many are stated."
     found = parse(NUMBER, form.plain(NUMBER, cells))
     return int(np.isfinite(found).sum()), int((~np.isnan(found)).sum())
 
+
 def _marks(columns: list[list[str]], form: Csv) -> Csv:
     "The form with the decimal and thousands marks that make the most columns numbers."
+
     def numeric(marks):
-        counts = [_numbers(c, form.model_copy(update=dict(zip(("decimal", "thousands"), marks)))) for c in columns]
-        return sum(n >= .95 * stated > 0 for n, stated in counts)
+        counts = [
+            _numbers(c, form.model_copy(update=dict(zip(("decimal", "thousands"), marks))))
+            for c in columns
+        ]
+        return sum(n >= 0.95 * stated > 0 for n, stated in counts)
+
     return form.model_copy(update=dict(zip(("decimal", "thousands"), max(MARKS, key=numeric))))
+
 
 def _gaps(columns: list[list[str]], form: Csv) -> Csv:
     "The form with the texts that stand for a missing value: known ones, and those that come back in a column of numbers."
@@ -77,8 +129,15 @@ def _gaps(columns: list[list[str]], form: Csv) -> Csv:
         texts = Counter(c.strip() for c in cells if not _is_missing(c))
         found |= {t for t in texts if t.lower() in NOTHING_KNOWN}
         odd = {t: n for t, n in texts.items() if not _numbers([t], form)[0]}
-        if 0 < len(odd) <= 3 and sum(odd.values()) < .5 * texts.total() and min(odd.values()) > 1 and max(map(len, odd)) <= 20: found |= set(odd)
+        if (
+            0 < len(odd) <= 3
+            and sum(odd.values()) < 0.5 * texts.total()
+            and min(odd.values()) > 1
+            and max(map(len, odd)) <= 20
+        ):
+            found |= set(odd)
     return form.model_copy(update=dict(missing=tuple(sorted(found))))
+
 
 def file_form(
     path: str | Path,  # CSV, also compressed by gzip
@@ -88,18 +147,27 @@ def file_form(
     form = Csv(encoding=_encoding(content))
     text = _text(Path(path).name, content, form.model_copy(update=dict(decimal=",")))
     form = form.model_copy(update=dict(separator=_separator(text)))
-    rows = [row for row, _ in zip(csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), range(LOOKED_AT)) if row]
+    rows = [
+        row
+        for row, _ in zip(
+            csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), range(LOOKED_AT)
+        )
+        if row
+    ]
     columns = [list(c) for c in zip(*[r for r in rows[1:] if len(r) == len(rows[0])])]
     form = _gaps(columns, _marks(columns, form))
-    return _gaps(columns, _marks(columns, form))   # once more: a hyphen in each tenth row hides that a column has decimal commas
+    return _gaps(
+        columns, _marks(columns, form)
+    )  # once more: a hyphen in each tenth row hides that a column has decimal commas
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #30567667
 @dataclass
 class Column:
     "A column as it stands in the file."
+
     name: str
-    text: np.ndarray     # (n,) object, None where missing
-    number: np.ndarray   # (n,) float, NaN where missing, infinity where it is no number
+    text: np.ndarray  # (n,) object, None where missing
+    number: np.ndarray  # (n,) float, NaN where missing, infinity where it is no number
     typed_date: bool = False
 
     @classmethod
@@ -107,25 +175,42 @@ class Column:
         dated = pd.api.types.is_datetime64_any_dtype(values)
         cells = form.plain(TEXT, values.tolist()) if form != Csv() else values
         numbers = form.plain(NUMBER, values.tolist()) if form != Csv() else values
-        return cls(name, parse(TEXT, cells), np.full(len(values), np.inf) if dated else parse(NUMBER, numbers), dated)
+        return cls(
+            name,
+            parse(TEXT, cells),
+            np.full(len(values), np.inf) if dated else parse(NUMBER, numbers),
+            dated,
+        )
 
     @property
-    def stated(self) -> np.ndarray: return ~np.equal(self.text, None)
+    def stated(self) -> np.ndarray:
+        return ~np.equal(self.text, None)
+
     @property
-    def counts(self) -> Counter: return Counter(self.text[self.stated].tolist())
+    def counts(self) -> Counter:
+        return Counter(self.text[self.stated].tolist())
+
     @property
-    def words(self) -> list[str]: return _words(self.name)
+    def words(self) -> list[str]:
+        return _words(self.name)
+
     @property
     def numeric(self) -> bool:
         "Whether it is a column of numbers; one cell in a hundred may be no number."
         stated = self.number[self.stated]
-        return bool(np.isfinite(stated).mean() >= .99) and not any(_leading_zeros(t) for t in self.text[self.stated][:LOOKED_AT].tolist())
+        return bool(np.isfinite(stated).mean() >= 0.99) and not any(
+            _leading_zeros(t) for t in self.text[self.stated][:LOOKED_AT].tolist()
+        )
 
-def _leading_zeros(text: str) -> bool: return text[:1] == "0" and text.isdigit() and len(text) > 1   # 01234 is a postcode, not a number
+
+def _leading_zeros(text: str) -> bool:
+    return text[:1] == "0" and text.isdigit() and len(text) > 1  # 01234 is a postcode, not a number
+
 
 def _words(name: str) -> list[str]:
     "The words of a column's name, in lower case."
     return [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[^\W\d_][^\W\d_A-Z]*|\d+", name)]
+
 
 def title_of(name: str) -> str:
     "A column's name as a person would write it."
@@ -133,127 +218,268 @@ def title_of(name: str) -> str:
     return text[0].upper() + (text[1:].lower() if re.search(r"[a-z]", text) else text[1:])
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #3a9046b7
-DATES = tuple(map(re.compile, (r"\d{4}-\d\d?-\d\d?([ T]\d\d?:\d\d.*)?", r"\d{4}/\d\d?/\d\d?", r"\d\d?[./-]\d\d?[./-]\d{4}( \d\d?:\d\d.*)?", r"[A-Z][a-z]{2}-\d{2,4}", r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")))
-PERSON = {"name", "surname", "firstname", "lastname", "vorname", "nachname", "email", "mail", "phone", "telephone", "telefon", "mobile", "iban", "address", "street", "strasse", "ssn", "passport"}
-IDENTIFIER = {"id", "ids", "key", "uuid", "nr", "no", "number", "nummer", "account", "reference", "ref", "index"}
-UNIT = re.compile(r"[+-]?[\d.,' ]*\d\s*(%|[$\u20ac\u00a3]|eur|usd|gbp|chf|(months?|mths?|years?|yrs?|days?|pct|p\.a|monate?|jahre?|tage?)\.?)|([$\u20ac\u00a3]|eur|usd|gbp|chf)\s*\d[\d.,' ]*", re.I)
+DATES = tuple(
+    map(
+        re.compile,
+        (
+            r"\d{4}-\d\d?-\d\d?([ T]\d\d?:\d\d.*)?",
+            r"\d{4}/\d\d?/\d\d?",
+            r"\d\d?[./-]\d\d?[./-]\d{4}( \d\d?:\d\d.*)?",
+            r"[A-Z][a-z]{2}-\d{2,4}",
+            r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])",
+        ),
+    )
+)
+PERSON = {
+    "name",
+    "surname",
+    "firstname",
+    "lastname",
+    "vorname",
+    "nachname",
+    "email",
+    "mail",
+    "phone",
+    "telephone",
+    "telefon",
+    "mobile",
+    "iban",
+    "address",
+    "street",
+    "strasse",
+    "ssn",
+    "passport",
+}
+IDENTIFIER = {
+    "id",
+    "ids",
+    "key",
+    "uuid",
+    "nr",
+    "no",
+    "number",
+    "nummer",
+    "account",
+    "reference",
+    "ref",
+    "index",
+}
+UNIT = re.compile(
+    r"[+-]?[\d.,' ]*\d\s*(%|[$\u20ac\u00a3]|eur|usd|gbp|chf|(months?|mths?|years?|yrs?|days?|pct|p\.a|monate?|jahre?|tage?)\.?)|([$\u20ac\u00a3]|eur|usd|gbp|chf)\s*\d[\d.,' ]*",
+    re.I,
+)
+
 
 def is_date(c: Column) -> bool:
     "Whether a column holds dates."
-    if c.typed_date: return True
+    if c.typed_date:
+        return True
     texts = c.text[c.stated][:LOOKED_AT].tolist()
-    for pattern in DATES[:-1] + (DATES[-1:] if {"date", "datum", "day", "on"} & set(c.words) else ()):
-        if all(pattern.fullmatch(t) for t in texts): return True
+    for pattern in DATES[:-1] + (
+        DATES[-1:] if {"date", "datum", "day", "on"} & set(c.words) else ()
+    ):
+        if all(pattern.fullmatch(t) for t in texts):
+            return True
     return False
+
 
 def left_out(c: Column) -> str:
     "Why a column cannot be a field; empty where it can."
     counts, n = c.counts, int(c.stated.sum())
-    if not n: return "no row states it"
-    if len(counts) == 1 and n == len(c.text): return "the same value in each row"
-    if c.name in RESERVED: return "the model answers something of that name: rename the column to use it"
-    if is_date(c): return "a date"
+    if not n:
+        return "no row states it"
+    if len(counts) == 1 and n == len(c.text):
+        return "the same value in each row"
+    if c.name in RESERVED:
+        return "the model answers something of that name: rename the column to use it"
+    if is_date(c):
+        return "a date"
     share = len(counts) / n
-    if PERSON & set(c.words) and not c.numeric and share > .2: return "it names a person"
+    if PERSON & set(c.words) and not c.numeric and share > 0.2:
+        return "it names a person"
     if share == 1 and n >= 100:
         whole = c.numeric and (c.number[c.stated] == np.rint(c.number[c.stated])).all()
-        if whole and (IDENTIFIER & set(c.words) or c.name.startswith("Unnamed: ") or np.ptp(c.number[c.stated]) < 3 * n): return "another value in each row: an identifier"
-    if IDENTIFIER & set(c.words) and share > .9 and n >= 100 and (not c.numeric or (c.number[c.stated] % 1 == 0).all()): return f"another value in {'' if share == 1 else 'nearly '}each row: an identifier"
-    if c.numeric: return ""
-    if np.isfinite(c.number[c.stated]).mean() > .8 and not any(_leading_zeros(t) for t in counts): return "numbers and texts mixed"
-    if len(counts) > MANY and sum(k for t, k in counts.items() if UNIT.fullmatch(t)) > .9 * n: return "numbers with a unit beside them: write them as plain numbers to use them"
-    if share > .5 and n >= 100: return "another text in nearly each row: an identifier, or free text"
-    if len(counts) > MANY and sum(counts[t] for t in _listed(counts, len(c.text))) < .1 * n: return f"{len(counts):,} different texts, none of them frequent"
+        if whole and (
+            IDENTIFIER & set(c.words)
+            or c.name.startswith("Unnamed: ")
+            or np.ptp(c.number[c.stated]) < 3 * n
+        ):
+            return "another value in each row: an identifier"
+    if (
+        IDENTIFIER & set(c.words)
+        and share > 0.9
+        and n >= 100
+        and (not c.numeric or (c.number[c.stated] % 1 == 0).all())
+    ):
+        return f"another value in {'' if share == 1 else 'nearly '}each row: an identifier"
+    if c.numeric:
+        return ""
+    if np.isfinite(c.number[c.stated]).mean() > 0.8 and not any(_leading_zeros(t) for t in counts):
+        return "numbers and texts mixed"
+    if len(counts) > MANY and sum(k for t, k in counts.items() if UNIT.fullmatch(t)) > 0.9 * n:
+        return "numbers with a unit beside them: write them as plain numbers to use them"
+    if share > 0.5 and n >= 100:
+        return "another text in nearly each row: an identifier, or free text"
+    if len(counts) > MANY and sum(counts[t] for t in _listed(counts, len(c.text))) < 0.1 * n:
+        return f"{len(counts):,} different texts, none of them frequent"
     return ""
 
-MANY, MOST_LISTED, FEWEST = 20, 40, 5   # categories beyond which others are taken as `other`; those listed then; rows below which a value is not written down
+
+MANY, MOST_LISTED, FEWEST = (
+    20,
+    40,
+    5,
+)  # categories beyond which others are taken as `other`; those listed then; rows below which a value is not written down
+
 
 def _listed(counts: Counter, n: int) -> list[str]:
     "The categories that are worth a place in the list: never what only a few applicants state."
-    least = max(FEWEST, .005 * n if len(counts) > MANY else 0)
+    least = max(FEWEST, 0.005 * n if len(counts) > MANY else 0)
     return sorted(t for t, k in counts.most_common(MOST_LISTED) if k >= least)
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #3e58684b
-Remarks = list[str]   # what a person should know about a field, as comments
+Remarks = list[str]  # what a person should know about a field, as comments
+
 
 def _category(c: Column) -> tuple[dict[str, Any], Remarks]:
     "A column of texts as a field."
     counts, n = c.counts, len(c.text)
     listed = _listed(counts, n) or sorted(counts)
     rest = n_rest = 0
-    if len(listed) < len(counts): rest, n_rest = len(counts) - len(listed), sum(k for t, k in counts.items() if t not in listed)
+    if len(listed) < len(counts):
+        rest, n_rest = (
+            len(counts) - len(listed),
+            sum(k for t, k in counts.items() if t not in listed),
+        )
     made = dict(kind="category", categories=listed, example=max(listed, key=lambda t: counts[t]))
-    if rest: made["unknown"] = "other"
+    if rest:
+        made["unknown"] = "other"
     shares = {t: round(counts[t] / (n - n_rest - int((~c.stated).sum())), 4) for t in listed}
-    remarks = [f"Rare texts (different ones: {rest:,}; rows: {n_rest:,}) are not listed: they count as `other`, and so does any new one."] if rest else []
+    remarks = (
+        [
+            f"Rare texts (different ones: {rest:,}; rows: {n_rest:,}) are not listed: they count as `other`, and so does any new one."
+        ]
+        if rest
+        else []
+    )
     return made | dict(sample=dict(shares=shares)), remarks
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #af9c1a1c
 NINES = re.compile(r"-?9*(9[5-9]|9)")
 
+
 def find_codes(x: np.ndarray) -> list[float]:
     "Repeated values at the edge of a column of numbers that look like codes, such as -1, 96 and 999."
     values, counts = np.unique(x, return_counts=True)
-    least, found = max(FEWEST, .0002 * len(x)), []
+    least, found = max(FEWEST, 0.0002 * len(x)), []
     negative = values[values < 0]
-    if 0 < len(negative) <= 3 and len(values) > len(negative) + 2 and (np.isin(negative, (-1, -2, -3, -7, -8, -9)) | [bool(NINES.fullmatch(f"{v:g}")) for v in negative]).all() and counts[:len(negative)].min() >= least:
+    if (
+        0 < len(negative) <= 3
+        and len(values) > len(negative) + 2
+        and (
+            np.isin(negative, (-1, -2, -3, -7, -8, -9))
+            | [bool(NINES.fullmatch(f"{v:g}")) for v in negative]
+        ).all()
+        and counts[: len(negative)].min() >= least
+    ):
         found += negative.tolist()
-    rest, k = values[len(found):], counts[len(found):]
+    rest, k = values[len(found) :], counts[len(found) :]
     like = [bool(NINES.fullmatch(f"{v:g}")) and v >= 9 and c >= least for v, c in zip(rest, k)]
     first = len(rest) - next((i for i, good in enumerate(reversed(like)) if not good), len(rest))
-    for i in range(max(first, 3), len(rest)):   # the codes at the top, from the first that stands apart
-        if rest[i] - rest[i - 1] >= .2 * (rest[i - 1] - rest[0]) and rest[i] - rest[i - 1] > 1: return found + rest[i:].tolist()
+    for i in range(
+        max(first, 3), len(rest)
+    ):  # the codes at the top, from the first that stands apart
+        if rest[i] - rest[i - 1] >= 0.2 * (rest[i - 1] - rest[0]) and rest[i] - rest[i - 1] > 1:
+            return found + rest[i:].tolist()
     return found
+
 
 def outward(x: float, up: bool = True) -> float:
     "A round number beyond x."
-    if x == 0: return 0.0
-    if x < 0: return -outward(-x, not up)
+    if x == 0:
+        return 0.0
+    if x < 0:
+        return -outward(-x, not up)
     steps = np.array([1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12])
     grid = steps * 10.0 ** np.floor(np.log10(x))
-    return float(f"{(grid[grid >= x * (1 - 1e-9)][0] if up else grid[grid <= x * (1 + 1e-9)][-1]):.4g}")
+    return float(
+        f"{(grid[grid >= x * (1 - 1e-9)][0] if up else grid[grid <= x * (1 + 1e-9)][-1]):.4g}"
+    )
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #b10c8575
-AT = (0, .01, .05, .1, .25, .5, .75, .9, .95, .99, 1)
+AT = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1)
 AGE = {"age", "alter"}
+
 
 def _plain(x: float) -> int | float:
     "A whole number without its point."
     return int(x) if float(x).is_integer() and abs(x) < 1e15 else float(x)
 
-def _significant(x: float, digits: int = 3) -> float: return float(f"{x:.{digits}g}")
 
-def _decimals(x: np.ndarray) -> int: return next((d for d in range(6) if np.allclose(x, np.round(x, d), rtol=0, atol=1e-9)), 6)
+def _significant(x: float, digits: int = 3) -> float:
+    return float(f"{x:.{digits}g}")
+
+
+def _decimals(x: np.ndarray) -> int:
+    return next((d for d in range(6) if np.allclose(x, np.round(x, d), rtol=0, atol=1e-9)), 6)
+
 
 def _skewed(x: np.ndarray) -> bool:
     "Whether amounts are better compared on a logarithmic scale."
-    def skew(v): return float(np.mean(((v - v.mean()) / (v.std() or 1)) ** 3))
-    return x.min() >= 0 and len(np.unique(x)) > MANY and skew(x) > 1 and abs(skew(signed_log(x))) < skew(x) / 2
+
+    def skew(v):
+        return float(np.mean(((v - v.mean()) / (v.std() or 1)) ** 3))
+
+    return (
+        x.min() >= 0
+        and len(np.unique(x)) > MANY
+        and skew(x) > 1
+        and abs(skew(signed_log(x))) < skew(x) / 2
+    )
+
 
 def _ranges(x: np.ndarray, log: bool, age: bool, whole: bool) -> tuple[dict, np.ndarray, Remarks]:
     "Hard and plausible range of numbers, and which of them are within both."
     low, high = x.min(), x.max()
-    if age: return dict(hard=[0, 150], plausible=[min(18, int(np.quantile(x, .01))), 110]), (x >= 15) & (x <= 110), []
-    if whole and low >= 0 and high <= 1: return dict(hard=[0, 1]), np.ones(len(x), bool), []
+    if age:
+        return (
+            dict(hard=[0, 150], plausible=[min(18, int(np.quantile(x, 0.01))), 110]),
+            (x >= 15) & (x <= 110),
+            [],
+        )
+    if whole and low >= 0 and high <= 1:
+        return dict(hard=[0, 1]), np.ones(len(x), bool), []
     far = 100 if log else 10
     hard = [0 if low >= 0 else -outward(-far * low), outward(far * high) if high > 0 else 0]
     z = signed_log(x) if log else x
-    bottom, top = np.quantile(z, (.001, .999)) if len(x) >= 1000 else (z.min(), z.max())
+    bottom, top = np.quantile(z, (0.001, 0.999)) if len(x) >= 1000 else (z.min(), z.max())
     spread = top - bottom
     inside = (z <= top + spread) & (z >= bottom - spread) if spread else np.ones(len(x), bool)
     back = (lambda v: float(np.sign(v) * np.expm1(abs(v)))) if log else float
     inner = x[inside]
-    up, down = outward(max(back(z[inside].max() + .5 * spread), 3 * inner.max())), outward(back(z[inside].min() - .5 * spread), False)
-    if (~inside).any(): up, down = min(up, _below(x[~inside & (x > 0)])), max(down, -_below(-x[~inside & (x < 0)]))
+    up, down = (
+        outward(max(back(z[inside].max() + 0.5 * spread), 3 * inner.max())),
+        outward(back(z[inside].min() - 0.5 * spread), False),
+    )
+    if (~inside).any():
+        up, down = min(up, _below(x[~inside & (x > 0)])), max(down, -_below(-x[~inside & (x < 0)]))
     plausible = [hard[0] if low >= 0 else max(down, hard[0]), min(up, hard[1])]
-    made = dict(hard=[_plain(v) for v in hard]) | ({} if plausible == hard else dict(plausible=[_plain(v) for v in plausible]))
+    made = dict(hard=[_plain(v) for v in hard]) | (
+        {} if plausible == hard else dict(plausible=[_plain(v) for v in plausible])
+    )
     inside = (x >= plausible[0]) & (x <= plausible[1])
-    remarks = [f"{int((~inside).sum())} values lie far outside all others: they are taken as missing."] if not inside.all() else []
+    remarks = (
+        [f"{int((~inside).sum())} values lie far outside all others: they are taken as missing."]
+        if not inside.all()
+        else []
+    )
     return made, inside, remarks
+
 
 def _below(x: np.ndarray) -> float:
     "A round number below all of these."
-    return outward(x.min() * .99, False) if len(x) else np.inf
+    return outward(x.min() * 0.99, False) if len(x) else np.inf
+
 
 def _curve(x: np.ndarray, limits: list, whole: bool) -> dict:
     "The quantiles of a column, rounded to three digits; the lowest and highest lie beyond the data."
@@ -262,10 +488,19 @@ def _curve(x: np.ndarray, limits: list, whole: bool) -> dict:
     if whole and len(values) <= MANY:
         values, counts = values[counts >= FEWEST], counts[counts >= FEWEST]
         at = np.round(np.cumsum(counts) / counts.sum(), 4)[:-1]
-        return dict(quantiles=[_plain(v) for v in np.repeat(values, 2)], at=[0, *np.repeat(at, 2).tolist(), 1], decimals=0)
+        return dict(
+            quantiles=[_plain(v) for v in np.repeat(values, 2)],
+            at=[0, *np.repeat(at, 2).tolist(), 1],
+            decimals=0,
+        )
     q = [_significant(v) for v in np.quantile(x, AT)]
     q[0], q[-1] = max(outward(x.min(), False), limits[0]), min(outward(x.max()), limits[1])
-    return dict(quantiles=[_plain(v) for v in np.maximum.accumulate(np.clip(q, q[0], q[-1])).tolist()], at=list(AT), decimals=decimals)
+    return dict(
+        quantiles=[_plain(v) for v in np.maximum.accumulate(np.clip(q, q[0], q[-1])).tolist()],
+        at=list(AT),
+        decimals=decimals,
+    )
+
 
 def _number(c: Column) -> tuple[dict[str, Any], Remarks]:
     "A column of numbers as a field."
@@ -276,39 +511,109 @@ def _number(c: Column) -> tuple[dict[str, Any], Remarks]:
     usable = x[~np.isin(x, codes)]
     whole = bool((usable == np.rint(usable)).all())
     log = _skewed(usable)
-    age = bool(AGE & set(c.words)) and whole and bool((np.quantile(usable, (.01, .99)) >= 15).all() and np.quantile(usable, .99) <= 110)
+    age = (
+        bool(AGE & set(c.words))
+        and whole
+        and bool(
+            (np.quantile(usable, (0.01, 0.99)) >= 15).all() and np.quantile(usable, 0.99) <= 110
+        )
+    )
     ranges, inside, far = _ranges(usable, log, age, whole)
-    made = dict(kind="integer" if whole and np.abs(usable[inside]).max() <= 1000 else "number") | ranges
+    made = (
+        dict(kind="integer" if whole and np.abs(usable[inside]).max() <= 1000 else "number")
+        | ranges
+    )
     usable = usable[inside]
-    if log: made["log"] = True
+    if log:
+        made["log"] = True
     sample = _curve(usable, made.get("plausible", made["hard"]), whole)
     if codes:
         made["codes"] = {f"{v:g}": "a code, not a value" for v in codes}
-        sample["codes"] = {f"{v:g}": _significant(float((x == v).sum()) / len(c.text)) for v in codes}
-        remarks.append(f"{' and '.join(f'{v:g}' for v in codes)} {'stand' if len(codes) > 1 else 'stands'} apart from all other values and {'come' if len(codes) > 1 else 'comes'} back: "
-                       "taken as a code. What does it mean? If it is a value, take it out of `codes`.")
+        sample["codes"] = {
+            f"{v:g}": _significant(float((x == v).sum()) / len(c.text)) for v in codes
+        }
+        remarks.append(
+            f"{' and '.join(f'{v:g}' for v in codes)} {'stand' if len(codes) > 1 else 'stands'} apart from all other values and {'come' if len(codes) > 1 else 'comes'} back: "
+            "taken as a code. What does it mean? If it is a value, take it out of `codes`."
+        )
     median = float(np.median(usable))
-    return made | dict(example=_plain(round(_significant(median, 2), 0 if whole else 6)), sample=sample), remarks + far
+    return made | dict(
+        example=_plain(round(_significant(median, 2), 0 if whole else 6)), sample=sample
+    ), remarks + far
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #3e19bc59
 HINTS = (
-    ("protected", ("gender", "sex", "marital", "marriage", "race", "racial", "ethnic", "religio", "geschlecht", "familienstand"),
-     "By its name it is protected: used for fairness figures, never given to a model."),
-    ("leaky", ("recover", "chargeoff", "writeoff", "lastpay", "lastpymnt", "outprncp", "settlement", "inkasso", "abschreib", "mahn"),
-     "By its name it is known only after the loan was granted. If an applicant brings it along, make its role `applicant`."),
-    ("lender", ("interestrate", "intrate", "apr", "grade", "subgrade", "zinssatz"),
-     "By its name it is the lender's own verdict on the applicant, so it is left out. `train --keep` takes it in."))
+    (
+        "protected",
+        (
+            "gender",
+            "sex",
+            "marital",
+            "marriage",
+            "race",
+            "racial",
+            "ethnic",
+            "religio",
+            "geschlecht",
+            "familienstand",
+        ),
+        "By its name it is protected: used for fairness figures, never given to a model.",
+    ),
+    (
+        "leaky",
+        (
+            "recover",
+            "chargeoff",
+            "writeoff",
+            "lastpay",
+            "lastpymnt",
+            "outprncp",
+            "settlement",
+            "inkasso",
+            "abschreib",
+            "mahn",
+        ),
+        "By its name it is known only after the loan was granted. If an applicant brings it along, make its role `applicant`.",
+    ),
+    (
+        "lender",
+        ("interestrate", "intrate", "apr", "grade", "subgrade", "zinssatz"),
+        "By its name it is the lender's own verdict on the applicant, so it is left out. `train --keep` takes it in.",
+    ),
+)
+
 
 def hint(name: str) -> tuple[str, str]:
     "The role that a column's name suggests, and why; `applicant` where it suggests none."
     words = _words(name)
     parts = words + [a + b for a, b in zip(words, words[1:])]
     for role, beginnings, why in HINTS:
-        if any(p.startswith(b) if len(b) > 4 else p == b for p in parts for b in beginnings): return role, why
+        if any(p.startswith(b) if len(b) > 4 else p == b for p in parts for b in beginnings):
+            return role, why
     return "applicant", ""
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #46e57647
-BAD = frozenset("1 1.0 yes y true t default defaulted bad charged_off chargeoff delinquent npl ja j ausfall".split()) | {"charged off", "non-performing"}
+BAD = frozenset(
+    [
+        "1",
+        "1.0",
+        "yes",
+        "y",
+        "true",
+        "t",
+        "default",
+        "defaulted",
+        "bad",
+        "charged_off",
+        "chargeoff",
+        "delinquent",
+        "npl",
+        "ja",
+        "j",
+        "ausfall",
+    ]
+) | {"charged off", "non-performing"}
+
 
 def outcome_values(
     target: str,
@@ -317,136 +622,299 @@ def outcome_values(
 ) -> tuple[list[str], list[str]]:  # values for default, values for none
     "What the outcome's values mean. Raises DataError where that is not clear."
     gone = int(np.equal(texts, None).sum())
-    if gone: raise DataError(f"the outcome {target} is missing in {gone:,} of {len(texts):,} rows: a loan whose outcome is not known teaches nothing, so leave these rows out")
+    if gone:
+        raise DataError(
+            f"the outcome {target} is missing in {gone:,} of {len(texts):,} rows: a loan whose outcome is not known teaches nothing, so leave these rows out"
+        )
     counts = Counter(texts.tolist())
-    shown = f": {', '.join(sorted(counts))}" if len(counts) <= 10 else ""   # more are no outcome, and may be values of applicants
-    if len(counts) == 1: raise DataError(f"the outcome {target} has the same value in each row: there is nothing to learn")
-    if len(counts) > MANY: raise DataError(f"{target} has {len(counts):,} different values: that is no outcome")
-    bad = [v for v in counts if v in positive] if positive else [v for v in counts if v.lower() in BAD]
+    shown = (
+        f": {', '.join(sorted(counts))}" if len(counts) <= 10 else ""
+    )  # more are no outcome, and may be values of applicants
+    if len(counts) == 1:
+        raise DataError(
+            f"the outcome {target} has the same value in each row: there is nothing to learn"
+        )
+    if len(counts) > MANY:
+        raise DataError(f"{target} has {len(counts):,} different values: that is no outcome")
+    bad = (
+        [v for v in counts if v in positive]
+        if positive
+        else [v for v in counts if v.lower() in BAD]
+    )
     absent = [v for v in positive if v not in counts]
-    if absent: raise DataError(f"no row has the outcome {absent[0]!r} in {target}{shown}")
-    if not positive and (len(counts) > 2 or len(bad) != 1 or {"1", "1.0"} & set(bad) and not {"0", "0.0"} & set(counts)):   # 1 and 2 may mean anything
-        raise DataError(f"which values of {target} mean a default{shown}? Name them with --positive")
-    if len(bad) == len(counts): raise DataError(f"all values of {target} are named as defaults: there is nothing to learn")
+    if absent:
+        raise DataError(f"no row has the outcome {absent[0]!r} in {target}{shown}")
+    if not positive and (
+        len(counts) > 2
+        or len(bad) != 1
+        or {"1", "1.0"} & set(bad)
+        and not {"0", "0.0"} & set(counts)
+    ):  # 1 and 2 may mean anything
+        raise DataError(
+            f"which values of {target} mean a default{shown}? Name them with --positive"
+        )
+    if len(bad) == len(counts):
+        raise DataError(f"all values of {target} are named as defaults: there is nothing to learn")
     return sorted(bad), sorted(set(counts) - set(bad))
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #8e4fc142
 def _terms(columns: list[Column], fields: list[dict], y: np.ndarray, most: int = 8) -> list[dict]:
     "A rough logit: the fields that tell the most, each with a rounded weight of its own."
     found = []
-    def odds(where): return float(np.log((y[where].sum() + .5) / ((1 - y[where]).sum() + .5)) - np.log(y.sum() / (1 - y).sum()))
+
+    def odds(where):
+        return float(
+            np.log((y[where].sum() + 0.5) / ((1 - y[where]).sum() + 0.5))
+            - np.log(y.sum() / (1 - y).sum())
+        )
+
     for c, f in zip(columns, fields):
-        if f.get("role", "applicant") != "applicant": continue
+        if f.get("role", "applicant") != "applicant":
+            continue
         if f["kind"] == "category":
-            terms = [dict(field=c.name, coefficient=round(.7 * float(np.clip(o, -2, 2)), 2), transform="is", equals=t) for t in f["categories"] if (c.text == t).sum() >= 30 and abs(o := odds(c.text == t)) > .1][:10]
-            found.append((sum(t["coefficient"] ** 2 * float((c.text == t["equals"]).mean()) for t in terms), terms))
+            terms = [
+                dict(
+                    field=c.name,
+                    coefficient=round(0.7 * float(np.clip(o, -2, 2)), 2),
+                    transform="is",
+                    equals=t,
+                )
+                for t in f["categories"]
+                if (c.text == t).sum() >= 30 and abs(o := odds(c.text == t)) > 0.1
+            ][:10]
+            found.append(
+                (
+                    sum(
+                        t["coefficient"] ** 2 * float((c.text == t["equals"]).mean()) for t in terms
+                    ),
+                    terms,
+                )
+            )
             continue
         low, high = f.get("plausible", f["hard"])
-        here = np.isfinite(c.number) & (c.number >= low) & (c.number <= high) & ~np.isin(c.number, [float(k) for k in f.get("codes", ())])
+        here = (
+            np.isfinite(c.number)
+            & (c.number >= low)
+            & (c.number <= high)
+            & ~np.isin(c.number, [float(k) for k in f.get("codes", ())])
+        )
         log = f.get("log", False)
         x, t = np.log1p(c.number[here]) if log else c.number[here], y[here]
-        if len(set(t.tolist())) < 2 or not x.std(): continue
-        cap = float(np.quantile(c.number[here], .99))
+        if len(set(t.tolist())) < 2 or not x.std():
+            continue
+        cap = float(np.quantile(c.number[here], 0.99))
         x = np.minimum(x, np.log1p(cap) if log else cap)
-        slope = .7 * float((x[t == 1].mean() - x[t == 0].mean()) / (x.var() or 1))
-        if not abs(slope * x.std()) > .05: continue
-        terms = [dict(field=c.name, coefficient=_significant(slope, 2)) | (dict(transform="log1p") if log else {}) | dict(cap=_plain(outward(cap)), center=_significant(float(x.mean()), 2))]
-        if (gone := ~c.stated).sum() >= 30 and abs(odds(gone)) > .1: terms.append(dict(field=c.name, coefficient=round(.7 * float(np.clip(odds(gone), -2, 2)), 2), transform="is_missing"))
-        if (coded := np.isin(c.number, [float(k) for k in f.get("codes", ())])).sum() >= 30 and abs(odds(coded)) > .1:
-            terms.append(dict(field=c.name, coefficient=round(.7 * float(np.clip(odds(coded), -2, 2)), 2), transform="is_coded"))
+        slope = 0.7 * float((x[t == 1].mean() - x[t == 0].mean()) / (x.var() or 1))
+        if not abs(slope * x.std()) > 0.05:
+            continue
+        terms = [
+            dict(field=c.name, coefficient=_significant(slope, 2))
+            | (dict(transform="log1p") if log else {})
+            | dict(cap=_plain(outward(cap)), center=_significant(float(x.mean()), 2))
+        ]
+        if (gone := ~c.stated).sum() >= 30 and abs(odds(gone)) > 0.1:
+            terms.append(
+                dict(
+                    field=c.name,
+                    coefficient=round(0.7 * float(np.clip(odds(gone), -2, 2)), 2),
+                    transform="is_missing",
+                )
+            )
+        if (coded := np.isin(c.number, [float(k) for k in f.get("codes", ())])).sum() >= 30 and abs(
+            odds(coded)
+        ) > 0.1:
+            terms.append(
+                dict(
+                    field=c.name,
+                    coefficient=round(0.7 * float(np.clip(odds(coded), -2, 2)), 2),
+                    transform="is_coded",
+                )
+            )
         found.append(((slope * x.std()) ** 2, terms))
     return [t for _, terms in sorted(found, key=lambda item: -item[0])[:most] for t in terms]
 
+
 def _intercept(definition: dict, rate: float) -> float:
     "The intercept with which as many of the synthetic sample default as in the file."
-    pds = synthesize(Portfolio.model_validate(definition | dict(synthetic=definition["synthetic"] | dict(intercept=0))), 4000)[2].clip(1e-12, 1 - 1e-12)
+    pds = synthesize(
+        Portfolio.model_validate(
+            definition | dict(synthetic=definition["synthetic"] | dict(intercept=0))
+        ),
+        4000,
+    )[2].clip(1e-12, 1 - 1e-12)
     logit, low, high = np.log(pds / (1 - pds)), -30.0, 30.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if np.mean(1 / (1 + np.exp(-(logit + middle)))) < rate else (low, middle)
+        low, high = (
+            (middle, high) if np.mean(1 / (1 + np.exp(-(logit + middle)))) < rate else (low, middle)
+        )
     return round(low, 2)
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #c7125741
 def _alias(name: str, taken: set[str]) -> str:
     "A name for the API: the column's own where that will do."
     alias = re.sub(r"\W", "_", name)
-    try: Field(name=name, alias=alias)
-    except ValueError: alias = f"field_{alias.strip('_')}"
+    try:
+        Field(name=name, alias=alias)
+    except ValueError:
+        alias = f"field_{alias.strip('_')}"
     free = next(a for a in (alias, *(f"{alias}_{i}" for i in range(2, 10_000))) if a not in taken)
     return free
+
 
 def _short(text: str) -> str:
     "A portfolio's name from a file's."
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     return name if name[:1].isalpha() else f"portfolio_{name}".strip("_")
 
+
 @dataclass
 class Proposal:
     "A definition as it goes into a TOML file, with what a person should know about each part."
+
     definition: dict[str, Any]
-    remarks: dict[str, Remarks] = field(default_factory=dict)   # by field
+    remarks: dict[str, Remarks] = field(default_factory=dict)  # by field
     head: Remarks = field(default_factory=list)
 
     @property
-    def portfolio(self) -> Portfolio: return Portfolio.model_validate(self.definition)
+    def portfolio(self) -> Portfolio:
+        return Portfolio.model_validate(self.definition)
 
-FORMATS = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d.%m.%Y %H:%M")
-GRANTED = {"application", "applied", "opened", "granted", "disbursed", "disbursal", "disbursement", "originated", "origination", "issued", "issue", "booked", "booking", "contract", "signed", "antrag", "auszahlung", "loan"}
+
+FORMATS = (
+    "%Y-%m-%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%Y/%m/%d",
+    "%Y%m%d",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%d.%m.%Y %H:%M",
+)
+GRANTED = {
+    "application",
+    "applied",
+    "opened",
+    "granted",
+    "disbursed",
+    "disbursal",
+    "disbursement",
+    "originated",
+    "origination",
+    "issued",
+    "issue",
+    "booked",
+    "booking",
+    "contract",
+    "signed",
+    "antrag",
+    "auszahlung",
+    "loan",
+}
+
 
 def loan_date(
     columns: list[Column],  # those that hold dates
     y: np.ndarray,  # (n,) 1 for default
-) -> dict[str, Any]:  # the definition's `date`, its format, and the dates of the synthetic sample by month; empty where it is not clear
+) -> dict[
+    str, Any
+]:  # the definition's `date`, its format, and the dates of the synthetic sample by month; empty where it is not clear
     "Which column is the date of the loan: the only one with such a name, written in one way, with enough of both outcomes in its latest fifth."
     named = [c for c in columns if GRANTED & set(c.words) and c.stated.all()]
-    if len(named) != 1: return {}
+    if len(named) != 1:
+        return {}
     [c] = named
-    formats = ["%Y-%m-%d"] if c.typed_date else [f for f in FORMATS if _dates(c.text, f) is not None]
-    if len(formats) != 1: return {}   # 03/04 is a day in March or in April
-    days = _dates(np.array([t[:10] for t in c.text], object) if c.typed_date else c.text, formats[0])
-    late = days >= np.quantile(days.astype(np.int64), .8).astype(np.int64).astype("datetime64[D]")
-    if len(np.unique(days)) < 10 or min(y[late].sum(), (1 - y[late]).sum(), y[~late].sum(), (1 - y[~late]).sum()) < 20: return {}
-    first, last = (days.min().astype("datetime64[M]").astype("datetime64[D]"), (days.max().astype("datetime64[M]") + 1).astype("datetime64[D]") - 1)
+    formats = (
+        ["%Y-%m-%d"] if c.typed_date else [f for f in FORMATS if _dates(c.text, f) is not None]
+    )
+    if len(formats) != 1:
+        return {}  # 03/04 is a day in March or in April
+    days = _dates(
+        np.array([t[:10] for t in c.text], object) if c.typed_date else c.text, formats[0]
+    )
+    late = days >= np.quantile(days.astype(np.int64), 0.8).astype(np.int64).astype("datetime64[D]")
+    if (
+        len(np.unique(days)) < 10
+        or min(y[late].sum(), (1 - y[late]).sum(), y[~late].sum(), (1 - y[~late]).sum()) < 20
+    ):
+        return {}
+    first, last = (
+        days.min().astype("datetime64[M]").astype("datetime64[D]"),
+        (days.max().astype("datetime64[M]") + 1).astype("datetime64[D]") - 1,
+    )
     return dict(date=c.name, date_format=formats[0], dates=[first.item(), last.item()])
+
 
 def _dates(texts: np.ndarray, form: str) -> np.ndarray | None:
     "Dates in this form; None where one is not."
-    try: known = {t: datetime.strptime(t, form).date() for t in set(texts)}
-    except ValueError: return None
+    try:
+        known = {t: datetime.strptime(t, form).date() for t in set(texts)}
+    except ValueError:
+        return None
     return np.array([known[t] for t in texts], "datetime64[D]")
+
 
 def leaks(
     columns: list[Column],
     y: np.ndarray,  # (n,) 1 for default
 ) -> dict[str, tuple[str, str]]:  # `leaky` or `suspect` and the reason, by column
     "The columns that betray the outcome, by the leakage audit."
-    table = pd.DataFrame({c.name: np.where(np.isinf(c.number), np.nan, c.number) if c.numeric else c.text for c in columns})
-    return {f.column: (f.verdict, f.reason.rstrip(".")) for f in audit(table, y) if f.verdict != "fine" and f.column in table}
+    table = pd.DataFrame(
+        {
+            c.name: np.where(np.isinf(c.number), np.nan, c.number) if c.numeric else c.text
+            for c in columns
+        }
+    )
+    return {
+        f.column: (f.verdict, f.reason.rstrip("."))
+        for f in audit(table, y)
+        if f.verdict != "fine" and f.column in table
+    }
+
 
 def propose(
     table: pd.DataFrame,  # cells as text or as numbers
     target: str,  # the column with the outcome
     name: str = "portfolio",
-    positive: Sequence[str] = (),  # values of the outcome that mean default; the usual ones unless given
+    positive: Sequence[
+        str
+    ] = (),  # values of the outcome that mean default; the usual ones unless given
     form: Csv = Csv(),  # of the file the table was read from
     file: str = "",  # its name
 ) -> Proposal:
     "A definition for a table that nobody has described. Raises DataError where that cannot be."
-    if len(table) < 100: raise DataError(f"{len(table):,} rows are too few to tell anything: at least 100 are needed")
-    if target in RESERVED: raise DataError(f"{target} is the name of something that the model answers: rename the column")
+    if len(table) < 100:
+        raise DataError(
+            f"{len(table):,} rows are too few to tell anything: at least 100 are needed"
+        )
+    if target in RESERVED:
+        raise DataError(
+            f"{target} is the name of something that the model answers: rename the column"
+        )
     outcome = Column.read(target, table[target], form)
     bad, good = outcome_values(target, outcome.text, positive)
     y = np.isin(outcome.text, bad).astype(np.int64)
     columns, dated, dropped, seen = [], [], {}, {}
     for column in table:
-        if column == target: continue
+        if column == target:
+            continue
         c = Column.read(str(column), table[column], form)
         same = hash(tuple(c.text.tolist()))
         why = left_out(c) or (f"the same as {seen[same]}" if same in seen else "")
-        if why == "a date": dated.append(c)
-        if why: dropped[c.name] = why
-        else: columns.append(c); seen[same] = c.name
-    if not columns: raise DataError("no column is left that could describe an applicant: " + "; ".join(f"{n} ({why})" for n, why in dropped.items()))
+        if why == "a date":
+            dated.append(c)
+        if why:
+            dropped[c.name] = why
+        else:
+            columns.append(c)
+            seen[same] = c.name
+    if not columns:
+        raise DataError(
+            "no column is left that could describe an applicant: "
+            + "; ".join(f"{n} ({why})" for n, why in dropped.items())
+        )
     granted = loan_date(dated, y)
     dropped.pop(granted.get("date"), None)
     found, fields, remarks, taken = leaks(columns, y), [], {}, {c.name for c in columns}
@@ -456,25 +924,72 @@ def propose(
         role, why = hint(c.name)
         if c.name in found:
             verdict, reason = found[c.name]
-            if verdict == "leaky": role, why = "leaky", f"It betrays the outcome, so it is left out: {reason}."
-            else: remarks[c.name].append(f"Suspect: {reason}. Was it known when the loan was granted?")
-        if why: remarks[c.name].append(why)
+            if verdict == "leaky":
+                role, why = "leaky", f"It betrays the outcome, so it is left out: {reason}."
+            else:
+                remarks[c.name].append(
+                    f"Suspect: {reason}. Was it known when the loan was granted?"
+                )
+        if why:
+            remarks[c.name].append(why)
         alias = _alias(c.name, taken - {c.name})
         taken.add(alias)
         title, sample, example = title_of(c.name), made.pop("sample"), made.pop("example")
-        entry = dict(name=c.name) | ({} if alias == re.sub(r"\W", "_", c.name) else dict(alias=alias)) | dict(title=title, kind=made.pop("kind"))
-        if role != "applicant": entry["role"] = role
-        fields.append(entry | dict(required=bool(c.stated.all())) | made | dict(reason=title, example=example, sample=sample | (dict(missing=missing) if missing else {})))
-        if missing: remarks[c.name].insert(0, f"{missing:.1%} of the rows do not state it.")
-    definition = dict(name=name, title=title_of(name), description=f"Proposed from {len(table):,} rows" + (f" of {file}" if file else "")) | (dict(file=file) if file else {})
-    definition |= dict(target=target, positive=bad, negative=good, default_definition=f"the column {target} is {' or '.join(bad)}",
-                       limits=["The definition was read off the file; nobody who knows the portfolio has confirmed it.", "The costs of the two mistakes are an example, not a lender's own."])
+        entry = (
+            dict(name=c.name)
+            | ({} if alias == re.sub(r"\W", "_", c.name) else dict(alias=alias))
+            | dict(title=title, kind=made.pop("kind"))
+        )
+        if role != "applicant":
+            entry["role"] = role
+        fields.append(
+            entry
+            | dict(required=bool(c.stated.all()))
+            | made
+            | dict(
+                reason=title,
+                example=example,
+                sample=sample | (dict(missing=missing) if missing else {}),
+            )
+        )
+        if missing:
+            remarks[c.name].insert(0, f"{missing:.1%} of the rows do not state it.")
+    definition = dict(
+        name=name,
+        title=title_of(name),
+        description=f"Proposed from {len(table):,} rows" + (f" of {file}" if file else ""),
+    ) | (dict(file=file) if file else {})
+    definition |= dict(
+        target=target,
+        positive=bad,
+        negative=good,
+        default_definition=f"the column {target} is {' or '.join(bad)}",
+        limits=[
+            "The definition was read off the file; nobody who knows the portfolio has confirmed it.",
+            "The costs of the two mistakes are an example, not a lender's own.",
+        ],
+    )
     definition |= {k: granted[k] for k in ("date", "date_format") if k in granted}
-    if form != Csv(): definition["csv"] = form.model_dump(mode="json", exclude_defaults=True)
-    if dropped: definition["dropped"] = dropped
-    definition |= dict(costs=dict(default=10, decline=1), synthetic=dict(intercept=0.0, rows=int(np.clip(round(len(table), -3), 2000, 20_000)), terms=_terms(columns, fields, y)) | {k: granted[k] for k in ("dates",) if k in granted}, fields=fields)
+    if form != Csv():
+        definition["csv"] = form.model_dump(mode="json", exclude_defaults=True)
+    if dropped:
+        definition["dropped"] = dropped
+    definition |= dict(
+        costs=dict(default=10, decline=1),
+        synthetic=dict(
+            intercept=0.0,
+            rows=int(np.clip(round(len(table), -3), 2000, 20_000)),
+            terms=_terms(columns, fields, y),
+        )
+        | {k: granted[k] for k in ("dates",) if k in granted},
+        fields=fields,
+    )
     definition["synthetic"]["intercept"] = _intercept(definition, float(y.mean()))
-    head = ["More than half of the rows are defaults: is the outcome the right way round?"] if y.mean() > .5 else []
+    head = (
+        ["More than half of the rows are defaults: is the outcome the right way round?"]
+        if y.mean() > 0.5
+        else []
+    )
     return Proposal(definition, remarks, head)
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #1e6b7abd
@@ -485,50 +1000,86 @@ HOW = """A portfolio's definition, proposed from the file and not yet confirmed 
 - `direction = 1`: the PD can only rise with the value, -1: only fall. `unit`, `description` and `reason` (what a declined applicant reads) are for people.
 - `sample` and `[synthetic]` make the synthetic sample, for machines without the data; rounded, and no applicant's."""
 
+
 def _comment(table, text: str):
     "Adds a comment, in lines that fit a screen."
     import tomlkit
-    for line in textwrap.wrap(text, 120, subsequent_indent="  " if text.startswith("- ") else "", break_long_words=False, break_on_hyphens=False): table.add(tomlkit.comment(line))
+
+    for line in textwrap.wrap(
+        text,
+        120,
+        subsequent_indent="  " if text.startswith("- ") else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        table.add(tomlkit.comment(line))
+
 
 def _item(value):
     "A value for the file: what is inside of a table stands on one line."
     import tomlkit
+
     if isinstance(value, dict):
         table = tomlkit.inline_table()
-        for k, v in value.items(): table.append(k, _item(v))
+        for k, v in value.items():
+            table.append(k, _item(v))
         return table
     return tomlkit.item([_item(v) for v in value] if isinstance(value, list | tuple) else value)
+
 
 def to_toml(proposal: Proposal) -> str:
     "The text of a definition's TOML file, with comments."
     import tomlkit
+
     document, definition = tomlkit.document(), dict(proposal.definition)
-    for line in (*HOW.splitlines(), *proposal.head): _comment(document, line)
+    for line in (*HOW.splitlines(), *proposal.head):
+        _comment(document, line)
     document.add(tomlkit.nl())
-    tables = {k: definition.pop(k) for k in ("csv", "dropped", "costs", "synthetic", "fields") if k in definition}
+    tables = {
+        k: definition.pop(k)
+        for k in ("csv", "dropped", "costs", "synthetic", "fields")
+        if k in definition
+    }
     for k, v in definition.items():
-        if k == "date": _comment(document, "the date of the loan: the latest fifth of the loans is the holdout. Is it the date on which the applicant was judged?")
+        if k == "date":
+            _comment(
+                document,
+                "the date of the loan: the latest fifth of the loans is the holdout. Is it the date on which the applicant was judged?",
+            )
         document.add(k, _item(v))
-    _comment(document, "currency = \"EUR\", performance_window_months = 12 and intended_use = \"...\" say more about the loans, for reports and the model card")
-    for k, about in (("csv", "the form of the file, and of those that are scored"), ("dropped", "columns that are no fields, and why"), ("costs", "what the two mistakes cost, in any unit: the cut-off follows from it")):
-        if k not in tables: continue
+    _comment(
+        document,
+        'currency = "EUR", performance_window_months = 12 and intended_use = "..." say more about the loans, for reports and the model card',
+    )
+    for k, about in (
+        ("csv", "the form of the file, and of those that are scored"),
+        ("dropped", "columns that are no fields, and why"),
+        ("costs", "what the two mistakes cost, in any unit: the cut-off follows from it"),
+    ):
+        if k not in tables:
+            continue
         document.add(tomlkit.nl())
         table = tomlkit.table()
         _comment(table, about)
-        for name, v in tables[k].items(): table.add(name, _item(v))
+        for name, v in tables[k].items():
+            table.add(name, _item(v))
         document.add(k, table)
     fields = tomlkit.aot()
     for f in tables["fields"]:
         table = tomlkit.table()
-        for text in proposal.remarks.get(f["name"], ()): _comment(table, text)
-        for k, v in f.items(): table.add(k, _item(v))
+        for text in proposal.remarks.get(f["name"], ()):
+            _comment(table, text)
+        for k, v in f.items():
+            table.add(k, _item(v))
         fields.append(table)
     document.add(tomlkit.nl())
     document.add("fields", fields)
     document.add(tomlkit.nl())
     table, terms = tomlkit.table(), tomlkit.array().multiline(True)
-    for t in tables["synthetic"]["terms"]: terms.append(_item(t))
-    for k, v in tables["synthetic"].items(): table.add(k, terms if k == "terms" else _item(v))
+    for t in tables["synthetic"]["terms"]:
+        terms.append(_item(t))
+    for k, v in tables["synthetic"].items():
+        table.add(k, terms if k == "terms" else _item(v))
     document.add("synthetic", table)
     return tomlkit.dumps(document)
 
@@ -540,24 +1091,39 @@ def read_unknown(
     "The table in a file of unknown form, and its form. Raises DataError where there is none."
     path = Path(path)
     try:
-        with open(path, "rb") as file: parquet = file.read(4) == b"PAR1"
-    except FileNotFoundError: raise DataError(f"there is no file {path.name}") from None
-    except OSError as e: raise DataError(f"{path.name}: cannot be read: {e.strerror}") from None
+        with open(path, "rb") as file:
+            parquet = file.read(4) == b"PAR1"
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path.name}") from None
+    except OSError as e:
+        raise DataError(f"{path.name}: cannot be read: {e.strerror}") from None
     form = Csv() if parquet else file_form(path)
-    if not parquet: _named_twice(path, form, target)
+    if not parquet:
+        _named_twice(path, form, target)
     table = read_table(path, form=form)
     table.columns = [str(c) for c in table]
     if target not in table:
         near = difflib.get_close_matches(target, list(table), 3)
-        raise DataError(f"{path.name}: none of its {len(table.columns)} columns is named {target}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        raise DataError(
+            f"{path.name}: none of its {len(table.columns)} columns is named {target}"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
     return table, form
+
 
 def _named_twice(path: Path, form: Csv, target: str) -> None:
     "Raises DataError with the names that stand twice in the header, once the target shows that it is one."
     text = _decompressed(path.name, path.read_bytes()).decode(form.codec)
-    header = [h.strip() for h in next(csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), [])]
+    header = [
+        h.strip()
+        for h in next(csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), [])
+    ]
     twice = [h for h, k in Counter(header).items() if h and k > 1]
-    if target in header and twice: raise DataError(f"{path.name}: the header names {', '.join(twice)} more than once: which column is meant? Rename or remove the others")
+    if target in header and twice:
+        raise DataError(
+            f"{path.name}: the header names {', '.join(twice)} more than once: which column is meant? Rename or remove the others"
+        )
+
 
 def plain_table(
     table: pd.DataFrame,  # of `read_unknown`
@@ -565,28 +1131,50 @@ def plain_table(
     as_text: Sequence[str] = (),  # columns that stay as they are written, such as the outcome
 ) -> pd.DataFrame:
     "The cells in the usual form: numbers as numbers, and nothing where a gap is written as `-`."
-    if form == Csv(): return table
+    if form == Csv():
+        return table
     columns = [Column.read(name, table[name], form) for name in table]
-    return pd.DataFrame({c.name: c.number if c.numeric and c.name not in as_text and not np.isinf(c.number).any() else c.text for c in columns})
+    return pd.DataFrame(
+        {
+            c.name: c.number
+            if c.numeric and c.name not in as_text and not np.isinf(c.number).any()
+            else c.text
+            for c in columns
+        }
+    )
+
 
 def init(
     path: str | Path,  # the lender's file
     target: str,  # its column with the outcome
-    out: str | Path | None = None,  # the TOML file to write; beside the lender's file, by the portfolio's name, unless given
+    out: str
+    | Path
+    | None = None,  # the TOML file to write; beside the lender's file, by the portfolio's name, unless given
     name: str = "",  # of the portfolio; from the file's name unless given
     positive: Sequence[str] = (),  # values of the outcome that mean default
 ) -> tuple[Path, Proposal]:
     "Writes the proposed definition of a file's portfolio. Raises DataError where there can be none, and never replaces a file."
     path = Path(path)
     name = name or _short(path.name.split(".")[0])
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name): raise DataError(f"a portfolio's name has small letters, digits and _, and begins with a letter: not {name!r}")
-    if name in SHIPPED: raise DataError(f"{name} is the name of a portfolio that ships: give yours another one with --name")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise DataError(
+            f"a portfolio's name has small letters, digits and _, and begins with a letter: not {name!r}"
+        )
+    if name in SHIPPED:
+        raise DataError(
+            f"{name} is the name of a portfolio that ships: give yours another one with --name"
+        )
     out = Path(out) if out else path.with_name(f"{name}.toml")
-    if out.suffix != ".toml": raise DataError(f"{out.name}: a definition's name ends in .toml")
-    if out.exists(): raise DataError(f"{out.name} is there already and may hold somebody's work: remove it, or name another file with --out")
+    if out.suffix != ".toml":
+        raise DataError(f"{out.name}: a definition's name ends in .toml")
+    if out.exists():
+        raise DataError(
+            f"{out.name} is there already and may hold somebody's work: remove it, or name another file with --out"
+        )
     table, form = read_unknown(path, target)
     proposal = propose(table, target, name, positive, form, path.name)
-    if not path.name.endswith(".parquet"): table = read_table(path, proposal.portfolio)
-    from_table(proposal.portfolio, table)   # says what is wrong with it, before anything is written
+    if not path.name.endswith(".parquet"):
+        table = read_table(path, proposal.portfolio)
+    from_table(proposal.portfolio, table)  # says what is wrong with it, before anything is written
     out.write_text(to_toml(proposal), encoding="utf-8")
     return out, proposal

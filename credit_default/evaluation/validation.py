@@ -51,20 +51,28 @@ def calibration_by_chance(
     pd,  # PDs, 0 to 1; shape (n,)
     draws: int = 1000,  # times that the outcomes of all n loans are drawn
     seed: int = 0,
-) -> pandas.DataFrame: # one row per draw: ece; ratio_off, which is |mean PD / default rate - 1|
+) -> pandas.DataFrame:  # one row per draw: ece; ratio_off, which is |mean PD / default rate - 1|
     "What the calibration figures come to by chance alone, if the PDs are true"
     pd = np.asarray(pd, dtype=float)
     _, p = checked(np.zeros(len(pd)), pd, both=False)
     order = np.argsort(p, kind="stable")
-    ends = np.r_[0, np.cumsum(np.bincount(equal_count_groups(p)))]  # the groups follow from the PDs, so they are those of every draw
+    ends = np.r_[
+        0, np.cumsum(np.bincount(equal_count_groups(p)))
+    ]  # the groups follow from the PDs, so they are those of every draw
     p, rng = p[order], np.random.default_rng(seed)
     threshold, defaults = p.astype(np.float32), np.empty((draws, len(ends) - 1))
     for start in range(0, draws, 50):  # in chunks that fit a processor's cache
         drawn = rng.random((min(50, draws - start), len(p)), dtype=np.float32) < threshold
-        for g, (a, b) in enumerate(zip(ends, ends[1:])): defaults[start:start + 50, g] = np.count_nonzero(drawn[:, a:b], axis=1)
+        for g, (a, b) in enumerate(zip(ends, ends[1:])):
+            defaults[start : start + 50, g] = np.count_nonzero(drawn[:, a:b], axis=1)
     total = defaults.sum(axis=1)
     ratio = np.divide(p.sum(), total, out=np.full(draws, np.inf), where=total > 0)
-    return pandas.DataFrame(dict(ece=np.abs(defaults - np.add.reduceat(p, ends[:-1])).sum(axis=1) / len(p), ratio_off=np.abs(ratio - 1)))
+    return pandas.DataFrame(
+        dict(
+            ece=np.abs(defaults - np.add.reduceat(p, ends[:-1])).sum(axis=1) / len(p),
+            ratio_off=np.abs(ratio - 1),
+        )
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #0969beac
 def calibration_verdict(
@@ -73,20 +81,41 @@ def calibration_verdict(
     level: float = 0.99,  # share of samples in which true PDs stay within each limit
     draws: int = 1000,  # of `calibration_by_chance`
     seed: int = 0,
-    chance: pandas.DataFrame | None = None,  # of `calibration_by_chance`, where it was computed before
-) -> dict: # each figure, how far chance takes it (`_limit`), whether it is `_within`; None where no slope fits
+    chance: pandas.DataFrame
+    | None = None,  # of `calibration_by_chance`, where it was computed before
+) -> dict:  # each figure, how far chance takes it (`_limit`), whether it is `_within`; None where no slope fits
     "Whether the calibration figures are what chance would do to true PDs"
     y, p = checked(y, pd)
     chance = calibration_by_chance(p, draws, seed) if chance is None else chance
     x, w, z = _logit(p), p * (1 - p), NormalDist().inv_cdf((1 + level) / 2)
-    information = w.sum(), w @ (x - np.average(x, weights=w)) ** 2 if w.any() else 0.
-    intercept_limit, slope_limit = (float(z / np.sqrt(i)) if i > 0 else float("nan") for i in information)
-    ece_limit, ratio_limit = (float(np.quantile(chance[c], level, method="higher")) for c in ("ece", "ratio_off"))
-    error, ratio, slope, intercept = ece(y, p), float(p.mean() / y.mean()), calibration_slope(y, p), calibration_intercept(y, p)
-    return dict(ece=error, ece_limit=ece_limit, ece_within=error <= ece_limit,
-                ratio=ratio, ratio_off=abs(ratio - 1), ratio_limit=ratio_limit, ratio_within=abs(ratio - 1) <= ratio_limit,
-                slope=slope, slope_limit=slope_limit, slope_within=None if np.isnan(slope) else abs(slope - 1) <= slope_limit,
-                intercept=intercept, intercept_limit=intercept_limit, intercept_within=abs(intercept) <= intercept_limit)
+    information = w.sum(), w @ (x - np.average(x, weights=w)) ** 2 if w.any() else 0.0
+    intercept_limit, slope_limit = (
+        float(z / np.sqrt(i)) if i > 0 else float("nan") for i in information
+    )
+    ece_limit, ratio_limit = (
+        float(np.quantile(chance[c], level, method="higher")) for c in ("ece", "ratio_off")
+    )
+    error, ratio, slope, intercept = (
+        ece(y, p),
+        float(p.mean() / y.mean()),
+        calibration_slope(y, p),
+        calibration_intercept(y, p),
+    )
+    return dict(
+        ece=error,
+        ece_limit=ece_limit,
+        ece_within=error <= ece_limit,
+        ratio=ratio,
+        ratio_off=abs(ratio - 1),
+        ratio_limit=ratio_limit,
+        ratio_within=abs(ratio - 1) <= ratio_limit,
+        slope=slope,
+        slope_limit=slope_limit,
+        slope_within=None if np.isnan(slope) else abs(slope - 1) <= slope_limit,
+        intercept=intercept,
+        intercept_limit=intercept_limit,
+        intercept_within=abs(intercept) <= intercept_limit,
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #cdd89904
 @chart
@@ -96,30 +125,43 @@ def plot_calibration_by_chance(
     level: float = 0.99,  # of the limits
     draws: int = 1000,
     seed: int = 0,
-): # Figure
+):  # Figure
     "ECE and ratio of mean PD to default rate against what true PDs would show by chance"
     chance = calibration_by_chance(pd, draws, seed)
     v = calibration_verdict(y, pd, level, chance=chance)
     fig, axes = _axes(8.4, 3.3, ncols=2, sharey=True)
-    for ax, column, key, what, label in ((axes[0], "ece", "ece", "ECE", "expected calibration error"),
-                                         (axes[1], "ratio_off", "ratio", "Mean PD off by", "distance of mean PD from the default rate")):
-        ax.hist(chance[column][np.isfinite(chance[column])], 24, color=GREY, alpha=.5)
+    for ax, column, key, what, label in (
+        (axes[0], "ece", "ece", "ECE", "expected calibration error"),
+        (
+            axes[1],
+            "ratio_off",
+            "ratio",
+            "Mean PD off by",
+            "distance of mean PD from the default rate",
+        ),
+    ):
+        ax.hist(chance[column][np.isfinite(chance[column])], 24, color=GREY, alpha=0.5)
         ax.axvline(v[f"{key}_limit"], color=GREY, lw=1.2, ls=":")
         ax.axvline(v[column], color=BLUE if v[f"{key}_within"] else ORANGE)
         ax.set_xlim(0, None)
         _percent(ax.xaxis)
         where = "within chance" if v[f"{key}_within"] else "more than chance"
-        _titled(ax, f"{what} {v[column]:.2%}: {where}", f"Dotted: {level:.0%} of true PDs stay below {v[f'{key}_limit']:.2%}", xlabel=label)
+        _titled(
+            ax,
+            f"{what} {v[column]:.2%}: {where}",
+            f"Dotted: {level:.0%} of true PDs stay below {v[f'{key}_limit']:.2%}",
+            xlabel=label,
+        )
     axes[0].set_ylabel(f"of {draws:,} draws of true PDs")
     return fig
 
 # %% ../../nbs/evaluation/03_validation.ipynb #f5f53b5d
 def holm(
     p,  # p-values, NaN where no test was possible; shape (k,)
-) -> np.ndarray: # adjusted p-values in the same order, NaN kept; shape (k,)
+) -> np.ndarray:  # adjusted p-values in the same order, NaN kept; shape (k,)
     "Holm's step-down adjustment of p-values for their number"
     p = np.asarray(p, dtype=float)
-    order = np.argsort(p, kind="stable")[:np.count_nonzero(~np.isnan(p))]  # NaN sorts to the end
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN sorts to the end
     out = np.full(p.shape, np.nan)
     out[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
     return out
@@ -130,7 +172,7 @@ def jeffreys_deciles(
     pd,  # PDs
     n_groups: int = 10,  # of equal count, where ties do not make fewer
     level: float = 0.05,  # probability of rejecting anything where all PDs are true
-) -> pandas.DataFrame: # riskiest group first; rates and PDs from 0 to 1
+) -> pandas.DataFrame:  # riskiest group first; rates and PDs from 0 to 1
     """Mean PD against default rate in groups of equal count: Jeffreys interval and two-sided test, adjusted by Holm.
 
     The test is that of the ECB's *Instructions for reporting the validation results of internal models* (2019),
@@ -148,58 +190,92 @@ def paired_auc(
     a,  # PDs of one model, or any scores from 0 to 1; shape (n,)
     b,  # PDs of the other on the same rows
     folds=None,  # fold in which each row was left out; shape (n,); None for one holdout
-) -> dict: # difference a - b, its se, low and high (95 %), folds, and how many of them a won
+) -> dict:  # difference a - b, its se, low and high (95 %), folds, and how many of them a won
     "Difference of the AUCs of two models on the same rows: DeLong, within each fold"
     (y, a), (_, b) = checked(y, a), checked(y, b)
     folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
-    if len(folds) != len(y): raise ValueError(f"{len(folds)} folds for {len(y)} outcomes")
+    if len(folds) != len(y):
+        raise ValueError(f"{len(folds)} folds for {len(y)} outcomes")
     parts = []
     for k in np.unique(folds):
         rows = folds == k
-        try: parts.append(auc_difference(y[rows], a[rows], b[rows]))
-        except ValueError as e: raise ValueError(f"fold {k}: {e}") from None
+        try:
+            parts.append(auc_difference(y[rows], a[rows], b[rows]))
+        except ValueError as e:
+            raise ValueError(f"fold {k}: {e}") from None
     differences, K = np.array([d["difference"] for d in parts]), len(parts)
     difference, se = float(differences.mean()), float(np.sqrt(sum(d["se"] ** 2 for d in parts)) / K)
-    half = NormalDist().inv_cdf(.975) * se
-    return dict(difference=difference, se=se, low=difference - half, high=difference + half, won=int((differences > 0).sum()), folds=K)
+    half = NormalDist().inv_cdf(0.975) * se
+    return dict(
+        difference=difference,
+        se=se,
+        low=difference - half,
+        high=difference + half,
+        won=int((differences > 0).sum()),
+        folds=K,
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #54db7c54
 AGE_EDGES = (25, 35, 45, 55, 62)  # the first age of each band but the lowest
 AGE_BANDS = ("under 25", "25 to 34", "35 to 44", "45 to 54", "55 to 61", "62 and over", "missing")
 
+
 def age_bands(
     values,  # ages in years, NaN or None for missing; shape (n,)
-    field: Field | None = None,  # of the age: its codes and implausible values are missing, as they are for the model
-) -> np.ndarray: # position in `AGE_BANDS`; shape (n,)
+    field: Field
+    | None = None,  # of the age: its codes and implausible values are missing, as they are for the model
+) -> np.ndarray:  # position in `AGE_BANDS`; shape (n,)
     "Age bands with 62, where Regulation B begins to call an applicant elderly, as an edge (12 CFR 1002.2(o))"
     age = np.asarray(values, dtype=float)
-    if field is not None: age, _ = clean_number(field, age)
-    return np.where(np.isnan(age), len(AGE_EDGES) + 1, np.searchsorted(AGE_EDGES, age, side="right"))
+    if field is not None:
+        age, _ = clean_number(field, age)
+    return np.where(
+        np.isnan(age), len(AGE_EDGES) + 1, np.searchsorted(AGE_EDGES, age, side="right")
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #d4c07ec3
 def _positions(
     groups,  # of each row, as positions in a list of labels
     n: int,  # rows
-) -> np.ndarray: # shape (n,)
+) -> np.ndarray:  # shape (n,)
     g = np.asarray(groups)
-    if g.shape != (n,): raise ValueError(f"one group per outcome is needed: {g.shape} for {n} outcomes")
-    if g.dtype.kind not in "iu": raise ValueError("a group is its position in `labels`, as `Bins.assign` and `age_bands` give it")
+    if g.shape != (n,):
+        raise ValueError(f"one group per outcome is needed: {g.shape} for {n} outcomes")
+    if g.dtype.kind not in "iu":
+        raise ValueError(
+            "a group is its position in `labels`, as `Bins.assign` and `age_bands` give it"
+        )
     return g
+
 
 def _mean(
     values: np.ndarray,  # numbers or truth values
-) -> float: # NaN where there are none
+) -> float:  # NaN where there are none
     return float(values.mean()) if len(values) else float("nan")
 
+
 def _group_figures(
-    y: np.ndarray, p: np.ndarray, declined: np.ndarray,  # of one group
+    y: np.ndarray,
+    p: np.ndarray,
+    declined: np.ndarray,  # of one group
     enough: bool,  # whether the group has rows enough for figures
-) -> dict: # figures, NaN where there are none
+) -> dict:  # figures, NaN where there are none
     "Decisions, PDs and outcomes of one group"
     low, high = jeffreys_interval(y.sum(), len(y)) if enough else (np.nan, np.nan)
-    figures = dict(approval_rate=_mean(~declined), tpr=_mean(declined[y == 1]), fpr=_mean(declined[y == 0]), mean_pd=_mean(p), default_rate=_mean(y))
-    if not enough: figures = dict.fromkeys(figures, np.nan)
-    return figures | dict(low=float(low), high=float(high), calibration_ratio=figures["mean_pd"] / figures["default_rate"] if y.any() else np.nan)
+    figures = dict(
+        approval_rate=_mean(~declined),
+        tpr=_mean(declined[y == 1]),
+        fpr=_mean(declined[y == 0]),
+        mean_pd=_mean(p),
+        default_rate=_mean(y),
+    )
+    if not enough:
+        figures = dict.fromkeys(figures, np.nan)
+    return figures | dict(
+        low=float(low),
+        high=float(high),
+        calibration_ratio=figures["mean_pd"] / figures["default_rate"] if y.any() else np.nan,
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #e958a4d0
 def fairness_table(
@@ -209,17 +285,32 @@ def fairness_table(
     groups,  # group of each applicant, as a position in `labels`; shape (n,)
     labels,  # names of the groups, in the order of the table
     min_rows: int = 30,  # a smaller group gets no figures
-) -> pandas.DataFrame: # one row per group that has applicants; rates and PDs from 0 to 1
+) -> pandas.DataFrame:  # one row per group that has applicants; rates and PDs from 0 to 1
     "Approvals, errors and calibration by group; `calibration_ratio` is mean PD over default rate, `low` and `high` are Jeffreys' of the default rate"
     y, p = checked(y, pd, both=False)
     declined, groups = np.asarray(declined, dtype=bool), _positions(groups, len(y))
-    if declined.shape != y.shape: raise ValueError(f"one decision per outcome is needed: {declined.shape} for {len(y)} outcomes")
+    if declined.shape != y.shape:
+        raise ValueError(
+            f"one decision per outcome is needed: {declined.shape} for {len(y)} outcomes"
+        )
     rows = []
     for g in np.unique(groups):
         i = groups == g
         n, defaults = int(i.sum()), int(y[i].sum())
-        flag = f"fewer than {min_rows} rows" if n < min_rows else "no defaults" if not defaults else "nobody repaid" if defaults == n else ""
-        rows.append(dict(group=labels[g], n=n, defaults=defaults) | _group_figures(y[i], p[i], declined[i], n >= min_rows) | dict(flag=flag))
+        flag = (
+            f"fewer than {min_rows} rows"
+            if n < min_rows
+            else "no defaults"
+            if not defaults
+            else "nobody repaid"
+            if defaults == n
+            else ""
+        )
+        rows.append(
+            dict(group=labels[g], n=n, defaults=defaults)
+            | _group_figures(y[i], p[i], declined[i], n >= min_rows)
+            | dict(flag=flag)
+        )
     t = pandas.DataFrame(rows)
     best = t.approval_rate.max()
     t.insert(4, "adverse_impact_ratio", t.approval_rate / best if best > 0 else np.nan)
@@ -230,13 +321,22 @@ def fairness_table(
 def plot_fairness(
     table: pandas.DataFrame,  # of `fairness_table`
     what: str = "group",  # what the groups are, for the axis
-): # Figure
+):  # Figure
     "Approval rate of each group, and its mean PD against its default rate"
     t = table[table.approval_rate.notna()][::-1]
-    fig, (left, right) = _axes(7.6 + _room(t.group), 1.6 + .36 * max(len(t), 3), ncols=2, sharey=True)
-    left.barh(t.group, t.approval_rate, color=BLUE, alpha=.6)
+    fig, (left, right) = _axes(
+        7.6 + _room(t.group), 1.6 + 0.36 * max(len(t), 3), ncols=2, sharey=True
+    )
+    left.barh(t.group, t.approval_rate, color=BLUE, alpha=0.6)
     for k, row in enumerate(t.itertuples()):
-        left.annotate(f"{row.approval_rate:.0%}, ratio {row.adverse_impact_ratio:.2f}", (0, k), (5, 0), textcoords="offset points", va="center", fontsize=8.5)
+        left.annotate(
+            f"{row.approval_rate:.0%}, ratio {row.adverse_impact_ratio:.2f}",
+            (0, k),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+        )
     right.hlines(t.group, t.low, t.high, color=BLUE, lw=1.2)
     right.plot(t.default_rate, t.group, "o", color=BLUE, label="default rate, 95% interval")
     right.plot(t.mean_pd, t.group, "D", color=ORANGE, ms=5, label="mean PD")
@@ -246,19 +346,31 @@ def plot_fairness(
         ax.grid(axis="y", visible=False)
         _percent(ax.xaxis)
     small = table.n[table.approval_rate.isna()].sum()
-    _titled(left, f"{t.approval_rate.min():.0%} to {t.approval_rate.max():.0%} are approved", "Ratio: to the highest rate", xlabel="approved", ylabel=what)
-    _titled(right, f"The PD fits in {t.mean_pd.between(t.low, t.high).sum()} of {len(t)} groups",
-            f"{table.n.sum():,} applicants" + (f", {small} of them in groups too small to show" if small else ""), xlabel="share that defaults")
+    _titled(
+        left,
+        f"{t.approval_rate.min():.0%} to {t.approval_rate.max():.0%} are approved",
+        "Ratio: to the highest rate",
+        xlabel="approved",
+        ylabel=what,
+    )
+    _titled(
+        right,
+        f"The PD fits in {t.mean_pd.between(t.low, t.high).sum()} of {len(t)} groups",
+        f"{table.n.sum():,} applicants"
+        + (f", {small} of them in groups too small to show" if small else ""),
+        xlabel="share that defaults",
+    )
     return fig
 
 # %% ../../nbs/evaluation/03_validation.ipynb #2520a88d
 def _halves(
     n: int,  # rows
     seed: int,
-) -> np.ndarray: # True for a random half; shape (n,)
+) -> np.ndarray:  # True for a random half; shape (n,)
     out = np.zeros(n, bool)
-    out[np.random.default_rng(seed).permutation(n)[:n // 2]] = True
+    out[np.random.default_rng(seed).permutation(n)[: n // 2]] = True
     return out
+
 
 def _bins_of(
     field: Field,
@@ -266,66 +378,105 @@ def _bins_of(
     n_bins: int,  # of a number
 ) -> Bins:
     "A field's bins, with its codes and categories from the portfolio"
-    return Bins.fit(field.name, values, codes=tuple(field.codes), categories=None if field.numeric else field.categories, n_bins=n_bins)
+    return Bins.fit(
+        field.name,
+        values,
+        codes=tuple(field.codes),
+        categories=None if field.numeric else field.categories,
+        n_bins=n_bins,
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #c5fc0c43
 def _sums(
     cell: np.ndarray,  # slice of each row
     size: int,  # number of slices
-    y: np.ndarray, p: np.ndarray,  # outcomes and PDs
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # of each slice: rows, defaults, defaults expected, their variance
+    y: np.ndarray,
+    p: np.ndarray,  # outcomes and PDs
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, np.ndarray
+]:  # of each slice: rows, defaults, defaults expected, their variance
     add = lambda v: np.bincount(cell, weights=v, minlength=size)
     return np.bincount(cell, minlength=size), add(y), add(p), add(p * (1 - p))
 
+
 def _candidates(
-    bins: dict[str, Bins], cells: dict[tuple, np.ndarray],  # bins of each field; slice of each row, by the fields that cut it
-    y: np.ndarray, p: np.ndarray, search: np.ndarray,  # outcomes, PDs, and the half that is searched
-    min_rows: int, min_expected: float,  # of a slice, in either half
-) -> list[tuple[float, tuple, int]]: # z on the search half, the fields, the slice; worst first
+    bins: dict[str, Bins],
+    cells: dict[
+        tuple, np.ndarray
+    ],  # bins of each field; slice of each row, by the fields that cut it
+    y: np.ndarray,
+    p: np.ndarray,
+    search: np.ndarray,  # outcomes, PDs, and the half that is searched
+    min_rows: int,
+    min_expected: float,  # of a slice, in either half
+) -> list[tuple[float, tuple, int]]:  # z on the search half, the fields, the slice; worst first
     "Every slice that is large enough, by how far its defaults are from what the PDs say"
     found = []
     for names, cell in cells.items():
         size = int(np.prod([len(bins[n].labels) for n in names]))
         n, d, e, v = _sums(cell[search], size, y[search], p[search])
         other = _sums(cell[~search], size, y[~search], p[~search])
-        large = np.minimum(n, other[0]) >= min_rows  # by rows and PDs alone: the outcome decides nothing about who may be tested
-        for expected, rows in ((e, n), (other[2], other[0])): large &= np.minimum(expected, rows - expected) >= min_expected
+        large = (
+            np.minimum(n, other[0]) >= min_rows
+        )  # by rows and PDs alone: the outcome decides nothing about who may be tested
+        for expected, rows in ((e, n), (other[2], other[0])):
+            large &= np.minimum(expected, rows - expected) >= min_expected
         found += [((d[k] - e[k]) / np.sqrt(v[k]), names, int(k)) for k in np.flatnonzero(large)]
     return sorted(found, key=lambda s: -abs(s[0]))
+
 
 def _distinct(
     found: list[tuple[float, tuple, int]],  # of `_candidates`
     cells: dict[tuple, np.ndarray],  # slice of each row, by the fields that cut it
     top: int,  # slices to choose
     overlap: float = 0.5,  # share of common rows from which two slices are one
-) -> list[tuple[float, tuple, int, np.ndarray]]: # with the rows of each
+) -> list[tuple[float, tuple, int, np.ndarray]]:  # with the rows of each
     "The worst slices that are not each other under another name"
     chosen = []
     for z, names, k in found:
-        if len(chosen) == top: break
+        if len(chosen) == top:
+            break
         rows = cells[names] == k
-        if all((rows & other).sum() < overlap * (rows | other).sum() for *_, other in chosen): chosen.append((z, names, k, rows))
+        if all((rows & other).sum() < overlap * (rows | other).sum() for *_, other in chosen):
+            chosen.append((z, names, k, rows))
     return chosen
 
 # %% ../../nbs/evaluation/03_validation.ipynb #4139b4c2
 def _test_sum(
     defaults: float,  # in the slice
     p: np.ndarray,  # its PDs
-) -> float: # two-sided p-value
+) -> float:  # two-sided p-value
     "Jeffreys test with the binomial distribution that has the mean and variance of a sum of defaults with these PDs"
     pd = (p @ p) / p.sum()
     return float(jeffreys_test(defaults, max(p.sum() / pd, defaults), pd))
 
 # %% ../../nbs/evaluation/03_validation.ipynb #591bbe78
 def _slice_name(
-    names: tuple, k: int,  # the fields, and the slice's number
-    bins: dict[str, Bins], titles: dict[str, str],
+    names: tuple,
+    k: int,  # the fields, and the slice's number
+    bins: dict[str, Bins],
+    titles: dict[str, str],
 ) -> str:
     "A slice in words"
     numbers = np.unravel_index(k, [len(bins[n].labels) for n in names])
     return " and ".join(f"{titles[n]}: {bins[n].labels[i]}" for n, i in zip(names, numbers))
 
-WEAK = ("slice", "n", "defaults", "mean_pd", "default_rate", "auc", "excess_log_loss", "z", "p_value", "p_holm", "confirmed", "z_found")
+
+WEAK = (
+    "slice",
+    "n",
+    "defaults",
+    "mean_pd",
+    "default_rate",
+    "auc",
+    "excess_log_loss",
+    "z",
+    "p_value",
+    "p_holm",
+    "confirmed",
+    "z_found",
+)
+
 
 def weak_spots(
     columns: Columns,  # field to values; each of shape (n,)
@@ -338,7 +489,7 @@ def weak_spots(
     min_expected: float = 5.0,  # defaults and repaid loans that the PDs expect of a slice, in either half
     level: float = 0.05,  # probability of confirming anything where all PDs are true
     seed: int = 0,  # of the halves
-) -> pandas.DataFrame: # one row per slice, confirmed ones first
+) -> pandas.DataFrame:  # one row per slice, confirmed ones first
     """The slices where defaults are furthest from the PDs, found on one half of the rows and judged on the other.
 
     All figures are of the confirming half, but for `z_found`. `z` is (defaults - sum of PDs) / sqrt(sum of PD (1 - PD)): above 0, more default
@@ -348,58 +499,92 @@ def weak_spots(
     y, p = checked(y, pd)
     bins = {f.name: _bins_of(f, columns[f.name], n_bins) for f in fields}
     of = {name: b.assign(columns[name]) for name, b in bins.items()}
-    cells = {names: np.ravel_multi_index([of[n] for n in names], [len(bins[n].labels) for n in names])
-             for names in chain(combinations(of, 1), combinations(of, 2))}
+    cells = {
+        names: np.ravel_multi_index([of[n] for n in names], [len(bins[n].labels) for n in names])
+        for names in chain(combinations(of, 1), combinations(of, 2))
+    }
     search, titles = _halves(len(y), seed), {f.name: f.title for f in fields}
     rows = []
-    for found, names, k, inside in _distinct(_candidates(bins, cells, y, p, search, min_rows, min_expected), cells, top):
+    for found, names, k, inside in _distinct(
+        _candidates(bins, cells, y, p, search, min_rows, min_expected), cells, top
+    ):
         ys, ps = y[inside & ~search], p[inside & ~search]
-        rows.append(dict(slice=_slice_name(names, k, bins, titles), n=len(ys), defaults=int(ys.sum()), mean_pd=ps.mean(), default_rate=ys.mean(),
-                         auc=auc(ys, ps) if 0 < ys.sum() < len(ys) else np.nan, excess_log_loss=np.mean((ps - ys) * _logit(ps)),
-                         z=(ys - ps).sum() / np.sqrt((ps * (1 - ps)).sum()), p_value=_test_sum(ys.sum(), ps), z_found=found))
+        rows.append(
+            dict(
+                slice=_slice_name(names, k, bins, titles),
+                n=len(ys),
+                defaults=int(ys.sum()),
+                mean_pd=ps.mean(),
+                default_rate=ys.mean(),
+                auc=auc(ys, ps) if 0 < ys.sum() < len(ys) else np.nan,
+                excess_log_loss=np.mean((ps - ys) * _logit(ps)),
+                z=(ys - ps).sum() / np.sqrt((ps * (1 - ps)).sum()),
+                p_value=_test_sum(ys.sum(), ps),
+                z_found=found,
+            )
+        )
     t = pandas.DataFrame(rows, columns=WEAK)
     t["p_holm"] = holm(t.p_value)
-    t["confirmed"] = (t.p_holm < level) & (np.sign(t.z.astype(float)) == np.sign(t.z_found.astype(float)))
-    return t.sort_values(["confirmed", "p_value"], ascending=[False, True], kind="stable", ignore_index=True)
+    t["confirmed"] = (t.p_holm < level) & (
+        np.sign(t.z.astype(float)) == np.sign(t.z_found.astype(float))
+    )
+    return t.sort_values(
+        ["confirmed", "p_value"], ascending=[False, True], kind="stable", ignore_index=True
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #12470fa2
 Score = Callable[[Columns], np.ndarray]  # columns to PDs, shape (n,)
+
 
 def _against(
     y: np.ndarray,  # outcomes
     base: np.ndarray,  # PDs as sent
     pd: np.ndarray,  # PDs of the changed applicants
     cut_off: float | None,  # PD from which to decline
-) -> dict: # auc, its change with 95 % interval (paired), mean_pd, ece, share of decisions that flip
+) -> (
+    dict
+):  # auc, its change with 95 % interval (paired), mean_pd, ece, share of decisions that flip
     y, p = checked(y, pd)
     d = auc_difference(y, p, base)
-    flipped = float("nan") if cut_off is None else float(np.mean((p >= cut_off) != (base >= cut_off)))
-    return dict(auc=auc(y, p), auc_change=d["difference"], low=d["low"], high=d["high"], mean_pd=float(p.mean()), ece=ece(y, p), flipped=flipped)
+    flipped = (
+        float("nan") if cut_off is None else float(np.mean((p >= cut_off) != (base >= cut_off)))
+    )
+    return dict(
+        auc=auc(y, p),
+        auc_change=d["difference"],
+        low=d["low"],
+        high=d["high"],
+        mean_pd=float(p.mean()),
+        ece=ece(y, p),
+        flipped=flipped,
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #8feccd1a
 def _peers(
     portfolio: Portfolio,
     columns: Columns,
     field: Field,  # a number
-) -> list[np.ndarray]: # masks of rows, each of shape (n,)
+) -> list[np.ndarray]:  # masks of rows, each of shape (n,)
     "Rows among which a field's values mean the same: neither codes nor missing, ratios apart from amounts"
     usable = ~np.isnan(clean_number(field, columns[field.name])[0])
     if field.per:
         ratio = clean_number(portfolio[field.per], columns[field.per])[0] > field.per_floor
         return [usable & ratio, usable & ~ratio]
     for f in portfolio.fields:
-        if f.per == field.name: usable &= columns[field.name] > f.per_floor
+        if f.per == field.name:
+            usable &= columns[field.name] > f.per_floor
     return [usable]
+
 
 def _moved(
     values: np.ndarray,  # of one field, without codes and missing
     step: np.ndarray,  # move of each in ranks from 0 to 1
     lot: np.ndarray,  # random numbers that order equal values
-) -> np.ndarray: # values that occur, in the distribution that they had
+) -> np.ndarray:  # values that occur, in the distribution that they had
     "Values after a move of their ranks; a rank that would leave 0 to 1 is reflected"
     m, order = len(values), np.lexsort((lot, values))
     rank = np.empty(m)
-    rank[order] = (np.arange(m) + .5) / m
+    rank[order] = (np.arange(m) + 0.5) / m
     rank = 1 - np.abs(1 - (rank + step) % 2)
     return values[order][np.minimum((rank * m).astype(int), m - 1)]
 
@@ -410,20 +595,25 @@ def under_noise(
     y,  # outcomes, 1 for default; shape (n,)
     portfolio: Portfolio,
     names: list[str],  # fields to move, all at once; categories among them stay
-    levels=(.01, .05, .1, .2),  # standard deviation of the move, in shares of the applicants
+    levels=(0.01, 0.05, 0.1, 0.2),  # standard deviation of the move, in shares of the applicants
     seed: int = 0,
     cut_off: float | None = None,  # PD from which to decline; for the share of decisions that flip
-) -> pandas.DataFrame: # one row per level, from 0; low and high are the 95 % interval of auc_change
+) -> (
+    pandas.DataFrame
+):  # one row per level, from 0; low and high are the 95 % interval of auc_change
     "Ranking, calibration and decisions where each numeric field is moved by noise in its ranks"
     base, rng = np.asarray(score(columns), dtype=float), np.random.default_rng(seed)
-    moves = {n: rng.normal(size=len(y)) for n in names if portfolio[n].numeric}  # the same at each level, so that levels compare
+    moves = {
+        n: rng.normal(size=len(y)) for n in names if portfolio[n].numeric
+    }  # the same at each level, so that levels compare
     lots = {n: rng.random(len(y)) for n in moves}
-    rows = [dict(noise=0.) | _against(y, base, base, cut_off)]
+    rows = [dict(noise=0.0) | _against(y, base, base, cut_off)]
     for level in levels:
         noisy = dict(columns)
         for n in moves:
             noisy[n] = columns[n].copy()
-            for at in _peers(portfolio, columns, portfolio[n]): noisy[n][at] = _moved(columns[n][at], level * moves[n][at], lots[n][at])
+            for at in _peers(portfolio, columns, portfolio[n]):
+                noisy[n][at] = _moved(columns[n][at], level * moves[n][at], lots[n][at])
         rows.append(dict(noise=float(level)) | _against(y, base, score(noisy), cut_off))
     return pandas.DataFrame(rows)
 
@@ -437,9 +627,12 @@ def _without(
     out = dict(columns)
     for f in portfolio.fields:
         if f.per in gone and f.name in columns:
-            amount = as_amount(columns[f.name], clean_number(portfolio[f.per], columns[f.per])[0], f.per_floor)
+            amount = as_amount(
+                columns[f.name], clean_number(portfolio[f.per], columns[f.per])[0], f.per_floor
+            )
             out[f.name] = np.where(gone[f.per], np.minimum(amount, limits(f)[1]), columns[f.name])
-    for name, rows in gone.items(): out[name] = np.where(rows, np.nan if portfolio[name].numeric else None, out[name])
+    for name, rows in gone.items():
+        out[name] = np.where(rows, np.nan if portfolio[name].numeric else None, out[name])
     return out
 
 # %% ../../nbs/evaluation/03_validation.ipynb #f606695f
@@ -448,18 +641,27 @@ def under_missing(
     columns: Columns,  # field to values; each of shape (n,)
     y,  # outcomes, 1 for default; shape (n,)
     portfolio: Portfolio,
-    names: list[str],  # fields of the model; those that are required stay, since the service refuses an applicant without them
-    shares=(.1, .3),  # of all optional values, taken at random
+    names: list[
+        str
+    ],  # fields of the model; those that are required stay, since the service refuses an applicant without them
+    shares=(0.1, 0.3),  # of all optional values, taken at random
     seed: int = 0,
     cut_off: float | None = None,  # PD from which to decline; for the share of decisions that flip
-) -> pandas.DataFrame: # one row per case, the applicants as sent first; low and high are the 95 % interval of auc_change
+) -> pandas.DataFrame:  # one row per case, the applicants as sent first; low and high are the 95 % interval of auc_change
     "Ranking, calibration and decisions where optional values are missing"
     base, rng = np.asarray(score(columns), dtype=float), np.random.default_rng(seed)
     optional = [n for n in names if not portfolio[n].required]
     cases = {f"{n}, of everybody": {n: np.ones(len(y), bool)} for n in optional}
-    if optional: cases |= {f"{share:.0%} of all optional values": {n: rng.random(len(y)) < share for n in optional} for share in shares}
+    if optional:
+        cases |= {
+            f"{share:.0%} of all optional values": {n: rng.random(len(y)) < share for n in optional}
+            for share in shares
+        }
     rows = [dict(missing="as sent") | _against(y, base, base, cut_off)]
-    rows += [dict(missing=case) | _against(y, base, score(_without(portfolio, columns, gone)), cut_off) for case, gone in cases.items()]
+    rows += [
+        dict(missing=case) | _against(y, base, score(_without(portfolio, columns, gone)), cut_off)
+        for case, gone in cases.items()
+    ]
     return pandas.DataFrame(rows)
 
 # %% ../../nbs/evaluation/03_validation.ipynb #a4192254
@@ -470,44 +672,74 @@ def permutation_importance(
     names: list[str],  # fields to shuffle, one at a time
     repeats: int = 5,  # shuffles of each field
     seed: int = 0,
-) -> pandas.DataFrame: # most important first; auc_loss is the mean over the repeats, spread their standard deviation
+) -> (
+    pandas.DataFrame
+):  # most important first; auc_loss is the mean over the repeats, spread their standard deviation
     "Loss of AUC where one field is shuffled"
     base, rng = auc(y, score(columns)), np.random.default_rng(seed)
-    losses = [[base - auc(y, score(columns | {n: rng.permutation(columns[n])})) for _ in range(repeats)] for n in names]
-    t = pandas.DataFrame(dict(field=names, auc_loss=np.mean(losses, axis=1), spread=np.std(losses, axis=1, ddof=1) if repeats > 1 else np.nan))
+    losses = [
+        [base - auc(y, score(columns | {n: rng.permutation(columns[n])})) for _ in range(repeats)]
+        for n in names
+    ]
+    t = pandas.DataFrame(
+        dict(
+            field=names,
+            auc_loss=np.mean(losses, axis=1),
+            spread=np.std(losses, axis=1, ddof=1) if repeats > 1 else np.nan,
+        )
+    )
     return t.sort_values("auc_loss", ascending=False, kind="stable", ignore_index=True)
+
 
 @chart
 def plot_permutation_importance(
     table: pandas.DataFrame,  # of `permutation_importance`
     top: int = 20,  # fields to show
-): # Figure
+):  # Figure
     "Loss of AUC where each field is shuffled, with the spread over the repeats"
     t = table[:top][::-1]
-    fig, ax = _axes(4.6 + _room(t.field), .9 + .3 * max(len(t), 3))
-    ax.barh(t.field, 100 * t.auc_loss, xerr=100 * t.spread.fillna(0), color=BLUE, alpha=.6, error_kw=dict(ecolor=BLUE, lw=1.2))
-    ax.axvline(0, color="#444444", lw=.8)
+    fig, ax = _axes(4.6 + _room(t.field), 0.9 + 0.3 * max(len(t), 3))
+    ax.barh(
+        t.field,
+        100 * t.auc_loss,
+        xerr=100 * t.spread.fillna(0),
+        color=BLUE,
+        alpha=0.6,
+        error_kw=dict(ecolor=BLUE, lw=1.2),
+    )
+    ax.axvline(0, color="#444444", lw=0.8)
     ax.grid(axis="y", visible=False)
-    _titled(ax, f"{(table.auc_loss >= .01).sum()} of {len(table)} fields carry a point of AUC or more", "Lines: spread of the shuffles",
-            xlabel="loss of AUC (percentage points)")
+    _titled(
+        ax,
+        f"{(table.auc_loss >= 0.01).sum()} of {len(table)} fields carry a point of AUC or more",
+        "Lines: spread of the shuffles",
+        xlabel="loss of AUC (percentage points)",
+    )
     return fig
 
 # %% ../../nbs/evaluation/03_validation.ipynb #aed4a0b7
 def _grid(
     values: np.ndarray,  # of one field, without codes and missing
     n: int,  # values at most
-) -> np.ndarray: # rising values that occur
+) -> np.ndarray:  # rising values that occur
     "All values of a field that has few, quantiles of one that has many"
     distinct = np.unique(values)
-    return distinct if len(distinct) <= n else np.unique(np.quantile(values, np.linspace(0, 1, n), method="inverted_cdf"))
+    return (
+        distinct
+        if len(distinct) <= n
+        else np.unique(np.quantile(values, np.linspace(0, 1, n), method="inverted_cdf"))
+    )
+
 
 def _worst_against(
     path: np.ndarray,  # log-odds along rising values, turned so that they should rise; shape (rows, k)
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # of each row: the largest fall, and the positions between which it happens
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # of each row: the largest fall, and the positions between which it happens
     "Largest fall between any two points of each path"
     fall = np.maximum.accumulate(path, axis=1) - path
     end = fall.argmax(axis=1)
-    start = np.array([row[:e + 1].argmax() for row, e in zip(path, end)], dtype=int)
+    start = np.array([row[: e + 1].argmax() for row, e in zip(path, end)], dtype=int)
     return fall[np.arange(len(path)), end], start, end
 
 # %% ../../nbs/evaluation/03_validation.ipynb #418adb8f
@@ -520,7 +752,7 @@ def monotonicity(
     rows: int = 500,  # applicants to move, at most
     seed: int = 0,
     tolerance: float = 0.01,  # log-odds; a move against the direction up to this size does not count
-) -> pandas.DataFrame: # one row per field with a direction
+) -> pandas.DataFrame:  # one row per field with a direction
     """Whether the PD moves with each field in the direction that the portfolio names, all else fixed.
 
     `against` is the share of applicants whose PD moves against it by more than the tolerance, `largest` the largest such move in log-odds,
@@ -528,47 +760,102 @@ def monotonicity(
     """
     rng, out = np.random.default_rng(seed), []
     for f in (portfolio[n] for n in names):
-        if not (f.numeric and f.direction): continue
+        if not (f.numeric and f.direction):
+            continue
         usable = np.flatnonzero(~np.isnan(clean_number(f, columns[f.name])[0]))
-        if not len(usable): continue
+        if not len(usable):
+            continue
         values, who = _grid(columns[f.name][usable], grid), np.sort(rng.permutation(usable)[:rows])
-        moved = {n: np.repeat(v[who], len(values)) for n, v in columns.items()} | {f.name: np.tile(values, len(who))}
-        fall, start, end = _worst_against(f.direction * _logit(np.asarray(score(moved), dtype=float)).reshape(len(who), len(values)))
+        moved = {n: np.repeat(v[who], len(values)) for n, v in columns.items()} | {
+            f.name: np.tile(values, len(who))
+        }
+        fall, start, end = _worst_against(
+            f.direction
+            * _logit(np.asarray(score(moved), dtype=float)).reshape(len(who), len(values))
+        )
         i = fall.argmax()
-        out.append(dict(field=f.name, direction="rises" if f.direction > 0 else "falls", applicants=len(who), values=len(values),
-                        against=float(np.mean(fall > tolerance)), largest=float(fall[i]),
-                        from_value=float(values[start[i]]) if fall[i] > 0 else np.nan, to_value=float(values[end[i]]) if fall[i] > 0 else np.nan))
-    return pandas.DataFrame(out, columns=["field", "direction", "applicants", "values", "against", "largest", "from_value", "to_value"])
+        out.append(
+            dict(
+                field=f.name,
+                direction="rises" if f.direction > 0 else "falls",
+                applicants=len(who),
+                values=len(values),
+                against=float(np.mean(fall > tolerance)),
+                largest=float(fall[i]),
+                from_value=float(values[start[i]]) if fall[i] > 0 else np.nan,
+                to_value=float(values[end[i]]) if fall[i] > 0 else np.nan,
+            )
+        )
+    return pandas.DataFrame(
+        out,
+        columns=[
+            "field",
+            "direction",
+            "applicants",
+            "values",
+            "against",
+            "largest",
+            "from_value",
+            "to_value",
+        ],
+    )
 
 # %% ../../nbs/evaluation/03_validation.ipynb #f3d46ace
 def _segment_auc(
-    y: np.ndarray, p: np.ndarray,  # outcomes and PDs of one segment
+    y: np.ndarray,
+    p: np.ndarray,  # outcomes and PDs of one segment
     min_defaults: int,  # and repaid loans, for a figure
-) -> dict: # n, defaults, auc, se
+) -> dict:  # n, defaults, auc, se
     d = int(y.sum())
     i = auc_interval(y, p) if min(d, len(y) - d) >= min_defaults else dict(auc=np.nan, se=np.nan)
     return dict(n=len(y), defaults=d, auc=i["auc"], se=i["se"])
 
+
 def segment_overfit(
-    y_train, pd_train,  # outcomes and out-of-fold PDs of the training rows; shape (n,)
+    y_train,
+    pd_train,  # outcomes and out-of-fold PDs of the training rows; shape (n,)
     segments_train,  # segment of each training row, as a position in `labels`
-    y_holdout, pd_holdout,  # outcomes and PDs of the holdout; shape (m,)
+    y_holdout,
+    pd_holdout,  # outcomes and PDs of the holdout; shape (m,)
     segments_holdout,  # segment of each row of the holdout
     labels,  # names of the segments, in the order of the table
     limit: float = 0.10,  # fall of the AUC, as a share of it, beyond which a segment is flagged
     min_defaults: int = 10,  # and repaid loans, on either side; fewer give no figure
-) -> pandas.DataFrame: # one row per segment that has rows; difference is out of fold less holdout, with 95 % interval
+) -> (
+    pandas.DataFrame
+):  # one row per segment that has rows; difference is out of fold less holdout, with 95 % interval
     "AUC out of fold against AUC on the holdout, by segment"
     (y, p), (yh, ph) = checked(y_train, pd_train), checked(y_holdout, pd_holdout)
     at, ath = _positions(segments_train, len(y)), _positions(segments_holdout, len(yh))
     rows = []
     for s in np.union1d(at, ath):
-        a, b = _segment_auc(y[at == s], p[at == s], min_defaults), _segment_auc(yh[ath == s], ph[ath == s], min_defaults)
-        difference, half = a["auc"] - b["auc"], NormalDist().inv_cdf(.975) * np.hypot(a["se"], b["se"])
+        a, b = (
+            _segment_auc(y[at == s], p[at == s], min_defaults),
+            _segment_auc(yh[ath == s], ph[ath == s], min_defaults),
+        )
+        difference, half = (
+            a["auc"] - b["auc"],
+            NormalDist().inv_cdf(0.975) * np.hypot(a["se"], b["se"]),
+        )
         flag = f"lower by more than {limit:.0%}" if difference > limit * a["auc"] else ""
-        if np.isnan(difference): flag = f"fewer than {min_defaults} defaults or repaid loans"
-        rows.append(dict(segment=labels[s], n_train=a["n"], defaults_train=a["defaults"], n_holdout=b["n"], defaults_holdout=b["defaults"], auc_train=a["auc"],
-                         auc_holdout=b["auc"], difference=difference, low=difference - half, high=difference + half, fall=difference / a["auc"], flag=flag))
+        if np.isnan(difference):
+            flag = f"fewer than {min_defaults} defaults or repaid loans"
+        rows.append(
+            dict(
+                segment=labels[s],
+                n_train=a["n"],
+                defaults_train=a["defaults"],
+                n_holdout=b["n"],
+                defaults_holdout=b["defaults"],
+                auc_train=a["auc"],
+                auc_holdout=b["auc"],
+                difference=difference,
+                low=difference - half,
+                high=difference + half,
+                fall=difference / a["auc"],
+                flag=flag,
+            )
+        )
     return pandas.DataFrame(rows)
 
 # %% ../../nbs/evaluation/03_validation.ipynb #cbef4835
@@ -577,9 +864,10 @@ def _rates(
     y: np.ndarray,  # outcomes
     size: int,  # number of bins
     prior: float = 20.0,  # loans at the overall rate that each bin counts besides its own
-) -> np.ndarray: # default rate of each bin, drawn towards the overall rate where rows are few
+) -> np.ndarray:  # default rate of each bin, drawn towards the overall rate where rows are few
     n, d = np.bincount(band, minlength=size), np.bincount(band, weights=y, minlength=size)
     return (d + prior * y.mean()) / (n + prior)
+
 
 def feature_auc(
     columns: Columns,  # field to values; each of shape (n,)
@@ -587,7 +875,9 @@ def feature_auc(
     fields: list[Field],
     n_bins: int = 20,  # of a number, besides codes and missing
     seed: int = 0,  # of the halves
-) -> pandas.DataFrame: # best first: field, auc with 95 % interval (of the rows judged), missing (share)
+) -> (
+    pandas.DataFrame
+):  # best first: field, auc with 95 % interval (of the rows judged), missing (share)
     "AUC of each field alone, by the default rates of its bins in the other half of the rows"
     y, _ = checked(y, np.zeros(len(y)))
     half, rows = _halves(len(y), seed), []
@@ -597,6 +887,19 @@ def feature_auc(
             bins = _bins_of(f, values[fit], n_bins)
             rates = _rates(bins.assign(values[fit]), y[fit], len(bins.labels))
             parts.append(auc_interval(y[~fit], rates[bins.assign(values[~fit])]))
-        a, margin = np.mean([i["auc"] for i in parts]), NormalDist().inv_cdf(.975) * np.hypot(*(i["se"] for i in parts)) / 2
-        rows.append(dict(field=f.name, auc=float(a), low=max(0., float(a - margin)), high=min(1., float(a + margin)), missing=float(pandas.isna(values).mean())))
-    return pandas.DataFrame(rows).sort_values("auc", ascending=False, kind="stable", ignore_index=True)
+        a, margin = (
+            np.mean([i["auc"] for i in parts]),
+            NormalDist().inv_cdf(0.975) * np.hypot(*(i["se"] for i in parts)) / 2,
+        )
+        rows.append(
+            dict(
+                field=f.name,
+                auc=float(a),
+                low=max(0.0, float(a - margin)),
+                high=min(1.0, float(a + margin)),
+                missing=float(pandas.isna(values).mean()),
+            )
+        )
+    return pandas.DataFrame(rows).sort_values(
+        "auc", ascending=False, kind="stable", ignore_index=True
+    )

@@ -34,65 +34,102 @@ from ..core.settings import Settings, addresses, parts_of
 @dataclass(frozen=True)
 class Alert:
     "Something that somebody should know."
-    subject: str   # one line
-    text: str      # a few sentences: what, since when, what to do
-    payload: dict = field(default_factory=dict)   # the same for a program, as JSON can hold it
+
+    subject: str  # one line
+    text: str  # a few sentences: what, since when, what to do
+    payload: dict = field(default_factory=dict)  # the same for a program, as JSON can hold it
 
     def __post_init__(self):
-        if not self.subject.isprintable() or not self.subject.strip(): raise ValueError("an alert's subject is one line of printable text")
+        if not self.subject.isprintable() or not self.subject.strip():
+            raise ValueError("an alert's subject is one line of printable text")
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #0a2e7da7
-SECONDS = 10.0   # that a receiver may take to say something
-COMMAND_SECONDS = 30.0   # that a command may take in all
+SECONDS = 10.0  # that a receiver may take to say something
+COMMAND_SECONDS = 30.0  # that a command may take in all
+
 
 class Undelivered(Exception):
     "An alert that was not taken. The text says why, and holds no address."
-    def __init__(self, text: str, again: bool = True): super().__init__(text); self.again = again   # again: may pass by itself
+
+    def __init__(self, text: str, again: bool = True):
+        super().__init__(text)
+        self.again = again  # again: may pass by itself
+
 
 class Channel(Protocol):
     "A way to tell an alert."
+
     name: str
-    def deliver(self, alert: Alert) -> str: ...   # a remark for the operator, mostly none; raises Undelivered
+
+    def deliver(
+        self, alert: Alert
+    ) -> str: ...  # a remark for the operator, mostly none; raises Undelivered
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #10c6ea81
-logging.getLogger("httpx").setLevel(logging.WARNING)   # its INFO lines hold whole addresses
+logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold whole addresses
+
 
 @dataclass(frozen=True, repr=False)
 class Webhook:
     "Posts an alert to an address, in Slack's form."
+
     url: str
     seconds: float = SECONDS
     name = "webhook"
 
     def deliver(self, alert: Alert) -> str:
         text = f"*{alert.subject}*\n{alert.text}"
-        for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")): text = text.replace(character, entity)
-        try:   # of the answer only the status is read
-            with httpx.Client(timeout=self.seconds) as client, client.stream("POST", self.url, json={"text": text}) as answer: status = answer.status_code
-        except httpx.TimeoutException: raise Undelivered(f"did not answer within {self.seconds:g} seconds") from None
-        except httpx.HTTPError: raise Undelivered("cannot be reached") from None
-        except (httpx.InvalidURL, ValueError): raise Undelivered("is no address that can be posted to", again=False) from None
-        if 200 <= status < 300: return ""
+        for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            text = text.replace(character, entity)
+        try:  # of the answer only the status is read
+            with (
+                httpx.Client(timeout=self.seconds) as client,
+                client.stream("POST", self.url, json={"text": text}) as answer,
+            ):
+                status = answer.status_code
+        except httpx.TimeoutException:
+            raise Undelivered(f"did not answer within {self.seconds:g} seconds") from None
+        except httpx.HTTPError:
+            raise Undelivered("cannot be reached") from None
+        except (httpx.InvalidURL, ValueError):
+            raise Undelivered("is no address that can be posted to", again=False) from None
+        if 200 <= status < 300:
+            return ""
         again = status >= 500 or status in (408, 425, 429)
-        raise Undelivered(f"answered with status {status}{'' if again else ': is the address still the right one?'}", again)
+        raise Undelivered(
+            f"answered with status {status}{'' if again else ': is the address still the right one?'}",
+            again,
+        )
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #896e35a0
 def on_this_machine(host: str) -> bool:
-    try: return host == "localhost" or ip_address(host).is_loopback
-    except ValueError: return False
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
 
 def _message(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMessage:
     message = EmailMessage()
-    message["Subject"], message["From"], message["To"] = alert.subject, sender, ", ".join(recipients)
-    message["Date"], message["Message-ID"] = format_datetime(localtime()), make_msgid(domain=sender.rpartition("@")[2])
-    message["Auto-Submitted"] = "auto-generated"   # RFC 3834: no holiday notice comes back
+    message["Subject"], message["From"], message["To"] = (
+        alert.subject,
+        sender,
+        ", ".join(recipients),
+    )
+    message["Date"], message["Message-ID"] = (
+        format_datetime(localtime()),
+        make_msgid(domain=sender.rpartition("@")[2]),
+    )
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
     message.set_content(alert.text)
     return message
+
 
 @dataclass(frozen=True, repr=False)
 class Mail:
     "Sends an alert by e-mail."
-    url: str   # smtp://USER:PASSWORD@HOST:PORT or smtps://
+
+    url: str  # smtp://USER:PASSWORD@HOST:PORT or smtps://
     sender: str
     recipients: tuple[str, ...]
     seconds: float = SECONDS
@@ -102,33 +139,66 @@ class Mail:
         server = None
         try:
             server = self._connected()
-            refused = server.send_message(_message(alert, self.sender, self.recipients), self.sender, self.recipients)
+            refused = server.send_message(
+                _message(alert, self.sender, self.recipients), self.sender, self.recipients
+            )
         except smtplib.SMTPRecipientsRefused as e:
-            raise Undelivered("every recipient was refused", any(code < 500 for code, _ in e.recipients.values())) from None
-        except smtplib.SMTPResponseException as e: raise Undelivered(f"the mail server answered with code {e.smtp_code}", e.smtp_code < 500) from None
-        except (smtplib.SMTPServerDisconnected, TimeoutError):   # smtplib makes the former of most of the latter
-            raise Undelivered(f"the mail server hung up, or did not answer within {self.seconds:g} seconds") from None
-        except (smtplib.SMTPException, UnicodeError): raise Undelivered("the mail server cannot take this password or address", again=False) from None
-        except ssl.SSLError: raise Undelivered("no TLS with the mail server: is its certificate good, and the port the right one?", again=False) from None
-        except OSError: raise Undelivered("the mail server cannot be reached") from None
+            raise Undelivered(
+                "every recipient was refused", any(code < 500 for code, _ in e.recipients.values())
+            ) from None
+        except smtplib.SMTPResponseException as e:
+            raise Undelivered(
+                f"the mail server answered with code {e.smtp_code}", e.smtp_code < 500
+            ) from None
+        except (
+            smtplib.SMTPServerDisconnected,
+            TimeoutError,
+        ):  # smtplib makes the former of most of the latter
+            raise Undelivered(
+                f"the mail server hung up, or did not answer within {self.seconds:g} seconds"
+            ) from None
+        except (smtplib.SMTPException, UnicodeError):
+            raise Undelivered(
+                "the mail server cannot take this password or address", again=False
+            ) from None
+        except ssl.SSLError:
+            raise Undelivered(
+                "no TLS with the mail server: is its certificate good, and the port the right one?",
+                again=False,
+            ) from None
+        except OSError:
+            raise Undelivered("the mail server cannot be reached") from None
         finally:
             if server is not None:
-                with suppress(OSError): server.quit()   # smtplib's own errors are OSErrors, too
+                with suppress(OSError):
+                    server.quit()  # smtplib's own errors are OSErrors, too
                 server.close()
-        return f"{len(refused)} of {len(self.recipients)} recipients were refused" if refused else ""
+        return (
+            f"{len(refused)} of {len(self.recipients)} recipients were refused" if refused else ""
+        )
 
     def _connected(self) -> smtplib.SMTP:
         parts = parts_of(self.url, "smtp", "smtps")
-        context, port = ssl.create_default_context(), parts.port or (465 if parts.scheme == "smtps" else 587 if parts.username else 25)
-        if parts.scheme == "smtps": server = smtplib.SMTP_SSL(parts.hostname, port, timeout=self.seconds, context=context)
-        else: server = smtplib.SMTP(parts.hostname, port, timeout=self.seconds)
+        context, port = (
+            ssl.create_default_context(),
+            parts.port or (465 if parts.scheme == "smtps" else 587 if parts.username else 25),
+        )
+        if parts.scheme == "smtps":
+            server = smtplib.SMTP_SSL(parts.hostname, port, timeout=self.seconds, context=context)
+        else:
+            server = smtplib.SMTP(parts.hostname, port, timeout=self.seconds)
         try:
             if parts.scheme == "smtp":
                 server.ehlo_or_helo_if_needed()
-                if server.has_extn("starttls"): server.starttls(context=context)
+                if server.has_extn("starttls"):
+                    server.starttls(context=context)
                 elif parts.password and not on_this_machine(parts.hostname):
-                    raise Undelivered("the mail server offers no TLS, and a password is not sent without it", again=False)
-            if parts.password: server.login(unquote(parts.username), unquote(parts.password))
+                    raise Undelivered(
+                        "the mail server offers no TLS, and a password is not sent without it",
+                        again=False,
+                    )
+            if parts.password:
+                server.login(unquote(parts.username), unquote(parts.password))
         except BaseException:
             server.close()
             raise
@@ -137,74 +207,114 @@ class Mail:
 # %% ../../nbs/monitoring/04_alerts.ipynb #45578010
 ALERT = "CREDIT_DEFAULT_ALERT"
 
+
 @dataclass(frozen=True, repr=False)
 class Command:
     "Runs a shell command with an alert."
+
     command: str
     seconds: float = COMMAND_SECONDS
     name = "command"
 
     def deliver(self, alert: Alert) -> str:
-        environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("CREDIT_DEFAULT_")}
-        given = json.dumps(alert.payload | dict(subject=alert.subject, text=alert.text), ensure_ascii=False).encode()
+        environment = {
+            k: v for k, v in os.environ.items() if not k.upper().startswith("CREDIT_DEFAULT_")
+        }
+        given = json.dumps(
+            alert.payload | dict(subject=alert.subject, text=alert.text), ensure_ascii=False
+        ).encode()
         try:
-            process = subprocess.Popen(["/bin/sh", "-c", self.command], stdin=subprocess.PIPE, stdout=2, start_new_session=True,
-                                       env=environment | {ALERT: f"{alert.subject}\n{alert.text}"})
-        except OSError: raise Undelivered("cannot be started") from None
-        try: process.communicate(given, self.seconds)
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", self.command],
+                stdin=subprocess.PIPE,
+                stdout=2,
+                start_new_session=True,
+                env=environment | {ALERT: f"{alert.subject}\n{alert.text}"},
+            )
+        except OSError:
+            raise Undelivered("cannot be started") from None
+        try:
+            process.communicate(given, self.seconds)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise Undelivered(f"did not end within {self.seconds:g} seconds and was stopped") from None
-        if process.returncode < 0: raise Undelivered(f"was ended by signal {-process.returncode}")
-        nothing_to_run = process.returncode in (126, 127)   # as shells say it
-        if process.returncode: raise Undelivered(f"ended with exit code {process.returncode}", again=not nothing_to_run)
+            raise Undelivered(
+                f"did not end within {self.seconds:g} seconds and was stopped"
+            ) from None
+        if process.returncode < 0:
+            raise Undelivered(f"was ended by signal {-process.returncode}")
+        nothing_to_run = process.returncode in (126, 127)  # as shells say it
+        if process.returncode:
+            raise Undelivered(
+                f"ended with exit code {process.returncode}", again=not nothing_to_run
+            )
         return ""
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #a62af9be
 def channels(settings: Settings) -> list[Channel]:
     "The ways that the settings name, in the order they are listed there."
     found: list[Channel] = []
-    if settings.alert_webhook: found.append(Webhook(settings.alert_webhook.get_secret_value()))
+    if settings.alert_webhook:
+        found.append(Webhook(settings.alert_webhook.get_secret_value()))
     if recipients := addresses(settings.alert_email):
-        found.append(Mail(settings.smtp_url.get_secret_value(), settings.alert_from.strip() or recipients[0], recipients))
-    if settings.alert_command: found.append(Command(settings.alert_command.get_secret_value()))
+        found.append(
+            Mail(
+                settings.smtp_url.get_secret_value(),
+                settings.alert_from.strip() or recipients[0],
+                recipients,
+            )
+        )
+    if settings.alert_command:
+        found.append(Command(settings.alert_command.get_secret_value()))
     return found
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #9fc8ddbb
 ATTEMPTS, WAIT = 5, tenacity.wait_exponential_jitter(initial=1, max=30, jitter=1)
 
+
 @dataclass(frozen=True)
 class Problem:
     "What an operator should know about an alert."
+
     channel: str
     text: str
-    told: bool = False   # whether the alert was delivered all the same
+    told: bool = False  # whether the alert was delivered all the same
 
-    def __str__(self): return f"alert by {self.channel}: {self.text}"
+    def __str__(self):
+        return f"alert by {self.channel}: {self.text}"
+
 
 def send(
     alert: Alert,
     channels: Sequence[Channel],
-    attempts: int = ATTEMPTS,   # most of them, for each channel
-    wait=WAIT,                  # tenacity's, between two attempts
-    stop: threading.Event | None = None,   # set: no further attempt
+    attempts: int = ATTEMPTS,  # most of them, for each channel
+    wait=WAIT,  # tenacity's, between two attempts
+    stop: threading.Event | None = None,  # set: no further attempt
 ) -> list[Problem]:
     "Tells an alert by every channel; what went wrong."
     stop = stop or threading.Event()
 
     def deliver(channel: Channel) -> Problem | None:
-        retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_when_event_set(stop), wait=wait, reraise=True,
-                                     sleep=tenacity.sleep_using_event(stop), retry=tenacity.retry_if_exception(lambda e: isinstance(e, Undelivered) and e.again))
-        try: remark = retrying(channel.deliver, alert)
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_when_event_set(stop),
+            wait=wait,
+            reraise=True,
+            sleep=tenacity.sleep_using_event(stop),
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Undelivered) and e.again),
+        )
+        try:
+            remark = retrying(channel.deliver, alert)
         except Undelivered as e:
             n = retrying.statistics["attempt_number"]
             return Problem(channel.name, f"{e}{f', at the last of {n} attempts' if n > 1 else ''}")
         return Problem(channel.name, remark, told=True) if remark else None
 
-    if not channels: return []
+    if not channels:
+        return []
     with ThreadPoolExecutor(len(channels)) as pool:
-        try: return [problem for problem in pool.map(deliver, channels) if problem]
+        try:
+            return [problem for problem in pool.map(deliver, channels) if problem]
         except KeyboardInterrupt:
-            stop.set()   # else the pool would wait for all attempts
+            stop.set()  # else the pool would wait for all attempts
             raise

@@ -9,7 +9,7 @@ __all__ = ['OUTPUTS', 'NOTHING', 'NO_REFERENCE', 'MonitoringError', 'TooLong', '
 # %% ../../nbs/monitoring/01_drift.ipynb #cc5cb945
 import json
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -23,22 +23,28 @@ from ..store.windows import Sample
 class MonitoringError(ValueError):
     "What cannot be compared, and why. Holds no applicant's value."
 
+
 class TooLong(Exception):
     "A check that did not end in the time it was given, and what to do."
 
+
 class Counts(dict):
     "By field, predictions in each bin."
-    left_out = 0   # predictions that were binned by another reference
+
+    left_out = 0  # predictions that were binned by another reference
+
 
 def _lines(
     chunk: str,
     width: int,  # characters of a line
-) -> tuple[str, int]: # the lines of this width, joined, and how many there are of others
+) -> tuple[str, int]:  # the lines of this width, joined, and how many there are of others
     n = chunk.count("\n")
-    if len(chunk) == n * (width + 1) and chunk[width::width + 1].count("\n") == n: return chunk.replace("\n", ""), 0
+    if len(chunk) == n * (width + 1) and chunk[width :: width + 1].count("\n") == n:
+        return chunk.replace("\n", ""), 0
     lines = chunk.split("\n")[:-1]
     own = [line for line in lines if len(line) == width]
     return "".join(own), len(lines) - len(own)
+
 
 def count(
     reference: Reference,  # of the model that answered
@@ -49,17 +55,25 @@ def count(
     for chunk in chunks:
         own, others = _lines(chunk, len(reference.bins))
         totals.left_out += others
-        try: decoded = reference.decode(own)
-        except ValueError: decoded = None
+        try:
+            decoded = reference.decode(own)
+        except ValueError:
+            decoded = None
         if decoded is None or any(len(c) > len(totals[f]) for f, c in decoded.items()):
-            raise MonitoringError("the bins in the log are not those of this model's reference: another reference wrote them")
-        for f, c in decoded.items(): totals[f] += c
+            raise MonitoringError(
+                "the bins in the log are not those of this model's reference: another reference wrote them"
+            )
+        for f, c in decoded.items():
+            totals[f] += c
     return totals
 
 # %% ../../nbs/monitoring/01_drift.ipynb #4d8662ab
-OUTPUTS = dict(probability_default="PD", credit_score="Credit score", rating="Rating")  # what the model answers, and their titles
+OUTPUTS = dict(
+    probability_default="PD", credit_score="Credit score", rating="Rating"
+)  # what the model answers, and their titles
 NOTHING = "No predictions of this model in this window: nothing was compared."
 NO_REFERENCE = "The model carries no reference sample: nothing can be compared."
+
 
 def iso(
     at: datetime | None,
@@ -67,87 +81,156 @@ def iso(
     "A time as answers hold it: UTC, in milliseconds"
     return None if at is None else utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+
 def verdict_of(
     rows: list[dict],  # of `Reference.compare_counts`
     titles: dict[str, str],  # field to title
 ) -> str:
     "What a comparison found, in one sentence"
     order = sorted(rows, key=lambda r: -r["psi"])
-    named = [f"{titles.get(r['field'], r['field'])} (PSI {r['psi']:.3f})" for r in order if r["drifted"]]
-    if named: return f"Drift in {len(named)} of {len(rows)} columns: {', '.join(named)}."
-    by_chance = f"; chance reaches {order[0]['chance']:.3f} with {order[0]['n_current']:,} predictions" if order[0]["psi"] >= DRIFT else ""
+    named = [
+        f"{titles.get(r['field'], r['field'])} (PSI {r['psi']:.3f})" for r in order if r["drifted"]
+    ]
+    if named:
+        return f"Drift in {len(named)} of {len(rows)} columns: {', '.join(named)}."
+    by_chance = (
+        f"; chance reaches {order[0]['chance']:.3f} with {order[0]['n_current']:,} predictions"
+        if order[0]["psi"] >= DRIFT
+        else ""
+    )
     return f"No drift in {len(rows)} columns: the largest PSI is {order[0]['psi']:.3f} ({titles.get(order[0]['field'], order[0]['field'])}){by_chance}."
 
 # %% ../../nbs/monitoring/01_drift.ipynb #c33dd449
 _SHOWN = ("psi", "severity", "chance", "drifted", "missing_reference", "missing_current")
+
 
 def assess(
     portfolio: Portfolio,
     reference: Reference,  # of the model that answered
     counts: dict,  # by field, predictions in each bin of the reference
     *,
-    samples: dict | None = None,  # columns of some of the predictions, as sent and as answered: for the summaries
+    samples: dict
+    | None = None,  # columns of some of the predictions, as sent and as answered: for the summaries
     model_version: str = "",
-    since: datetime | None = None, until: datetime | None = None,  # the window that was counted
+    since: datetime | None = None,
+    until: datetime | None = None,  # the window that was counted
     other_models: int = 0,  # predictions of the window that other models answered
-) -> dict: # plain values for JSON
+) -> dict:  # plain values for JSON
     "Whether the predictions of a window come from the population of the reference"
-    titles, aliases = {f.name: f.title for f in portfolio.fields} | OUTPUTS, {f.name: f.alias for f in portfolio.fields}
+    titles, aliases = (
+        {f.name: f.title for f in portfolio.fields} | OUTPUTS,
+        {f.name: f.alias for f in portfolio.fields},
+    )
     n = int(max((np.sum(c) for c in counts.values()), default=0))
     rows = reference.compare_counts(counts) if n else []
-    summaries = {f: b.summarize(samples[f]) for f, b in reference.bins.items() if samples and f in samples}
-    found = {r["field"]: {name: r[name] for name in _SHOWN} | dict(reference=reference.bins[r["field"]].summary, current=summaries.get(r["field"], {})) for r in rows}
+    summaries = {
+        f: b.summarize(samples[f]) for f, b in reference.bins.items() if samples and f in samples
+    }
+    found = {
+        r["field"]: {name: r[name] for name in _SHOWN}
+        | dict(reference=reference.bins[r["field"]].summary, current=summaries.get(r["field"], {}))
+        for r in rows
+    }
     return dict(
-        portfolio=portfolio.name, model_version=model_version, **{"from": iso(since), "to": iso(until)}, checked_at=iso(datetime.now(timezone.utc)),
-        samples_analysed=n, samples_of_other_models=other_models, baseline_samples=max((b.n for b in reference.bins.values()), default=0),
-        psi_threshold=DRIFT, level=LEVEL, drift_detected=any(r["drifted"] for r in rows),
+        portfolio=portfolio.name,
+        model_version=model_version,
+        **{"from": iso(since), "to": iso(until)},
+        checked_at=iso(datetime.now(UTC)),
+        samples_analysed=n,
+        samples_of_other_models=other_models,
+        baseline_samples=max((b.n for b in reference.bins.values()), default=0),
+        psi_threshold=DRIFT,
+        level=LEVEL,
+        drift_detected=any(r["drifted"] for r in rows),
         verdict=verdict_of(rows, titles) if rows else NOTHING if reference.bins else NO_REFERENCE,
-        drifted_features=[aliases.get(f, f) for f, r in found.items() if r["drifted"] and f not in OUTPUTS],
+        drifted_features=[
+            aliases.get(f, f) for f, r in found.items() if r["drifted"] and f not in OUTPUTS
+        ],
         drifted_outputs=[f for f, r in found.items() if r["drifted"] and f in OUTPUTS],
-        features={aliases.get(f, f): r for f, r in found.items() if f not in OUTPUTS}, outputs={f: r for f, r in found.items() if f in OUTPUTS},
-        ratings=_ratings(reference, counts) if "rating" in found else {}, summary_rows=len(next(iter(samples.values()))) if samples else 0)
+        features={aliases.get(f, f): r for f, r in found.items() if f not in OUTPUTS},
+        outputs={f: r for f, r in found.items() if f in OUTPUTS},
+        ratings=_ratings(reference, counts) if "rating" in found else {},
+        summary_rows=len(next(iter(samples.values()))) if samples else 0,
+    )
+
 
 def _ratings(reference: Reference, counts: dict) -> dict:
     "Share of each rating, then and now"
     bins, now = reference.bins["rating"], np.asarray(counts["rating"])
-    return {name: dict(reference=float(p), current=float(q)) for name, p, q in zip(bins.categories, bins.shares, now / now.sum())}
+    return {
+        name: dict(reference=float(p), current=float(q))
+        for name, p, q in zip(bins.categories, bins.shares, now / now.sum())
+    }
 
 # %% ../../nbs/monitoring/01_drift.ipynb #237b6b98
 def columns_of(
     portfolio: Portfolio,
     rows: list[dict],  # of the log, with `sent` as JSON
-) -> dict: # field or output to its values; NaN or None where nothing was sent
+) -> dict:  # field or output to its values; NaN or None where nothing was sent
     "Logged predictions as columns, like those that the reference was made of"
     sent = [json.loads(row["sent"]) for row in rows]
     fields = {f.name: [one.get(f.name) for one in sent] for f in portfolio.fields}
-    numbers = {f.name for f in portfolio.fields if f.numeric} | {"probability_default", "credit_score"}
+    numbers = {f.name for f in portfolio.fields if f.numeric} | {
+        "probability_default",
+        "credit_score",
+    }
     every = fields | {name: [row[name] for row in rows] for name in OUTPUTS}
-    return {name: np.array(values, dtype=float if name in numbers else object) for name, values in every.items()}
+    return {
+        name: np.array(values, dtype=float if name in numbers else object)
+        for name, values in every.items()
+    }
+
 
 def detect(
     store: Store,
     portfolio: Portfolio,
     reference: Reference,  # of this model
     model_version: str,
-    since: datetime | None = None, until: datetime | None = None,  # since <= at < until
+    since: datetime | None = None,
+    until: datetime | None = None,  # since <= at < until
     most: int = 10_000,  # predictions that the summaries are made of
-) -> dict: # as `assess` gives it
+) -> dict:  # as `assess` gives it
     "Drift in the logged predictions of a model. Raises Away, MonitoringError"
     window = portfolio.name, model_version, since, until
     sample = Sample(most, width=len(reference.bins))
     counts = count(reference, store.bins(*window, sample=sample)) if reference.bins else Counts()
     rows = store.sampled(sample)
-    others = counts.left_out + sum(store.versions(portfolio.name, since, until, but=model_version).values())
-    return assess(portfolio, reference, counts, samples=columns_of(portfolio, rows) if rows else None, model_version=model_version,
-                  since=since, until=until, other_models=others)
+    others = counts.left_out + sum(
+        store.versions(portfolio.name, since, until, but=model_version).values()
+    )
+    return assess(
+        portfolio,
+        reference,
+        counts,
+        samples=columns_of(portfolio, rows) if rows else None,
+        model_version=model_version,
+        since=since,
+        until=until,
+        other_models=others,
+    )
 
 # %% ../../nbs/monitoring/01_drift.ipynb #10e2a2bf
 def check_row(
     found: dict,  # as `detect` gives it
     source: str,  # who asked: endpoint or watch
     **more,  # further columns
-) -> dict: # for `Store.add_check`
+) -> dict:  # for `Store.add_check`
     "A check as the store keeps it"
-    def when(text): return text and datetime.fromisoformat(text)
-    return dict(at=when(found["checked_at"]), portfolio=found["portfolio"], model_version=found["model_version"], source=source, since=when(found["from"]), until=when(found["to"]),
-                samples=found["samples_analysed"], drifted=found["drift_detected"], result=json.dumps(found, allow_nan=False)) | more
+
+    def when(text):
+        return text and datetime.fromisoformat(text)
+
+    return (
+        dict(
+            at=when(found["checked_at"]),
+            portfolio=found["portfolio"],
+            model_version=found["model_version"],
+            source=source,
+            since=when(found["from"]),
+            until=when(found["to"]),
+            samples=found["samples_analysed"],
+            drifted=found["drift_detected"],
+            result=json.dumps(found, allow_nan=False),
+        )
+        | more
+    )

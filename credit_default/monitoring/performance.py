@@ -9,7 +9,7 @@ __all__ = ['LAST_DAY', 'FEWEST', 'SINGLE', 'FITS', 'MORE', 'FEWER', 'TOO_FEW', '
 
 # %% ../../nbs/monitoring/02_performance.ipynb #736c9605
 import calendar
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from ..store.store import Store
 def window_end(
     at: np.ndarray,  # times in UTC, datetime64[us]
     months: int,  # of the window
-) -> np.ndarray: # datetime64[us]
+) -> np.ndarray:  # datetime64[us]
     "The end of each window; where its month is too short, the month's last day"
     at = np.asarray(at, dtype="M8[us]")
     day, month = at.astype("M8[D]"), at.astype("M8[M]")
@@ -33,42 +33,70 @@ def window_end(
     return ends.astype("M8[us]") + (at - day.astype("M8[us]"))
 
 # %% ../../nbs/monitoring/02_performance.ipynb #0e2a0910
-_STEP = timedelta(microseconds=1)   # the finest that times are kept
+_STEP = timedelta(microseconds=1)  # the finest that times are kept
+
 
 def mature_spans(
     as_of: datetime,  # in UTC
     months: int,  # of the window
-) -> list[tuple[datetime | None, datetime]]: # since <= at < until
+) -> list[tuple[datetime | None, datetime]]:  # since <= at < until
     "When predictions were made whose window has passed"
-    if not months: return [(None, as_of + _STEP)]
+    if not months:
+        return [(None, as_of + _STEP)]
     year, month = divmod(as_of.year * 12 + as_of.month - 1 - months, 12)
-    if year < 1: return []
-    days, end_of_month = calendar.monthrange(year, month + 1)[1], as_of.day == calendar.monthrange(as_of.year, as_of.month)[1]
-    midnight = datetime.combine(as_of.date(), time(), timezone.utc)
-    first, span = datetime(year, month + 1, 1, tzinfo=timezone.utc), as_of - midnight + _STEP
-    if as_of.day > days: return [(None, first + timedelta(days=days))]
-    later = [first + timedelta(days=d - 1) for d in range(as_of.day + 1, days + 1)] if end_of_month else []
-    return [(None, first + timedelta(days=as_of.day - 1) + span), *((begin, begin + span) for begin in later)]
+    if year < 1:
+        return []
+    days, end_of_month = (
+        calendar.monthrange(year, month + 1)[1],
+        as_of.day == calendar.monthrange(as_of.year, as_of.month)[1],
+    )
+    midnight = datetime.combine(as_of.date(), time(), UTC)
+    first, span = datetime(year, month + 1, 1, tzinfo=UTC), as_of - midnight + _STEP
+    if as_of.day > days:
+        return [(None, first + timedelta(days=days))]
+    later = (
+        [first + timedelta(days=d - 1) for d in range(as_of.day + 1, days + 1)]
+        if end_of_month
+        else []
+    )
+    return [
+        (None, first + timedelta(days=as_of.day - 1) + span),
+        *((begin, begin + span) for begin in later),
+    ]
 
 # %% ../../nbs/monitoring/02_performance.ipynb #40d693b5
-LAST_DAY = np.timedelta64(1, "D")   # a date without a time is the day's beginning: no default on the window's last day is final
+LAST_DAY = np.timedelta64(
+    1, "D"
+)  # a date without a time is the day's beginning: no default on the window's last day is final
+
 
 def final(
     defaulted: np.ndarray,  # what was observed, 1 for default
     observed: np.ndarray,  # when, datetime64[us]
-    ends: np.ndarray | None,  # of the windows; None where the portfolio has none, and each outcome counts as it is stated
+    ends: np.ndarray
+    | None,  # of the windows; None where the portfolio has none, and each outcome counts as it is stated
     as_of: np.datetime64,
-) -> np.ndarray: # 1 default, 0 no default, NaN not final
+) -> np.ndarray:  # 1 default, 0 no default, NaN not final
     "The outcomes that count"
     defaulted = np.asarray(defaulted, dtype=bool)
-    if ends is None: y = defaulted.astype(float)
-    else: y = np.where(defaulted & (observed <= ends), 1.0, np.where(observed >= ends - LAST_DAY, 0.0, np.nan))
+    if ends is None:
+        y = defaulted.astype(float)
+    else:
+        y = np.where(
+            defaulted & (observed <= ends), 1.0, np.where(observed >= ends - LAST_DAY, 0.0, np.nan)
+        )
     return np.where(observed <= as_of, y, np.nan)
 
 # %% ../../nbs/monitoring/02_performance.ipynb #86da8dce
-FEWEST = 20        # outcomes that a verdict needs, and defaults and repaid loans each that a figure of ranking needs
-SINGLE = 2         # so many defaults are never more than expected
-FITS, MORE, FEWER, TOO_FEW = "as expected", "more defaults than expected", "fewer defaults than expected", "too few outcomes"
+FEWEST = 20  # outcomes that a verdict needs, and defaults and repaid loans each that a figure of ranking needs
+SINGLE = 2  # so many defaults are never more than expected
+FITS, MORE, FEWER, TOO_FEW = (
+    "as expected",
+    "more defaults than expected",
+    "fewer defaults than expected",
+    "too few outcomes",
+)
+
 
 def expected_against_observed(
     names: list[str],  # of the groups
@@ -76,12 +104,13 @@ def expected_against_observed(
     y: np.ndarray,  # outcomes, 1 for default
     pd: np.ndarray,  # PDs
     key: str,  # what the groups are called: rating, cohort ...
-) -> list[dict]: # one per group that has loans
+) -> list[dict]:  # one per group that has loans
     "Defaults of each group, its rate with an interval, the mean PD, and whether they agree"
     from credit_default.evaluation.metrics import (  # where there are outcomes: a check of drift needs none of it
         jeffreys_interval,
         jeffreys_test,
     )
+
     n, d, total = (np.bincount(group, weights=w, minlength=len(names)) for w in (None, y, pd))
     held = np.flatnonzero(n)
     rows = []
@@ -89,29 +118,80 @@ def expected_against_observed(
         size, defaults, mean = int(n[i]), int(d[i]), float(total[i] / n[i])
         low, high = jeffreys_interval(defaults, size)
         p, rate = float(jeffreys_test(defaults, size, mean)), defaults / size
-        verdict = TOO_FEW if size < FEWEST else FITS if p >= LEVEL / len(held) else FEWER if rate < mean else MORE if defaults > SINGLE else FITS
-        rows.append({key: names[i]} | dict(n=size, defaults=defaults, default_rate=rate, low=float(low), high=float(high),
-                                           mean_pd=mean, expected_defaults=float(total[i]), p_value=p, verdict=verdict))
+        verdict = (
+            TOO_FEW
+            if size < FEWEST
+            else FITS
+            if p >= LEVEL / len(held)
+            else FEWER
+            if rate < mean
+            else MORE
+            if defaults > SINGLE
+            else FITS
+        )
+        rows.append(
+            {key: names[i]}
+            | dict(
+                n=size,
+                defaults=defaults,
+                default_rate=rate,
+                low=float(low),
+                high=float(high),
+                mean_pd=mean,
+                expected_defaults=float(total[i]),
+                p_value=p,
+                verdict=verdict,
+            )
+        )
     return rows
 
 # %% ../../nbs/monitoring/02_performance.ipynb #039f963f
-_RANKING = ("auc", "auc_low", "auc_high", "gini", "ks", "pr_auc", "ece", "calibration_slope", "calibration_intercept")
+_RANKING = (
+    "auc",
+    "auc_low",
+    "auc_high",
+    "gini",
+    "ks",
+    "pr_auc",
+    "ece",
+    "calibration_slope",
+    "calibration_intercept",
+)
+
 
 def figures_of(
     y: np.ndarray,  # outcomes that count
     pd: np.ndarray,  # PDs
-) -> dict: # plain values, None where a figure cannot be had
+) -> dict:  # plain values, None where a figure cannot be had
     "The figures of a model, and why some are missing"
     from credit_default.evaluation.metrics import auc_interval, brier, evaluate, log_loss
-    out = dict(n=len(y), defaults=int(y.sum())) | dict.fromkeys(("default_rate", "default_rate_low", "default_rate_high", "mean_pd", "expected_defaults", "p_value"))
+
+    out = dict(n=len(y), defaults=int(y.sum())) | dict.fromkeys(
+        (
+            "default_rate",
+            "default_rate_low",
+            "default_rate_high",
+            "mean_pd",
+            "expected_defaults",
+            "p_value",
+        )
+    )
     out |= dict(verdict=TOO_FEW, brier=None, log_loss=None) | dict.fromkeys(_RANKING)
     bad, good = out["defaults"], len(y) - out["defaults"]
-    out["too_few"] = None if min(bad, good) >= FEWEST else f"AUC, Gini, KS and calibration need at least {FEWEST} defaults and {FEWEST} repaid loans; there are {bad} and {good}."
-    if not len(y): return out
+    out["too_few"] = (
+        None
+        if min(bad, good) >= FEWEST
+        else f"AUC, Gini, KS and calibration need at least {FEWEST} defaults and {FEWEST} repaid loans; there are {bad} and {good}."
+    )
+    if not len(y):
+        return out
     [whole] = expected_against_observed(["all"], np.zeros(len(y), int), y, pd, "of")
-    out |= {name: whole[name] for name in ("default_rate", "expected_defaults", "p_value", "verdict")} | dict(default_rate_low=whole["low"], default_rate_high=whole["high"])
+    out |= {
+        name: whole[name] for name in ("default_rate", "expected_defaults", "p_value", "verdict")
+    } | dict(default_rate_low=whole["low"], default_rate_high=whole["high"])
     out |= dict(mean_pd=float(np.mean(pd)), brier=brier(y, pd), log_loss=log_loss(y, pd))
-    if out["too_few"]: return out
+    if out["too_few"]:
+        return out
     interval = auc_interval(y, pd)
     every = evaluate(y, pd) | dict(auc_low=interval["low"], auc_high=interval["high"])
     return out | {name: every[name] if every[name] == every[name] else None for name in _RANKING}
@@ -119,41 +199,93 @@ def figures_of(
 # %% ../../nbs/monitoring/02_performance.ipynb #bfebb88f
 UNITS = dict(minute="m", hour="h", day="D", month="M", quarter="M", year="Y")
 COHORTS = ("auto", *UNITS)
-MOST_COHORTS, SHOWN_COHORTS = 366, 12   # of one table; of "auto"
+MOST_COHORTS, SHOWN_COHORTS = 366, 12  # of one table; of "auto"
+
 
 def _period(at: np.ndarray, by: str) -> np.ndarray:
     "Number of the period that a time lies in"
     return at.astype(f"M8[{UNITS[by]}]").astype(np.int64) // (3 if by == "quarter" else 1)
 
+
 def cohorts_by(
     at: np.ndarray,  # times, datetime64[us]
     by: str,  # one of COHORTS
-) -> str: # one of UNITS
+) -> str:  # one of UNITS
     "The period to cut cohorts by: what was asked for, or a longer one where that would make too many"
-    if by not in COHORTS: raise ValueError(f"cohorts are by {', '.join(COHORTS[:-1])} or {COHORTS[-1]}, not by {by!r}")
-    if not len(at): return "month" if by == "auto" else by
+    if by not in COHORTS:
+        raise ValueError(
+            f"cohorts are by {', '.join(COHORTS[:-1])} or {COHORTS[-1]}, not by {by!r}"
+        )
+    if not len(at):
+        return "month" if by == "auto" else by
     ends = np.array([at.min(), at.max()])
-    longer = list(UNITS)[0 if by == "auto" else list(UNITS).index(by):]
-    return next((unit for unit in longer if np.ptp(_period(ends, unit)) < (SHOWN_COHORTS if by == "auto" else MOST_COHORTS)), "year")
+    longer = list(UNITS)[0 if by == "auto" else list(UNITS).index(by) :]
+    return next(
+        (
+            unit
+            for unit in longer
+            if np.ptp(_period(ends, unit)) < (SHOWN_COHORTS if by == "auto" else MOST_COHORTS)
+        ),
+        "year",
+    )
+
 
 def _cohort_name(period: int, by: str) -> str:
-    return f"{1970 + period // 4}-Q{period % 4 + 1}" if by == "quarter" else str(np.datetime64(int(period), UNITS[by]))
+    return (
+        f"{1970 + period // 4}-Q{period % 4 + 1}"
+        if by == "quarter"
+        else str(np.datetime64(int(period), UNITS[by]))
+    )
 
 # %% ../../nbs/monitoring/02_performance.ipynb #665b866a
-def _naive(times: list[datetime]) -> np.ndarray: return np.array([t.replace(tzinfo=None) for t in times], dtype="M8[us]")
+def _naive(times: list[datetime]) -> np.ndarray:
+    return np.array([t.replace(tzinfo=None) for t in times], dtype="M8[us]")
 
-def _mature(store: Store, portfolio: str, tag: str, as_of: datetime, months: int) -> tuple[dict, dict]:
+
+def _mature(
+    store: Store, portfolio: str, tag: str, as_of: datetime, months: int
+) -> tuple[dict, dict]:
     "Of a model's mature predictions: how many there are, and those with an outcome as arrays"
     total, parts = dict.fromkeys(("n", "declined", "with_outcome", "declined_with_outcome"), 0), []
     for since, until in mature_spans(as_of, months):
-        upto, before = store.made(portfolio, tag, until), store.made(portfolio, tag, since) if since else {}
+        upto, before = (
+            store.made(portfolio, tag, until),
+            store.made(portfolio, tag, since) if since else {},
+        )
         total = {name: n + upto[name] - before.get(name, 0) for name, n in total.items()}
         for rows in store.outcome_rows(portfolio, tag, made_since=since, made_before=until):
-            at, observed, known = _naive(rows["at"]), _naive(rows["observed_at"]), {r.rating: i for i, r in enumerate(RATINGS)}
-            y = final(np.array(rows["defaulted"]), observed, window_end(at, months) if months else None, np.datetime64(as_of.replace(tzinfo=None), "us"))
-            parts.append(dict(at=at, observed=observed, y=y, pd=np.array(rows["probability_default"], dtype=float), rating=np.array([known[r] for r in rows["rating"]])))
-    empty = dict(at=np.array([], "M8[us]"), observed=np.array([], "M8[us]"), y=np.zeros(0), pd=np.zeros(0), rating=np.zeros(0, int))
-    return total, {name: np.concatenate([part[name] for part in parts] or [none]) for name, none in empty.items()}
+            at, observed, known = (
+                _naive(rows["at"]),
+                _naive(rows["observed_at"]),
+                {r.rating: i for i, r in enumerate(RATINGS)},
+            )
+            y = final(
+                np.array(rows["defaulted"]),
+                observed,
+                window_end(at, months) if months else None,
+                np.datetime64(as_of.replace(tzinfo=None), "us"),
+            )
+            parts.append(
+                dict(
+                    at=at,
+                    observed=observed,
+                    y=y,
+                    pd=np.array(rows["probability_default"], dtype=float),
+                    rating=np.array([known[r] for r in rows["rating"]]),
+                )
+            )
+    empty = dict(
+        at=np.array([], "M8[us]"),
+        observed=np.array([], "M8[us]"),
+        y=np.zeros(0),
+        pd=np.zeros(0),
+        rating=np.zeros(0, int),
+    )
+    return total, {
+        name: np.concatenate([part[name] for part in parts] or [none])
+        for name, none in empty.items()
+    }
+
 
 def performance(
     store: Store,
@@ -163,56 +295,125 @@ def performance(
     as_of: datetime | None = None,  # what was known then; None: now
     window_months: int | None = None,  # None: the portfolio's
     by: str = "auto",  # period of the cohorts, one of COHORTS
-) -> dict: # plain values for JSON
+) -> dict:  # plain values for JSON
     "What became of the mature predictions, model by model. Raises Away"
     months = (portfolio.performance_window_months or 0) if window_months is None else window_months
-    if months < 0: raise ValueError(f"a performance window has at least 0 months, not {months}")
-    if by not in COHORTS: cohorts_by(np.array([]), by)
-    now = datetime.now(timezone.utc)
+    if months < 0:
+        raise ValueError(f"a performance window has at least 0 months, not {months}")
+    if by not in COHORTS:
+        cohorts_by(np.array([]), by)
+    now = datetime.now(UTC)
     as_of, answered = utc(as_of or now), store.versions(portfolio.name)
     tags = [model_version] if model_version else list(answered)
     found = {tag: _mature(store, portfolio.name, tag, as_of, months) for tag in tags}
-    counted = {tag: {name: values[~np.isnan(rows["y"])] for name, values in rows.items()} for tag, (_, rows) in found.items()}
-    by = cohorts_by(np.concatenate([rows["at"] for rows in counted.values()] or [np.array([], "M8[us]")]), by)
-    models, notes = {}, _notes_of_all(months, as_of, now, sum(int((rows["observed"] > np.datetime64(now.replace(tzinfo=None), "us")).sum()) for rows in counted.values()))
+    counted = {
+        tag: {name: values[~np.isnan(rows["y"])] for name, values in rows.items()}
+        for tag, (_, rows) in found.items()
+    }
+    by = cohorts_by(
+        np.concatenate([rows["at"] for rows in counted.values()] or [np.array([], "M8[us]")]), by
+    )
+    models, notes = (
+        {},
+        _notes_of_all(
+            months,
+            as_of,
+            now,
+            sum(
+                int((rows["observed"] > np.datetime64(now.replace(tzinfo=None), "us")).sum())
+                for rows in counted.values()
+            ),
+        ),
+    )
     for tag in tags:
         (total, rows), these = found[tag], counted[tag]
         waiting = answered.get(tag, 0) - total["n"]
         models[tag] = dict(
-            answered=answered.get(tag, 0), mature=total["n"], with_outcome=total["with_outcome"], not_final=len(rows["y"]) - len(these["y"]), coverage=len(these["y"]) / total["n"] if total["n"] else None,
-            declined=total["declined"], declined_without_outcome=total["declined"] - total["declined_with_outcome"], **figures_of(these["y"], these["pd"]),
-            ratings=expected_against_observed([r.rating for r in RATINGS], these["rating"], these["y"], these["pd"], "rating"), cohorts=_cohorts(these, by))
-        said = _notes_of(models[tag], total, waiting, months, _next_mature(store, portfolio.name, tag, as_of, months) if waiting else None)
+            answered=answered.get(tag, 0),
+            mature=total["n"],
+            with_outcome=total["with_outcome"],
+            not_final=len(rows["y"]) - len(these["y"]),
+            coverage=len(these["y"]) / total["n"] if total["n"] else None,
+            declined=total["declined"],
+            declined_without_outcome=total["declined"] - total["declined_with_outcome"],
+            **figures_of(these["y"], these["pd"]),
+            ratings=expected_against_observed(
+                [r.rating for r in RATINGS], these["rating"], these["y"], these["pd"], "rating"
+            ),
+            cohorts=_cohorts(these, by),
+        )
+        said = _notes_of(
+            models[tag],
+            total,
+            waiting,
+            months,
+            _next_mature(store, portfolio.name, tag, as_of, months) if waiting else None,
+        )
         notes += [f"{tag}: {text}" if len(tags) > 1 else text for text in said]
-    return dict(portfolio=portfolio.name, as_of=iso(as_of), performance_window_months=months or None, by=by,
-                **{name: sum(model[name] for model in models.values()) for name in ("answered", "mature", "with_outcome")}, models=models, notes=notes)
+    return dict(
+        portfolio=portfolio.name,
+        as_of=iso(as_of),
+        performance_window_months=months or None,
+        by=by,
+        **{
+            name: sum(model[name] for model in models.values())
+            for name in ("answered", "mature", "with_outcome")
+        },
+        models=models,
+        notes=notes,
+    )
+
 
 def _cohorts(rows: dict, by: str) -> list[dict]:
-    if not len(rows["at"]): return []
+    if not len(rows["at"]):
+        return []
     periods, group = np.unique(_period(rows["at"], by), return_inverse=True)
-    return expected_against_observed([_cohort_name(p, by) for p in periods.tolist()], group, rows["y"], rows["pd"], "cohort")
+    return expected_against_observed(
+        [_cohort_name(p, by) for p in periods.tolist()], group, rows["y"], rows["pd"], "cohort"
+    )
 
-def _next_mature(store: Store, portfolio: str, tag: str, as_of: datetime, months: int) -> str | None:
+
+def _next_mature(
+    store: Store, portfolio: str, tag: str, as_of: datetime, months: int
+) -> str | None:
     "The day when the first of the predictions that wait becomes mature"
     first = store.first(portfolio, tag)
     for begin, end in mature_spans(as_of, months):
-        if first and first < end and (begin is None or first >= begin): first = store.first(portfolio, tag, end)
+        if first and first < end and (begin is None or first >= begin):
+            first = store.first(portfolio, tag, end)
     return None if first is None else str(window_end(_naive([first]), months)[0].astype("M8[D]"))
 
 # %% ../../nbs/monitoring/02_performance.ipynb #65c14215
 def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -> list[str]:
     out = []
-    if not months: out.append("The portfolio states no performance window: each outcome counts as soon as it is known, so loans that will still default count as repaid or are missing.")
-    if as_of > now: out.append(f"As of {as_of:%Y-%m-%d}, which is in the future.")
-    if simulated: out.append(f"{simulated:,} outcomes lie in the future: they were simulated.")
+    if not months:
+        out.append(
+            "The portfolio states no performance window: each outcome counts as soon as it is known, so loans that will still default count as repaid or are missing."
+        )
+    if as_of > now:
+        out.append(f"As of {as_of:%Y-%m-%d}, which is in the future.")
+    if simulated:
+        out.append(f"{simulated:,} outcomes lie in the future: they were simulated.")
     return out
 
-def _notes_of(model: dict, total: dict, waiting: int, months: int, next_mature: str | None) -> list[str]:
+
+def _notes_of(
+    model: dict, total: dict, waiting: int, months: int, next_mature: str | None
+) -> list[str]:
     "What there is to say of a model's figures"
     missing = total["n"] - total["with_outcome"] - model["declined_without_outcome"]
-    said = {f"{waiting:,} of {model['answered']:,} predictions are younger than {months} months; the next of them becomes mature on {next_mature}.": waiting and months and next_mature,
-            f"{model['declined_without_outcome']:,} of {total['n']:,} mature predictions were declined and have no outcome: the figures are of the others.": model["declined_without_outcome"],
-            f"{missing:,} mature predictions that were not declined have no outcome yet: where those differ from the rest, the figures are wrong.": missing,
-            f"{model['not_final']:,} outcomes do not count: no default had been observed yet, before the end of the window.": model["not_final"],
-            model["too_few"]: model["too_few"] and model["n"], "No outcome of a mature prediction is known: nothing was computed.": not model["n"]}
+    said = {
+        f"{waiting:,} of {model['answered']:,} predictions are younger than {months} months; the next of them becomes mature on {next_mature}.": waiting
+        and months
+        and next_mature,
+        f"{model['declined_without_outcome']:,} of {total['n']:,} mature predictions were declined and have no outcome: the figures are of the others.": model[
+            "declined_without_outcome"
+        ],
+        f"{missing:,} mature predictions that were not declined have no outcome yet: where those differ from the rest, the figures are wrong.": missing,
+        f"{model['not_final']:,} outcomes do not count: no default had been observed yet, before the end of the window.": model[
+            "not_final"
+        ],
+        model["too_few"]: model["too_few"] and model["n"],
+        "No outcome of a mature prediction is known: nothing was computed.": not model["n"],
+    }
     return [text for text, holds in said.items() if holds]

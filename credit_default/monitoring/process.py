@@ -28,104 +28,167 @@ from ..store.store import Store
 # %% ../../nbs/monitoring/03_process.ipynb #28dde7fb
 CHECKS = ("detect", "performance")
 
+
 def task(
     what: str,  # detect or performance
     url: str,  # of the database, with its password
     portfolio: Portfolio,
     reference: Reference | None = None,  # for detect
     **arguments,  # of the function of this name, by name
-) -> dict: # plain values for JSON
+) -> dict:  # plain values for JSON
     "A check as a Checker takes it"
-    if what not in CHECKS: raise ValueError(f"a check is one of {', '.join(CHECKS)}, not {what!r}")
-    given = {name: utc(value).isoformat() if isinstance(value, datetime) else value for name, value in arguments.items()}
-    return dict(what=what, database=url, portfolio=portfolio.to_json(), reference=reference.to_dict() if reference else None, arguments=given)
+    if what not in CHECKS:
+        raise ValueError(f"a check is one of {', '.join(CHECKS)}, not {what!r}")
+    given = {
+        name: utc(value).isoformat() if isinstance(value, datetime) else value
+        for name, value in arguments.items()
+    }
+    return dict(
+        what=what,
+        database=url,
+        portfolio=portfolio.to_json(),
+        reference=reference.to_dict() if reference else None,
+        arguments=given,
+    )
+
 
 def run(
     task: dict,  # of `task`
     patience: float = 30.0,  # seconds after which a database that does not answer is away
 ) -> dict:
     "Does a check, in this process. Raises Away, MonitoringError"
-    given = {name: datetime.fromisoformat(value) if name in ("since", "until", "as_of") and value else value for name, value in task["arguments"].items()}
-    portfolio, store = Portfolio.model_validate(task["portfolio"]), Store(task["database"], timeout=patience)
+    given = {
+        name: datetime.fromisoformat(value)
+        if name in ("since", "until", "as_of") and value
+        else value
+        for name, value in task["arguments"].items()
+    }
+    portfolio, store = (
+        Portfolio.model_validate(task["portfolio"]),
+        Store(task["database"], timeout=patience),
+    )
     try:
-        if task["what"] == "detect": return detect(store, portfolio, Reference.from_dict(task["reference"] or {"bins": []}), **given)
+        if task["what"] == "detect":
+            return detect(
+                store, portfolio, Reference.from_dict(task["reference"] or {"bins": []}), **given
+            )
         return performance(store, portfolio, **given)
-    finally: store.close()
+    finally:
+        store.close()
 
 # %% ../../nbs/monitoring/03_process.ipynb #fe49a122
 def answered(
     task: dict,  # of `task`
-) -> dict: # what was found, or why nothing was
+) -> dict:  # what was found, or why nothing was
     "Does a check, and tells whatever happens as plain values"
-    try: return dict(found=run(task))
-    except Away as e: return dict(away=str(e))
-    except MonitoringError as e: return dict(not_comparable=str(e))
+    try:
+        return dict(found=run(task))
+    except Away as e:
+        return dict(away=str(e))
+    except MonitoringError as e:
+        return dict(not_comparable=str(e))
     except Exception as e:
         last = traceback.extract_tb(e.__traceback__)[-1]
         return dict(failed=f"{type(e).__name__} in {Path(last.filename).name}, line {last.lineno}")
+
 
 def main():
     "Takes tasks from standard input, a line each, and answers each by a line, from a process that is forked for it"
     os.nice(10)
     for line in sys.stdin.buffer:
         if not (child := os.fork()):
-            try: print(json.dumps(answered(json.loads(line)), allow_nan=False), flush=True)
-            except BaseException: os._exit(1)
+            try:
+                print(json.dumps(answered(json.loads(line)), allow_nan=False), flush=True)
+            except BaseException:
+                os._exit(1)
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code: print(json.dumps(dict(failed=f"its process ended with {code}")), flush=True)
+        if code:
+            print(json.dumps(dict(failed=f"its process ended with {code}")), flush=True)
 
-FASTER = dict(detect="ask for a shorter window", performance="ask for one model version, or give it more time")
-LONGEST = 2**28   # bytes of an answer
+
+FASTER = dict(
+    detect="ask for a shorter window", performance="ask for one model version, or give it more time"
+)
+LONGEST = 2**28  # bytes of an answer
+
 
 class Checker:
     "Does checks in processes beside this one, one at a time"
-    def __init__(self): self._process = None
+
+    def __init__(self):
+        self._process = None
 
     async def __call__(
         self,
         task: dict,  # of `task`
         timeout: float = 120.0,  # seconds
-    ) -> dict: # the answer
+    ) -> dict:  # the answer
         "Does a check. Raises Away; TooLong; MonitoringError; RuntimeError where the check itself fails"
-        if self._process is None or self._process.returncode is not None: await self._start()
+        if self._process is None or self._process.returncode is not None:
+            await self._start()
         process, line = self._process, b""
         try:
             async with asyncio.timeout(timeout):
                 process.stdin.write(json.dumps(task).encode() + b"\n")
                 await process.stdin.drain()
                 line = await process.stdout.readline()
-        except TimeoutError: raise TooLong(f"the check did not end within {round(timeout, 2):g} seconds: {FASTER[task['what']]}") from None
-        except ConnectionError: pass   # it has ended
+        except TimeoutError:
+            raise TooLong(
+                f"the check did not end within {round(timeout, 2):g} seconds: {FASTER[task['what']]}"
+            ) from None
+        except ConnectionError:
+            pass  # it has ended
         finally:
-            if not line: await self.close()
+            if not line:
+                await self.close()
         answer = json.loads(line) if line else dict(failed="its process has ended")
-        if "away" in answer: raise Away(answer["away"])
-        if "not_comparable" in answer: raise MonitoringError(answer["not_comparable"])
-        if "failed" in answer: raise RuntimeError(f"the check failed: {answer['failed']}")
+        if "away" in answer:
+            raise Away(answer["away"])
+        if "not_comparable" in answer:
+            raise MonitoringError(answer["not_comparable"])
+        if "failed" in answer:
+            raise RuntimeError(f"the check failed: {answer['failed']}")
         return answer["found"]
 
     async def _start(self):
-        environment = os.environ | {"PYTHONPATH": str(Path(credit_default.__file__).parents[1])}   # in a bento the package is not installed
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(credit_default.__file__).parents[1])
+        }  # in a bento the package is not installed
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "credit_default.monitoring.process", env=environment, limit=LONGEST, start_new_session=True,   # a group that can be ended as one
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+            sys.executable,
+            "-P",
+            "-m",
+            "credit_default.monitoring.process",
+            env=environment,
+            limit=LONGEST,
+            start_new_session=True,  # a group that can be ended as one
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
 
     async def close(self):
         "Ends the process that waits, and a check that is under way"
         process, self._process = self._process, None
-        if process is None: return
-        with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
 
 async def in_process(
     task: dict,  # of `task`
     timeout: float = 120.0,  # seconds
-) -> dict: # the answer
+) -> dict:  # the answer
     "One check in a process of its own. Raises as a Checker does"
     check = Checker()
-    try: return await check(task, timeout)
-    finally: await check.close()
+    try:
+        return await check(task, timeout)
+    finally:
+        await check.close()
 
 # %% ../../nbs/monitoring/03_process.ipynb #55c4dde5
-if __name__ == "__main__" and "IPython" not in sys.modules: main()   # python -m credit_default.monitoring.process
+if __name__ == "__main__" and "IPython" not in sys.modules:
+    main()  # python -m credit_default.monitoring.process

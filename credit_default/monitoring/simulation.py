@@ -32,19 +32,27 @@ from ..portfolio.values import Columns, implausible, is_code, limits
 from ..scoring.reasons import sent
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #f68e690a
-OTHERS = 2_000_003   # added to the seed: neither the labelled nor the unlabelled sample
+OTHERS = 2_000_003  # added to the seed: neither the labelled nor the unlabelled sample
+
 
 def applicants(
     portfolio: Portfolio,
     n: int,
     seed: int = 0,
-    file: str | Path | None = None,  # its rows in an order that the seed decides, over and over where it has fewer than `n`
-) -> tuple[pd.DataFrame, np.ndarray | None]:  # the fields; (n,) the true PD, of synthetic applicants only
+    file: str
+    | Path
+    | None = None,  # its rows in an order that the seed decides, over and over where it has fewer than `n`
+) -> tuple[
+    pd.DataFrame, np.ndarray | None
+]:  # the fields; (n,) the true PD, of synthetic applicants only
     "Applicants to send. Raises DataError where the file cannot be used."
     if file is None:
         frame, _, pds = synthesize(portfolio, n, seed + OTHERS)
         return frame, pds
-    frame, rng = load(portfolio, Path(file), labelled=False, tolerated=1.0, min_rows=1).frame, np.random.default_rng(seed)
+    frame, rng = (
+        load(portfolio, Path(file), labelled=False, tolerated=1.0, min_rows=1).frame,
+        np.random.default_rng(seed),
+    )
     rows = np.concatenate([rng.permutation(len(frame)) for _ in range(-(-n // len(frame)))])[:n]
     return frame.iloc[rows].reset_index(drop=True), None
 
@@ -53,9 +61,11 @@ def _rng(seed: int, name: str) -> np.random.Generator:
     "A stream of its own for each purpose."
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
+
 def reached(scenario: Scenario, n: int, seed: int = 0) -> np.ndarray:
     "(n,) which applicants a scenario reaches."
     return _rng(seed, f"{scenario.name}, applicants").random(n) < scenario.share
+
 
 def _moved(
     field: Field,
@@ -68,35 +78,64 @@ def _moved(
         out = values.copy()
         out[rows] = (np.nan if field.numeric else None) if shift.op == "missing" else shift.value
         return out
-    new = np.round(values * shift.value if shift.op == "times" else values + shift.value, 0 if field.kind == "integer" else field.sample.decimals)
+    new = np.round(
+        values * shift.value if shift.op == "times" else values + shift.value,
+        0 if field.kind == "integer" else field.sample.decimals,
+    )
     low, high = limits(field)
     plausible = ~implausible(field, values)
-    for bound, hard, clip in zip(field.plausible, (low, high), (np.maximum, np.minimum)): new = clip(new, hard if bound is None else np.where(plausible, bound, hard))
+    for bound, hard, clip in zip(field.plausible, (low, high), (np.maximum, np.minimum)):
+        new = clip(new, hard if bound is None else np.where(plausible, bound, hard))
     return np.where(rows & ~is_code(field, values), new, values)
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #f195dff2
 def follows(portfolio: Portfolio, scenario: Scenario) -> tuple[Field, ...]:
     "The fields that are made of those a scenario shifts."
     names = {s.field for s in scenario.shifts}
-    return tuple(f for f in portfolio.fields if f.per in names or (f.name not in names and names & set(f.sample.ratio)))
+    return tuple(
+        f
+        for f in portfolio.fields
+        if f.per in names or (f.name not in names and names & set(f.sample.ratio))
+    )
+
 
 def moves(portfolio: Portfolio, scenario: Scenario) -> tuple[str, ...]:
     "The names of all fields that a scenario changes, in the portfolio's order: what a drift check should name, and nothing else."
     names = {s.field for s in scenario.shifts} | {f.name for f in follows(portfolio, scenario)}
     return tuple(f.name for f in portfolio.fields if f.name in names)
 
+
 def _following(field: Field, before: Columns, after: Columns) -> np.ndarray:
     "A field that is made of others, after these have changed."
     names = (field.per,) if field.per else field.sample.ratio
-    values, changed = after[field.name], np.any([~np.equal(before[n], after[n]) & ~(np.isnan(before[n]) & np.isnan(after[n])) for n in names], axis=0)
+    values, changed = (
+        after[field.name],
+        np.any(
+            [
+                ~np.equal(before[n], after[n]) & ~(np.isnan(before[n]) & np.isnan(after[n]))
+                for n in names
+            ],
+            axis=0,
+        ),
+    )
     if not field.per:
         new = np.round(after[names[0]] / np.maximum(after[names[1]], 1.0), field.sample.decimals)
         return np.where(changed, new, values)
-    old, new = (np.where(base > field.per_floor, base, np.nan) for base in (before[field.per], after[field.per]))
+    old, new = (
+        np.where(base > field.per_floor, base, np.nan)
+        for base in (before[field.per], after[field.per])
+    )
     amount = np.where(np.isnan(old), values, values * old)
-    rounded = np.round(amount, field.sample.instead.decimals if field.sample.instead else field.sample.decimals)
-    ratio = np.where(np.isnan(new), rounded, np.round(amount / np.where(np.isnan(new), 1.0, new), field.sample.decimals))
+    rounded = np.round(
+        amount, field.sample.instead.decimals if field.sample.instead else field.sample.decimals
+    )
+    ratio = np.where(
+        np.isnan(new),
+        rounded,
+        np.round(amount / np.where(np.isnan(new), 1.0, new), field.sample.decimals),
+    )
     return np.where(changed & ~is_code(field, values), np.clip(ratio, *limits(field)), values)
+
 
 def shifted(
     portfolio: Portfolio,
@@ -110,7 +149,8 @@ def shifted(
     for i, s in enumerate(scenario.shifts):
         rows = hit & (_rng(seed, f"{scenario.name}, shift {i}").random(len(frame)) < s.share)
         after[s.field] = _moved(portfolio[s.field], after[s.field], s, rows)
-    for f in follows(portfolio, scenario): after[f.name] = _following(f, before, after)
+    for f in follows(portfolio, scenario):
+        after[f.name] = _following(f, before, after)
     return frame.assign(**{name: after[name] for name in moves(portfolio, scenario)})
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #e6ab2f29
@@ -119,92 +159,156 @@ def shifted_pd(
     frame: pd.DataFrame,  # the applicants after the scenario
     scenario: Scenario,
     seed: int = 0,  # as it was given to `shifted`
-    pds: np.ndarray | None = None,  # (n,) true PDs before it; kept, but for `log_odds`, where the definition writes down no logit
+    pds: np.ndarray
+    | None = None,  # (n,) true PDs before it; kept, but for `log_odds`, where the definition writes down no logit
 ) -> np.ndarray:  # (n,)
     "The true PD of synthetic applicants after a scenario."
-    if portfolio.synthetic.terms or pds is None: pds = true_pd(portfolio, {f.name: frame[f.name].to_numpy() for f in portfolio.fields})
-    odds = pds / (1 - pds) * np.exp(np.where(reached(scenario, len(frame), seed), scenario.log_odds, 0.0))
+    if portfolio.synthetic.terms or pds is None:
+        pds = true_pd(portfolio, {f.name: frame[f.name].to_numpy() for f in portfolio.fields})
+    odds = (
+        pds
+        / (1 - pds)
+        * np.exp(np.where(reached(scenario, len(frame), seed), scenario.log_odds, 0.0))
+    )
     return odds / (1 + odds)
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #129beecc
 class SimulationError(Exception):
     "The service did not take what was sent, and why."
 
+
 class _Later(Exception):
     "The service asks to be asked again."
+
     def __init__(self, why: str, seconds: float | None):
         super().__init__(why)
         self.seconds = seconds
+
 
 def _seconds(answer: httpx.Response) -> float | None:
     "What `Retry-After` says."
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isdigit() else None
 
+
 def _wait(state: tenacity.RetryCallState) -> float:
     "As long as the service asks for; else longer each time, and not the same for all connections."
     asked = getattr(state.outcome.exception(), "seconds", None)
-    return tenacity.wait_random_exponential(multiplier=.2, max=5)(state) if asked is None else asked
+    return (
+        tenacity.wait_random_exponential(multiplier=0.2, max=5)(state) if asked is None else asked
+    )
+
 
 def _words(answer: httpx.Response) -> str:
     "An error of the service in one line."
-    try: body = answer.json()
-    except ValueError: return f"{answer.status_code}"
-    if not isinstance(body, dict): return f"{answer.status_code}"
-    told = "; ".join(" ".join([*map(str, one.get("loc", [])), str(one.get("msg", ""))]) for one in body.get("detail", [])[:3] if isinstance(one, dict))
+    try:
+        body = answer.json()
+    except ValueError:
+        return f"{answer.status_code}"
+    if not isinstance(body, dict):
+        return f"{answer.status_code}"
+    told = "; ".join(
+        " ".join([*map(str, one.get("loc", [])), str(one.get("msg", ""))])
+        for one in body.get("detail", [])[:3]
+        if isinstance(one, dict)
+    )
     return f"{answer.status_code}, {body.get('error', '')}" + (f" ({told})" if told else "")
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #2b4dcefa
-LATER = (408, 409, 429, 503)   # too slow, being answered, too many, too busy
+LATER = (408, 409, 429, 503)  # too slow, being answered, too many, too busy
+
 
 class Client:
     "A service's address with a token, asked by several threads at once; it asks again where that may help."
+
     def __init__(
-        self, url: str,
-        token: str | Callable[[], str],  # or what gives a new one: a long simulation outlives a token
+        self,
+        url: str,
+        token: str
+        | Callable[[], str],  # or what gives a new one: a long simulation outlives a token
         connections: int = 4,
         patience: float = 120,  # seconds after which a request is given up
     ):
         self.renew = token if callable(token) else None
         self.token = token() if callable(token) else token
-        self.patience, self.retried, self.lock, self.stop = patience, Counter(), threading.Lock(), threading.Event()
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections))
+        self.patience, self.retried, self.lock, self.stop = (
+            patience,
+            Counter(),
+            threading.Lock(),
+            threading.Event(),
+        )
+        self.http = httpx.Client(
+            base_url=url,
+            timeout=60,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
 
-    def __exit__(self, *_): self.http.close()
+    def __exit__(self, *_):
+        self.http.close()
 
     def address(self, portfolio: Portfolio) -> str:
         "Where applicants of this portfolio are taken: a service may answer for several."
-        try: others = {one["portfolio"] for one in self.http.get("/health").json()["others"]}
-        except (httpx.TransportError, ValueError, LookupError): others = set()   # what is wrong is said by whoever asks for a prediction
+        try:
+            others = {one["portfolio"] for one in self.http.get("/health").json()["others"]}
+        except (httpx.TransportError, ValueError, LookupError):
+            others = set()  # what is wrong is said by whoever asks for a prediction
         return f"/portfolios/{portfolio.name}/predict" if portfolio.name in others else "/predict"
 
     def post(self, path: str, body, key: str | None = None) -> httpx.Response:
         "The answer, of whatever status, except those that ask to come again. Raises SimulationError where there is none."
-        retrying = tenacity.Retrying(retry=tenacity.retry_if_exception_type((_Later, httpx.TransportError)), wait=_wait, reraise=True,
-                                     stop=tenacity.stop_before_delay(self.patience) | tenacity.stop_when_event_set(self.stop), sleep=tenacity.sleep_using_event(self.stop))
-        try: return retrying(self._once, path, body, key)
-        except _Later as e: raise SimulationError(f"{path}: {e}; not waited for longer than {self.patience:g} seconds") from None
-        except httpx.TransportError as e: raise SimulationError(f"{path}: no answer for {self.patience:g} seconds ({type(e).__name__}); is the service running?") from None
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((_Later, httpx.TransportError)),
+            wait=_wait,
+            reraise=True,
+            stop=tenacity.stop_before_delay(self.patience)
+            | tenacity.stop_when_event_set(self.stop),
+            sleep=tenacity.sleep_using_event(self.stop),
+        )
+        try:
+            return retrying(self._once, path, body, key)
+        except _Later as e:
+            raise SimulationError(
+                f"{path}: {e}; not waited for longer than {self.patience:g} seconds"
+            ) from None
+        except httpx.TransportError as e:
+            raise SimulationError(
+                f"{path}: no answer for {self.patience:g} seconds ({type(e).__name__}); is the service running?"
+            ) from None
 
     def _once(self, path, body, key):
         token = self.token
-        try: answer = self.http.post(path, json=body, headers={"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {}))
+        try:
+            answer = self.http.post(
+                path,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"}
+                | ({"Idempotency-Key": key} if key else {}),
+            )
         except httpx.TransportError:
             self._count("connection")
             raise
         if answer.status_code == 401 and self.renew:
             with self.lock:
-                if self.token == token: self.token = self.renew()
-            answer = self.http.post(path, json=body, headers={"Authorization": f"Bearer {self.token}"} | ({"Idempotency-Key": key} if key else {}))
+                if self.token == token:
+                    self.token = self.renew()
+            answer = self.http.post(
+                path,
+                json=body,
+                headers={"Authorization": f"Bearer {self.token}"}
+                | ({"Idempotency-Key": key} if key else {}),
+            )
         if answer.status_code in LATER:
             self._count(str(answer.status_code))
             raise _Later(_words(answer), _seconds(answer))
         return answer
 
     def _count(self, why: str):
-        with self.lock: self.retried[why] += 1
+        with self.lock:
+            self.retried[why] += 1
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #1a96e703
 def _each(
@@ -216,29 +320,40 @@ def _each(
     progress: Callable[[int], None] | None,  # called with the number of those done
 ):
     "Calls with 0, 1, ... n - 1, by several threads, begun in order; the first error ends all."
-    turn, done, begin, lock, errors = itertools.count(), itertools.count(1), time.monotonic(), threading.Lock(), []
+    turn, done, begin, lock, errors = (
+        itertools.count(),
+        itertools.count(1),
+        time.monotonic(),
+        threading.Lock(),
+        [],
+    )
 
     def work():
         try:
             while not client.stop.is_set():
                 with lock:
-                    if (i := next(turn)) >= n: return
-                if rate and client.stop.wait(max(begin + i / rate - time.monotonic(), 0)): return
+                    if (i := next(turn)) >= n:
+                        return
+                if rate and client.stop.wait(max(begin + i / rate - time.monotonic(), 0)):
+                    return
                 call(i)
                 with lock:
-                    if progress: progress(next(done))
-        except BaseException as error:   # of several errors the first is the cause
+                    if progress:
+                        progress(next(done))
+        except BaseException as error:  # of several errors the first is the cause
             errors.append(error)
             client.stop.set()
 
     with ThreadPoolExecutor(connections, thread_name_prefix="simulation") as pool:
         threads = [pool.submit(work) for _ in range(connections)]
         try:
-            for thread in threads: thread.result()
-        except BaseException:   # Ctrl-C, too
+            for thread in threads:
+                thread.result()
+        except BaseException:  # Ctrl-C, too
             client.stop.set()
             raise
-    if errors: raise errors[0]
+    if errors:
+        raise errors[0]
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #7b3cbe04
 def outcomes(
@@ -252,52 +367,98 @@ def outcomes(
     made = np.array([a["timestamp"].removesuffix("Z") for a in answers], "M8[us]")
     ends = window_end(made, portfolio.performance_window_months or 0)
     defaulted = rng.random(n) < pds
-    seen = np.where(defaulted, made + (ends - made) * rng.random(n), ends + np.timedelta64(1, "ms"))   # an answer's time is cut to milliseconds
-    return [dict(prediction_id=a["prediction_id"], defaulted=bool(d), observed_at=f"{np.datetime_as_string(s, unit='ms')}Z")
-            for a, d, s in zip(answers, defaulted, seen) if a["decision"] == "Approved"]
+    seen = np.where(
+        defaulted, made + (ends - made) * rng.random(n), ends + np.timedelta64(1, "ms")
+    )  # an answer's time is cut to milliseconds
+    return [
+        dict(
+            prediction_id=a["prediction_id"],
+            defaulted=bool(d),
+            observed_at=f"{np.datetime_as_string(s, unit='ms')}Z",
+        )
+        for a, d, s in zip(answers, defaulted, seen)
+        if a["decision"] == "Approved"
+    ]
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #b714250a
-SIMULATED = "simulated"   # how the application references begin
-OUTCOMES = 1000   # in one request
+SIMULATED = "simulated"  # how the application references begin
+OUTCOMES = 1000  # in one request
+
 
 def _requests(portfolio: Portfolio, frame: pd.DataFrame, run: str) -> Iterator[dict]:
     "The applicants as clients send them."
     columns = {f.alias: (f, frame[f.name].to_numpy()) for f in portfolio.fields}
-    for i in range(len(frame)): yield {alias: sent(f, values[i]) for alias, (f, values) in columns.items()} | {REFERENCE: f"{SIMULATED}/{run}/{i}"}
+    for i in range(len(frame)):
+        yield {alias: sent(f, values[i]) for alias, (f, values) in columns.items()} | {
+            REFERENCE: f"{SIMULATED}/{run}/{i}"
+        }
 
-def _send(portfolio: Portfolio, client: Client, frame: pd.DataFrame, run: str, connections: int, rate: float | None, progress) -> list[dict | None]:
+
+def _send(
+    portfolio: Portfolio,
+    client: Client,
+    frame: pd.DataFrame,
+    run: str,
+    connections: int,
+    rate: float | None,
+    progress,
+) -> list[dict | None]:
     "The answer for each applicant; None where the service refused one. Raises SimulationError."
-    bodies, answers, path = list(_requests(portfolio, frame, run)), [None] * len(frame), client.address(portfolio)
+    bodies, answers, path = (
+        list(_requests(portfolio, frame, run)),
+        [None] * len(frame),
+        client.address(portfolio),
+    )
 
     def one(i: int):
         answer = client.post(path, bodies[i], f"{SIMULATED}-{run}-{i}")
-        if answer.status_code == 200: answers[i] = answer.json()
-        elif answer.status_code != 422: raise SimulationError(f"{path}: {_words(answer)}")
-        elif i == 0: raise SimulationError(f"{path}: {_words(answer)}. Does the service answer for portfolio {portfolio.name}?")
-    if len(frame): one(0)   # alone: what is wrong with all of them is said at once
-    _each(len(frame) - 1, lambda i: one(i + 1), client, connections, rate, progress and (lambda done: progress(done + 1)))
+        if answer.status_code == 200:
+            answers[i] = answer.json()
+        elif answer.status_code != 422:
+            raise SimulationError(f"{path}: {_words(answer)}")
+        elif i == 0:
+            raise SimulationError(
+                f"{path}: {_words(answer)}. Does the service answer for portfolio {portfolio.name}?"
+            )
+
+    if len(frame):
+        one(0)  # alone: what is wrong with all of them is said at once
+    _each(
+        len(frame) - 1,
+        lambda i: one(i + 1),
+        client,
+        connections,
+        rate,
+        progress and (lambda done: progress(done + 1)),
+    )
     return answers
+
 
 def _tell(client: Client, items: list[dict]) -> dict:
     "What the service says of the outcomes, all requests together. Raises SimulationError."
     told = Counter()
     for start in range(0, len(items), OUTCOMES):
-        answer = client.post("/outcomes", items[start:start + OUTCOMES])
-        if not answer.is_success: raise SimulationError(f"/outcomes: {_words(answer)}")
+        answer = client.post("/outcomes", items[start : start + OUTCOMES])
+        if not answer.is_success:
+            raise SimulationError(f"/outcomes: {_words(answer)}")
         told.update({k: v if isinstance(v, int) else len(v) for k, v in answer.json().items()})
     return dict(sent=len(items), defaults=sum(x["defaulted"] for x in items)) | dict(told)
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #427e0096
 def simulate(
     url: str,  # of the service, such as http://127.0.0.1:3000
-    token: str | Callable[[], str],  # of an analyst; or what gives a new one where the last has run out
+    token: str
+    | Callable[[], str],  # of an analyst; or what gives a new one where the last has run out
     portfolio: Portfolio,
     rows: int = 1000,
     scenario: str = "none",
     *,
     change_at: float = 0.0,  # share of the rows after which the scenario begins
-    rate: float | None = None,  # applicants a second; as fast as they are answered unless it is given
-    file: str | Path | None = None,  # applicants; synthetic ones unless it is given, and only those have outcomes
+    rate: float
+    | None = None,  # applicants a second; as fast as they are answered unless it is given
+    file: str
+    | Path
+    | None = None,  # applicants; synthetic ones unless it is given, and only those have outcomes
     with_outcomes: bool = True,
     seed: int = 0,
     run: str = "",  # name of the run, in the references; a new one unless it is given
@@ -311,14 +472,18 @@ def simulate(
     cannot be used, SimulationError where the service does not take what is sent.
     """
     plan = portfolio.scenario(scenario)
-    if rows < 1: raise ValueError(f"rows must be at least 1, not {rows}")
-    if not 0 <= change_at <= 1: raise ValueError(f"change_at is a share from 0 to 1, not {change_at}")
-    if rate is not None and rate <= 0: raise ValueError(f"rate must be above 0, not {rate}")
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, not {rows}")
+    if not 0 <= change_at <= 1:
+        raise ValueError(f"change_at is a share from 0 to 1, not {change_at}")
+    if rate is not None and rate <= 0:
+        raise ValueError(f"rate must be above 0, not {rate}")
     run, change = run or uuid.uuid4().hex[:12], round(change_at * rows)
     before, pds = applicants(portfolio, rows, seed, file)
     after, late = shifted(portfolio, before, plan, seed), np.arange(rows) >= change
     frame = pd.concat([before.iloc[:change], after.iloc[change:]])
-    if pds is not None: pds = np.where(late, shifted_pd(portfolio, after, plan, seed, pds), pds)
+    if pds is not None:
+        pds = np.where(late, shifted_pd(portfolio, after, plan, seed, pds), pds)
     begin = time.monotonic()
     with Client(url, token, connections, patience) as client:
         answers = _send(portfolio, client, frame, run, connections, rate, progress)
@@ -326,9 +491,30 @@ def simulate(
         good = np.array([a is not None for a in answers])
         got, times = [a for a in answers if a], [a["timestamp"] if a else None for a in answers]
         later = [a for a in times[change:] if a]
-        told = None if pds is None or not with_outcomes else _tell(client, outcomes(portfolio, got, pds[good], seed))
-    return dict(run=run, portfolio=portfolio.name, scenario=plan.name, title=plan.title, moves=[portfolio[n].alias for n in moves(portfolio, plan)],
-                rows=rows, scored=len(got), refused=rows - len(got), decisions=dict(Counter(a["decision"] for a in got)), ratings=dict(Counter(a["rating"] for a in got)),
-                model_versions=dict(Counter(a["model_version"] for a in got)), mean_pd=float(np.mean([a["probability_default"] for a in got])),
-                mean_true_pd=None if pds is None else float(pds[good].mean()), begin=min(t for t in times if t), changed=min(later) if later else None, end=max(t for t in times if t),
-                seconds=round(seconds, 3), per_second=round(rows / seconds, 1), asked_again=dict(client.retried), outcomes=told)
+        told = (
+            None
+            if pds is None or not with_outcomes
+            else _tell(client, outcomes(portfolio, got, pds[good], seed))
+        )
+    return dict(
+        run=run,
+        portfolio=portfolio.name,
+        scenario=plan.name,
+        title=plan.title,
+        moves=[portfolio[n].alias for n in moves(portfolio, plan)],
+        rows=rows,
+        scored=len(got),
+        refused=rows - len(got),
+        decisions=dict(Counter(a["decision"] for a in got)),
+        ratings=dict(Counter(a["rating"] for a in got)),
+        model_versions=dict(Counter(a["model_version"] for a in got)),
+        mean_pd=float(np.mean([a["probability_default"] for a in got])),
+        mean_true_pd=None if pds is None else float(pds[good].mean()),
+        begin=min(t for t in times if t),
+        changed=min(later) if later else None,
+        end=max(t for t in times if t),
+        seconds=round(seconds, 3),
+        per_second=round(rows / seconds, 1),
+        asked_again=dict(client.retried),
+        outcomes=told,
+    )

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,7 +33,9 @@ from ..store.store import Store
 class WatchError(ValueError):
     "A watch that was asked for wrongly, and how it is right."
 
+
 UNITS = dict(s=1, m=60, h=3600, d=86400)
+
 
 def parse_every(
     text: str,  # such as 90s, 30m, 1h, 1d
@@ -41,17 +43,21 @@ def parse_every(
     "How long from one check to the next. Raises WatchError."
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhd])", text.strip().lower(), re.ASCII)
     seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
-    if not 1 <= seconds <= 31 * UNITS["d"]: raise WatchError("an interval is a number with s, m, h or d, such as 30m or 1h, from 1s to 31d")
+    if not 1 <= seconds <= 31 * UNITS["d"]:
+        raise WatchError(
+            "an interval is a number with s, m, h or d, such as 30m or 1h, from 1s to 31d"
+        )
     return seconds
 
 # %% ../../nbs/monitoring/05_watch.ipynb #6d8a8b09
 DRIFT, PERFORMANCE = TROUBLES = ("drift", "performance")
 
+
 def troubles(
-    found: dict,     # as detect returns it
-    figures: dict,   # of the model, as performance returns them; empty where they say nothing
-    before: list[str],   # troubles of the last check
-    same_model: bool,    # whether that was about this model
+    found: dict,  # as detect returns it
+    figures: dict,  # of the model, as performance returns them; empty where they say nothing
+    before: list[str],  # troubles of the last check
+    same_model: bool,  # whether that was about this model
 ) -> list[str]:
     "What is wrong now, in the order of TROUBLES."
     drift = found["drift_detected"] if found["samples_analysed"] else DRIFT in before
@@ -61,121 +67,200 @@ def troubles(
 # %% ../../nbs/monitoring/05_watch.ipynb #1e41d53a
 ADVICE = {
     DRIFT: "What to do: see in the report whether the source of a field changed, such as a form, a feed, a unit, or values that went missing; if so, mend it there. "
-           "If other people apply than before, watch their outcomes, and train a new model on them when these are known.",
+    "If other people apply than before, watch their outcomes, and train a new model on them when these are known.",
     PERFORMANCE: "What to do: until a new model is trained on these outcomes, take its probabilities of default for too low; consider a stricter cut-off, or a review by hand.",
 }
-TITLES = {DRIFT: ("no more drift", ""), PERFORMANCE: ("defaults as expected again", MORE)}   # when it is over, when it begins
+TITLES = {
+    DRIFT: ("no more drift", ""),
+    PERFORMANCE: ("defaults as expected again", MORE),
+}  # when it is over, when it begins
+
 
 def listed(names: list[str], most: int) -> str:
     "The first of them, and how many more there are."
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
+
 def drifted(found: dict) -> dict[str, dict]:
     "What drifted: fields and the model's answers, the largest PSI first."
-    names = {name: found[part][name] for part, key in (("features", "drifted_features"), ("outputs", "drifted_outputs")) for name in found[key]}
+    names = {
+        name: found[part][name]
+        for part, key in (("features", "drifted_features"), ("outputs", "drifted_outputs"))
+        for name in found[key]
+    }
     return dict(sorted(names.items(), key=lambda one: -one[1]["psi"]))
 
+
 def _subject(change: str, begins: bool, found: dict) -> str:
-    return TITLES[change][begins] or " in ".join(["drift", listed(list(drifted(found)), 3)] if drifted(found) else ["drift"])
+    return TITLES[change][begins] or " in ".join(
+        ["drift", listed(list(drifted(found)), 3)] if drifted(found) else ["drift"]
+    )
+
 
 def _sentence(change: str, begins: bool, found: dict, figures: dict) -> str:
     if begins and not (drifted(found) if change == DRIFT else figures):
         return f"An earlier check found {TITLES[change][1] or 'drift'}; this one had nothing to compare."
     if change == DRIFT and begins:
-        moved = [f"{name} (PSI {one['psi']:.3f}, {one['severity']})" for name, one in drifted(found).items()]
-        return f"These applicants differ from those that the model was made for: {listed(moved, 10)}."
-    if change == DRIFT: return "The drift that was found before is over: no field differs by more than chance and the threshold explain."
-    if not begins and not figures: return "There is another model now, and nothing is known of its defaults yet."
-    return (f"Of {figures['n']:,} loans whose performance window has passed {figures['defaults']:,} defaulted, {figures['default_rate']:.2%}; "
-            f"the model expected {figures['mean_pd']:.2%}.{'' if begins else ' That is as expected again.'}")
+        moved = [
+            f"{name} (PSI {one['psi']:.3f}, {one['severity']})"
+            for name, one in drifted(found).items()
+        ]
+        return (
+            f"These applicants differ from those that the model was made for: {listed(moved, 10)}."
+        )
+    if change == DRIFT:
+        return "The drift that was found before is over: no field differs by more than chance and the threshold explain."
+    if not begins and not figures:
+        return "There is another model now, and nothing is known of its defaults yet."
+    return (
+        f"Of {figures['n']:,} loans whose performance window has passed {figures['defaults']:,} defaulted, {figures['default_rate']:.2%}; "
+        f"the model expected {figures['mean_pd']:.2%}.{'' if begins else ' That is as expected again.'}"
+    )
+
 
 def alert_of(
-    known: list[str],    # troubles that were told before
-    now: list[str],      # troubles there are
-    found: dict,         # as detect returns it
-    figures: dict,       # of the model, as performance returns them, or empty
-    report: str | None = None,   # where the report is
-    synthetic: bool = False,     # a model of the synthetic sample
-    as_of: datetime | None = None,   # when the figures were known, where that is not now
+    known: list[str],  # troubles that were told before
+    now: list[str],  # troubles there are
+    found: dict,  # as detect returns it
+    figures: dict,  # of the model, as performance returns them, or empty
+    report: str | None = None,  # where the report is
+    synthetic: bool = False,  # a model of the synthetic sample
+    as_of: datetime | None = None,  # when the figures were known, where that is not now
 ) -> Alert:
     "What to tell somebody who knew of `known`."
     changes = [(name, name in now) for name in TROUBLES if (name in now) != (name in known)]
     portfolio, n = found["portfolio"], found["samples_analysed"]
-    begin, end = (datetime.fromisoformat(found[k]).astimezone(timezone.utc) for k in ("from", "to"))
-    text = [f"{portfolio}, model {found['model_version']}: {n:,} prediction{'s' * (n != 1)} from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC."]
+    begin, end = (datetime.fromisoformat(found[k]).astimezone(UTC) for k in ("from", "to"))
+    text = [
+        f"{portfolio}, model {found['model_version']}: {n:,} prediction{'s' * (n != 1)} from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC."
+    ]
     text += [_sentence(name, begins, found, figures) for name, begins in changes]
     text += [f"Still so: {TITLES[name][1] or 'drift'}." for name in now if name in known]
-    if as_of: text.append(f"Performance is as known on {as_of:%Y-%m-%d %H:%M} UTC.")
+    if as_of:
+        text.append(f"Performance is as known on {as_of:%Y-%m-%d %H:%M} UTC.")
     make_one = f"make one with `credit-default drift --portfolio {portfolio} --window-hours {(end - begin) / timedelta(hours=1):g}`"
     text += [f"Report: {report or make_one}"] + [ADVICE[name] for name, begins in changes if begins]
-    if synthetic: text.append("SYNTHETIC: this model was trained on the synthetic sample; what it says about real applicants is worth nothing.")
+    if synthetic:
+        text.append(
+            "SYNTHETIC: this model was trained on the synthetic sample; what it says about real applicants is worth nothing."
+        )
     payload = dict(
-        portfolio=portfolio, model_version=found["model_version"], synthetic=synthetic, **{"from": found["from"], "to": found["to"]}, samples_analysed=n,
-        began=[name for name, begins in changes if begins], over=[name for name, begins in changes if not begins], troubles=now,
-        psi={name: one["psi"] for name, one in drifted(found).items()}, drifted_features=found["drifted_features"], drifted_outputs=found["drifted_outputs"],
-        performance={k: figures[k] for k in ("n", "defaults", "default_rate", "mean_pd", "verdict")} if figures else None, as_of=iso(as_of), report=report)
-    return Alert(f"credit_default: {portfolio}: {'; '.join(_subject(*change, found) for change in changes)}", "\n".join(text), payload)
+        portfolio=portfolio,
+        model_version=found["model_version"],
+        synthetic=synthetic,
+        **{"from": found["from"], "to": found["to"]},
+        samples_analysed=n,
+        began=[name for name, begins in changes if begins],
+        over=[name for name, begins in changes if not begins],
+        troubles=now,
+        psi={name: one["psi"] for name, one in drifted(found).items()},
+        drifted_features=found["drifted_features"],
+        drifted_outputs=found["drifted_outputs"],
+        performance={k: figures[k] for k in ("n", "defaults", "default_rate", "mean_pd", "verdict")}
+        if figures
+        else None,
+        as_of=iso(as_of),
+        report=report,
+    )
+    return Alert(
+        f"credit_default: {portfolio}: {'; '.join(_subject(*change, found) for change in changes)}",
+        "\n".join(text),
+        payload,
+    )
 
 # %% ../../nbs/monitoring/05_watch.ipynb #ebca4f78
 @dataclass
 class Checked:
     "What one check found and did."
-    found: dict               # as detect returned it
-    figures: dict             # of this model, as performance returned them; empty where there are too few outcomes
-    troubles: list[str]       # of TROUBLES
-    changed: list[str]        # of TROUBLES: begun or over since the last check
+
+    found: dict  # as detect returned it
+    figures: (
+        dict  # of this model, as performance returned them; empty where there are too few outcomes
+    )
+    troubles: list[str]  # of TROUBLES
+    changed: list[str]  # of TROUBLES: begun or over since the last check
     report: str | None = None
     alerts: list[Alert] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)   # what the operator should know
+    problems: list[str] = field(default_factory=list)  # what the operator should know
 
     @property
-    def drift(self) -> bool: return DRIFT in self.troubles
+    def drift(self) -> bool:
+        return DRIFT in self.troubles
 
     def __str__(self):
         n, found = self.found["samples_analysed"], self.found
-        if not n: said = "nothing was compared"
-        else: said = f"drift in {listed(list(drifted(found)), 3)}" if found["drift_detected"] else "no drift"
+        if not n:
+            said = "nothing was compared"
+        else:
+            said = (
+                f"drift in {listed(list(drifted(found)), 3)}"
+                if found["drift_detected"]
+                else "no drift"
+            )
         return f"{found['portfolio']}: {said}, {n:,} predictions of {found['model_version']}{'; ' + MORE if PERFORMANCE in self.troubles else ''}"
+
 
 def what_went_wrong(error: Exception) -> str:
     "An error in one line: in full where its text was written for people, else by its kind and place, since it may quote a value."
-    if isinstance(error, OSError) and error.filename: return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) if type(error).__module__.startswith("credit_default.") else place(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return (
+        " ".join(str(error).split())
+        if type(error).__module__.startswith("credit_default.")
+        else place(error)
+    )
+
 
 def known_of(row: dict | None) -> dict:
     "What the last check noted: model_version, troubles, and by channel the troubles it was told of."
-    if row is None: return dict(model_version=None, troubles=[], told={})
+    if row is None:
+        return dict(model_version=None, troubles=[], told={})
     noted = json.loads(row["result"])["watch"]
-    told = noted["told"] | ({name: noted["troubles"] for name in noted["telling"]} if row["alerted"] else {})
+    told = noted["told"] | (
+        {name: noted["troubles"] for name in noted["telling"]} if row["alerted"] else {}
+    )
     return dict(model_version=row["model_version"], troubles=noted["troubles"], told=told)
 
 # %% ../../nbs/monitoring/05_watch.ipynb #f8aaa059
 def check(
     store: Store,
-    settings: Settings,     # where alerts go
-    bundle,                 # the model whose predictions are checked
+    settings: Settings,  # where alerts go
+    bundle,  # the model whose predictions are checked
     window_hours: float = 24.0,
-    report: Callable[[datetime, datetime, str], object] | None = None,   # since, until, model_version -> where the report is
+    report: Callable[[datetime, datetime, str], object]
+    | None = None,  # since, until, model_version -> where the report is
     *,
-    every: float | None = None,    # seconds to the next check, for the record
+    every: float | None = None,  # seconds to the next check, for the record
     now: datetime | None = None,
-    as_of: datetime | None = None,   # performance as it is known then, which is now unless given: a simulation knows the future
-    stop: threading.Event | None = None,   # set: try no channel again
-    attempts: int = ATTEMPTS, wait=WAIT,   # of alerts
+    as_of: datetime
+    | None = None,  # performance as it is known then, which is now unless given: a simulation knows the future
+    stop: threading.Event | None = None,  # set: try no channel again
+    attempts: int = ATTEMPTS,
+    wait=WAIT,  # of alerts
 ) -> Checked:
     "Checks the last hours, notes it, tells what has changed. Raises Away."
-    until = now or datetime.now(timezone.utc)
+    until = now or datetime.now(UTC)
     since = until - timedelta(hours=window_hours)
     portfolio, tag = bundle.portfolio.name, bundle.tag
     found = detect(store, bundle.portfolio, bundle.reference, tag, since, until)
-    figures = performance(store, bundle.portfolio, model_version=tag, as_of=as_of or until)["models"][tag]
-    if figures["verdict"] == TOO_FEW: figures = {}
+    figures = performance(store, bundle.portfolio, model_version=tag, as_of=as_of or until)[
+        "models"
+    ][tag]
+    if figures["verdict"] == TOO_FEW:
+        figures = {}
     before = known_of(store.last_check(portfolio, "watch"))
     is_so = troubles(found, figures, before["troubles"], before["model_version"] == tag)
-    done = Checked(found, figures, is_so, [name for name in TROUBLES if (name in is_so) != (name in before["troubles"])])
+    done = Checked(
+        found,
+        figures,
+        is_so,
+        [name for name in TROUBLES if (name in is_so) != (name in before["troubles"])],
+    )
     if report and found["samples_analysed"]:
-        try: done.report = str(report(since, until, tag))
-        except Exception as e: done.problems.append(f"no report was made: {what_went_wrong(e)}")
+        try:
+            done.report = str(report(since, until, tag))
+        except Exception as e:
+            done.problems.append(f"no report was made: {what_went_wrong(e)}")
 
     ways = {channel.name: channel for channel in channels(settings)}
     told = {name: before["told"].get(name, []) for name in ways}
@@ -183,17 +268,28 @@ def check(
 
     def note(alerted: bool | None) -> int:
         watched = dict(troubles=is_so, told=told, telling=telling, report=done.report)
-        return store.add_check(**check_row(found | dict(watch=watched), "watch", at=until, every_seconds=every, alerted=alerted))
+        return store.add_check(
+            **check_row(
+                found | dict(watch=watched), "watch", at=until, every_seconds=every, alerted=alerted
+            )
+        )
 
     row = note(False if telling else None)
     failed = []
-    for known in {tuple(told[name]) for name in telling}:   # mostly all know the same
+    for known in {tuple(told[name]) for name in telling}:  # mostly all know the same
         alert = alert_of(list(known), is_so, found, figures, done.report, bundle.synthetic, as_of)
-        problems = send(alert, [ways[name] for name in telling if told[name] == list(known)], attempts, wait, stop)
+        problems = send(
+            alert,
+            [ways[name] for name in telling if told[name] == list(known)],
+            attempts,
+            wait,
+            stop,
+        )
         failed += [problem.channel for problem in problems if not problem.told]
         done.alerts.append(alert)
         done.problems += map(str, problems)
-    if telling and not failed: store.set_alerted(row)
+    if telling and not failed:
+        store.set_alerted(row)
     elif len(failed) < len(telling):
         told |= {name: is_so for name in telling if name not in failed}
         telling = failed
@@ -202,20 +298,31 @@ def check(
 
 # %% ../../nbs/monitoring/05_watch.ipynb #bce02081
 MARK = "made-by-watch.txt"
-OWN = {MARK, "drift.html", "drift.ipynb", "drift.json"}   # what a watch leaves in a run's folder
+OWN = {MARK, "drift.html", "drift.ipynb", "drift.json"}  # what a watch leaves in a run's folder
+
 
 def claim(
     folder: Path,  # of a new run
 ) -> str:  # the run's name
     "Marks a run as a watch's own."
-    (folder / MARK).write_text(f"{folder.name}\nA watch made this report, and removes it when there are enough newer ones. Remove this file, or rename the folder, to keep it.\n", encoding="utf-8")
+    (folder / MARK).write_text(
+        f"{folder.name}\nA watch made this report, and removes it when there are enough newer ones. Remove this file, or rename the folder, to keep it.\n",
+        encoding="utf-8",
+    )
     return folder.name
+
 
 def _own(folder: Path) -> bool:
     "Whether a folder is as a watch leaves it."
-    if folder.is_symlink() or not folder.is_dir(): return False
+    if folder.is_symlink() or not folder.is_dir():
+        return False
     held = {path.name for path in folder.iterdir()}
-    return MARK in held and held <= OWN and (folder / MARK).read_text(encoding="utf-8").partition("\n")[0] == folder.name
+    return (
+        MARK in held
+        and held <= OWN
+        and (folder / MARK).read_text(encoding="utf-8").partition("\n")[0] == folder.name
+    )
+
 
 def prune(
     reports: Path,  # of a portfolio
@@ -224,13 +331,17 @@ def prune(
     "Removes older reports that a watch made."
     gone = sorted(filter(_own, reports.glob("*")))[:-keep] if keep else []
     for folder in gone:
-        for name in sorted(OWN, key=MARK.__eq__): (folder / name).unlink(missing_ok=True)   # the mark last: who is interrupted is made good by the next
+        for name in sorted(OWN, key=MARK.__eq__):
+            (folder / name).unlink(
+                missing_ok=True
+            )  # the mark last: who is interrupted is made good by the next
         folder.rmdir()
     return gone
 
 # %% ../../nbs/monitoring/05_watch.ipynb #faf4cdbe
 class AlreadyWatched(ValueError):
     "Another process watches this portfolio."
+
 
 @contextmanager
 def only_one(
@@ -239,33 +350,47 @@ def only_one(
     "Nobody else on this machine watches the portfolio meanwhile. Raises AlreadyWatched."
     service_home().mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(service_home() / f"watch-{portfolio}.lock", timeout=0)
-    try: lock.acquire()
-    except Timeout: raise AlreadyWatched(f"another watch of {portfolio} is running on this machine") from None
-    try: yield
-    finally: lock.release()
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AlreadyWatched(f"another watch of {portfolio} is running on this machine") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 # %% ../../nbs/monitoring/05_watch.ipynb #72dc6ef3
-RETRY = 300.0   # seconds at most from a check that failed to the next
+RETRY = 300.0  # seconds at most from a check that failed to the next
+
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
     "An event that SIGTERM and SIGINT set; a second signal does what it did before."
     stop, before = threading.Event(), {}
+
     def asked(number, frame):
         stop.set()
-        for n, handler in before.items(): signal.signal(n, handler)
-    for number in (signal.SIGTERM, signal.SIGINT): before[number] = signal.signal(number, asked)
-    try: yield stop
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, asked)
+    try:
+        yield stop
     finally:
-        for number, handler in before.items(): signal.signal(number, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 def watch(
-    once: Callable[[threading.Event], Checked],   # one check, which ends early where the event is set
-    portfolio: str,                # its name
-    every: float | None = None,    # seconds; None: once
+    once: Callable[
+        [threading.Event], Checked
+    ],  # one check, which ends early where the event is set
+    portfolio: str,  # its name
+    every: float | None = None,  # seconds; None: once
     *,
-    done: Callable[[Checked], object] = lambda checked: None,   # is told of each check
-    failed: Callable[[str], object] = lambda text: None,        # and of each that failed
+    done: Callable[[Checked], object] = lambda checked: None,  # is told of each check
+    failed: Callable[[str], object] = lambda text: None,  # and of each that failed
 ) -> Checked | None:  # the last one that did not fail
     "Checks again and again until SIGTERM or SIGINT. Raises AlreadyWatched; what a check raises only where it is to run once."
     last = None
@@ -276,9 +401,14 @@ def watch(
         with stopping() as stop:
             while True:
                 begin, pause = time.monotonic(), every
-                try: last = once(stop)
+                try:
+                    last = once(stop)
                 except Exception as e:
                     pause = min(every, RETRY)
-                    failed(f"the check failed: {what_went_wrong(e)}; the next one is in {pause:g} seconds")
-                else: done(last)
-                if stop.wait(max(0.0, begin + pause - time.monotonic())): return last
+                    failed(
+                        f"the check failed: {what_went_wrong(e)}; the next one is in {pause:g} seconds"
+                    )
+                else:
+                    done(last)
+                if stop.wait(max(0.0, begin + pause - time.monotonic())):
+                    return last

@@ -20,39 +20,70 @@ from .values import Columns, limits, message, parse, refused
 # %% ../../nbs/portfolio/05_applicant.ipynb #d9b941c1
 def _whole(value):
     "JSON knows one kind of number: 2.0 dependents are 2."
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53: return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
     return value
+
 
 def _stated(value: str) -> str:
     "What a file would write for a missing value is none in a request either: null is."
-    if _is_missing(value): raise ValueError("send null where a value is missing")
+    if _is_missing(value):
+        raise ValueError("send null where a value is missing")
     return value
+
 
 def _field_type(field: Field, required: bool):
     "The type of a request's field: strict, and with the field's own limits."
     bounds = dict(zip(("ge", "le"), limits(field)))
-    if field.codes and any(refused(field.model_copy(update={"codes": {}}), np.array([float(c)]), False)[0] for c in field.codes):
-        bounds = {}   # a code outside the range: the check below names it
+    if field.codes and any(
+        refused(field.model_copy(update={"codes": {}}), np.array([float(c)]), False)[0]
+        for c in field.codes
+    ):
+        bounds = {}  # a code outside the range: the check below names it
     if not field.numeric:
-        kind = Annotated[str, pydantic.Field(strict=True, max_length=200), AfterValidator(_stated)] if field.unknown == "other" else Literal[field.categories]
-        if field.synonyms: kind = Annotated[kind, BeforeValidator(lambda v: field.synonyms.get(v, v) if isinstance(v, str) else v)]
+        kind = (
+            Annotated[str, pydantic.Field(strict=True, max_length=200), AfterValidator(_stated)]
+            if field.unknown == "other"
+            else Literal[field.categories]
+        )
+        if field.synonyms:
+            kind = Annotated[
+                kind,
+                BeforeValidator(lambda v: field.synonyms.get(v, v) if isinstance(v, str) else v),
+            ]
     elif field.kind == "integer":
         kind = Annotated[int, pydantic.Field(strict=True, **bounds), BeforeValidator(_whole)]
-    else: kind = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False, **bounds)]
-    if bounds or not field.numeric: return kind if required else kind | None
+    else:
+        kind = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False, **bounds)]
+    if bounds or not field.numeric:
+        return kind if required else kind | None
 
     def within(value):
-        if value is not None and refused(field, parse(field, [value]), False)[0]: raise ValueError(message(field, False))
+        if value is not None and refused(field, parse(field, [value]), False)[0]:
+            raise ValueError(message(field, False))
         return value
+
     return Annotated[kind if required else kind | None, AfterValidator(within)]
 
-REFERENCE, MOST_REFERENCE = "application_reference", 64   # characters
+
+REFERENCE, MOST_REFERENCE = "application_reference", 64  # characters
 REFERENCES = re.compile(rf"[A-Za-z0-9._:/-]{{1,{MOST_REFERENCE}}}")
 
+
 def _reference():
-    text = Annotated[str, pydantic.StringConstraints(min_length=1, max_length=MOST_REFERENCE, pattern=f"^{REFERENCES.pattern}$", strict=True)]
-    return text | None, pydantic.Field(None, title="Application reference", examples=["2026-004711"],
-                                       description="The lender's own name of the application. It is kept with the prediction, to find and to erase it by, and never scored")
+    text = Annotated[
+        str,
+        pydantic.StringConstraints(
+            min_length=1, max_length=MOST_REFERENCE, pattern=f"^{REFERENCES.pattern}$", strict=True
+        ),
+    ]
+    return text | None, pydantic.Field(
+        None,
+        title="Application reference",
+        examples=["2026-004711"],
+        description="The lender's own name of the application. It is kept with the prediction, to find and to erase it by, and never scored",
+    )
+
 
 def applicant_model(
     portfolio: Portfolio,
@@ -62,13 +93,33 @@ def applicant_model(
     used, fields = {f.name for f in portfolio.used(keep)}, {}
     for f in portfolio.fields:
         required = f.required and f.name in used
-        text = ". ".join(t.rstrip(".") for t in (f.title + (f" ({f.unit})" if f.unit else ""), f.description,
-                                                 *(f"{c:g}: {m}" for c, m in f.codes.items())) if t)
-        fields[f.alias] = (_field_type(f, required), pydantic.Field(
-            ... if required else None, title=f.title, description=text, examples=None if f.example is None else [f.example],
-            validation_alias=pydantic.AliasChoices(f.alias, f.name) if f.alias != f.name else None))
+        text = ". ".join(
+            t.rstrip(".")
+            for t in (
+                f.title + (f" ({f.unit})" if f.unit else ""),
+                f.description,
+                *(f"{c:g}: {m}" for c, m in f.codes.items()),
+            )
+            if t
+        )
+        fields[f.alias] = (
+            _field_type(f, required),
+            pydantic.Field(
+                ... if required else None,
+                title=f.title,
+                description=text,
+                examples=None if f.example is None else [f.example],
+                validation_alias=pydantic.AliasChoices(f.alias, f.name)
+                if f.alias != f.name
+                else None,
+            ),
+        )
     fields[REFERENCE] = _reference()
-    return create_model(f"Applicant_{portfolio.name}", __config__=ConfigDict(extra="forbid", title=f"{portfolio.title}: applicant"), **fields)
+    return create_model(
+        f"Applicant_{portfolio.name}",
+        __config__=ConfigDict(extra="forbid", title=f"{portfolio.title}: applicant"),
+        **fields,
+    )
 
 # %% ../../nbs/portfolio/05_applicant.ipynb #ee1bb187
 def applicants_to_columns(
@@ -76,14 +127,45 @@ def applicants_to_columns(
     applicants: list[BaseModel],  # validated requests, or dictionaries by alias
 ) -> Columns:
     "Validated requests as columns."
-    rows, numeric = [a if isinstance(a, dict) else a.__dict__ for a in applicants], [f for f in portfolio.fields if f.numeric]
-    numbers = np.array([[np.nan if (v := r.get(f.alias)) is None else v for r in rows] for f in numeric], np.float64).reshape(len(numeric), len(rows))
+    rows, numeric = (
+        [a if isinstance(a, dict) else a.__dict__ for a in applicants],
+        [f for f in portfolio.fields if f.numeric],
+    )
+    numbers = np.array(
+        [[np.nan if (v := r.get(f.alias)) is None else v for r in rows] for f in numeric],
+        np.float64,
+    ).reshape(len(numeric), len(rows))
     columns = dict(zip([f.name for f in numeric], numbers))
-    return {f.name: columns[f.name] if f.numeric else parse(f, np.array([r.get(f.alias) for r in rows], dtype=object)) for f in portfolio.fields}
+    return {
+        f.name: columns[f.name]
+        if f.numeric
+        else parse(f, np.array([r.get(f.alias) for r in rows], dtype=object))
+        for f in portfolio.fields
+    }
 
 # %% ../../nbs/portfolio/05_applicant.ipynb #f1d612e0
 def dictionary(portfolio: Portfolio) -> list[dict[str, Any]]:
     "The fields as rows of a table for people."
-    def span(low, high): return "" if low is None and high is None else f"{'' if low is None else format(low, 'g')} to {'' if high is None else format(high, 'g')}"
-    return [dict(field=f.name, title=f.title, kind=f.kind, role=f.role, unit=f.unit, allowed=f.allowed(), plausible=span(*f.plausible),
-                 codes="; ".join(f"{c:g}: {m}" for c, m in f.codes.items()), required=f.required, description=f.description) for f in portfolio.fields]
+
+    def span(low, high):
+        return (
+            ""
+            if low is None and high is None
+            else f"{'' if low is None else format(low, 'g')} to {'' if high is None else format(high, 'g')}"
+        )
+
+    return [
+        dict(
+            field=f.name,
+            title=f.title,
+            kind=f.kind,
+            role=f.role,
+            unit=f.unit,
+            allowed=f.allowed(),
+            plausible=span(*f.plausible),
+            codes="; ".join(f"{c:g}: {m}" for c, m in f.codes.items()),
+            required=f.required,
+            description=f.description,
+        )
+        for f in portfolio.fields
+    ]

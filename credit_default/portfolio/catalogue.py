@@ -26,216 +26,788 @@ from .lending import LENDING
 from .mortgage import MORTGAGE
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #d6e6dc33
-LATE = ("NumberOfTime30-59DaysPastDueNotWorse", "NumberOfTime60-89DaysPastDueNotWorse", "NumberOfTimes90DaysLate")
-NOT_COUNTED = {96: "not a count: the bureau gave a code", 98: "not a count: the bureau gave another code"}
+LATE = (
+    "NumberOfTime30-59DaysPastDueNotWorse",
+    "NumberOfTime60-89DaysPastDueNotWorse",
+    "NumberOfTimes90DaysLate",
+)
+NOT_COUNTED = {
+    96: "not a count: the bureau gave a code",
+    98: "not a count: the bureau gave another code",
+}
+
 
 def _late(
     name: str,
     days: str,  # how late, in words
 ) -> Field:
     "A count of late payments: each more can only raise the PD; 96 and 98 are codes."
-    return Field(name=name, title=f"Times {days} late", kind="integer", unit="in two years", required=True, hard=(0, 1000),
-                 codes=NOT_COUNTED, log=True, direction=1, example=0, description=f"How often payments were {days} late",
-                 reason=f"Payments {days} late")
+    return Field(
+        name=name,
+        title=f"Times {days} late",
+        kind="integer",
+        unit="in two years",
+        required=True,
+        hard=(0, 1000),
+        codes=NOT_COUNTED,
+        log=True,
+        direction=1,
+        example=0,
+        description=f"How often payments were {days} late",
+        reason=f"Payments {days} late",
+    )
+
 
 GMSC_FIELDS = (
-    Field(name="RevolvingUtilizationOfUnsecuredLines", title="Revolving utilization", unit="balance over limit", required=True,
-          hard=(0, 1e6), plausible=(0, 10), log=True, example=0.32,
-          description="Balances on cards and personal credit lines over their limits. A few hundred rows hold an amount in its place",
-          reason="Balances on revolving accounts, in proportion to their limits"),
-    Field(name="age", title="Age", kind="integer", unit="years", required=True, hard=(0, 150), plausible=(18, 110),
-          direction=-1, example=45, reason="Age"),
+    Field(
+        name="RevolvingUtilizationOfUnsecuredLines",
+        title="Revolving utilization",
+        unit="balance over limit",
+        required=True,
+        hard=(0, 1e6),
+        plausible=(0, 10),
+        log=True,
+        example=0.32,
+        description="Balances on cards and personal credit lines over their limits. A few hundred rows hold an amount in its place",
+        reason="Balances on revolving accounts, in proportion to their limits",
+    ),
+    Field(
+        name="age",
+        title="Age",
+        kind="integer",
+        unit="years",
+        required=True,
+        hard=(0, 150),
+        plausible=(18, 110),
+        direction=-1,
+        example=45,
+        reason="Age",
+    ),
     _late(LATE[0], "30 to 59 days"),
-    Field(name="DebtRatio", title="Debt ratio", unit="monthly debt over monthly income", required=True, hard=(0, 1e7), per="MonthlyIncome", per_floor=1, log=True, example=0.28,
-          description="Debt payments, alimony and living costs over gross income. Where the income is missing or 0 it is the debt itself, in money",
-          reason="Obligations in relation to income"),
-    Field(name="MonthlyIncome", title="Monthly income", unit="USD per month", hard=(0, 1e8), log=True, example=5400,
-          description="Gross income. One applicant in five does not state it", reason="Income", reason_missing="Income not stated"),
-    Field(name="NumberOfOpenCreditLinesAndLoans", title="Open credit lines and loans", kind="integer", unit="count", required=True,
-          hard=(0, 1000), example=8, description="Instalment loans, mortgages and lines of credit", reason="Number of open accounts"),
+    Field(
+        name="DebtRatio",
+        title="Debt ratio",
+        unit="monthly debt over monthly income",
+        required=True,
+        hard=(0, 1e7),
+        per="MonthlyIncome",
+        per_floor=1,
+        log=True,
+        example=0.28,
+        description="Debt payments, alimony and living costs over gross income. Where the income is missing or 0 it is the debt itself, in money",
+        reason="Obligations in relation to income",
+    ),
+    Field(
+        name="MonthlyIncome",
+        title="Monthly income",
+        unit="USD per month",
+        hard=(0, 1e8),
+        log=True,
+        example=5400,
+        description="Gross income. One applicant in five does not state it",
+        reason="Income",
+        reason_missing="Income not stated",
+    ),
+    Field(
+        name="NumberOfOpenCreditLinesAndLoans",
+        title="Open credit lines and loans",
+        kind="integer",
+        unit="count",
+        required=True,
+        hard=(0, 1000),
+        example=8,
+        description="Instalment loans, mortgages and lines of credit",
+        reason="Number of open accounts",
+    ),
     _late(LATE[2], "90 days or more"),
-    Field(name="NumberRealEstateLoansOrLines", title="Real estate loans", kind="integer", unit="count", required=True, hard=(0, 1000), example=1,
-          description="Mortgages and home equity lines", reason="Number of real estate loans"),
+    Field(
+        name="NumberRealEstateLoansOrLines",
+        title="Real estate loans",
+        kind="integer",
+        unit="count",
+        required=True,
+        hard=(0, 1000),
+        example=1,
+        description="Mortgages and home equity lines",
+        reason="Number of real estate loans",
+    ),
     _late(LATE[1], "60 to 89 days"),
-    Field(name="NumberOfDependents", title="Dependents", kind="integer", unit="persons", hard=(0, 1000), plausible=(0, 50), example=1,
-          description="Not counting the applicant. Missing only where the income is missing too", reason="Number of dependents",
-          reason_missing="Number of dependents not stated"))
+    Field(
+        name="NumberOfDependents",
+        title="Dependents",
+        kind="integer",
+        unit="persons",
+        hard=(0, 1000),
+        plausible=(0, 50),
+        example=1,
+        description="Not counting the applicant. Missing only where the income is missing too",
+        reason="Number of dependents",
+        reason_missing="Number of dependents not stated",
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #5414b212
 GMSC_DERIVED = (
-    Derived(name="late_weighted", title="Late payments, weighted by severity", op="sum", fields=LATE, weights=(1, 2, 4), log=True, direction=1),
-    Derived(name="late_total", title="Late payments in all", op="sum", fields=LATE, log=True, direction=1),
+    Derived(
+        name="late_weighted",
+        title="Late payments, weighted by severity",
+        op="sum",
+        fields=LATE,
+        weights=(1, 2, 4),
+        log=True,
+        direction=1,
+    ),
+    Derived(
+        name="late_total",
+        title="Late payments in all",
+        op="sum",
+        fields=LATE,
+        log=True,
+        direction=1,
+    ),
     Derived(name="late_coded", title="A code in place of late payments", op="coded", fields=LATE),
-    Derived(name="late_per_line", title="Late payments per credit line", op="ratio", fields=("late_total", "NumberOfOpenCreditLinesAndLoans"),
-            offset=1, direction=1),
-    Derived(name="debt_to_income", title="Debt to income", op="ratio", fields=("DebtRatio", "MonthlyIncome"), log=True),
-    Derived(name="income_left", title="Income left after debt", op="difference", fields=("MonthlyIncome", "DebtRatio"), log=True),
-    Derived(name="income_per_person", title="Income per person", op="ratio", fields=("MonthlyIncome", "NumberOfDependents"), offset=1, log=True),
-    Derived(name="unsecured_lines", title="Credit lines without real estate", op="difference",
-            fields=("NumberOfOpenCreditLinesAndLoans", "NumberRealEstateLoansOrLines")),
-    Derived(name="over_limit", title="Over the limit", op="above", fields=("RevolvingUtilizationOfUnsecuredLines",), floor=1.0))
+    Derived(
+        name="late_per_line",
+        title="Late payments per credit line",
+        op="ratio",
+        fields=("late_total", "NumberOfOpenCreditLinesAndLoans"),
+        offset=1,
+        direction=1,
+    ),
+    Derived(
+        name="debt_to_income",
+        title="Debt to income",
+        op="ratio",
+        fields=("DebtRatio", "MonthlyIncome"),
+        log=True,
+    ),
+    Derived(
+        name="income_left",
+        title="Income left after debt",
+        op="difference",
+        fields=("MonthlyIncome", "DebtRatio"),
+        log=True,
+    ),
+    Derived(
+        name="income_per_person",
+        title="Income per person",
+        op="ratio",
+        fields=("MonthlyIncome", "NumberOfDependents"),
+        offset=1,
+        log=True,
+    ),
+    Derived(
+        name="unsecured_lines",
+        title="Credit lines without real estate",
+        op="difference",
+        fields=("NumberOfOpenCreditLinesAndLoans", "NumberRealEstateLoansOrLines"),
+    ),
+    Derived(
+        name="over_limit",
+        title="Over the limit",
+        op="above",
+        fields=("RevolvingUtilizationOfUnsecuredLines",),
+        floor=1.0,
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #f0021c0c
 CODES = {98: 0.00175, 96: 0.00005}
 GMSC_SAMPLE = {
     "RevolvingUtilizationOfUnsecuredLines": Marginal(
-        quantiles=(0, 0, .003, .03, .154, .56, .98, .9999999, .9999999, 1.09, 1.37, 2.8, 30, 3000, 40_000),
-        at=(0, .072, .1, .25, .5, .75, .9, .91, .976, .99, .995, .998, .9985, .9995, 1), decimals=9, loading=.7),
-    "age": Marginal(quantiles=(21, 24, 29, 33, 41, 52, 63, 72, 78, 84, 87, 89, 94, 105), at=TAILS, loading=-.3, odd={0: .0001}),
-    LATE[0]: Marginal(**counts(.8417, .1072, .0306, .0118, .0048, .0022, .0009, longest=13), loading=.65, codes=CODES),
-    LATE[1]: Marginal(**counts(.9510, .0383, .0075, .0021, .0007, longest=11), loading=.75, codes_with=LATE[0]),
-    LATE[2]: Marginal(**counts(.9462, .0350, .0102, .0045, .0019, .0009, .0005, longest=17), loading=.8, codes_with=LATE[0]),
-    "DebtRatio": Marginal(quantiles=(0, 0, .0047, .022, .141, .291, .471, .713, .944, 1.42, 2.05, 3.14, 11, 300), at=TAILS, decimals=9,
-                          loading=.15, follows="NumberRealEstateLoansOrLines", follows_by=.6,
-                          instead=Instead(field="MonthlyIncome", floor=1, decimals=0, at=TAILS,
-                                          quantiles=(0, 0, 0, 10, 123, 1120, 2360, 3750, 4890, 6500, 8200, 10_500, 24_500, 200_000))),
-    "MonthlyIncome": Marginal(quantiles=(2, 760, 1600, 2240, 3500, 5475, 8330, 11_700, 14_700, 19_600, 25_000, 35_000, 78_000, 1_500_000),
-                              at=TAILS, decimals=0, loading=-.08, follows="NumberRealEstateLoansOrLines", follows_by=.4,
-                              missing=.199, odd={0: .0134, 1: .0048}),
-    "NumberOfOpenCreditLinesAndLoans": Marginal(quantiles=(0, 0, 2, 3, 5, 8, 11, 15, 18, 22, 24, 27, 35, 60), at=TAILS, loading=-.15),
-    "NumberRealEstateLoansOrLines": Marginal(**counts(.3745, .3492, .21, .042, .0148, .0044, .002, longest=30), loading=-.02,
-                                             follows="NumberOfOpenCreditLinesAndLoans", follows_by=.5),
-    "NumberOfDependents": Marginal(**counts(.5956, .1797, .1336, .0647, .0196, .0052, longest=10), follows="age", follows_by=-.25,
-                                   missing=.0267, missing_with="MonthlyIncome")}
-GMSC_LOGIT = Synthetic(intercept=-4.43, terms=(
-    Term(field="RevolvingUtilizationOfUnsecuredLines", coefficient=2.1, cap=1),
-    Term(field="RevolvingUtilizationOfUnsecuredLines", coefficient=.5, transform="above", floor=1),
-    Term(field="age", coefficient=-.02, center=50),
-    Term(field=LATE[0], coefficient=1.0, transform="log1p"),
-    Term(field=LATE[1], coefficient=1.2, transform="log1p"),
-    Term(field=LATE[2], coefficient=1.6, transform="log1p"),
-    Term(field=LATE[0], coefficient=2.8, transform="is_coded"),
-    Term(field="MonthlyIncome", coefficient=-.006, transform="sqrt", cap=30_000, center=75),
-    Term(field="NumberRealEstateLoansOrLines", coefficient=.6, transform="above", floor=2),
-    Term(field="NumberOfDependents", coefficient=.05)))
+        quantiles=(
+            0,
+            0,
+            0.003,
+            0.03,
+            0.154,
+            0.56,
+            0.98,
+            0.9999999,
+            0.9999999,
+            1.09,
+            1.37,
+            2.8,
+            30,
+            3000,
+            40_000,
+        ),
+        at=(
+            0,
+            0.072,
+            0.1,
+            0.25,
+            0.5,
+            0.75,
+            0.9,
+            0.91,
+            0.976,
+            0.99,
+            0.995,
+            0.998,
+            0.9985,
+            0.9995,
+            1,
+        ),
+        decimals=9,
+        loading=0.7,
+    ),
+    "age": Marginal(
+        quantiles=(21, 24, 29, 33, 41, 52, 63, 72, 78, 84, 87, 89, 94, 105),
+        at=TAILS,
+        loading=-0.3,
+        odd={0: 0.0001},
+    ),
+    LATE[0]: Marginal(
+        **counts(0.8417, 0.1072, 0.0306, 0.0118, 0.0048, 0.0022, 0.0009, longest=13),
+        loading=0.65,
+        codes=CODES,
+    ),
+    LATE[1]: Marginal(
+        **counts(0.9510, 0.0383, 0.0075, 0.0021, 0.0007, longest=11),
+        loading=0.75,
+        codes_with=LATE[0],
+    ),
+    LATE[2]: Marginal(
+        **counts(0.9462, 0.0350, 0.0102, 0.0045, 0.0019, 0.0009, 0.0005, longest=17),
+        loading=0.8,
+        codes_with=LATE[0],
+    ),
+    "DebtRatio": Marginal(
+        quantiles=(
+            0,
+            0,
+            0.0047,
+            0.022,
+            0.141,
+            0.291,
+            0.471,
+            0.713,
+            0.944,
+            1.42,
+            2.05,
+            3.14,
+            11,
+            300,
+        ),
+        at=TAILS,
+        decimals=9,
+        loading=0.15,
+        follows="NumberRealEstateLoansOrLines",
+        follows_by=0.6,
+        instead=Instead(
+            field="MonthlyIncome",
+            floor=1,
+            decimals=0,
+            at=TAILS,
+            quantiles=(
+                0,
+                0,
+                0,
+                10,
+                123,
+                1120,
+                2360,
+                3750,
+                4890,
+                6500,
+                8200,
+                10_500,
+                24_500,
+                200_000,
+            ),
+        ),
+    ),
+    "MonthlyIncome": Marginal(
+        quantiles=(
+            2,
+            760,
+            1600,
+            2240,
+            3500,
+            5475,
+            8330,
+            11_700,
+            14_700,
+            19_600,
+            25_000,
+            35_000,
+            78_000,
+            1_500_000,
+        ),
+        at=TAILS,
+        decimals=0,
+        loading=-0.08,
+        follows="NumberRealEstateLoansOrLines",
+        follows_by=0.4,
+        missing=0.199,
+        odd={0: 0.0134, 1: 0.0048},
+    ),
+    "NumberOfOpenCreditLinesAndLoans": Marginal(
+        quantiles=(0, 0, 2, 3, 5, 8, 11, 15, 18, 22, 24, 27, 35, 60), at=TAILS, loading=-0.15
+    ),
+    "NumberRealEstateLoansOrLines": Marginal(
+        **counts(0.3745, 0.3492, 0.21, 0.042, 0.0148, 0.0044, 0.002, longest=30),
+        loading=-0.02,
+        follows="NumberOfOpenCreditLinesAndLoans",
+        follows_by=0.5,
+    ),
+    "NumberOfDependents": Marginal(
+        **counts(0.5956, 0.1797, 0.1336, 0.0647, 0.0196, 0.0052, longest=10),
+        follows="age",
+        follows_by=-0.25,
+        missing=0.0267,
+        missing_with="MonthlyIncome",
+    ),
+}
+GMSC_LOGIT = Synthetic(
+    intercept=-4.43,
+    terms=(
+        Term(field="RevolvingUtilizationOfUnsecuredLines", coefficient=2.1, cap=1),
+        Term(
+            field="RevolvingUtilizationOfUnsecuredLines",
+            coefficient=0.5,
+            transform="above",
+            floor=1,
+        ),
+        Term(field="age", coefficient=-0.02, center=50),
+        Term(field=LATE[0], coefficient=1.0, transform="log1p"),
+        Term(field=LATE[1], coefficient=1.2, transform="log1p"),
+        Term(field=LATE[2], coefficient=1.6, transform="log1p"),
+        Term(field=LATE[0], coefficient=2.8, transform="is_coded"),
+        Term(field="MonthlyIncome", coefficient=-0.006, transform="sqrt", cap=30_000, center=75),
+        Term(field="NumberRealEstateLoansOrLines", coefficient=0.6, transform="above", floor=2),
+        Term(field="NumberOfDependents", coefficient=0.05),
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #5fafc960
 GMSC_SCENARIOS = (
-    Scenario(name="income-shift", title="Incomes fall by 45 %, debts stay", shifts=(Shift(field="MonthlyIncome", op="times", value=.55),)),
-    Scenario(name="missing-income", title="Four in ten of those who stated their income no longer do", shifts=(Shift(field="MonthlyIncome", op="missing", share=.4),)),
-    Scenario(name="recession", title="Incomes fall by 45 %, credit lines are drawn and payments are late; equal applicants default more often", log_odds=.8, shifts=(
-        Shift(field="MonthlyIncome", op="times", value=.55),
-        Shift(field="RevolvingUtilizationOfUnsecuredLines", op="plus", value=.25, share=.6),
-        Shift(field=LATE[0], op="plus", value=1, share=.35))),
-    Scenario(name="new-segment", title="Half of the applicants are young, with few credit lines and no real estate", share=.5, shifts=(
-        Shift(field="age", op="times", value=.55),
-        Shift(field="NumberOfOpenCreditLinesAndLoans", op="times", value=.35),
-        Shift(field="NumberRealEstateLoansOrLines", op="set", value=0))))
+    Scenario(
+        name="income-shift",
+        title="Incomes fall by 45 %, debts stay",
+        shifts=(Shift(field="MonthlyIncome", op="times", value=0.55),),
+    ),
+    Scenario(
+        name="missing-income",
+        title="Four in ten of those who stated their income no longer do",
+        shifts=(Shift(field="MonthlyIncome", op="missing", share=0.4),),
+    ),
+    Scenario(
+        name="recession",
+        title="Incomes fall by 45 %, credit lines are drawn and payments are late; equal applicants default more often",
+        log_odds=0.8,
+        shifts=(
+            Shift(field="MonthlyIncome", op="times", value=0.55),
+            Shift(field="RevolvingUtilizationOfUnsecuredLines", op="plus", value=0.25, share=0.6),
+            Shift(field=LATE[0], op="plus", value=1, share=0.35),
+        ),
+    ),
+    Scenario(
+        name="new-segment",
+        title="Half of the applicants are young, with few credit lines and no real estate",
+        share=0.5,
+        shifts=(
+            Shift(field="age", op="times", value=0.55),
+            Shift(field="NumberOfOpenCreditLinesAndLoans", op="times", value=0.35),
+            Shift(field="NumberRealEstateLoansOrLines", op="set", value=0),
+        ),
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #b1e00992
 GMSC = Portfolio(
-    name="gmsc", title="Give Me Some Credit", currency="USD",
+    name="gmsc",
+    title="Give Me Some Credit",
+    currency="USD",
     description="Unsecured consumer borrowers of a lender in the USA, as published for a competition",
     source="Kaggle competition GiveMeSomeCredit (2011); OpenML data set 46929",
-    file="cs-training.csv", unlabelled_file="cs-test.csv",
-    openml_id=46929, openml_names={"FinancialDistressNextTwoYears": "SeriousDlqin2yrs"},
-    target="SeriousDlqin2yrs", default_definition="90 days past due or worse within two years", performance_window_months=24,
+    file="cs-training.csv",
+    unlabelled_file="cs-test.csv",
+    openml_id=46929,
+    openml_names={"FinancialDistressNextTwoYears": "SeriousDlqin2yrs"},
+    target="SeriousDlqin2yrs",
+    default_definition="90 days past due or worse within two years",
+    performance_window_months=24,
     intended_use="PD of an applicant for consumer credit at the time of application; study and demonstration, not the decisions of a lender",
-    limits=("There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
-            "Period, product and the way in which the applicants were chosen are not documented; those who were declined are not in it.",
-            "In the full public file 609 of 150,000 rows repeat another one exactly, and 37 groups of equal applicants have different outcomes.",
-            "The currency is not stated and taken to be the US dollar. Incomes and debts are those of about 2008, not adjusted for inflation.",
-            "The costs of the two mistakes are an example, not a lender's own."),
+    limits=(
+        "There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
+        "Period, product and the way in which the applicants were chosen are not documented; those who were declined are not in it.",
+        "In the full public file 609 of 150,000 rows repeat another one exactly, and 37 groups of equal applicants have different outcomes.",
+        "The currency is not stated and taken to be the US dollar. Incomes and debts are those of about 2008, not adjusted for inflation.",
+        "The costs of the two mistakes are an example, not a lender's own.",
+    ),
     dropped={"Unnamed: 0": "the row's number in the file"},
-    fields=tuple(f.drawn(GMSC_SAMPLE[f.name]) for f in GMSC_FIELDS), derived=GMSC_DERIVED, costs=Costs(default=10, decline=1), synthetic=GMSC_LOGIT, scenarios=GMSC_SCENARIOS)
+    fields=tuple(f.drawn(GMSC_SAMPLE[f.name]) for f in GMSC_FIELDS),
+    derived=GMSC_DERIVED,
+    costs=Costs(default=10, decline=1),
+    synthetic=GMSC_LOGIT,
+    scenarios=GMSC_SCENARIOS,
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #4f2cfae4
 PERSONAL_FIELDS = (
-    Field(name="person_age", title="Age", kind="integer", unit="years", required=True, hard=(0, 150), plausible=(18, 110), example=27, reason="Age"),
-    Field(name="person_income", title="Yearly income", unit="USD per year", required=True, hard=(0, 1e9), log=True, example=56_000,
-          description="Gross income", reason="Income"),
-    Field(name="person_home_ownership", title="Home ownership", kind="category", required=True, categories=("MORTGAGE", "OTHER", "OWN", "RENT"),
-          example="RENT", reason="Housing situation"),
-    Field(name="person_emp_length", title="Length of employment", unit="years", hard=(0, 150), plausible=(0, 70), direction=-1, example=5,
-          reason="Length of employment", reason_missing="Length of employment not stated"),
-    Field(name="loan_intent", title="Purpose of the loan", kind="category", required=True, example="EDUCATION", reason="Purpose of the loan",
-          categories=("DEBTCONSOLIDATION", "EDUCATION", "HOMEIMPROVEMENT", "MEDICAL", "PERSONAL", "VENTURE")),
-    Field(name="loan_grade", title="Lender's grade", kind="category", role="lender", required=True, categories=tuple("ABCDEFG"), example="B",
-          description="Given by the lender after its own assessment", reason="Grade given by the lender"),
-    Field(name="loan_amnt", title="Amount of the loan", unit="USD", required=True, hard=(0, 1e8), log=True, example=8000,
-          reason="Amount of credit requested"),
-    Field(name="loan_int_rate", title="Interest rate", unit="% per year", role="lender", hard=(0, 1000), plausible=(0, 100), example=11.0,
-          description="Set by the lender after its own assessment", reason="Interest rate of the loan", reason_missing="Interest rate not stated"),
-    Field(name="loan_percent_income", title="Loan over income, as recorded", unit="ratio", role="leaky", hard=(0, 1e5), example=0.14,
-          description="Where it disagrees with the two amounts, the borrower has defaulted: left out, and derived exactly",
-          reason="Amount of credit in relation to income"),
-    Field(name="cb_person_default_on_file", title="Earlier default on file", kind="category", required=True, categories=("N", "Y"), example="N",
-          description="Credit bureau", reason="Earlier default reported by the credit bureau"),
-    Field(name="cb_person_cred_hist_length", title="Length of credit history", kind="integer", unit="years", required=True, hard=(0, 150),
-          example=4, description="Credit bureau", reason="Length of credit history"))
+    Field(
+        name="person_age",
+        title="Age",
+        kind="integer",
+        unit="years",
+        required=True,
+        hard=(0, 150),
+        plausible=(18, 110),
+        example=27,
+        reason="Age",
+    ),
+    Field(
+        name="person_income",
+        title="Yearly income",
+        unit="USD per year",
+        required=True,
+        hard=(0, 1e9),
+        log=True,
+        example=56_000,
+        description="Gross income",
+        reason="Income",
+    ),
+    Field(
+        name="person_home_ownership",
+        title="Home ownership",
+        kind="category",
+        required=True,
+        categories=("MORTGAGE", "OTHER", "OWN", "RENT"),
+        example="RENT",
+        reason="Housing situation",
+    ),
+    Field(
+        name="person_emp_length",
+        title="Length of employment",
+        unit="years",
+        hard=(0, 150),
+        plausible=(0, 70),
+        direction=-1,
+        example=5,
+        reason="Length of employment",
+        reason_missing="Length of employment not stated",
+    ),
+    Field(
+        name="loan_intent",
+        title="Purpose of the loan",
+        kind="category",
+        required=True,
+        example="EDUCATION",
+        reason="Purpose of the loan",
+        categories=(
+            "DEBTCONSOLIDATION",
+            "EDUCATION",
+            "HOMEIMPROVEMENT",
+            "MEDICAL",
+            "PERSONAL",
+            "VENTURE",
+        ),
+    ),
+    Field(
+        name="loan_grade",
+        title="Lender's grade",
+        kind="category",
+        role="lender",
+        required=True,
+        categories=tuple("ABCDEFG"),
+        example="B",
+        description="Given by the lender after its own assessment",
+        reason="Grade given by the lender",
+    ),
+    Field(
+        name="loan_amnt",
+        title="Amount of the loan",
+        unit="USD",
+        required=True,
+        hard=(0, 1e8),
+        log=True,
+        example=8000,
+        reason="Amount of credit requested",
+    ),
+    Field(
+        name="loan_int_rate",
+        title="Interest rate",
+        unit="% per year",
+        role="lender",
+        hard=(0, 1000),
+        plausible=(0, 100),
+        example=11.0,
+        description="Set by the lender after its own assessment",
+        reason="Interest rate of the loan",
+        reason_missing="Interest rate not stated",
+    ),
+    Field(
+        name="loan_percent_income",
+        title="Loan over income, as recorded",
+        unit="ratio",
+        role="leaky",
+        hard=(0, 1e5),
+        example=0.14,
+        description="Where it disagrees with the two amounts, the borrower has defaulted: left out, and derived exactly",
+        reason="Amount of credit in relation to income",
+    ),
+    Field(
+        name="cb_person_default_on_file",
+        title="Earlier default on file",
+        kind="category",
+        required=True,
+        categories=("N", "Y"),
+        example="N",
+        description="Credit bureau",
+        reason="Earlier default reported by the credit bureau",
+    ),
+    Field(
+        name="cb_person_cred_hist_length",
+        title="Length of credit history",
+        kind="integer",
+        unit="years",
+        required=True,
+        hard=(0, 150),
+        example=4,
+        description="Credit bureau",
+        reason="Length of credit history",
+    ),
+)
 PERSONAL_DERIVED = (
-    Derived(name="loan_to_income", title="Loan over income", op="ratio", fields=("loan_amnt", "person_income"), direction=1),)
+    Derived(
+        name="loan_to_income",
+        title="Loan over income",
+        op="ratio",
+        fields=("loan_amnt", "person_income"),
+        direction=1,
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #e3c202be
 PERSONAL_SAMPLE = {
-    "person_age": Marginal(quantiles=(20, 21, 22, 22, 23, 26, 30, 36, 40, 45, 50, 54, 66, 80), at=TAILS, odd={144: .0001}),
-    "person_income": Marginal(quantiles=(4000, 14_000, 23_000, 28_800, 38_400, 55_000, 78_500, 110_000, 138_000, 182_000, 230_000, 298_000, 604_000,
-                                         2_000_000), at=TAILS, decimals=0, loading=-.25, follows="person_age", follows_by=.12),
-    "person_home_ownership": Marginal(shares={"OWN": .078, "MORTGAGE": .411, "OTHER": .003, "RENT": .508}, loading=.2),
-    "person_emp_length": Marginal(quantiles=(0, 0, 2, 4, 7, 10, 12, 15, 17, 19, 25, 40), at=(0, .127, .25, .5, .75, .9, .95, .98, .99, .995, .999, 1), decimals=0,
-                                  loading=-.05, follows="person_income", follows_by=.2, missing=.0274, odd={123: .0001}),
-    "loan_intent": Marginal(shares={"VENTURE": .176, "EDUCATION": .2, "PERSONAL": .168, "MEDICAL": .187, "HOMEIMPROVEMENT": .109, "DEBTCONSOLIDATION": .16}),
-    "loan_grade": Marginal(shares={"A": .332, "B": .322, "C": .196, "D": .111, "E": .029, "F": .008, "G": .002}, loading=.3),
-    "loan_amnt": Marginal(quantiles=(500, 1050, 2000, 3000, 5000, 8000, 12_100, 19_000, 24_000, 25_000, 30_000, 35_000, 35_000, 35_000), at=TAILS,
-                          decimals=0, loading=.2, follows="person_income", follows_by=.5),
-    "loan_int_rate": Marginal(quantiles=(5.42, 5.42, 6.03, 6.91, 7.9, 10.99, 13.47, 15.28, 16.32, 17.56, 18.53, 19.29, 20.89, 22.11), at=TAILS,
-                              follows="loan_grade", follows_by=.93, missing=.0945),
+    "person_age": Marginal(
+        quantiles=(20, 21, 22, 22, 23, 26, 30, 36, 40, 45, 50, 54, 66, 80),
+        at=TAILS,
+        odd={144: 0.0001},
+    ),
+    "person_income": Marginal(
+        quantiles=(
+            4000,
+            14_000,
+            23_000,
+            28_800,
+            38_400,
+            55_000,
+            78_500,
+            110_000,
+            138_000,
+            182_000,
+            230_000,
+            298_000,
+            604_000,
+            2_000_000,
+        ),
+        at=TAILS,
+        decimals=0,
+        loading=-0.25,
+        follows="person_age",
+        follows_by=0.12,
+    ),
+    "person_home_ownership": Marginal(
+        shares={"OWN": 0.078, "MORTGAGE": 0.411, "OTHER": 0.003, "RENT": 0.508}, loading=0.2
+    ),
+    "person_emp_length": Marginal(
+        quantiles=(0, 0, 2, 4, 7, 10, 12, 15, 17, 19, 25, 40),
+        at=(0, 0.127, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1),
+        decimals=0,
+        loading=-0.05,
+        follows="person_income",
+        follows_by=0.2,
+        missing=0.0274,
+        odd={123: 0.0001},
+    ),
+    "loan_intent": Marginal(
+        shares={
+            "VENTURE": 0.176,
+            "EDUCATION": 0.2,
+            "PERSONAL": 0.168,
+            "MEDICAL": 0.187,
+            "HOMEIMPROVEMENT": 0.109,
+            "DEBTCONSOLIDATION": 0.16,
+        }
+    ),
+    "loan_grade": Marginal(
+        shares={"A": 0.332, "B": 0.322, "C": 0.196, "D": 0.111, "E": 0.029, "F": 0.008, "G": 0.002},
+        loading=0.3,
+    ),
+    "loan_amnt": Marginal(
+        quantiles=(
+            500,
+            1050,
+            2000,
+            3000,
+            5000,
+            8000,
+            12_100,
+            19_000,
+            24_000,
+            25_000,
+            30_000,
+            35_000,
+            35_000,
+            35_000,
+        ),
+        at=TAILS,
+        decimals=0,
+        loading=0.2,
+        follows="person_income",
+        follows_by=0.5,
+    ),
+    "loan_int_rate": Marginal(
+        quantiles=(
+            5.42,
+            5.42,
+            6.03,
+            6.91,
+            7.9,
+            10.99,
+            13.47,
+            15.28,
+            16.32,
+            17.56,
+            18.53,
+            19.29,
+            20.89,
+            22.11,
+        ),
+        at=TAILS,
+        follows="loan_grade",
+        follows_by=0.93,
+        missing=0.0945,
+    ),
     "loan_percent_income": Marginal(ratio=("loan_amnt", "person_income")),
-    "cb_person_default_on_file": Marginal(shares={"N": .826, "Y": .174}, follows="loan_grade", follows_by=.6),
-    "cb_person_cred_hist_length": Marginal(**counts(.185, .185, .185, .06, .06, .06, .06, .06, .06, first=2, longest=30), follows="person_age", follows_by=.85)}
-PERSONAL_LOGIT = Synthetic(intercept=-3.74, terms=(
-    Term(field="loan_percent_income", coefficient=2, cap=.6),
-    Term(field="loan_percent_income", coefficient=2.2, transform="above", floor=.3),
-    Term(field="person_income", coefficient=-1.2, transform="log1p", cap=200_000, center=11),
-    Term(field="person_emp_length", coefficient=-.02, cap=15),
-    Term(field="person_emp_length", coefficient=.5, transform="is_missing"),
-    *(Term(field="person_home_ownership", coefficient=c, transform="is", equals=k) for k, c in dict(OWN=-1.8, RENT=.8, OTHER=.9).items()),
-    *(Term(field="loan_intent", coefficient=c, transform="is", equals=k)
-      for k, c in dict(VENTURE=-.6, EDUCATION=-.2, MEDICAL=.4, HOMEIMPROVEMENT=.8, DEBTCONSOLIDATION=.7).items()),
-    *(Term(field="loan_grade", coefficient=c, transform="is", equals=k) for k, c in dict(B=.4, C=.8, D=3, E=3.4, F=3.8, G=5).items())))
+    "cb_person_default_on_file": Marginal(
+        shares={"N": 0.826, "Y": 0.174}, follows="loan_grade", follows_by=0.6
+    ),
+    "cb_person_cred_hist_length": Marginal(
+        **counts(0.185, 0.185, 0.185, 0.06, 0.06, 0.06, 0.06, 0.06, 0.06, first=2, longest=30),
+        follows="person_age",
+        follows_by=0.85,
+    ),
+}
+PERSONAL_LOGIT = Synthetic(
+    intercept=-3.74,
+    terms=(
+        Term(field="loan_percent_income", coefficient=2, cap=0.6),
+        Term(field="loan_percent_income", coefficient=2.2, transform="above", floor=0.3),
+        Term(field="person_income", coefficient=-1.2, transform="log1p", cap=200_000, center=11),
+        Term(field="person_emp_length", coefficient=-0.02, cap=15),
+        Term(field="person_emp_length", coefficient=0.5, transform="is_missing"),
+        *(
+            Term(field="person_home_ownership", coefficient=c, transform="is", equals=k)
+            for k, c in dict(OWN=-1.8, RENT=0.8, OTHER=0.9).items()
+        ),
+        *(
+            Term(field="loan_intent", coefficient=c, transform="is", equals=k)
+            for k, c in dict(
+                VENTURE=-0.6,
+                EDUCATION=-0.2,
+                MEDICAL=0.4,
+                HOMEIMPROVEMENT=0.8,
+                DEBTCONSOLIDATION=0.7,
+            ).items()
+        ),
+        *(
+            Term(field="loan_grade", coefficient=c, transform="is", equals=k)
+            for k, c in dict(B=0.4, C=0.8, D=3, E=3.4, F=3.8, G=5).items()
+        ),
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #d61170a3
 PERSONAL_SCENARIOS = (
-    Scenario(name="income-shift", title="Incomes fall by 40 %, loans stay", shifts=(Shift(field="person_income", op="times", value=.6),)),
-    Scenario(name="missing-income", title="Three in ten no longer state how long they have been employed; the income itself is required", shifts=(
-        Shift(field="person_emp_length", op="missing", share=.3),)),
-    Scenario(name="recession", title="Incomes fall by 40 %, jobs are new and earlier defaults are on file; equal applicants default more often", log_odds=.8, shifts=(
-        Shift(field="person_income", op="times", value=.6),
-        Shift(field="person_emp_length", op="times", value=.4),
-        Shift(field="cb_person_default_on_file", op="set", value="Y", share=.35))),
-    Scenario(name="new-segment", title="Two in five applicants own a home, and borrow to improve it", share=.4, shifts=(
-        Shift(field="person_home_ownership", op="set", value="OWN"),
-        Shift(field="loan_intent", op="set", value="HOMEIMPROVEMENT"))))
+    Scenario(
+        name="income-shift",
+        title="Incomes fall by 40 %, loans stay",
+        shifts=(Shift(field="person_income", op="times", value=0.6),),
+    ),
+    Scenario(
+        name="missing-income",
+        title="Three in ten no longer state how long they have been employed; the income itself is required",
+        shifts=(Shift(field="person_emp_length", op="missing", share=0.3),),
+    ),
+    Scenario(
+        name="recession",
+        title="Incomes fall by 40 %, jobs are new and earlier defaults are on file; equal applicants default more often",
+        log_odds=0.8,
+        shifts=(
+            Shift(field="person_income", op="times", value=0.6),
+            Shift(field="person_emp_length", op="times", value=0.4),
+            Shift(field="cb_person_default_on_file", op="set", value="Y", share=0.35),
+        ),
+    ),
+    Scenario(
+        name="new-segment",
+        title="Two in five applicants own a home, and borrow to improve it",
+        share=0.4,
+        shifts=(
+            Shift(field="person_home_ownership", op="set", value="OWN"),
+            Shift(field="loan_intent", op="set", value="HOMEIMPROVEMENT"),
+        ),
+    ),
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #ef2b7623
 PERSONAL = Portfolio(
-    name="personal", title="Credit Risk Dataset", currency="USD", description="Personal loans of young borrowers",
+    name="personal",
+    title="Credit Risk Dataset",
+    currency="USD",
+    description="Personal loans of young borrowers",
     source="Kaggle laotse/credit-risk-dataset; OpenML data set 43454",
-    file="credit_risk_dataset.csv", openml_id=43454,
-    target="loan_status", default_definition="the loan's status is default; the publisher says no more",
+    file="credit_risk_dataset.csv",
+    openml_id=43454,
+    target="loan_status",
+    default_definition="the loan's status is default; the publisher says no more",
     intended_use="PD of an applicant for a personal loan at the time of application; study and demonstration, not the decisions of a lender",
-    limits=("There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
-            "Lender, period and performance window are not documented; those who were declined are not in it. The rows may be simulated in part.",
-            "loan_grade and loan_int_rate are the lender's own verdict; a model at application time does without them.",
-            "loan_percent_income betrays the outcome where it disagrees with the amounts (1.3 % of the rows, all defaults), so it is left out.",
-            "In the full public file 165 of 32,581 rows repeat another one exactly. The currency is not stated and taken to be the US dollar.",
-            "The costs of the two mistakes are an example, not a lender's own."),
-    fields=tuple(f.drawn(PERSONAL_SAMPLE[f.name]) for f in PERSONAL_FIELDS), derived=PERSONAL_DERIVED, costs=Costs(default=5, decline=1), synthetic=PERSONAL_LOGIT, scenarios=PERSONAL_SCENARIOS)
+    limits=(
+        "There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
+        "Lender, period and performance window are not documented; those who were declined are not in it. The rows may be simulated in part.",
+        "loan_grade and loan_int_rate are the lender's own verdict; a model at application time does without them.",
+        "loan_percent_income betrays the outcome where it disagrees with the amounts (1.3 % of the rows, all defaults), so it is left out.",
+        "In the full public file 165 of 32,581 rows repeat another one exactly. The currency is not stated and taken to be the US dollar.",
+        "The costs of the two mistakes are an example, not a lender's own.",
+    ),
+    fields=tuple(f.drawn(PERSONAL_SAMPLE[f.name]) for f in PERSONAL_FIELDS),
+    derived=PERSONAL_DERIVED,
+    costs=Costs(default=5, decline=1),
+    synthetic=PERSONAL_LOGIT,
+    scenarios=PERSONAL_SCENARIOS,
+)
 
 # %% ../../nbs/portfolio/08_catalogue.ipynb #139d2fcf
 SHIPPED: dict[str, Portfolio] = {p.name: p for p in (GMSC, PERSONAL, MORTGAGE, LENDING)}
+
 
 def get_portfolio(
     name: str | Path,  # a shipped portfolio's name, or the path of a .toml or .json file
 ) -> Portfolio:
     "The definition of that name or in that file. Raises ValueError with the reason where there is none."
-    if str(name) in SHIPPED: return SHIPPED[str(name)]
+    if str(name) in SHIPPED:
+        return SHIPPED[str(name)]
     path = Path(name)
     if path.suffix not in (".toml", ".json"):
-        raise ValueError(f"no portfolio named {str(name)!r}: there are {', '.join(SHIPPED)}, or give the path of a .toml or .json file")
-    try: return Portfolio.read(path)
-    except FileNotFoundError: raise ValueError(f"no file {path.name}: the portfolios that ship are {', '.join(SHIPPED)}") from None
+        raise ValueError(
+            f"no portfolio named {str(name)!r}: there are {', '.join(SHIPPED)}, or give the path of a .toml or .json file"
+        )
+    try:
+        return Portfolio.read(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"no file {path.name}: the portfolios that ship are {', '.join(SHIPPED)}"
+        ) from None
     except pydantic.ValidationError as e:
-        wrong = "; ".join(f"{'.'.join(map(str, x['loc']))}: {x['msg']}".removeprefix(": ") for x in e.errors())
+        wrong = "; ".join(
+            f"{'.'.join(map(str, x['loc']))}: {x['msg']}".removeprefix(": ") for x in e.errors()
+        )
         raise ValueError(f"{path.name} is not a portfolio: {wrong}") from None
-    except (OSError, ValueError) as e: raise ValueError(f"{path.name} cannot be read: {e}") from None   # includes TOML and JSON errors
+    except (OSError, ValueError) as e:
+        raise ValueError(
+            f"{path.name} cannot be read: {e}"
+        ) from None  # includes TOML and JSON errors

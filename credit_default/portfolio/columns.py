@@ -20,22 +20,29 @@ def parse_table(
 ) -> Columns:
     "All fields of a table as arrays."
     n = len(table) if n is None and not isinstance(table, dict) else n
-    if n is None: n = len(next(iter(table.values()), ()))
+    if n is None:
+        n = len(next(iter(table.values()), ()))
     found = {f.name: f.name if f.name in table else f.alias for f in portfolio.fields}
-    return {f.name: parse(f, table[found[f.name]] if found[f.name] in table else [None] * n) for f in portfolio.fields}
+    return {
+        f.name: parse(f, table[found[f.name]] if found[f.name] in table else [None] * n)
+        for f in portfolio.fields
+    }
 
 # %% ../../nbs/portfolio/04_columns.ipynb #23249a7f
 class Problem(Definition):
     "A value that is refused."
-    row: int       # position in the table, from 0
+
+    row: int  # position in the table, from 0
     field: str
-    message: str   # what is allowed; never the value itself
+    message: str  # what is allowed; never the value itself
 
 # %% ../../nbs/portfolio/04_columns.ipynb #1be8370a
 def check(
     portfolio: Portfolio,
     columns: Columns,
-    keep: tuple[str, ...] = (),  # lender's or leaky fields that the model uses; other such fields may always be missing
+    keep: tuple[
+        str, ...
+    ] = (),  # lender's or leaky fields that the model uses; other such fields may always be missing
 ) -> list[Problem]:  # in order of rows
     "Every value that has to be refused."
     used = {f.name for f in portfolio.used(keep)}

@@ -26,6 +26,7 @@ from .values import parse, refused
 # %% ../../nbs/portfolio/03_definition.ipynb #3f9f5a48
 Operation = Literal["sum", "difference", "ratio", "product", "coded", "missing", "above"]
 
+
 class Derived(Definition):
     """A feature computed from fields, or from derived features named before it.
 
@@ -39,6 +40,7 @@ class Derived(Definition):
     | `missing` | how many of the fields are missing |
     | `above` | 1 where the first exceeds `floor` |
     """
+
     name: str
     title: str = ""
     op: Operation
@@ -46,7 +48,7 @@ class Derived(Definition):
     weights: tuple[float, ...] = ()
     offset: float = 0.0
     floor: float = 1.0
-    scale: float = 1.0                     # of a ratio: 100 makes it a percentage
+    scale: float = 1.0  # of a ratio: 100 makes it a percentage
     log: bool = False
     direction: Literal[-1, 0, 1] = 0
 
@@ -54,10 +56,15 @@ class Derived(Definition):
     def _check(self):
         need = {"difference": 2, "ratio": 2, "product": 2, "above": 1}.get(self.op)
         if need and len(self.fields) != need:
-            raise ValueError(f"{self.name}: `{self.op}` takes {need} field(s), not {len(self.fields)}")
-        if not self.fields: raise ValueError(f"{self.name}: names no field")
-        if self.op == "ratio" and self.floor <= 0: raise ValueError(f"{self.name}: `floor` of a ratio must be above 0")
-        if self.scale != 1 and self.op != "ratio": raise ValueError(f"{self.name}: `scale` is for `ratio`")
+            raise ValueError(
+                f"{self.name}: `{self.op}` takes {need} field(s), not {len(self.fields)}"
+            )
+        if not self.fields:
+            raise ValueError(f"{self.name}: names no field")
+        if self.op == "ratio" and self.floor <= 0:
+            raise ValueError(f"{self.name}: `floor` of a ratio must be above 0")
+        if self.scale != 1 and self.op != "ratio":
+            raise ValueError(f"{self.name}: `scale` is for `ratio`")
         if self.weights and (self.op != "sum" or len(self.weights) != len(self.fields)):
             raise ValueError(f"{self.name}: `weights` is for `sum`, one for each field")
         return self
@@ -65,30 +72,39 @@ class Derived(Definition):
 # %% ../../nbs/portfolio/03_definition.ipynb #4229d403
 class Costs(Definition):
     "What the two mistakes cost, in any common unit."
-    default: Annotated[float, pydantic.Field(gt=0)] = 10.0   # approved, and defaulted
-    decline: Annotated[float, pydantic.Field(gt=0)] = 1.0    # declined, and would have paid
+
+    default: Annotated[float, pydantic.Field(gt=0)] = 10.0  # approved, and defaulted
+    decline: Annotated[float, pydantic.Field(gt=0)] = 1.0  # declined, and would have paid
 
 # %% ../../nbs/portfolio/03_definition.ipynb #1781b5c8
 class Term(Definition):
     "One summand of the synthetic logit: coefficient x transform(field), or x 1 where the category matches."
+
     field: str
     coefficient: float
-    transform: Literal["identity", "log1p", "sqrt", "above", "is", "is_missing", "is_coded"] = "identity"
-    cap: float | None = None      # values above it count as the cap
-    floor: float = 0.0            # for `above`: 1 where the value exceeds it
-    equals: str = ""              # the category, for `is`
-    center: float = 0.0           # subtracted after the transform
+    transform: Literal["identity", "log1p", "sqrt", "above", "is", "is_missing", "is_coded"] = (
+        "identity"
+    )
+    cap: float | None = None  # values above it count as the cap
+    floor: float = 0.0  # for `above`: 1 where the value exceeds it
+    equals: str = ""  # the category, for `is`
+    center: float = 0.0  # subtracted after the transform
+
 
 class Synthetic(Definition):
     "The outcome of the synthetic sample: PD = 1 / (1 + exp(-(intercept + sum of terms)))."
+
     intercept: float = -2.5
     terms: tuple[Term, ...] = ()
     rows: int = 20_000
-    dates: tuple[datetime.date, datetime.date] | None = None   # first and last date of the loans, where the portfolio has dates
+    dates: tuple[datetime.date, datetime.date] | None = (
+        None  # first and last date of the loans, where the portfolio has dates
+    )
 
 # %% ../../nbs/portfolio/03_definition.ipynb #d079fec2
 class ScoreScale(Definition):
     "How a PD becomes a score: `anchor_score` at odds of `anchor_odds` to 1, `points_to_double` more for twice the odds."
+
     method: Literal["odds", "linear"] = "odds"
     anchor_score: float = 650
     anchor_odds: Annotated[float, pydantic.Field(gt=0)] = 20
@@ -96,6 +112,7 @@ class ScoreScale(Definition):
 
 # %% ../../nbs/portfolio/03_definition.ipynb #9aea3a5d
 Share = Annotated[float, pydantic.Field(gt=0, le=1)]
+
 
 class Shift(Definition):
     """How a scenario changes one field.
@@ -106,28 +123,36 @@ class Shift(Definition):
     | `missing` | not stated any more |
     | `set` | `value`, a number or a category |
     """
+
     field: str
     op: Literal["times", "plus", "missing", "set"]
     value: float | str | None = None
-    share: Share = 1.0                     # of the applicants that the scenario reaches
+    share: Share = 1.0  # of the applicants that the scenario reaches
 
     @model_validator(mode="after")
     def _check(self):
-        if self.op == "missing" and self.value is not None: raise ValueError(f"shift of {self.field}: `missing` takes no value")
-        if self.op == "set" and self.value is None: raise ValueError(f"shift of {self.field}: `set` needs a value")
-        if self.op in ("times", "plus") and not isinstance(self.value, float): raise ValueError(f"shift of {self.field}: `{self.op}` needs a number")
-        if self.op == "times" and self.value <= 0: raise ValueError(f"shift of {self.field}: `times` needs a number above 0")
+        if self.op == "missing" and self.value is not None:
+            raise ValueError(f"shift of {self.field}: `missing` takes no value")
+        if self.op == "set" and self.value is None:
+            raise ValueError(f"shift of {self.field}: `set` needs a value")
+        if self.op in ("times", "plus") and not isinstance(self.value, float):
+            raise ValueError(f"shift of {self.field}: `{self.op}` needs a number")
+        if self.op == "times" and self.value <= 0:
+            raise ValueError(f"shift of {self.field}: `times` needs a number above 0")
         return self
+
 
 class Scenario(Definition):
     "What happens to the applicants, for simulated production."
+
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9-]*$")]
     title: str
     shifts: tuple[Shift, ...] = ()
-    share: Share = 1.0                     # of the applicants it reaches; a segment's shifts come together
-    log_odds: float = 0.0                  # of default, added for those that it reaches
+    share: Share = 1.0  # of the applicants it reaches; a segment's shifts come together
+    log_odds: float = 0.0  # of default, added for those that it reaches
 
-NOTHING = Scenario(name="none", title="Nothing changes")   # every portfolio has it
+
+NOTHING = Scenario(name="none", title="Nothing changes")  # every portfolio has it
 
 # %% ../../nbs/portfolio/03_definition.ipynb #1d0181db
 class Csv(Definition):
@@ -140,6 +165,7 @@ class Csv(Definition):
     decimal, thousands : the marks in a number; `thousands` is between groups of three digits and may be left out there.
     missing : texts that mean a missing value, beside those that always do: an empty cell, NA, N/A, NaN, null and none.
     """
+
     encoding: str = "utf-8"
     separator: Literal[",", ";", "\t", "|"] = ","
     decimal: Literal[".", ","] = "."
@@ -148,9 +174,14 @@ class Csv(Definition):
 
     @model_validator(mode="after")
     def _check(self):
-        try: "".encode(self.encoding)
-        except LookupError: raise ValueError(f"there is no text encoding named {self.encoding!r}; utf-8, cp1252, latin-1 and utf-16 are the usual ones") from None
-        if self.decimal == self.thousands: raise ValueError("`decimal` and `thousands` cannot be the same mark")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"there is no text encoding named {self.encoding!r}; utf-8, cp1252, latin-1 and utf-16 are the usual ones"
+            ) from None
+        if self.decimal == self.thousands:
+            raise ValueError("`decimal` and `thousands` cannot be the same mark")
         return self
 
     @property
@@ -161,14 +192,21 @@ class Csv(Definition):
     def plain(self, field: Field, cells: list[str]) -> list[str | None]:
         "The cells of a column in the usual form. A number in another form than this one becomes what is no number."
         gone = {m.strip().lower() for m in self.missing}
-        if gone: cells = [None if c.strip().lower() in gone else c for c in cells]
-        if not field.numeric or (self.decimal, self.thousands) == (".", ""): return cells
+        if gone:
+            cells = [None if c.strip().lower() in gone else c for c in cells]
+        if not field.numeric or (self.decimal, self.thousands) == (".", ""):
+            return cells
         group, decimal = re.escape(self.thousands), re.escape(self.decimal)
         whole = rf"\d+|\d{{1,3}}(?:{group}\d{{3}})+" if group else r"\d+"
-        number = re.compile(rf"\s*[+-]?(?:(?:{whole})(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?\s*")
+        number = re.compile(
+            rf"\s*[+-]?(?:(?:{whole})(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?\s*"
+        )
+
         def usual(cell):
-            if number.fullmatch(cell): return cell.replace(self.thousands, "").replace(self.decimal, ".")
+            if number.fullmatch(cell):
+                return cell.replace(self.thousands, "").replace(self.decimal, ".")
             return cell if _is_missing(cell) else "no number"
+
         return [c if c is None else usual(c) for c in cells]
 
 # %% ../../nbs/portfolio/03_definition.ipynb #6c59ce3e
@@ -182,6 +220,7 @@ class Table(Definition):
     fields : the fields that stand in it. The main table, the first, has all that no other table names, and the outcome and the date.
     optional : a row of the main table may lack one here: its fields are missing then. Without, such a row is refused.
     """
+
     name: str
     file: str
     fields: tuple[str, ...] = ()
@@ -189,8 +228,30 @@ class Table(Definition):
 
 # %% ../../nbs/portfolio/03_definition.ipynb #bd023fcd
 # columns of results and of reference rows: a field of that name would be overwritten
-RESERVED = frozenset({"prediction_id", "probability_default", "probability_no_default", "prediction", "prediction_label", "decision", "credit_score", "rating", "risk",
-                      "reasons", "reason_1", "reason_2", "reason_3", "reason_4", "model_version", "timestamp", "error", "outcome", "application_reference"})
+RESERVED = frozenset(
+    {
+        "prediction_id",
+        "probability_default",
+        "probability_no_default",
+        "prediction",
+        "prediction_label",
+        "decision",
+        "credit_score",
+        "rating",
+        "risk",
+        "reasons",
+        "reason_1",
+        "reason_2",
+        "reason_3",
+        "reason_4",
+        "model_version",
+        "timestamp",
+        "error",
+        "outcome",
+        "application_reference",
+    }
+)
+
 
 class Portfolio(Definition):
     """Everything that is known about a portfolio of loans.
@@ -210,7 +271,10 @@ class Portfolio(Definition):
         loans; without a date no out-of-time test is possible.
     scenarios : what simulated production can do to the applicants; no prediction depends on it.
     """
-    __slots__ = ("_read_from",)   # neither a field nor a private attribute of pydantic's: two definitions are equal wherever they lie
+
+    __slots__ = (
+        "_read_from",
+    )  # neither a field nor a private attribute of pydantic's: two definitions are equal wherever they lie
 
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: str
@@ -247,33 +311,72 @@ class Portfolio(Definition):
         aliases = [f.alias for f in self.fields]
         known = list(names)
         clash = sorted({f.alias for f in self.fields if f.alias != f.name} & set(names))
-        if clash: raise ValueError(f"the alias {clash[0]} of one field is the name of another")
+        if clash:
+            raise ValueError(f"the alias {clash[0]} of one field is the name of another")
         reserved = sorted(RESERVED & {*names, *aliases, self.target})
-        if reserved: raise ValueError(f"{reserved[0]} is the name of something that the model answers: rename the column")
+        if reserved:
+            raise ValueError(
+                f"{reserved[0]} is the name of something that the model answers: rename the column"
+            )
         for what, values in (("field", names), ("alias", aliases)):
             twice = {v for v in values if values.count(v) > 1}
-            if twice: raise ValueError(f"{what} given twice: {', '.join(sorted(twice))}")
-        if self.target in names: raise ValueError(f"the target {self.target} must not be a field as well")
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(sorted(twice))}")
+        if self.target in names:
+            raise ValueError(f"the target {self.target} must not be a field as well")
         for d in self.derived:
             wrong = [n for n in d.fields if n not in known]
-            if wrong: raise ValueError(f"derived {d.name}: no field or earlier derived feature named {', '.join(wrong)}")
-            if d.name in known: raise ValueError(f"derived {d.name}: that name is taken")
+            if wrong:
+                raise ValueError(
+                    f"derived {d.name}: no field or earlier derived feature named {', '.join(wrong)}"
+                )
+            if d.name in known:
+                raise ValueError(f"derived {d.name}: that name is taken")
             made = [n for n in d.fields if n not in names]
-            if made and d.op in ("missing", "coded"): raise ValueError(f"derived {d.name}: `{d.op}` is about what was stated, so it takes fields, not {made[0]}")
+            if made and d.op in ("missing", "coded"):
+                raise ValueError(
+                    f"derived {d.name}: `{d.op}` is about what was stated, so it takes fields, not {made[0]}"
+                )
             text = [n for n in d.fields if n in names and not self[n].numeric and d.op != "missing"]
-            if text: raise ValueError(f"derived {d.name}: {', '.join(text)} is text, not a number")
+            if text:
+                raise ValueError(f"derived {d.name}: {', '.join(text)} is text, not a number")
             known.append(d.name)
         for f in self.fields:
-            if f.per and not (f.numeric and f.per in names and self[f.per].numeric and not self[f.per].per):
-                raise ValueError(f"{f.name}: it is a ratio to {f.per!r}, which must be another field that is a number")
+            if f.per and not (
+                f.numeric and f.per in names and self[f.per].numeric and not self[f.per].per
+            ):
+                raise ValueError(
+                    f"{f.name}: it is a ratio to {f.per!r}, which must be another field that is a number"
+                )
             wrong = sorted(f.sample.needs() - set(names))
-            if wrong: raise ValueError(f"{f.name}: its sample depends on {', '.join(wrong)}, which is no field")
-            if (leak := f.sample.leak) and leak.becomes is not None and (isinstance(leak.becomes, str) == f.numeric or refused(f, parse(f, [leak.becomes]), False)[0]):
+            if wrong:
+                raise ValueError(
+                    f"{f.name}: its sample depends on {', '.join(wrong)}, which is no field"
+                )
+            if (
+                (leak := f.sample.leak)
+                and leak.becomes is not None
+                and (
+                    isinstance(leak.becomes, str) == f.numeric
+                    or refused(f, parse(f, [leak.becomes]), False)[0]
+                )
+            ):
                 raise ValueError(f"{f.name}: its leak must become {f.allowed()}, or missing")
-            if leak and leak.together and not (leak.together in names and self[leak.together].sample.leak): raise ValueError(f"{f.name}: {leak.together!r}, which it leaks together with, has no leak")
+            if (
+                leak
+                and leak.together
+                and not (leak.together in names and self[leak.together].sample.leak)
+            ):
+                raise ValueError(
+                    f"{f.name}: {leak.together!r}, which it leaks together with, has no leak"
+                )
         for t in self.synthetic.terms:
-            if t.field not in names: raise ValueError(f"synthetic outcome: no field named {t.field}")
-            if self[t.field].sample.leak: raise ValueError(f"synthetic outcome: {t.field} is changed by the outcome, so the outcome cannot depend on it")
+            if t.field not in names:
+                raise ValueError(f"synthetic outcome: no field named {t.field}")
+            if self[t.field].sample.leak:
+                raise ValueError(
+                    f"synthetic outcome: {t.field} is changed by the outcome, so the outcome cannot depend on it"
+                )
         self.drawing_order()
         self._check_tables()
         self._check_scenarios()
@@ -281,37 +384,78 @@ class Portfolio(Definition):
 
     def _check_tables(self):
         names = [f.name for f in self.fields]
-        if self.date in [*names, *(f.alias for f in self.fields), self.target]: raise ValueError(f"the date {self.date} must not be a field or the target as well")
-        if bool(self.tables) != bool(self.key): raise ValueError("`tables` need a `key` that joins them" if self.tables else "a `key` is for `tables`")
-        if self.key in names: raise ValueError(f"the key {self.key} must not be a field: it tells who somebody is, not what they are like")
-        if self.tables and self.tables[0].optional: raise ValueError(f"table {self.tables[0].name} is the main one, which cannot be optional")
+        if self.date in [*names, *(f.alias for f in self.fields), self.target]:
+            raise ValueError(f"the date {self.date} must not be a field or the target as well")
+        if bool(self.tables) != bool(self.key):
+            raise ValueError(
+                "`tables` need a `key` that joins them"
+                if self.tables
+                else "a `key` is for `tables`"
+            )
+        if self.key in names:
+            raise ValueError(
+                f"the key {self.key} must not be a field: it tells who somebody is, not what they are like"
+            )
+        if self.tables and self.tables[0].optional:
+            raise ValueError(
+                f"table {self.tables[0].name} is the main one, which cannot be optional"
+            )
         listed = [n for t in self.tables for n in t.fields]
-        for what, values in (("table", [t.name for t in self.tables]), ("the file of tables", [t.file for t in self.tables]), ("the field of tables", listed)):
+        for what, values in (
+            ("table", [t.name for t in self.tables]),
+            ("the file of tables", [t.file for t in self.tables]),
+            ("the field of tables", listed),
+        ):
             twice = sorted({v for v in values if values.count(v) > 1})
-            if twice: raise ValueError(f"{what} given twice: {', '.join(twice)}")
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
         for t in self.tables:
             wrong = [n for n in t.fields if n not in names]
-            if wrong: raise ValueError(f"table {t.name}: no field named {', '.join(wrong)}")
+            if wrong:
+                raise ValueError(f"table {t.name}: no field named {', '.join(wrong)}")
             needed = [n for n in t.fields if t.optional and self[n].required]
-            if needed: raise ValueError(f"table {t.name} is optional, so {', '.join(needed)} cannot be required")
+            if needed:
+                raise ValueError(
+                    f"table {t.name} is optional, so {', '.join(needed)} cannot be required"
+                )
 
     def _check_scenarios(self):
         names = [NOTHING.name, *(s.name for s in self.scenarios)]
         twice = sorted({n for n in names if names.count(n) > 1})
-        if twice: raise ValueError(f"scenario {twice[0]} is given twice" if twice[0] != NOTHING.name else "every portfolio has the scenario none: give yours another name")
+        if twice:
+            raise ValueError(
+                f"scenario {twice[0]} is given twice"
+                if twice[0] != NOTHING.name
+                else "every portfolio has the scenario none: give yours another name"
+            )
         for scenario, shift in ((s, shift) for s in self.scenarios for shift in s.shifts):
             what = f"scenario {scenario.name}: {shift.field}"
-            if shift.field not in [f.name for f in self.fields]: raise ValueError(f"{what} is no field")
+            if shift.field not in [f.name for f in self.fields]:
+                raise ValueError(f"{what} is no field")
             field = self[shift.field]
-            if shift.op == "missing" and field.required: raise ValueError(f"{what} is required, so it cannot be missing")
-            if shift.op in ("times", "plus") and not field.numeric: raise ValueError(f"{what} is text: `set` and `missing` are for it")
-            if shift.op == "set" and (isinstance(shift.value, str) == field.numeric or refused(field, parse(field, [shift.value]), False)[0]):
+            if shift.op == "missing" and field.required:
+                raise ValueError(f"{what} is required, so it cannot be missing")
+            if shift.op in ("times", "plus") and not field.numeric:
+                raise ValueError(f"{what} is text: `set` and `missing` are for it")
+            if shift.op == "set" and (
+                isinstance(shift.value, str) == field.numeric
+                or refused(field, parse(field, [shift.value]), False)[0]
+            ):
                 raise ValueError(f"{what} must be set to {field.allowed()}")
 
     def drawing_order(self) -> tuple[Field, ...]:
         "The fields in an order in which the synthetic sample can draw them: each after those that it depends on."
-        try: return tuple(self[n] for n in TopologicalSorter({f.name: sorted(f.sample.needs()) for f in self.fields}).static_order())
-        except CycleError as e: raise ValueError(f"the samples of these fields depend on each other: {', '.join(e.args[1][1:])}") from None
+        try:
+            return tuple(
+                self[n]
+                for n in TopologicalSorter(
+                    {f.name: sorted(f.sample.needs()) for f in self.fields}
+                ).static_order()
+            )
+        except CycleError as e:
+            raise ValueError(
+                f"the samples of these fields depend on each other: {', '.join(e.args[1][1:])}"
+            ) from None
 
     @property
     def folder(self) -> Path | None:
@@ -327,15 +471,23 @@ class Portfolio(Definition):
     def __getitem__(self, name: str) -> Field:
         "The field of that name or alias."
         for f in self.fields:
-            if name in (f.name, f.alias): return f
+            if name in (f.name, f.alias):
+                return f
         raise KeyError(f"portfolio {self.name} has no field {name!r}")
 
     def scenario(self, name: str) -> Scenario:
         "The scenario of that name. Raises ValueError with those that there are."
         for s in (NOTHING, *self.scenarios):
-            if s.name == name: return s
-        there = "; ".join(f"{s.name} ({s.title[:1].lower()}{s.title[1:]})" for s in (NOTHING, *self.scenarios))
-        own = "" if self.scenarios else ". It defines none of its own: write [[scenarios]] into its file"
+            if s.name == name:
+                return s
+        there = "; ".join(
+            f"{s.name} ({s.title[:1].lower()}{s.title[1:]})" for s in (NOTHING, *self.scenarios)
+        )
+        own = (
+            ""
+            if self.scenarios
+            else ". It defines none of its own: write [[scenarios]] into its file"
+        )
         raise ValueError(f"portfolio {self.name} has no scenario {name!r}; there are: {there}{own}")
 
     def used(self, keep: tuple[str, ...] = ()) -> tuple[Field, ...]:
@@ -343,7 +495,9 @@ class Portfolio(Definition):
         keep = tuple(self[k].name for k in keep)
         for name in keep:
             if self[name].role == "protected":
-                raise ValueError(f"{name} is protected: it is used for fairness figures and never given to a model")
+                raise ValueError(
+                    f"{name} is protected: it is used for fairness figures and never given to a model"
+                )
         return tuple(f for f in self.fields if f.role == "applicant" or f.name in keep)
 
     @classmethod
@@ -351,7 +505,9 @@ class Portfolio(Definition):
         "Reads a definition from a TOML or JSON file."
         path = Path(path)
         text = path.read_text(encoding="utf-8")
-        portfolio = cls.model_validate(tomllib.loads(text) if path.suffix == ".toml" else json.loads(text))
+        portfolio = cls.model_validate(
+            tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        )
         object.__setattr__(portfolio, "_read_from", path.resolve().parent)
         return portfolio
 

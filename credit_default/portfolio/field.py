@@ -18,63 +18,108 @@ from pydantic import BaseModel, ConfigDict, model_validator
 # %% ../../nbs/portfolio/01_field.ipynb #89908d2f
 class Definition(BaseModel):
     "Base of everything in a definition: immutable, and a misspelt key is an error."
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 # %% ../../nbs/portfolio/01_field.ipynb #78f3acec
 class Curve(Definition):
     "A distribution of numbers, by its quantiles."
-    quantiles: tuple[float, ...] = ()      # values at the probabilities `at`, from the lowest to the highest
-    at: tuple[float, ...] = ()             # probabilities from 0 to 1; equally spaced unless they are given
-    decimals: int = 2                      # to which numbers are rounded; an integer has none
+
+    quantiles: tuple[
+        float, ...
+    ] = ()  # values at the probabilities `at`, from the lowest to the highest
+    at: tuple[float, ...] = ()  # probabilities from 0 to 1; equally spaced unless they are given
+    decimals: int = 2  # to which numbers are rounded; an integer has none
 
     @model_validator(mode="after")
     def _rising(self):
         if self.at and (len(self.at) != len(self.quantiles) or self.at[0] != 0 or self.at[-1] != 1):
-            raise ValueError("`at` needs one probability for each quantile, the first 0 and the last 1")
+            raise ValueError(
+                "`at` needs one probability for each quantile, the first 0 and the last 1"
+            )
         for what in ("quantiles", "at"):
-            if list(getattr(self, what)) != sorted(getattr(self, what)): raise ValueError(f"`{what}` must rise")
+            if list(getattr(self, what)) != sorted(getattr(self, what)):
+                raise ValueError(f"`{what}` must rise")
         return self
+
 
 class Instead(Curve):
     "Another distribution, where another field is missing or at most `floor`."
+
     field: str
     floor: float | None = None
 
+
 class Leak(Definition):
     "What a field betrays of the outcome: drawn when the outcome is known, as a lender's table is written afterwards."
-    defaulted: Annotated[float, pydantic.Field(ge=0, le=1)]      # share of those who defaulted that it befalls
-    repaid: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0   # share of the others
-    becomes: float | str | None = None                           # the value then; None: missing
-    together: str = ""                                           # it befalls the same rows as the leak of this other field
+
+    defaulted: Annotated[
+        float, pydantic.Field(ge=0, le=1)
+    ]  # share of those who defaulted that it befalls
+    repaid: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0  # share of the others
+    becomes: float | str | None = None  # the value then; None: missing
+    together: str = ""  # it befalls the same rows as the leak of this other field
+
 
 class Marginal(Curve):
     "How the synthetic sample draws one field: a number by its quantiles, a category by its shares."
-    shares: dict[str, float] = {}          # probability of each category; listed from low to high risk where there is a loading
-    loading: float = 0.0                   # weight of the latent risk in the field's rank, -1 to 1
-    follows: str = ""                      # another field that moves with this one
-    follows_by: float = 0.0                # weight of that field's rank, -1 to 1
-    ratio: tuple[str, ...] = ()            # not drawn, but the first of these two fields over the second
-    scale: float = 1.0                     # times this: 100 makes it a percentage
-    instead: Instead | None = None         # other quantiles under a condition
-    missing: float = 0.0                   # share of missing values
-    missing_with: str = ""                 # missing only where this other field is missing too
-    codes: dict[float, float] = {}         # probability of each code
-    codes_with: str = ""                   # takes the same code at the same time as this other field
-    odd: dict[float, float] = {}           # probability of single odd values, such as an income of 0
-    leak: Leak | None = None               # what the outcome does to the field
+
+    shares: dict[
+        str, float
+    ] = {}  # probability of each category; listed from low to high risk where there is a loading
+    loading: float = 0.0  # weight of the latent risk in the field's rank, -1 to 1
+    follows: str = ""  # another field that moves with this one
+    follows_by: float = 0.0  # weight of that field's rank, -1 to 1
+    ratio: tuple[str, ...] = ()  # not drawn, but the first of these two fields over the second
+    scale: float = 1.0  # times this: 100 makes it a percentage
+    instead: Instead | None = None  # other quantiles under a condition
+    missing: float = 0.0  # share of missing values
+    missing_with: str = ""  # missing only where this other field is missing too
+    codes: dict[float, float] = {}  # probability of each code
+    codes_with: str = ""  # takes the same code at the same time as this other field
+    odd: dict[float, float] = {}  # probability of single odd values, such as an income of 0
+    leak: Leak | None = None  # what the outcome does to the field
 
     @model_validator(mode="after")
     def _check(self):
-        if abs(self.loading) + abs(self.follows_by) > 1: raise ValueError("`loading` and `follows_by` together exceed 1")
-        if self.ratio and len(self.ratio) != 2: raise ValueError("`ratio` names two fields")
+        if abs(self.loading) + abs(self.follows_by) > 1:
+            raise ValueError("`loading` and `follows_by` together exceed 1")
+        if self.ratio and len(self.ratio) != 2:
+            raise ValueError("`ratio` names two fields")
         return self
 
     def needs(self) -> set[str]:
         "The fields that have to be drawn before this one."
-        return {n for n in (self.follows, self.missing_with, self.codes_with, *self.ratio, self.instead.field if self.instead else "") if n}
+        return {
+            n
+            for n in (
+                self.follows,
+                self.missing_with,
+                self.codes_with,
+                *self.ratio,
+                self.instead.field if self.instead else "",
+            )
+            if n
+        }
 
 # %% ../../nbs/portfolio/01_field.ipynb #7fbb7289
-TAILS = (0, .01, .05, .1, .25, .5, .75, .9, .95, .98, .99, .995, .999, 1)   # probabilities of quantiles, finer where incomes and debts are skewed
+TAILS = (
+    0,
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    0.9,
+    0.95,
+    0.98,
+    0.99,
+    0.995,
+    0.999,
+    1,
+)  # probabilities of quantiles, finer where incomes and debts are skewed
+
 
 def counts(
     *shares: float,  # of `first`, `first` + 1, ...; what they leave spreads up to `longest`
@@ -83,17 +128,29 @@ def counts(
 ) -> dict:
     "The quantiles of a count: a whole number takes what rounds to it."
     cumulative = list(accumulate(shares))
-    return dict(quantiles=(first, *(first + k + 0.5 for k in range(len(shares))), longest), at=(0, *(round(c, 6) for c in cumulative), 1))
+    return dict(
+        quantiles=(first, *(first + k + 0.5 for k in range(len(shares))), longest),
+        at=(0, *(round(c, 6) for c in cumulative), 1),
+    )
 
 # %% ../../nbs/portfolio/01_field.ipynb #d0d1ae06
-Range = tuple[float | None, float | None]  # lowest and highest value allowed, None where there is no limit
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})   # what files write for a missing value, in lower case
-LARGEST = 1e15   # more than any amount, in any currency; nothing beyond it is taken, so that products of fields stay finite
+Range = tuple[
+    float | None, float | None
+]  # lowest and highest value allowed, None where there is no limit
+MISSING = frozenset(
+    {"", "na", "n/a", "nan", "null", "none"}
+)  # what files write for a missing value, in lower case
+LARGEST = 1e15  # more than any amount, in any currency; nothing beyond it is taken, so that products of fields stay finite
 Kind = Literal["number", "integer", "category"]
 Role = Literal["applicant", "lender", "leaky", "protected"]
 
+
 def _is_missing(value) -> bool:
-    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
+    return (
+        value is None
+        or value != value
+        or (isinstance(value, str) and value.strip().lower() in MISSING)
+    )
 
 # %% ../../nbs/portfolio/01_field.ipynb #e88a3802
 class Field(Definition):
@@ -119,6 +176,7 @@ class Field(Definition):
     direction : +1 where the PD can only rise with the value, -1 where it can only fall, 0 where either may be.
     reason, reason_missing : text of the reason code when the field, or its absence, raised the PD.
     """
+
     name: str
     title: str
     kind: Kind = "number"
@@ -146,40 +204,82 @@ class Field(Definition):
     @classmethod
     def _fill(cls, data):
         "The name in the API and the reason texts follow from the name and title unless they are given."
-        if not isinstance(data, dict) or "name" not in data: return data
+        if not isinstance(data, dict) or "name" not in data:
+            return data
         title = data.get("title") or data["name"]
-        made = dict(title=title, alias=re.sub(r"\W", "_", data["name"]), reason=title, reason_missing=f"{title} not stated")
+        made = dict(
+            title=title,
+            alias=re.sub(r"\W", "_", data["name"]),
+            reason=title,
+            reason_missing=f"{title} not stated",
+        )
         # TOML has no null: an open side is written as inf there
-        ranges = {k: tuple(None if isinstance(v, float) and np.isinf(v) else v for v in data[k]) for k in ("hard", "plausible") if isinstance(data.get(k), list | tuple)}
+        ranges = {
+            k: tuple(None if isinstance(v, float) and np.isinf(v) else v for v in data[k])
+            for k in ("hard", "plausible")
+            if isinstance(data.get(k), list | tuple)
+        }
         return {**data, **{k: v for k, v in made.items() if not data.get(k)}, **ranges}
 
     @model_validator(mode="after")
     def _check(self):
         if not re.fullmatch(r"[^\W\d_]\w*", self.alias) or hasattr(BaseModel, self.alias):
-            raise ValueError(f"{self.name}: alias {self.alias!r} cannot be a name in the API; give another in `alias`")
+            raise ValueError(
+                f"{self.name}: alias {self.alias!r} cannot be a name in the API; give another in `alias`"
+            )
         if self.kind == "category":
-            if not self.categories: raise ValueError(f"{self.name}: a category needs `categories`")
+            if not self.categories:
+                raise ValueError(f"{self.name}: a category needs `categories`")
             odd = [c for c in self.categories if c != c.strip() or _is_missing(c)]
-            if odd: raise ValueError(f"{self.name}: {odd[0]!r} cannot be a category: files write it for a missing value, or with blanks around it")
-            wrong = [c for s, c in self.synonyms.items() if c not in self.categories or s in self.categories or s != s.strip() or _is_missing(s)]
-            if wrong: raise ValueError(f"{self.name}: a synonym is another spelling of one of the categories, as in {{misspelt = {self.categories[0]!r}}}")
+            if odd:
+                raise ValueError(
+                    f"{self.name}: {odd[0]!r} cannot be a category: files write it for a missing value, or with blanks around it"
+                )
+            wrong = [
+                c
+                for s, c in self.synonyms.items()
+                if c not in self.categories
+                or s in self.categories
+                or s != s.strip()
+                or _is_missing(s)
+            ]
+            if wrong:
+                raise ValueError(
+                    f"{self.name}: a synonym is another spelling of one of the categories, as in {{misspelt = {self.categories[0]!r}}}"
+                )
             if self.codes or self.hard != (None, None) or self.plausible != (None, None):
-                raise ValueError(f"{self.name}: ranges and codes are for numbers, not for a category")
-        elif self.categories or self.synonyms: raise ValueError(f"{self.name}: `categories` and `synonyms` are for kind 'category', not {self.kind!r}")
+                raise ValueError(
+                    f"{self.name}: ranges and codes are for numbers, not for a category"
+                )
+        elif self.categories or self.synonyms:
+            raise ValueError(
+                f"{self.name}: `categories` and `synonyms` are for kind 'category', not {self.kind!r}"
+            )
         for what in ("hard", "plausible"):
             low, high = getattr(self, what)
             if any(v is not None and not abs(v) <= LARGEST for v in (low, high)):
-                raise ValueError(f"{self.name}: {what} range must lie within {LARGEST:g}; `inf` or nothing leaves a side open")
+                raise ValueError(
+                    f"{self.name}: {what} range must lie within {LARGEST:g}; `inf` or nothing leaves a side open"
+                )
             if low is not None and high is not None and low > high:
                 raise ValueError(f"{self.name}: {what} range is upside down: {low} to {high}")
         if self.example is not None:
-            low, high = (-LARGEST if self.hard[0] is None else self.hard[0]), (LARGEST if self.hard[1] is None else self.hard[1])
-            fits = (self.example in self.categories or self.unknown == "other") if self.kind == "category" else isinstance(self.example, int | float) and low <= self.example <= high
-            if not fits: raise ValueError(f"{self.name}: its example must be {self.allowed()}")
+            low, high = (
+                (-LARGEST if self.hard[0] is None else self.hard[0]),
+                (LARGEST if self.hard[1] is None else self.hard[1]),
+            )
+            fits = (
+                (self.example in self.categories or self.unknown == "other")
+                if self.kind == "category"
+                else isinstance(self.example, int | float) and low <= self.example <= high
+            )
+            if not fits:
+                raise ValueError(f"{self.name}: its example must be {self.allowed()}")
         return self
 
     @property
-    def numeric(self) -> bool: return self.kind != "category"
+    def numeric(self) -> bool:
+        return self.kind != "category"
 
     def drawn(self, sample: Marginal) -> "Field":
         "The field with the way in which the synthetic sample draws it."
@@ -187,10 +287,14 @@ class Field(Definition):
 
     def allowed(self) -> str:
         "What a value may be, in words, for error messages and the data dictionary."
-        if not self.numeric: return "one of " + ", ".join(self.categories)
+        if not self.numeric:
+            return "one of " + ", ".join(self.categories)
         low, high = self.hard
         what = "a whole number" if self.kind == "integer" else "a number"
-        if low is not None and high is not None: return f"{what} from {low:,.12g} to {high:,.12g}"
-        if low is not None: return f"{what} of at least {low:,.12g}"
-        if high is not None: return f"{what} of at most {high:,.12g}"
+        if low is not None and high is not None:
+            return f"{what} from {low:,.12g} to {high:,.12g}"
+        if low is not None:
+            return f"{what} of at least {low:,.12g}"
+        if high is not None:
+            return f"{what} of at most {high:,.12g}"
         return what

@@ -22,129 +22,512 @@ from credit_default.portfolio.definition import (
 from .field import Field, Marginal, counts
 
 # %% ../../nbs/portfolio/07_lending.ipynb #d9a12b0e
-CITIES = {"Mumbai": .14, "Pune": .08, "Delhi": .12, "Bangalore": .13, "Hyderabad": .12, "Chennai": .1, "Kolkata": .09, "Ahmedabad": .08, "Jaipur": .07, "Lucknow": .07}
+CITIES = {
+    "Mumbai": 0.14,
+    "Pune": 0.08,
+    "Delhi": 0.12,
+    "Bangalore": 0.13,
+    "Hyderabad": 0.12,
+    "Chennai": 0.1,
+    "Kolkata": 0.09,
+    "Ahmedabad": 0.08,
+    "Jaipur": 0.07,
+    "Lucknow": 0.07,
+}
 
 CUSTOMER_FIELDS = (
-    Field(name="age", title="Age", kind="integer", unit="years", required=True, hard=(0, 150), plausible=(18, 110), example=38, reason="Age"),
-    Field(name="gender", title="Gender", kind="category", role="protected", categories=("F", "M"), example="F"),
-    Field(name="marital_status", title="Marital status", kind="category", role="protected", categories=("Married", "Single"), example="Married"),
-    Field(name="employment_status", title="Employment", kind="category", required=True, categories=("Salaried", "Self-Employed"), example="Salaried", reason="Kind of employment"),
-    Field(name="income", title="Yearly income", unit="INR per year", required=True, hard=(0, 1e11), log=True, example=2_400_000, reason="Income"),
-    Field(name="number_of_dependants", title="Dependants", kind="integer", unit="persons", required=True, hard=(0, 100), example=1, reason="Number of dependants"),
-    Field(name="residence_type", title="Residence", kind="category", categories=("Mortgage", "Owned", "Rented"), example="Owned", reason="Housing situation"),
-    Field(name="years_at_current_address", title="Years at the current address", kind="integer", unit="years", required=True, hard=(0, 150), example=12, reason="Time at the current address"),
-    Field(name="city", title="City", kind="category", categories=tuple(sorted(CITIES)), unknown="other", example="Pune", reason="City",
-          description="Any other city is accepted, and scored as one that was never seen"))
+    Field(
+        name="age",
+        title="Age",
+        kind="integer",
+        unit="years",
+        required=True,
+        hard=(0, 150),
+        plausible=(18, 110),
+        example=38,
+        reason="Age",
+    ),
+    Field(
+        name="gender",
+        title="Gender",
+        kind="category",
+        role="protected",
+        categories=("F", "M"),
+        example="F",
+    ),
+    Field(
+        name="marital_status",
+        title="Marital status",
+        kind="category",
+        role="protected",
+        categories=("Married", "Single"),
+        example="Married",
+    ),
+    Field(
+        name="employment_status",
+        title="Employment",
+        kind="category",
+        required=True,
+        categories=("Salaried", "Self-Employed"),
+        example="Salaried",
+        reason="Kind of employment",
+    ),
+    Field(
+        name="income",
+        title="Yearly income",
+        unit="INR per year",
+        required=True,
+        hard=(0, 1e11),
+        log=True,
+        example=2_400_000,
+        reason="Income",
+    ),
+    Field(
+        name="number_of_dependants",
+        title="Dependants",
+        kind="integer",
+        unit="persons",
+        required=True,
+        hard=(0, 100),
+        example=1,
+        reason="Number of dependants",
+    ),
+    Field(
+        name="residence_type",
+        title="Residence",
+        kind="category",
+        categories=("Mortgage", "Owned", "Rented"),
+        example="Owned",
+        reason="Housing situation",
+    ),
+    Field(
+        name="years_at_current_address",
+        title="Years at the current address",
+        kind="integer",
+        unit="years",
+        required=True,
+        hard=(0, 150),
+        example=12,
+        reason="Time at the current address",
+    ),
+    Field(
+        name="city",
+        title="City",
+        kind="category",
+        categories=tuple(sorted(CITIES)),
+        unknown="other",
+        example="Pune",
+        reason="City",
+        description="Any other city is accepted, and scored as one that was never seen",
+    ),
+)
 
 # %% ../../nbs/portfolio/07_lending.ipynb #f7f6ab36
 def _granted(name: str, title: str, example: float, description: str) -> Field:
     "A sum that the lender sets when it grants the loan."
-    return Field(name=name, title=title, unit="INR", role="lender", hard=(0, 1e11), log=True, example=example, description=description, reason=title)
+    return Field(
+        name=name,
+        title=title,
+        unit="INR",
+        role="lender",
+        hard=(0, 1e11),
+        log=True,
+        example=example,
+        description=description,
+        reason=title,
+    )
+
 
 LOAN_FIELDS = (
-    Field(name="loan_purpose", title="Purpose of the loan", kind="category", required=True, categories=("Auto", "Education", "Home", "Personal"), synonyms={"Personaal": "Personal"},
-          example="Home", reason="Purpose of the loan"),
-    Field(name="loan_type", title="Type of loan", kind="category", required=True, categories=("Secured", "Unsecured"), example="Secured", reason="Loan without security"),
-    _granted("sanction_amount", "Amount sanctioned", 3_900_000, "The most that the lender would lend: its verdict on the applicant"),
-    Field(name="loan_amount", title="Amount of the loan", unit="INR", required=True, hard=(0, 1e11), log=True, example=3_200_000, reason="Amount of credit requested"),
-    _granted("processing_fee", "Processing fee", 64_000, "Set by the lender when the loan is granted. A few over 3 % of the loan are errors"),
+    Field(
+        name="loan_purpose",
+        title="Purpose of the loan",
+        kind="category",
+        required=True,
+        categories=("Auto", "Education", "Home", "Personal"),
+        synonyms={"Personaal": "Personal"},
+        example="Home",
+        reason="Purpose of the loan",
+    ),
+    Field(
+        name="loan_type",
+        title="Type of loan",
+        kind="category",
+        required=True,
+        categories=("Secured", "Unsecured"),
+        example="Secured",
+        reason="Loan without security",
+    ),
+    _granted(
+        "sanction_amount",
+        "Amount sanctioned",
+        3_900_000,
+        "The most that the lender would lend: its verdict on the applicant",
+    ),
+    Field(
+        name="loan_amount",
+        title="Amount of the loan",
+        unit="INR",
+        required=True,
+        hard=(0, 1e11),
+        log=True,
+        example=3_200_000,
+        reason="Amount of credit requested",
+    ),
+    _granted(
+        "processing_fee",
+        "Processing fee",
+        64_000,
+        "Set by the lender when the loan is granted. A few over 3 % of the loan are errors",
+    ),
     _granted("gst", "Tax on the loan's services", 576_000, "Follows from what is granted"),
-    _granted("net_disbursement", "Net disbursement", 2_560_000, "Paid out when the loan was granted"),
-    Field(name="loan_tenure_months", title="Tenure", kind="integer", unit="months", required=True, hard=(1, 1200), example=33, reason="Term of the loan"),
-    Field(name="principal_outstanding", title="Principal outstanding", unit="INR", role="leaky", hard=(0, 1e11), log=True, example=1_600_000,
-          description="What is still owed, known long after the loan was granted", reason="Principal outstanding"),
-    Field(name="bank_balance_at_application", title="Bank balance at application", unit="INR", required=True, hard=(-1e11, 1e11), log=True, example=810_000, reason="Balance of the bank account"))
+    _granted(
+        "net_disbursement", "Net disbursement", 2_560_000, "Paid out when the loan was granted"
+    ),
+    Field(
+        name="loan_tenure_months",
+        title="Tenure",
+        kind="integer",
+        unit="months",
+        required=True,
+        hard=(1, 1200),
+        example=33,
+        reason="Term of the loan",
+    ),
+    Field(
+        name="principal_outstanding",
+        title="Principal outstanding",
+        unit="INR",
+        role="leaky",
+        hard=(0, 1e11),
+        log=True,
+        example=1_600_000,
+        description="What is still owed, known long after the loan was granted",
+        reason="Principal outstanding",
+    ),
+    Field(
+        name="bank_balance_at_application",
+        title="Bank balance at application",
+        unit="INR",
+        required=True,
+        hard=(-1e11, 1e11),
+        log=True,
+        example=810_000,
+        reason="Balance of the bank account",
+    ),
+)
 
 # %% ../../nbs/portfolio/07_lending.ipynb #9347fb21
-def _bureau(name: str, title: str, unit: str, high: float, example: float, direction: int = 0, **more) -> Field:
-    return Field(name=name, title=title, kind="integer", unit=unit, hard=(0, high), example=example, direction=direction, reason_missing="No file at the credit bureau", **more)
+def _bureau(
+    name: str, title: str, unit: str, high: float, example: float, direction: int = 0, **more
+) -> Field:
+    return Field(
+        name=name,
+        title=title,
+        kind="integer",
+        unit=unit,
+        hard=(0, high),
+        example=example,
+        direction=direction,
+        reason_missing="No file at the credit bureau",
+        **more,
+    )
+
 
 BUREAU_FIELDS = (
-    _bureau("number_of_open_accounts", "Open accounts", "count", 1000, 2, reason="Number of open accounts"),
-    _bureau("number_of_closed_accounts", "Closed accounts", "count", 1000, 1, reason="Number of closed accounts"),
-    _bureau("total_loan_months", "Months of loans in all", "months", 10_000, 76, reason="Length of credit history"),
-    _bureau("delinquent_months", "Months in arrears", "months", 10_000, 5, 1, log=True, reason="Months in arrears"),
-    _bureau("total_dpd", "Days past due in all", "days", 100_000, 26, 1, log=True, reason="Days past due"),
-    _bureau("enquiry_count", "Enquiries", "count", 10_000, 5, 1, reason="Number of recent enquiries"),
-    _bureau("credit_utilization_ratio", "Credit utilization", "%", 10_000, 44, 1, reason="Use of the credit lines"))
+    _bureau(
+        "number_of_open_accounts",
+        "Open accounts",
+        "count",
+        1000,
+        2,
+        reason="Number of open accounts",
+    ),
+    _bureau(
+        "number_of_closed_accounts",
+        "Closed accounts",
+        "count",
+        1000,
+        1,
+        reason="Number of closed accounts",
+    ),
+    _bureau(
+        "total_loan_months",
+        "Months of loans in all",
+        "months",
+        10_000,
+        76,
+        reason="Length of credit history",
+    ),
+    _bureau(
+        "delinquent_months",
+        "Months in arrears",
+        "months",
+        10_000,
+        5,
+        1,
+        log=True,
+        reason="Months in arrears",
+    ),
+    _bureau(
+        "total_dpd",
+        "Days past due in all",
+        "days",
+        100_000,
+        26,
+        1,
+        log=True,
+        reason="Days past due",
+    ),
+    _bureau(
+        "enquiry_count", "Enquiries", "count", 10_000, 5, 1, reason="Number of recent enquiries"
+    ),
+    _bureau(
+        "credit_utilization_ratio",
+        "Credit utilization",
+        "%",
+        10_000,
+        44,
+        1,
+        reason="Use of the credit lines",
+    ),
+)
 LENDING_TABLES = (
     Table(name="loans", file="loans.csv"),
     Table(name="customers", file="customers.csv", fields=tuple(f.name for f in CUSTOMER_FIELDS)),
-    Table(name="bureau", file="bureau_data.csv", fields=tuple(f.name for f in BUREAU_FIELDS), optional=True))
+    Table(
+        name="bureau",
+        file="bureau_data.csv",
+        fields=tuple(f.name for f in BUREAU_FIELDS),
+        optional=True,
+    ),
+)
 
 # %% ../../nbs/portfolio/07_lending.ipynb #416c4870
 LENDING_DERIVED = (
-    Derived(name="loan_to_income", title="Loan over yearly income", op="ratio", fields=("loan_amount", "income"), log=True),
-    Derived(name="delinquency_ratio", title="Months in arrears, in % of all months", op="ratio", scale=100, fields=("delinquent_months", "total_loan_months"), direction=1),
-    Derived(name="avg_dpd_per_delinquency", title="Days past due for each month in arrears", op="ratio", fields=("total_dpd", "delinquent_months")))
+    Derived(
+        name="loan_to_income",
+        title="Loan over yearly income",
+        op="ratio",
+        fields=("loan_amount", "income"),
+        log=True,
+    ),
+    Derived(
+        name="delinquency_ratio",
+        title="Months in arrears, in % of all months",
+        op="ratio",
+        scale=100,
+        fields=("delinquent_months", "total_loan_months"),
+        direction=1,
+    ),
+    Derived(
+        name="avg_dpd_per_delinquency",
+        title="Days past due for each month in arrears",
+        op="ratio",
+        fields=("total_dpd", "delinquent_months"),
+    ),
+)
 
 # %% ../../nbs/portfolio/07_lending.ipynb #f07a708a
-NO_FILE = dict(missing=.02, missing_with="number_of_open_accounts")
-LOANS = (50_000, 300_000, 700_000, 1_600_000, 3_200_000, 6_500_000, 13_000_000, 24_000_000, 50_000_000)   # INR, equally spaced probabilities
+NO_FILE = dict(missing=0.02, missing_with="number_of_open_accounts")
+LOANS = (
+    50_000,
+    300_000,
+    700_000,
+    1_600_000,
+    3_200_000,
+    6_500_000,
+    13_000_000,
+    24_000_000,
+    50_000_000,
+)  # INR, equally spaced probabilities
 LENDING_SAMPLE = {
-    "age": Marginal(quantiles=(18, 23, 29, 34, 39, 44, 50, 57, 70), loading=-.15),
-    "gender": Marginal(shares={"F": .34, "M": .66}),
-    "marital_status": Marginal(shares={"Married": .63, "Single": .37}, follows="age", follows_by=-.4),
-    "employment_status": Marginal(shares={"Salaried": .7, "Self-Employed": .3}, follows="income", follows_by=.1),
-    "income": Marginal(quantiles=(60_000, 480_000, 900_000, 1_500_000, 2_300_000, 3_100_000, 4_200_000, 6_500_000, 11_999_000), decimals=0, follows="age", follows_by=.2, odd={0: .001}),
-    "number_of_dependants": Marginal(**counts(.26, .2, .24, .18, .08, longest=5), follows="marital_status", follows_by=-.4),
-    "residence_type": Marginal(shares={"Owned": .5, "Mortgage": .28, "Rented": .22}, loading=.1, missing=.00124),
+    "age": Marginal(quantiles=(18, 23, 29, 34, 39, 44, 50, 57, 70), loading=-0.15),
+    "gender": Marginal(shares={"F": 0.34, "M": 0.66}),
+    "marital_status": Marginal(
+        shares={"Married": 0.63, "Single": 0.37}, follows="age", follows_by=-0.4
+    ),
+    "employment_status": Marginal(
+        shares={"Salaried": 0.7, "Self-Employed": 0.3}, follows="income", follows_by=0.1
+    ),
+    "income": Marginal(
+        quantiles=(
+            60_000,
+            480_000,
+            900_000,
+            1_500_000,
+            2_300_000,
+            3_100_000,
+            4_200_000,
+            6_500_000,
+            11_999_000,
+        ),
+        decimals=0,
+        follows="age",
+        follows_by=0.2,
+        odd={0: 0.001},
+    ),
+    "number_of_dependants": Marginal(
+        **counts(0.26, 0.2, 0.24, 0.18, 0.08, longest=5), follows="marital_status", follows_by=-0.4
+    ),
+    "residence_type": Marginal(
+        shares={"Owned": 0.5, "Mortgage": 0.28, "Rented": 0.22}, loading=0.1, missing=0.00124
+    ),
     "years_at_current_address": Marginal(quantiles=(1, 31)),
     "city": Marginal(shares=CITIES),
-    "loan_purpose": Marginal(shares={"Home": .38, "Auto": .27, "Education": .11, "Personal": .24}, loading=.15),
-    "loan_type": Marginal(shares={"Secured": .74, "Unsecured": .26}, follows="loan_purpose", follows_by=.9),
-    "sanction_amount": Marginal(quantiles=tuple(round(1.25 * v) for v in LOANS), decimals=0, follows="loan_amount", follows_by=1),
-    "loan_amount": Marginal(quantiles=LOANS, decimals=0, loading=.25, follows="income", follows_by=.7),
-    "processing_fee": Marginal(quantiles=tuple(.02 * v for v in LOANS), follows="loan_amount", follows_by=1),
-    "gst": Marginal(quantiles=tuple(.18 * v for v in LOANS), follows="loan_amount", follows_by=1),
-    "net_disbursement": Marginal(quantiles=tuple(.8 * v for v in LOANS), follows="loan_amount", follows_by=1),
-    "loan_tenure_months": Marginal(quantiles=(6, 12, 18, 22, 26, 31, 38, 47, 59), loading=.2),
-    "principal_outstanding": Marginal(quantiles=(0, 0, 80_000, 400_000, 1_100_000, 2_600_000, 6_000_000, 13_000_000, 45_000_000), decimals=0, loading=.1, follows="loan_amount", follows_by=.8),
-    "bank_balance_at_application": Marginal(quantiles=(0, 90_000, 210_000, 380_000, 620_000, 980_000, 1_600_000, 2_900_000, 9_000_000), decimals=0, loading=-.1, follows="income", follows_by=.6),
-    "number_of_open_accounts": Marginal(**counts(.25, .27, .26, first=1, longest=4), loading=.2, missing=.02),
-    "number_of_closed_accounts": Marginal(**counts(.35, .4, longest=2), **NO_FILE),
-    "total_loan_months": Marginal(quantiles=(1, 16, 32, 48, 72, 98, 126, 160, 223), loading=-.1, follows="number_of_open_accounts", follows_by=.5, **NO_FILE),
-    "delinquent_months": Marginal(quantiles=(0, 0, 1, 3, 5, 7, 10, 13, 24), at=(0, .3, .35, .45, .55, .67, .8, .93, 1), loading=.5, follows="total_loan_months", follows_by=.3, **NO_FILE),
-    "total_dpd": Marginal(quantiles=(0, 0, 4, 13, 25, 38, 56, 80, 171), at=(0, .3, .35, .45, .55, .67, .8, .93, 1), decimals=0, follows="delinquent_months", follows_by=.95, **NO_FILE),
-    "enquiry_count": Marginal(quantiles=(1, 9), loading=.3, **NO_FILE),
-    "credit_utilization_ratio": Marginal(quantiles=(0, 4, 14, 26, 41, 57, 72, 87, 99), loading=.5, **NO_FILE)}
-LENDING_LOGIT = Synthetic(intercept=-4.79, dates=(datetime.date(2019, 7, 1), datetime.date(2024, 6, 30)), terms=(
-    Term(field="income", coefficient=-.9, transform="log1p", center=14.6, cap=1.2e7),
-    Term(field="loan_amount", coefficient=.9, transform="log1p", center=15),
-    Term(field="age", coefficient=-.02, center=40),
-    Term(field="delinquent_months", coefficient=.55, transform="log1p"),
-    Term(field="total_dpd", coefficient=.15, transform="log1p"),
-    Term(field="credit_utilization_ratio", coefficient=.032, center=45),
-    Term(field="credit_utilization_ratio", coefficient=1, transform="is_missing"),
-    Term(field="enquiry_count", coefficient=.08, center=5),
-    Term(field="number_of_open_accounts", coefficient=.15, center=2),
-    Term(field="loan_tenure_months", coefficient=.02, center=30),
-    Term(field="loan_type", coefficient=.4, transform="is", equals="Unsecured"),
-    Term(field="residence_type", coefficient=-.5, transform="is", equals="Owned"),
-    Term(field="loan_purpose", coefficient=-.3, transform="is", equals="Home")))
+    "loan_purpose": Marginal(
+        shares={"Home": 0.38, "Auto": 0.27, "Education": 0.11, "Personal": 0.24}, loading=0.15
+    ),
+    "loan_type": Marginal(
+        shares={"Secured": 0.74, "Unsecured": 0.26}, follows="loan_purpose", follows_by=0.9
+    ),
+    "sanction_amount": Marginal(
+        quantiles=tuple(round(1.25 * v) for v in LOANS),
+        decimals=0,
+        follows="loan_amount",
+        follows_by=1,
+    ),
+    "loan_amount": Marginal(
+        quantiles=LOANS, decimals=0, loading=0.25, follows="income", follows_by=0.7
+    ),
+    "processing_fee": Marginal(
+        quantiles=tuple(0.02 * v for v in LOANS), follows="loan_amount", follows_by=1
+    ),
+    "gst": Marginal(quantiles=tuple(0.18 * v for v in LOANS), follows="loan_amount", follows_by=1),
+    "net_disbursement": Marginal(
+        quantiles=tuple(0.8 * v for v in LOANS), follows="loan_amount", follows_by=1
+    ),
+    "loan_tenure_months": Marginal(quantiles=(6, 12, 18, 22, 26, 31, 38, 47, 59), loading=0.2),
+    "principal_outstanding": Marginal(
+        quantiles=(0, 0, 80_000, 400_000, 1_100_000, 2_600_000, 6_000_000, 13_000_000, 45_000_000),
+        decimals=0,
+        loading=0.1,
+        follows="loan_amount",
+        follows_by=0.8,
+    ),
+    "bank_balance_at_application": Marginal(
+        quantiles=(0, 90_000, 210_000, 380_000, 620_000, 980_000, 1_600_000, 2_900_000, 9_000_000),
+        decimals=0,
+        loading=-0.1,
+        follows="income",
+        follows_by=0.6,
+    ),
+    "number_of_open_accounts": Marginal(
+        **counts(0.25, 0.27, 0.26, first=1, longest=4), loading=0.2, missing=0.02
+    ),
+    "number_of_closed_accounts": Marginal(**counts(0.35, 0.4, longest=2), **NO_FILE),
+    "total_loan_months": Marginal(
+        quantiles=(1, 16, 32, 48, 72, 98, 126, 160, 223),
+        loading=-0.1,
+        follows="number_of_open_accounts",
+        follows_by=0.5,
+        **NO_FILE,
+    ),
+    "delinquent_months": Marginal(
+        quantiles=(0, 0, 1, 3, 5, 7, 10, 13, 24),
+        at=(0, 0.3, 0.35, 0.45, 0.55, 0.67, 0.8, 0.93, 1),
+        loading=0.5,
+        follows="total_loan_months",
+        follows_by=0.3,
+        **NO_FILE,
+    ),
+    "total_dpd": Marginal(
+        quantiles=(0, 0, 4, 13, 25, 38, 56, 80, 171),
+        at=(0, 0.3, 0.35, 0.45, 0.55, 0.67, 0.8, 0.93, 1),
+        decimals=0,
+        follows="delinquent_months",
+        follows_by=0.95,
+        **NO_FILE,
+    ),
+    "enquiry_count": Marginal(quantiles=(1, 9), loading=0.3, **NO_FILE),
+    "credit_utilization_ratio": Marginal(
+        quantiles=(0, 4, 14, 26, 41, 57, 72, 87, 99), loading=0.5, **NO_FILE
+    ),
+}
+LENDING_LOGIT = Synthetic(
+    intercept=-4.79,
+    dates=(datetime.date(2019, 7, 1), datetime.date(2024, 6, 30)),
+    terms=(
+        Term(field="income", coefficient=-0.9, transform="log1p", center=14.6, cap=1.2e7),
+        Term(field="loan_amount", coefficient=0.9, transform="log1p", center=15),
+        Term(field="age", coefficient=-0.02, center=40),
+        Term(field="delinquent_months", coefficient=0.55, transform="log1p"),
+        Term(field="total_dpd", coefficient=0.15, transform="log1p"),
+        Term(field="credit_utilization_ratio", coefficient=0.032, center=45),
+        Term(field="credit_utilization_ratio", coefficient=1, transform="is_missing"),
+        Term(field="enquiry_count", coefficient=0.08, center=5),
+        Term(field="number_of_open_accounts", coefficient=0.15, center=2),
+        Term(field="loan_tenure_months", coefficient=0.02, center=30),
+        Term(field="loan_type", coefficient=0.4, transform="is", equals="Unsecured"),
+        Term(field="residence_type", coefficient=-0.5, transform="is", equals="Owned"),
+        Term(field="loan_purpose", coefficient=-0.3, transform="is", equals="Home"),
+    ),
+)
 
 # %% ../../nbs/portfolio/07_lending.ipynb #5420770f
 LENDING_SCENARIOS = (
-    Scenario(name="income-shift", title="Incomes fall by 45 %, loans stay", shifts=(Shift(field="income", op="times", value=.55),)),
-    Scenario(name="missing-bureau", title="For four in ten applicants the bureau's utilization no longer arrives", shifts=(Shift(field="credit_utilization_ratio", op="missing", share=.4),)),
-    Scenario(name="recession", title="Incomes fall by 45 %, credit lines are drawn; equal applicants default more often", log_odds=.8, shifts=(
-        Shift(field="income", op="times", value=.55), Shift(field="credit_utilization_ratio", op="plus", value=30, share=.6))),
-    Scenario(name="new-segment", title="Half of the applicants are young and rent their home", share=.5, shifts=(
-        Shift(field="age", op="times", value=.6), Shift(field="residence_type", op="set", value="Rented"))))
+    Scenario(
+        name="income-shift",
+        title="Incomes fall by 45 %, loans stay",
+        shifts=(Shift(field="income", op="times", value=0.55),),
+    ),
+    Scenario(
+        name="missing-bureau",
+        title="For four in ten applicants the bureau's utilization no longer arrives",
+        shifts=(Shift(field="credit_utilization_ratio", op="missing", share=0.4),),
+    ),
+    Scenario(
+        name="recession",
+        title="Incomes fall by 45 %, credit lines are drawn; equal applicants default more often",
+        log_odds=0.8,
+        shifts=(
+            Shift(field="income", op="times", value=0.55),
+            Shift(field="credit_utilization_ratio", op="plus", value=30, share=0.6),
+        ),
+    ),
+    Scenario(
+        name="new-segment",
+        title="Half of the applicants are young and rent their home",
+        share=0.5,
+        shifts=(
+            Shift(field="age", op="times", value=0.6),
+            Shift(field="residence_type", op="set", value="Rented"),
+        ),
+    ),
+)
 
 # %% ../../nbs/portfolio/07_lending.ipynb #6ae7cc6b
 LENDING = Portfolio(
-    name="lending", title="Three tables: customers, loans, bureau", currency="INR", description="Loans of a lender in India to customers with and without security",
+    name="lending",
+    title="Three tables: customers, loans, bureau",
+    currency="INR",
+    description="Loans of a lender in India to customers with and without security",
     source="the form of a public teaching set (customers.csv, loans.csv, bureau_data.csv)",
-    tables=LENDING_TABLES, key="cust_id", date="disbursal_date",
-    target="default", default_definition="the loan is recorded as defaulted; the description says no more",
+    tables=LENDING_TABLES,
+    key="cust_id",
+    date="disbursal_date",
+    target="default",
+    default_definition="the loan is recorded as defaulted; the description says no more",
     intended_use="PD of an applicant for a loan at the time of application; study and demonstration, not the decisions of a lender",
-    limits=("Written from a published description, not from the files: ranges and categories are to be held against the lender's own.",
-            "How long the outcome of a loan is awaited is not documented: the latest loans, on which the model is judged out-of-time, have had less time to default than the others.",
-            "Those who were declined have no outcome; the model has learned from loans that were made.",
-            "One loan a customer is expected. The currency is taken to be the Indian rupee.",
-            "The costs of the two mistakes are an example, not a lender's own."),
-    dropped={"cust_id": "tells who the customer is; it joins the tables", "loan_id": "the loan's number", "state": "follows from the city", "zipcode": "too fine to learn from, and stands for who lives there",
-             "installment_start_dt": "set after the loan was granted"},
-    fields=tuple(f.drawn(LENDING_SAMPLE[f.name]) for f in CUSTOMER_FIELDS + LOAN_FIELDS + BUREAU_FIELDS), derived=LENDING_DERIVED,
-    costs=Costs(default=10, decline=1), synthetic=LENDING_LOGIT, scenarios=LENDING_SCENARIOS)
+    limits=(
+        "Written from a published description, not from the files: ranges and categories are to be held against the lender's own.",
+        "How long the outcome of a loan is awaited is not documented: the latest loans, on which the model is judged out-of-time, have had less time to default than the others.",
+        "Those who were declined have no outcome; the model has learned from loans that were made.",
+        "One loan a customer is expected. The currency is taken to be the Indian rupee.",
+        "The costs of the two mistakes are an example, not a lender's own.",
+    ),
+    dropped={
+        "cust_id": "tells who the customer is; it joins the tables",
+        "loan_id": "the loan's number",
+        "state": "follows from the city",
+        "zipcode": "too fine to learn from, and stands for who lives there",
+        "installment_start_dt": "set after the loan was granted",
+    },
+    fields=tuple(
+        f.drawn(LENDING_SAMPLE[f.name]) for f in CUSTOMER_FIELDS + LOAN_FIELDS + BUREAU_FIELDS
+    ),
+    derived=LENDING_DERIVED,
+    costs=Costs(default=10, decline=1),
+    synthetic=LENDING_LOGIT,
+    scenarios=LENDING_SCENARIOS,
+)

@@ -15,38 +15,60 @@ from .field import LARGEST, Field, _is_missing
 # %% ../../nbs/portfolio/02_values.ipynb #4324ea44
 Columns = dict[str, np.ndarray]
 
+
 def _number(value) -> float:
     "A number, or infinity for what is none: the hard check refuses infinity, and a NaN would pass for missing."
-    if isinstance(value, (bool, np.bool_)): return np.inf
-    if isinstance(value, str) and "_" in value: return np.inf   # float('1_000') is 1000 in Python, and a typing error in a file
-    try: number = float(value)
-    except (TypeError, ValueError, OverflowError): return np.inf   # a text, or a whole number of hundreds of digits
+    if isinstance(value, (bool, np.bool_)):
+        return np.inf
+    if isinstance(value, str) and "_" in value:
+        return np.inf  # float('1_000') is 1000 in Python, and a typing error in a file
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.inf  # a text, or a whole number of hundreds of digits
     return number if number == number else np.inf
+
 
 def parse(
     field: Field,
     values,  # one value for each applicant: text, numbers or None
 ) -> np.ndarray:  # float64 (missing: NaN, unreadable: inf) or object (missing: None)
     "The values of one field as an array."
-    if hasattr(values, "isna"):   # of pandas, which has a missing value of its own
+    if hasattr(values, "isna"):  # of pandas, which has a missing value of its own
         stored = values.to_numpy() if isinstance(values.dtype, np.dtype) else None
         plain = stored is not None and (stored.dtype.kind in "iuf" or _is_text(stored))
         values = stored if plain else values.astype(object).where(values.notna(), None)
     values = np.asarray(values)
     if field.numeric:
-        if values.dtype.kind in "iu": return values.astype(np.float64)
-        if values.dtype.kind == "f": return values.astype(np.float64)
-        return np.fromiter(_each(values.tolist(), lambda v: np.nan if _is_missing(v) else _number(v)), np.float64, len(values))
+        if values.dtype.kind in "iu":
+            return values.astype(np.float64)
+        if values.dtype.kind == "f":
+            return values.astype(np.float64)
+        return np.fromiter(
+            _each(values.tolist(), lambda v: np.nan if _is_missing(v) else _number(v)),
+            np.float64,
+            len(values),
+        )
     out = np.empty(len(values), object)
-    out[:] = list(_each(values.tolist(), lambda v: None if _is_missing(v) else v.strip() if isinstance(v, str) else str(v)))
-    if field.synonyms: out[:] = [field.synonyms.get(v, v) for v in out]
+    out[:] = list(
+        _each(
+            values.tolist(),
+            lambda v: None if _is_missing(v) else v.strip() if isinstance(v, str) else str(v),
+        )
+    )
+    if field.synonyms:
+        out[:] = [field.synonyms.get(v, v) for v in out]
     return out
 
-def _is_text(values: Iterable) -> bool: return set(map(type, values)) <= {str, type(None)}
+
+def _is_text(values: Iterable) -> bool:
+    return set(map(type, values)) <= {str, type(None)}
+
 
 def _each(values: list, read: Callable) -> Iterable:
     "What `read` makes of each value. In a column of text one that stands in many rows is read once; elsewhere True would pass for 1."
-    if len(values) < 100 or not _is_text(values): return map(read, values)
+    if len(values) < 100 or not _is_text(values):
+        return map(read, values)
     known = {v: read(v) for v in set(values)}
     return map(known.__getitem__, values)
 
@@ -56,33 +78,46 @@ def limits(field: Field) -> tuple[float, float]:
     low, high = field.hard
     return -LARGEST if low is None else low, LARGEST if high is None else high
 
+
 def is_code(field: Field, values: np.ndarray) -> np.ndarray:
     "Where a code stands. There are few: comparing is quicker than looking up."
     out = np.zeros(len(values), bool)
-    for code in field.codes: out |= values == code
+    for code in field.codes:
+        out |= values == code
     return out
+
 
 def refused(field: Field, values: np.ndarray, required: bool) -> np.ndarray:
     "Which values of a column are outside what the field allows, as a boolean array."
     if not field.numeric:
         missing = np.equal(values, None)
         allowed = {None, *field.categories}
-        bad = np.zeros(len(values), bool) if field.unknown == "other" else ~np.fromiter(map(allowed.__contains__, values), bool, len(values))
+        bad = (
+            np.zeros(len(values), bool)
+            if field.unknown == "other"
+            else ~np.fromiter(map(allowed.__contains__, values), bool, len(values))
+        )
         return bad | (missing & required)
     missing = np.isnan(values)
     low, high = limits(field)
     bad = np.isinf(values) | (values < low) | (values > high)
-    if field.kind == "integer": bad |= np.isfinite(values) & (values != np.rint(values))
-    if field.codes: bad &= ~is_code(field, values)
+    if field.kind == "integer":
+        bad |= np.isfinite(values) & (values != np.rint(values))
+    if field.codes:
+        bad &= ~is_code(field, values)
     return bad | (missing & required)
+
 
 def implausible(field: Field, values: np.ndarray) -> np.ndarray:
     "Which numbers of a column are allowed, but outside the plausible range: they are taken as missing. A code is no such number."
     low, high = field.plausible
     out = np.zeros(len(values), bool)
-    if low is not None: out |= values < low
-    if high is not None: out |= values > high
+    if low is not None:
+        out |= values < low
+    if high is not None:
+        out |= values > high
     return out & ~is_code(field, values) if field.codes else out
+
 
 def message(field: Field, missing: bool) -> str:
     "The error text for a refused value."

@@ -20,7 +20,7 @@ import string
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,12 +32,18 @@ from ..portfolio.catalogue import get_portfolio
 # %% ../../nbs/reporting/01_reporting.ipynb #3dec4b17
 def plain(value):
     "A value as JSON can hold it: missing as None, infinity as text, arrays and tables as lists."
-    if value is None or isinstance(value, (str, bool, int)): return value
-    if isinstance(value, (float, np.floating)): return None if value != value else str(float(value)) if math.isinf(value) else float(value)
-    if isinstance(value, np.generic): return plain(value.item())
-    if isinstance(value, dict): return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "to_dict"): return plain(value.to_dict("records") if hasattr(value, "columns") else value.to_dict())
-    if isinstance(value, Iterable): return [plain(v) for v in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, (float, np.floating)):
+        return None if value != value else str(float(value)) if math.isinf(value) else float(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict("records") if hasattr(value, "columns") else value.to_dict())
+    if isinstance(value, Iterable):
+        return [plain(v) for v in value]
     return str(value)
 
 # %% ../../nbs/reporting/01_reporting.ipynb #78763f83
@@ -47,52 +53,107 @@ def shown(
 ) -> str:  # HTML
     "A value as a person reads it."
     value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value != value or value == "": return "–"
-    if isinstance(value, bool): return "yes" if value else "no"
-    if isinstance(value, (list, tuple)): return ", ".join(shown(v, spec) for v in value) or "none"
-    if not isinstance(value, (int, float)): return html.escape(str(value))
-    if not spec: spec = "," if isinstance(value, int) or (abs(value) >= 1000 and math.isfinite(value)) else ".4g"
-    if isinstance(value, float) and spec == ",": spec = ",.0f"
-    return format(value, spec).replace("%", "\u202f%").replace("-", "\u2212", 1 if not spec.endswith("g") else -1)
+    if value is None or value != value or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(shown(v, spec) for v in value) or "none"
+    if not isinstance(value, (int, float)):
+        return html.escape(str(value))
+    if not spec:
+        spec = (
+            ","
+            if isinstance(value, int) or (abs(value) >= 1000 and math.isfinite(value))
+            else ".4g"
+        )
+    if isinstance(value, float) and spec == ",":
+        spec = ",.0f"
+    return (
+        format(value, spec)
+        .replace("%", "\u202f%")
+        .replace("-", "\u2212", 1 if not spec.endswith("g") else -1)
+    )
 
 # %% ../../nbs/reporting/01_reporting.ipynb #9cf9ae66
-MOST_POINTS = 200   # of a curve that are recorded
-CLOUD = 60          # more points than this are a cloud, not aggregates
+MOST_POINTS = 200  # of a curve that are recorded
+CLOUD = 60  # more points than this are a cloud, not aggregates
+
 
 def chart_data(
     fig,  # a matplotlib figure
 ) -> list[dict]:  # one for each pair of axes: title, labels, lines, bars, points, image
     "What a chart shows, as numbers."
-    return [{k: v for k, v in dict(
-        title=ax.get_title(loc="left") or ax.get_title(), x=ax.get_xlabel(), y=ax.get_ylabel(),
-        lines=[_curve(line.get_label(), *line.get_data()) for line in ax.lines],
-        bars=[dict(label=_label(bars), bars=[[*p.get_xy(), p.get_width(), p.get_height()] for p in bars]) for bars in ax.containers if hasattr(bars, "patches")],
-        points=[_curve(c.get_label(), *np.asarray(c.get_offsets()).T) for c in ax.collections if 1 < len(c.get_offsets()) <= CLOUD],
-        image=[np.asarray(i.get_array()) for i in ax.images]).items() if len(v)} for ax in fig.axes]
+    return [
+        {
+            k: v
+            for k, v in dict(
+                title=ax.get_title(loc="left") or ax.get_title(),
+                x=ax.get_xlabel(),
+                y=ax.get_ylabel(),
+                lines=[_curve(line.get_label(), *line.get_data()) for line in ax.lines],
+                bars=[
+                    dict(
+                        label=_label(bars),
+                        bars=[[*p.get_xy(), p.get_width(), p.get_height()] for p in bars],
+                    )
+                    for bars in ax.containers
+                    if hasattr(bars, "patches")
+                ],
+                points=[
+                    _curve(c.get_label(), *np.asarray(c.get_offsets()).T)
+                    for c in ax.collections
+                    if 1 < len(c.get_offsets()) <= CLOUD
+                ],
+                image=[np.asarray(i.get_array()) for i in ax.images],
+            ).items()
+            if len(v)
+        }
+        for ax in fig.axes
+    ]
+
 
 def _label(artist) -> str:
     "The label that the legend shows."
     return "" if str(artist.get_label()).startswith("_") else str(artist.get_label())
 
+
 def _curve(label, x, y) -> dict:
     "A curve, thinned to at most MOST_POINTS points, its ends among them."
-    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int)) if len(x) else []
-    return dict(label="" if str(label).startswith("_") else label, x=np.asarray(x)[keep], y=np.asarray(y)[keep])
+    keep = (
+        np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))
+        if len(x)
+        else []
+    )
+    return dict(
+        label="" if str(label).startswith("_") else label,
+        x=np.asarray(x)[keep],
+        y=np.asarray(y)[keep],
+    )
 
 # %% ../../nbs/reporting/01_reporting.ipynb #e6d113ed
 @dataclass(frozen=True)
 class Html:
     "HTML that a notebook displays."
+
     text: str
 
-    def _repr_html_(self): return self.text
-    def __repr__(self): return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", self.text)).strip()
+    def _repr_html_(self):
+        return self.text
+
+    def __repr__(self):
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", self.text)).strip()
+
 
 class _Sentence(string.Formatter):
     "Fills numbers into a sentence as people read them."
-    def format_field(self, value, spec): return shown(value, spec) if isinstance(value, str) else f"<b>{shown(value, spec)}</b>"
 
-def _box(kind: str, text: str) -> str: return f'<p class="{kind}">{text}</p>' if text else ""
+    def format_field(self, value, spec):
+        return shown(value, spec) if isinstance(value, str) else f"<b>{shown(value, spec)}</b>"
+
+
+def _box(kind: str, text: str) -> str:
+    return f'<p class="{kind}">{text}</p>' if text else ""
 
 # %% ../../nbs/reporting/01_reporting.ipynb #64dbcb2e
 class Figures:
@@ -107,15 +168,19 @@ class Figures:
     identity : what the report was made from. result : the outcome in a few values, for machines.
     figures : by key, `values`, `table`, `chart`, and `on`: the rows that they were computed on. run : what differs from run to run.
     """
+
     def __init__(self, report: str):
         self.report, self.synthetic = report, False
         self.identity, self.result, self.figures, self.run = {}, {}, {}, {}
-        self.started = datetime.now(timezone.utc)
+        self.started = datetime.now(UTC)
 
     def record(self, key: str, kind: str, value):
         "Keeps a figure that is not shown, or is shown by somebody else."
         entry = self.figures.setdefault(key, {})
-        if kind in entry: raise ValueError(f"the {kind} of {key!r} is recorded already; give this one a key of its own")
+        if kind in entry:
+            raise ValueError(
+                f"the {kind} of {key!r} is recorded already; give this one a key of its own"
+            )
         entry[kind] = plain(value)
 
     def head(
@@ -126,11 +191,19 @@ class Figures:
         run: dict = {},  # label to value: what differs from run to run
     ) -> Html:
         "The block under the title: what this report was made from."
-        self.identity, self.synthetic = plain(dict(subject=subject, synthetic=synthetic) | identity), synthetic
+        self.identity, self.synthetic = (
+            plain(dict(subject=subject, synthetic=synthetic) | identity),
+            synthetic,
+        )
         self.run |= plain({"made": self.started.isoformat(timespec="seconds")} | run)
         lines = identity | {"Made": f"{self.started:%Y-%m-%d %H:%M} UTC"} | run
-        return Html(f'{synthetic_banner() if synthetic else ""}<p class="subject">{html.escape(subject)}</p><table class="identity">'
-                    + "".join(f"<tr><th>{html.escape(k)}</th><td>{shown(v)}</td></tr>" for k, v in lines.items()) + "</table>")
+        return Html(
+            f'{synthetic_banner() if synthetic else ""}<p class="subject">{html.escape(subject)}</p><table class="identity">'
+            + "".join(
+                f"<tr><th>{html.escape(k)}</th><td>{shown(v)}</td></tr>" for k, v in lines.items()
+            )
+            + "</table>"
+        )
 
     def text(self, key: str, sentence: str, kind: str = "text", **values) -> Html:
         "A sentence with its numbers, as in `AUC {auc:.4f}`."
@@ -145,7 +218,8 @@ class Figures:
         self,
         key: str,
         rows,  # a DataFrame or a list of dictionaries, all of which is recorded
-        columns: dict | None = None,  # what is shown: name to heading, or to (heading, format); a format may be a function of the row
+        columns: dict
+        | None = None,  # what is shown: name to heading, or to (heading, format); a format may be a function of the row
         read: str = "",  # how to read it
         decides: str = "",  # the figure that decides, as a sentence with values
         on: str = "",  # the rows that it was computed on
@@ -153,15 +227,39 @@ class Figures:
         **values,
     ) -> Html:
         "A table."
-        rows = rows.reset_index(drop=True).to_dict("records") if hasattr(rows, "columns") else list(rows)
+        rows = (
+            rows.reset_index(drop=True).to_dict("records")
+            if hasattr(rows, "columns")
+            else list(rows)
+        )
         self.record(key, "table", rows)
-        columns = columns if columns is not None else {name: name for name in (rows[0] if rows else {})}
+        columns = (
+            columns if columns is not None else {name: name for name in (rows[0] if rows else {})}
+        )
         columns = {name: (c, "") if isinstance(c, str) else c for name, c in columns.items()}
-        words = {name for name in columns if any(isinstance(r.get(name), (str, list, tuple)) for r in rows)}
-        head = "".join(f'<th{_words(name in words)}>{html.escape(title)}</th>' for name, (title, _) in columns.items())
-        lines = "".join(f'<tr class="{highlight(r) if highlight else ""}">'
-                        + "".join(f"<td{_words(name in words)}>{shown(r.get(name), spec(r) if callable(spec) else spec)}</td>" for name, (_, spec) in columns.items()) + "</tr>" for r in rows)
-        return Html(self._decides(key, decides, values) + f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>' + self._reading(key, read, on))
+        words = {
+            name
+            for name in columns
+            if any(isinstance(r.get(name), (str, list, tuple)) for r in rows)
+        }
+        head = "".join(
+            f"<th{_words(name in words)}>{html.escape(title)}</th>"
+            for name, (title, _) in columns.items()
+        )
+        lines = "".join(
+            f'<tr class="{highlight(r) if highlight else ""}">'
+            + "".join(
+                f"<td{_words(name in words)}>{shown(r.get(name), spec(r) if callable(spec) else spec)}</td>"
+                for name, (_, spec) in columns.items()
+            )
+            + "</tr>"
+            for r in rows
+        )
+        return Html(
+            self._decides(key, decides, values)
+            + f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+            + self._reading(key, read, on)
+        )
 
     def chart(
         self,
@@ -177,38 +275,62 @@ class Figures:
         data = chart_data(fig)
         self.record(key, "chart", data)
         alt = alt or "; ".join(a["title"] for a in data if "title" in a) or key
-        return Html(self._decides(key, decides, values) + image(fig, alt) + self._reading(key, read, on))
+        return Html(
+            self._decides(key, decides, values) + image(fig, alt) + self._reading(key, read, on)
+        )
 
     def _decides(self, key, decides, values) -> str:
-        if values: self.record(key, "values", values)
+        if values:
+            self.record(key, "values", values)
         return _box("decides", _Sentence().format(decides, **values))
 
     def _reading(self, key, read, on) -> str:
-        if on and self.figures.get(key, {}).get("on") != on: self.record(key, "on", on)   # a chart and its table share theirs
+        if on and self.figures.get(key, {}).get("on") != on:
+            self.record(key, "on", on)  # a chart and its table share theirs
         return _box("read", read) + _box("on", on)
 
     def to_dict(self) -> dict:
-        return dict(report=self.report, format_version=1, synthetic=self.synthetic, identity=self.identity, result=plain(self.result), figures=self.figures, run=plain(self.run))
+        return dict(
+            report=self.report,
+            format_version=1,
+            synthetic=self.synthetic,
+            identity=self.identity,
+            result=plain(self.result),
+            figures=self.figures,
+            run=plain(self.run),
+        )
 
     def write(self, folder: str | Path) -> Path:
         "Writes `<report>.json`."
         path = Path(folder) / f"{self.report}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.run["seconds"] = round((datetime.now(timezone.utc) - self.started).total_seconds(), 1)
-        path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        self.run["seconds"] = round((datetime.now(UTC) - self.started).total_seconds(), 1)
+        path.write_text(
+            json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False),
+            encoding="utf-8",
+        )
         return path
+
 
 def folded(
     title: str,
     *blocks: Html,
 ) -> Html:
     "Blocks that a reader opens who wants the detail."
-    return Html(f"<details><summary>{html.escape(title)}</summary>{''.join(block.text for block in blocks)}</details>")
+    return Html(
+        f"<details><summary>{html.escape(title)}</summary>{''.join(block.text for block in blocks)}</details>"
+    )
 
-def _words(yes: bool) -> str: return ' class="words"' if yes else ""
+
+def _words(yes: bool) -> str:
+    return ' class="words"' if yes else ""
 
 # %% ../../nbs/reporting/01_reporting.ipynb #9e3a8a71
-DPI, CSS_DPI = 144, 108   # pixels of the image and of the page for one inch of the figure: sharp on good screens, and all charts on one scale
+DPI, CSS_DPI = (
+    144,
+    108,
+)  # pixels of the image and of the page for one inch of the figure: sharp on good screens, and all charts on one scale
+
 
 def image(
     fig,  # a matplotlib figure; pyplot forgets it, so that a notebook does not show it a second time
@@ -216,17 +338,21 @@ def image(
 ) -> str:
     "A matplotlib figure as an HTML image that needs no file."
     import matplotlib.pyplot as plt
+
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     plt.close(fig)
     png = buffer.getvalue()
-    width = int.from_bytes(png[16:20], "big")   # where a PNG file says it
+    width = int.from_bytes(png[16:20], "big")  # where a PNG file says it
     return f'<img class="chart" width="{width * CSS_DPI // DPI}" alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
 
 def synthetic_banner() -> str:
     "Nobody may take a figure of the synthetic sample for one of a lender's."
-    return ('<div class="synthetic"><b>SYNTHETIC</b> This report was made from the project\'s own synthetic sample, not from a lender\'s data. '
-            'Its figures say nothing about any real portfolio.</div>')
+    return (
+        "<div class=\"synthetic\"><b>SYNTHETIC</b> This report was made from the project's own synthetic sample, not from a lender's data. "
+        "Its figures say nothing about any real portfolio.</div>"
+    )
 
 # %% ../../nbs/reporting/01_reporting.ipynb #fad72655
 CSS = """
@@ -284,13 +410,17 @@ def number_sections(
 ) -> list[tuple[str, str, str]]:  # number, anchor, heading
     "Numbers the second-level headings and gives them anchors."
     contents = []
+
     def numbered(found):
         number, heading = str(len(contents) + 1), found[1].strip()
         contents.append((number, f"section-{number}", heading))
         return f'<h2 id="section-{number}">{number}. {html.escape(heading)}</h2>'
+
     for cell in notebook.cells:
-        if cell.cell_type == "markdown": cell.source = re.sub(r"^## (.+)$", numbered, cell.source, flags=re.M)
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^## (.+)$", numbered, cell.source, flags=re.M)
     return contents
+
 
 def to_html(
     notebook: str | Path,  # an executed notebook
@@ -300,50 +430,81 @@ def to_html(
     "Writes an executed notebook as one HTML file that needs no network, without its code."
     import nbformat
     from nbconvert import HTMLExporter
+
     nb = nbformat.read(notebook, as_version=4)
-    title = title or next((found[1] for c in nb.cells if c.cell_type == "markdown" and (found := re.search(r"^# (.+)$", c.source, re.M))), Path(notebook).stem)
+    title = title or next(
+        (
+            found[1]
+            for c in nb.cells
+            if c.cell_type == "markdown" and (found := re.search(r"^# (.+)$", c.source, re.M))
+        ),
+        Path(notebook).stem,
+    )
     resources = dict(title=title, css=CSS, contents=number_sections(nb))
-    exporter = HTMLExporter(raw_template=TEMPLATE, exclude_input=True, exclude_raw=True, exclude_anchor_links=True, mathjax_url="", require_js_url="", jquery_url="")
+    exporter = HTMLExporter(
+        raw_template=TEMPLATE,
+        exclude_input=True,
+        exclude_raw=True,
+        exclude_anchor_links=True,
+        mathjax_url="",
+        require_js_url="",
+        jquery_url="",
+    )
     page, _ = exporter.from_notebook_node(nb, resources=resources)
     target = Path(target)
     target.write_text(page, encoding="utf-8")
     return target
 
 # %% ../../nbs/reporting/01_reporting.ipynb #f371e96a
-BAR = re.compile(r"(?P<what>.*?): +\d+%\|[^|]*\| *(?P<done>\d+)/(?P<total>\d+) \[[\d:]+<(?P<left>[\d:?]+),[^,\]]*(?:, (?P<note>.*))?\]")
+BAR = re.compile(
+    r"(?P<what>.*?): +\d+%\|[^|]*\| *(?P<done>\d+)/(?P<total>\d+) \[[\d:]+<(?P<left>[\d:?]+),[^,\]]*(?:, (?P<note>.*))?\]"
+)
+
 
 def bar_in_words(
     line: str,  # as tqdm draws it
 ) -> str:
     "A bar in words; any other line as it is."
     bar = BAR.fullmatch(line)
-    if not bar: return line
+    if not bar:
+        return line
     left = re.sub("^0(?=\\d:)", "", bar["left"])
-    parts = [f"{bar['what']}: {bar['done']} of {bar['total']}", bar["note"], f"about {left} left" if "?" not in left else ""]
+    parts = [
+        f"{bar['what']}: {bar['done']} of {bar['total']}",
+        bar["note"],
+        f"about {left} left" if "?" not in left else "",
+    ]
     return ", ".join(part for part in parts if part)
 
 # %% ../../nbs/reporting/01_reporting.ipynb #a80d1691
 class Terminal:
     "One line on the terminal of whoever runs a report: the cell that is run, or the bar that its kernel draws."
-    def __init__(self, name: str, out=None): self.name, self.out, self.cell, self.bar, self.length = name, out or sys.stderr, "", "", 0
+
+    def __init__(self, name: str, out=None):
+        self.name, self.out, self.cell, self.bar, self.length = name, out or sys.stderr, "", "", 0
 
     def write(self, text: str):
         "Takes what the kernel writes to stderr. What is no line that is written over stays in the notebook alone."
-        if "\r" not in text: return
+        if "\r" not in text:
+            return
         drawn = [line for line in text.split("\r") if line.strip()]
-        if drawn: self.show(bar=bar_in_words(drawn[-1].strip()))
-        if not text.rpartition("\r")[2].strip() and self.bar: self.show(bar=f"{self.bar.partition(':')[0]}: done")   # the bar was wiped out
+        if drawn:
+            self.show(bar=bar_in_words(drawn[-1].strip()))
+        if not text.rpartition("\r")[2].strip() and self.bar:
+            self.show(bar=f"{self.bar.partition(':')[0]}: done")  # the bar was wiped out
 
-    def flush(self): pass
+    def flush(self):
+        pass
 
     def next_cell(self, text: str):
         "Takes what papermill's own bar writes, which may be the same again."
         cell = text.rpartition("\r")[2].strip()
-        if cell and cell != self.cell: self.show(cell=cell, bar="")
+        if cell and cell != self.cell:
+            self.show(cell=cell, bar="")
 
     def show(self, **changed):
         self.__dict__.update(changed)
-        self.say(f"{self.name}: {self.bar or self.cell}"[:shutil.get_terminal_size().columns - 1])
+        self.say(f"{self.name}: {self.bar or self.cell}"[: shutil.get_terminal_size().columns - 1])
 
     def say(self, text: str):
         "Writes over the line."
@@ -353,23 +514,37 @@ class Terminal:
 
     def settings(self) -> dict:
         "Of papermill's bar, so that it goes into the same line."
-        return dict(file=SimpleNamespace(write=self.next_cell, flush=self.flush), bar_format="cell {n_fmt} of {total_fmt}")
+        return dict(
+            file=SimpleNamespace(write=self.next_cell, flush=self.flush),
+            bar_format="cell {n_fmt} of {total_fmt}",
+        )
+
 
 def drop_progress(notebook: Path):
     "Takes lines of progress out of an executed notebook: they have had their time."
     import nbformat
+
     nb = nbformat.read(notebook, as_version=4)
     for cell in nb.cells:
-        if "outputs" in cell: cell.outputs = [o for o in cell.outputs if not (o.get("name") == "stderr" and o.text.startswith("\r") and "\n" not in o.text)]
+        if "outputs" in cell:
+            cell.outputs = [
+                o
+                for o in cell.outputs
+                if not (
+                    o.get("name") == "stderr" and o.text.startswith("\r") and "\n" not in o.text
+                )
+            ]
     nbformat.write(nb, notebook)
 
 # %% ../../nbs/reporting/01_reporting.ipynb #1bc1a8f9
 class ReportError(ValueError):
     "A report that could not be made, with the reason."
 
+
 @dataclass(frozen=True)
 class Run:
     "What a run of a report leaves behind."
+
     name: str
     folder: Path
     html: Path
@@ -381,16 +556,24 @@ class Run:
         "The figures, as `Figures.write` wrote them."
         return json.loads(self.figures.read_text(encoding="utf-8"))
 
+
 def templates() -> dict[str, Path]:
     "The reports that there are, by name."
     package = Path(credit_default.__file__).parent
-    return {path.stem: path for folder in (package / "templates", package.parent / "nbs" / "reports") for path in sorted(folder.glob("*.ipynb"))}
+    return {
+        path.stem: path
+        for folder in (package / "templates", package.parent / "nbs" / "reports")
+        for path in sorted(folder.glob("*.ipynb"))
+    }
+
 
 def find_template(name: str | Path) -> Path:
     "The notebook of a report, by its name or its path."
     path = Path(name) if str(name).endswith(".ipynb") else templates().get(str(name))
-    if path is None: raise ReportError(f"there is no report {name!r}; there are {', '.join(templates())}")
-    if not path.is_file(): raise ReportError(f"there is no notebook {path}")
+    if path is None:
+        raise ReportError(f"there is no report {name!r}; there are {', '.join(templates())}")
+    if not path.is_file():
+        raise ReportError(f"there is no notebook {path}")
     return path
 
 # %% ../../nbs/reporting/01_reporting.ipynb #e2e5a65b
@@ -400,19 +583,28 @@ def failure(
     "Where and why a notebook failed, without what may be an applicant's data."
     heading = ""
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and not cell.metadata.get("tags"): heading = (re.findall(r"^#+ (.+)$", cell.source, re.M) or [heading])[-1]
+        if cell.cell_type == "markdown" and not cell.metadata.get("tags"):
+            heading = (re.findall(r"^#+ (.+)$", cell.source, re.M) or [heading])[-1]
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                why = output.evalue if _raised_by_us(output.traceback) else f"{output.ename} (the message is in the notebook, since it may quote data)"
+                why = (
+                    output.evalue
+                    if _raised_by_us(output.traceback)
+                    else f"{output.ename} (the message is in the notebook, since it may quote data)"
+                )
                 return f'at "{heading}": {why}'
     return "the kernel ended before the notebook did, perhaps for lack of memory"
+
 
 def _raised_by_us(traceback: list[str]) -> bool:
     "Whether the error was raised by a `raise` of this package or of the notebook, not inside a library."
     text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
     places = re.findall(r"^(?:File (\S+?):\d+|Cell In\[\d+\], line \d+)", text, re.M)
     lines = re.findall(r"^-+> \d+ (.*)$", text, re.M)
-    ours = bool(places) and (not places[-1] or Path(credit_default.__file__).parent in Path(places[-1]).expanduser().parents)
+    ours = bool(places) and (
+        not places[-1]
+        or Path(credit_default.__file__).parent in Path(places[-1]).expanduser().parents
+    )
     return ours and bool(lines) and bool(re.search(r"\braise\b", lines[-1]))
 
 # %% ../../nbs/reporting/01_reporting.ipynb #b60fb1a1
@@ -421,11 +613,16 @@ def new_folder(
     run: str = "",  # the run's name; the time (UTC) unless given
 ) -> Path:
     "The folder of a run. Named by time, it is a new one; a given name may hold other reports of the same run."
-    if run and not re.fullmatch(r"[\w.-]+", run): raise ReportError(f"{run!r} is no name for a run: letters, digits, dots, hyphens and underscores")
-    made = run or f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    if run and not re.fullmatch(r"[\w.-]+", run):
+        raise ReportError(
+            f"{run!r} is no name for a run: letters, digits, dots, hyphens and underscores"
+        )
+    made = run or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     for name in [made] if run else [made, *(f"{made}-{i}" for i in range(2, 100))]:
-        try: (parent / name).mkdir(parents=True, exist_ok=bool(run))
-        except FileExistsError: continue
+        try:
+            (parent / name).mkdir(parents=True, exist_ok=bool(run))
+        except FileExistsError:
+            continue
         return parent / name
     raise ReportError(f"cannot make a folder for the run in {parent}")
 
@@ -442,26 +639,53 @@ def run_report(
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
+
     template = find_template(name)
     given = {k: str(v) if isinstance(v, Path) else v for k, v in (parameters or {}).items()}
     known = papermill.inspect_notebook(str(template))
     unknown = [k for k in given if k not in known]
-    if unknown: raise ReportError(f"the {template.stem} report has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+    if unknown:
+        raise ReportError(
+            f"the {template.stem} report has no parameter {', '.join(unknown)}; it has {', '.join(known)}"
+        )
     folder = new_folder(Path(root) / get_portfolio(portfolio).name, run)
-    made = Run(template.stem, folder, *(folder / f"{template.stem}.{suffix}" for suffix in ("html", "ipynb", "json")))
-    for stale in (made.html, made.figures): stale.unlink(missing_ok=True)   # of an earlier run with this name
+    made = Run(
+        template.stem,
+        folder,
+        *(folder / f"{template.stem}.{suffix}" for suffix in ("html", "ipynb", "json")),
+    )
+    for stale in (made.html, made.figures):
+        stale.unlink(missing_ok=True)  # of an earlier run with this name
     terminal = Terminal(f"{template.stem} report") if progress else None
     try:
-        papermill.execute_notebook(template, made.notebook, given | dict(portfolio=str(portfolio), out=str(folder)), request_save_on_cell_execute=False,
-                                   extra_arguments=["--IPKernelApp.log_level=50"],   # the kernel's talk about itself is not for our user's terminal
-                                   progress_bar=terminal.settings() if terminal else False, stderr_file=terminal)
+        papermill.execute_notebook(
+            template,
+            made.notebook,
+            given | dict(portfolio=str(portfolio), out=str(folder)),
+            request_save_on_cell_execute=False,
+            extra_arguments=[
+                "--IPKernelApp.log_level=50"
+            ],  # the kernel's talk about itself is not for our user's terminal
+            progress_bar=terminal.settings() if terminal else False,
+            stderr_file=terminal,
+        )
         drop_progress(made.notebook)
     except (papermill.PapermillExecutionError, DeadKernelError):
-        executed = nbformat.read(made.notebook, as_version=4) if made.notebook.exists() else nbformat.v4.new_notebook()
-        raise ReportError(f"the {template.stem} report failed {failure(executed)}. Notebook: {made.notebook}") from None
+        executed = (
+            nbformat.read(made.notebook, as_version=4)
+            if made.notebook.exists()
+            else nbformat.v4.new_notebook()
+        )
+        raise ReportError(
+            f"the {template.stem} report failed {failure(executed)}. Notebook: {made.notebook}"
+        ) from None
     finally:
-        if terminal: terminal.say("")
-    if not made.figures.exists(): raise ReportError(f"the {template.stem} report wrote no {made.figures.name}: its last cell must call `figures.write(out)`")
+        if terminal:
+            terminal.say("")
+    if not made.figures.exists():
+        raise ReportError(
+            f"the {template.stem} report wrote no {made.figures.name}: its last cell must call `figures.write(out)`"
+        )
     to_html(made.notebook, made.html)
     return made
 
@@ -470,5 +694,11 @@ def outside_references(
     page: str,  # HTML
 ) -> list[str]:
     "What a page would fetch from elsewhere when it is opened: there must be nothing. Links that a reader may follow are not fetched."
-    fetched = re.findall(r"""<(?!a\b)[a-z][^<>]*?\b(?:src|href|srcset|poster|action|data)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""", page, re.I)
-    return fetched + re.findall(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""", page, re.I)
+    fetched = re.findall(
+        r"""<(?!a\b)[a-z][^<>]*?\b(?:src|href|srcset|poster|action|data)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
+        page,
+        re.I,
+    )
+    return fetched + re.findall(
+        r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""", page, re.I
+    )

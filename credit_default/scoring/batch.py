@@ -28,11 +28,21 @@ from .bundle import Bundle, Scores
 from .reasons import MOST
 
 # %% ../../nbs/scoring/09_batch.ipynb #085f7fe1
-ANSWER = ("probability_default", "probability_no_default", "prediction", "prediction_label", "decision", "credit_score", "rating", "risk")
+ANSWER = (
+    "probability_default",
+    "probability_no_default",
+    "prediction",
+    "prediction_label",
+    "decision",
+    "credit_score",
+    "rating",
+    "risk",
+)
 REASONS = tuple(f"reason_{i}" for i in range(1, MOST + 1))
 RESULTS = ANSWER + REASONS + ("model_version", "error")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-LONGEST = 200   # characters; a longer text is no value of a field, and the API refuses it too
+LONGEST = 200  # characters; a longer text is no value of a field, and the API refuses it too
+
 
 class BatchError(ValueError):
     "A file that cannot be scored, with the reason. Values of applicants are never in it."
@@ -43,7 +53,8 @@ def score_chunk(
     table: dict[str, list],  # the fields' columns, by name or alias; absent ones are missing values
     n: int,  # number of rows
     broken: dict[int, str] | None = None,  # rows that are not scored, with their error
-    scored: Callable[[Scores, Columns, list[str | None]], None] | None = None,  # told of the scores, with the rows' fields and references, before they are given out
+    scored: Callable[[Scores, Columns, list[str | None]], None]
+    | None = None,  # told of the scores, with the rows' fields and references, before they are given out
 ) -> list[list]:  # for each row the values of RESULTS, None where empty
     "The answers for the rows of a table."
     table, errors = {k: np.array(v, dtype=object) for k, v in table.items()}, {}
@@ -52,22 +63,34 @@ def score_chunk(
             if isinstance(value, str) and len(value) > LONGEST:
                 values[row] = None
                 errors.setdefault(row, []).append(f"{name}: is longer than {LONGEST} characters")
-    references = [None if v is None or v != v or v == "" else str(v) for v in table.pop(REFERENCE, [None] * n)]
+    references = [
+        None if v is None or v != v or v == "" else str(v) for v in table.pop(REFERENCE, [None] * n)
+    ]
     for row, text in enumerate(references):
-        if text and not REFERENCES.fullmatch(text): errors.setdefault(row, []).append(f"{REFERENCE}: must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -")
+        if text and not REFERENCES.fullmatch(text):
+            errors.setdefault(row, []).append(
+                f"{REFERENCE}: must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -"
+            )
     columns = parse_table(bundle.portfolio, table, n)
-    for p in check(bundle.portfolio, columns, bundle.keep): errors.setdefault(p.row, []).append(f"{p.field}: {p.message}")
+    for p in check(bundle.portfolio, columns, bundle.keep):
+        errors.setdefault(p.row, []).append(f"{p.field}: {p.message}")
     errors |= {row: [text] for row, text in (broken or {}).items()}
-    rows = [[None] * (len(RESULTS) - 1) + ["; ".join(errors[i]) if i in errors else None] for i in range(n)]
+    rows = [
+        [None] * (len(RESULTS) - 1) + ["; ".join(errors[i]) if i in errors else None]
+        for i in range(n)
+    ]
     good = np.array([i for i in range(n) if i not in errors], dtype=int)
     if len(good):
         fields = {name: values[good] for name, values in columns.items()}
         scores = bundle.score(fields)
-        if scored: scored(scores, fields, [references[i] for i in good.tolist()])
+        if scored:
+            scored(scores, fields, [references[i] for i in good.tolist()])
         for i, row in enumerate(good.tolist()):
             answer = scores.answer(i)
             texts = [r["text"] for r in answer["reasons"]]
-            rows[row][:-1] = [answer[k] for k in ANSWER] + texts + [None] * (MOST - len(texts)) + [bundle.tag]
+            rows[row][:-1] = (
+                [answer[k] for k in ANSWER] + texts + [None] * (MOST - len(texts)) + [bundle.tag]
+            )
     return rows
 
 # %% ../../nbs/scoring/09_batch.ipynb #9b499d28
@@ -75,96 +98,156 @@ def known_columns(
     portfolio: Portfolio,
     header: list[str],  # the file's column names
     keep: tuple[str, ...] = (),  # lender's or leaky fields that the model uses
-) -> tuple[dict[str, int], list[str]]:  # position of each field's column; used fields that have none
+) -> tuple[
+    dict[str, int], list[str]
+]:  # position of each field's column; used fields that have none
     "Where the fields stand in a file. Raises BatchError where the file cannot be scored."
     names = [h.strip() for h in header]
-    if names and names[0].lower().startswith(("<!doctype", "<html", "<?xml")): raise BatchError("this is a web page, not a CSV file")
-    used, at = portfolio.used(keep), {f.name: [i for i, n in enumerate(names) if n in (f.name, f.alias)] for f in portfolio.fields}
+    if names and names[0].lower().startswith(("<!doctype", "<html", "<?xml")):
+        raise BatchError("this is a web page, not a CSV file")
+    used, at = (
+        portfolio.used(keep),
+        {
+            f.name: [i for i, n in enumerate(names) if n in (f.name, f.alias)]
+            for f in portfolio.fields
+        },
+    )
     if not any(at[f.name] for f in used):
-        raise BatchError(f"the first line names no field of portfolio {portfolio.name}; it must be a header, separated by {SEPARATORS[portfolio.csv.separator]}, with "
-                         + ", ".join(f.name for f in used if f.required or not any(u.required for u in used)))
+        raise BatchError(
+            f"the first line names no field of portfolio {portfolio.name}; it must be a header, separated by {SEPARATORS[portfolio.csv.separator]}, with "
+            + ", ".join(f.name for f in used if f.required or not any(u.required for u in used))
+        )
     for name, places in at.items():
-        if len(places) > 1: raise BatchError(f"the header names {name} twice: as {names[places[0]]} and as {names[places[1]]}")
+        if len(places) > 1:
+            raise BatchError(
+                f"the header names {name} twice: as {names[places[0]]} and as {names[places[1]]}"
+            )
     for name, n in Counter(names).items():
-        if name and n > 1: raise BatchError(f"columns {', '.join(str(i) for i, other in enumerate(names, 1) if other == name)} have the same name")
+        if name and n > 1:
+            raise BatchError(
+                f"columns {', '.join(str(i) for i, other in enumerate(names, 1) if other == name)} have the same name"
+            )
     found = {name: places[0] for name, places in at.items() if places}
     absent = [f for f in used if f.name not in found]
     required = [f.name for f in absent if f.required]
-    if required: raise BatchError(f"required column{'s' * (len(required) > 1)} missing: {', '.join(required)}")
+    if required:
+        raise BatchError(
+            f"required column{'s' * (len(required) > 1)} missing: {', '.join(required)}"
+        )
     return found, [f.name for f in absent]
+
 
 def check_room(header: list[str]):
     "Raises BatchError where a column has the name of one that the answers add."
     taken = [n.strip() for n in header if n.strip() in RESULTS]
-    if taken: raise BatchError(f"the file already has columns that the result needs: {', '.join(taken)}. Was it scored before? Rename or remove them")
+    if taken:
+        raise BatchError(
+            f"the file already has columns that the result needs: {', '.join(taken)}. Was it scored before? Rename or remove them"
+        )
 
 # %% ../../nbs/scoring/09_batch.ipynb #33a45966
-CHUNK = 10_000   # rows held in memory
+CHUNK = 10_000  # rows held in memory
+
 
 @dataclass
 class Counts:
     "How many rows a file had, and what became of them."
+
     rows: int = 0
     scored: int = 0
     refused: int = 0
-    absent: tuple[str, ...] = ()   # fields without a column, taken as missing in all rows
+    absent: tuple[str, ...] = ()  # fields without a column, taken as missing in all rows
 
     def add(self, answers: list[list]):
         "Counts the rows of one chunk."
         bad = sum(a[-1] is not None for a in answers)
-        self.rows, self.scored, self.refused = self.rows + len(answers), self.scored + len(answers) - bad, self.refused + bad
+        self.rows, self.scored, self.refused = (
+            self.rows + len(answers),
+            self.scored + len(answers) - bad,
+            self.refused + bad,
+        )
 
 # %% ../../nbs/scoring/09_batch.ipynb #51dfcd6c
 def _rows(lines: Iterable[str], form: Csv):
     "The rows of a CSV file with the number of the line they end on. Blank lines are no rows."
+
     def clean():
         for number, line in enumerate(lines, 1):
-            if "\0" in line: raise BatchError(f"line {number} holds a NUL byte: the file is damaged, or no text")
-            yield line.removeprefix("\ufeff") if number == 1 else line   # the mark that Excel sets at the start
+            if "\0" in line:
+                raise BatchError(f"line {number} holds a NUL byte: the file is damaged, or no text")
+            yield (
+                line.removeprefix("\ufeff") if number == 1 else line
+            )  # the mark that Excel sets at the start
+
     reader = csv.reader(clean(), delimiter=form.separator, strict=True)
     while True:
-        try: row = next(reader)
-        except StopIteration: return
-        except csv.Error as e: raise BatchError(f"line {reader.line_num}: {e} (is a quotation mark not closed?)") from None
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as e:
+            raise BatchError(
+                f"line {reader.line_num}: {e} (is a quotation mark not closed?)"
+            ) from None
         except UnicodeError:
             name = "UTF-8" if form.codec == "utf-8-sig" else form.encoding
-            raise BatchError(f"not {name} text, at or after line {reader.line_num + 1}; save the file as {name}") from None
-        except (EOFError, gzip.BadGzipFile, zlib.error): raise BatchError("the compressed file is damaged or cut short") from None
-        if row: yield reader.line_num, row
+            raise BatchError(
+                f"not {name} text, at or after line {reader.line_num + 1}; save the file as {name}"
+            ) from None
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise BatchError("the compressed file is damaged or cut short") from None
+        if row:
+            yield reader.line_num, row
+
 
 def check_csv(bundle: Bundle, lines: Iterable[str]) -> int:  # number of rows
     "Reads a CSV file through without scoring it. Raises BatchError where the file, not just a row of it, is wrong."
     rows = _rows(lines, bundle.portfolio.csv)
     _, header = next(rows, (0, None))
-    if header is None: raise BatchError("the file is empty")
+    if header is None:
+        raise BatchError("the file is empty")
     known_columns(bundle.portfolio, header, bundle.keep)
     check_room(header)
     return sum(1 for _ in rows)
+
 
 def scored_rows(
     bundle: Bundle,
     lines: Iterable[str],  # an open text file, or its lines
     counts: Counts,  # filled in on the way
     chunk: int = CHUNK,  # rows at a time
-    scored: Callable[[Scores, Columns, list[str | None]], None] | None = None,  # as in `score_chunk`
+    scored: Callable[[Scores, Columns, list[str | None]], None]
+    | None = None,  # as in `score_chunk`
 ) -> Iterator[list[list]]:
     "The header, then chunks of rows, each with its answer. Raises BatchError where the file, not just a row of it, is wrong."
     form = bundle.portfolio.csv
     rows = _rows(lines, form)
     _, header = next(rows, (0, None))
-    if header is None: raise BatchError("the file is empty")
+    if header is None:
+        raise BatchError("the file is empty")
     found, absent = known_columns(bundle.portfolio, header, bundle.keep)
     check_room(header)
     found |= {REFERENCE: i for i, name in enumerate(header) if name.strip() == REFERENCE}
     counts.absent, width = tuple(absent), len(header)
     yield [header + list(RESULTS)]
 
-    def cells(name, values): return values if name == REFERENCE else form.plain(bundle.portfolio[name], values)
+    def cells(name, values):
+        return values if name == REFERENCE else form.plain(bundle.portfolio[name], values)
 
     def answered(block, broken):
-        answers = score_chunk(bundle, {name: cells(name, [row[i] for row in block]) for name, i in found.items()}, len(block), broken, scored)
+        answers = score_chunk(
+            bundle,
+            {name: cells(name, [row[i] for row in block]) for name, i in found.items()},
+            len(block),
+            broken,
+            scored,
+        )
         counts.add(answers)
-        if form.decimal != ".": answers = [[str(v).replace(".", form.decimal) if isinstance(v, float) else v for v in answer] for answer in answers]
+        if form.decimal != ".":
+            answers = [
+                [str(v).replace(".", form.decimal) if isinstance(v, float) else v for v in answer]
+                for answer in answers
+            ]
         return [row + answer for row, answer in zip(block, answers)]
 
     block, broken = [], {}
@@ -176,7 +259,9 @@ def scored_rows(
         if len(block) == chunk:
             yield answered(block, broken)
             block, broken = [], {}
-    if block: yield answered(block, broken)
+    if block:
+        yield answered(block, broken)
+
 
 def score_csv(
     bundle: Bundle,
@@ -187,10 +272,14 @@ def score_csv(
     progress: Callable[[int], None] | None = None,  # called with the number of rows done
 ) -> Counts:
     "Scores a CSV file. Raises BatchError where the file, not just a row of it, is wrong."
-    counts, write = Counts(), csv.writer(out, delimiter=bundle.portfolio.csv.separator, lineterminator="\n").writerows
+    counts, write = (
+        Counts(),
+        csv.writer(out, delimiter=bundle.portfolio.csv.separator, lineterminator="\n").writerows,
+    )
     for rows in scored_rows(bundle, lines, counts, chunk):
         write(rows)
-        if progress and counts.rows: progress(counts.rows)
+        if progress and counts.rows:
+            progress(counts.rows)
     return counts
 
 # %% ../../nbs/scoring/09_batch.ipynb #38dd3a66
@@ -200,9 +289,11 @@ def whole_file(path: Path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
-        with open(temporary, "rb") as file: os.fsync(file.fileno())
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally: temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 # %% ../../nbs/scoring/09_batch.ipynb #4098d2e9
 def score_parquet(
@@ -216,7 +307,13 @@ def score_parquet(
     "Scores a Parquet file. Raises BatchError where the file, not just a row of it, is wrong."
     import pyarrow as pa
     import pyarrow.parquet as pq
-    kinds = {"prediction": pa.int64(), "credit_score": pa.int64(), "probability_default": pa.float64(), "probability_no_default": pa.float64()}
+
+    kinds = {
+        "prediction": pa.int64(),
+        "credit_score": pa.int64(),
+        "probability_default": pa.float64(),
+        "probability_no_default": pa.float64(),
+    }
     added = pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in RESULTS])
     try:
         file = pq.ParquetFile(source)
@@ -225,19 +322,31 @@ def score_parquet(
         counts, schema = Counts(absent=tuple(absent)), pa.schema([*file.schema_arrow, *added])
         with pq.ParquetWriter(target, schema) as writer:
             for batch in file.iter_batches(batch_size=chunk):
-                answers = score_chunk(bundle, {name: batch.column(i).to_pylist() for name, i in found.items()}, batch.num_rows)
-                results = [pa.array([a[i] for a in answers], field.type) for i, field in enumerate(added)]
+                answers = score_chunk(
+                    bundle,
+                    {name: batch.column(i).to_pylist() for name, i in found.items()},
+                    batch.num_rows,
+                )
+                results = [
+                    pa.array([a[i] for a in answers], field.type) for i, field in enumerate(added)
+                ]
                 writer.write_batch(pa.record_batch([*batch.columns, *results], schema=schema))
                 counts.add(answers)
-                if progress: progress(counts.rows)
-    except pa.ArrowInvalid as e: raise BatchError(f"not a Parquet file, or a damaged one: {str(e).splitlines()[0]}") from None
+                if progress:
+                    progress(counts.rows)
+    except pa.ArrowInvalid as e:
+        raise BatchError(
+            f"not a Parquet file, or a damaged one: {str(e).splitlines()[0]}"
+        ) from None
     return counts
 
 # %% ../../nbs/scoring/09_batch.ipynb #509b48a4
 def _open(path: Path, mode: str, kind: str, encoding: str = "utf-8") -> IO[str]:
     "A CSV file as text, compressed where its name says so. Line ends inside quotation marks stay as they are."
-    if kind == ".gz": return gzip.open(path, mode, encoding=encoding, newline="")
+    if kind == ".gz":
+        return gzip.open(path, mode, encoding=encoding, newline="")
     return open(path, mode, encoding=encoding, newline="")
+
 
 def score_file(
     bundle: Bundle,
@@ -251,11 +360,21 @@ def score_file(
     source, target = Path(source), Path(target)
     parquet = [p.suffix.lower() in (".parquet", ".pq") for p in (source, target)]
     for p in (source, target):
-        if not p.name.lower().endswith((".csv", ".csv.gz", ".parquet", ".pq")): raise BatchError(f"{p.name}: the name must end in .csv, .csv.gz or .parquet")
-    if not target.absolute().parent.is_dir(): raise BatchError(f"{target.name} cannot be written: its folder does not exist")
-    if parquet[0] != parquet[1]: raise BatchError(f"{source.name} and {target.name} must be of one kind: both CSV or both Parquet")
-    if source.resolve() == target.resolve(): raise BatchError(f"{target.name} would replace its own input; name another file")
+        if not p.name.lower().endswith((".csv", ".csv.gz", ".parquet", ".pq")):
+            raise BatchError(f"{p.name}: the name must end in .csv, .csv.gz or .parquet")
+    if not target.absolute().parent.is_dir():
+        raise BatchError(f"{target.name} cannot be written: its folder does not exist")
+    if parquet[0] != parquet[1]:
+        raise BatchError(
+            f"{source.name} and {target.name} must be of one kind: both CSV or both Parquet"
+        )
+    if source.resolve() == target.resolve():
+        raise BatchError(f"{target.name} would replace its own input; name another file")
     with whole_file(target) as part:
-        if parquet[0]: return score_parquet(bundle, source, part, chunk=chunk, progress=progress)
-        with _open(source, "rt", source.suffix, bundle.portfolio.csv.encoding) as lines, _open(part, "wt", target.suffix) as out:
+        if parquet[0]:
+            return score_parquet(bundle, source, part, chunk=chunk, progress=progress)
+        with (
+            _open(source, "rt", source.suffix, bundle.portfolio.csv.encoding) as lines,
+            _open(part, "wt", target.suffix) as out,
+        ):
             return score_csv(bundle, lines, out, chunk=chunk, progress=progress)

@@ -37,6 +37,7 @@ from .stability import Reference
 @dataclass
 class Member:
     "One model with the features and the imputer it was fitted with."
+
     features: FeatureMap
     imputer: Imputer
     model: BoosterModel | LinearModel | NetworkModel
@@ -47,6 +48,7 @@ class Member:
         clean = self.features.clean(columns)
         return self.features.matrix(clean, self.imputer.transform(clean.values))
 
+
 def export_member(
     pipeline,  # a fitted pipeline of `candidates.make_pipeline`
     weight: float = 1.0,  # its share in the average of log-odds
@@ -56,45 +58,67 @@ def export_member(
     if hasattr(estimator, "get_booster"):
         # a copy through its own bytes: the pipeline in the notebook keeps its booster to itself
         model = BoosterModel.from_bytes(bytes(estimator.get_booster().save_raw("ubj")))
-    else: model = estimator.model()
+    else:
+        model = estimator.model()
     return Member(prepare.feature_map_, prepare.imputer_, model, weight)
 
 # %% ../../nbs/scoring/07_bundle.ipynb #7b769c3b
 @dataclass
 class Scores:
     "The answers for n applicants, as arrays of length n."
+
     probability_default: np.ndarray
-    log_odds: np.ndarray       # calibrated, of default
-    prediction: np.ndarray     # 1 at or above the cut-off
+    log_odds: np.ndarray  # calibrated, of default
+    prediction: np.ndarray  # 1 at or above the cut-off
     prediction_label: list[str]
     decision: list[str]
     credit_score: np.ndarray
     rating: list[str]
     risk: list[str]
     reasons: list[list[dict]]  # empty lists where they were not asked for
-    clean: Clean               # as the models took them
+    clean: Clean  # as the models took them
 
-    def __len__(self): return len(self.probability_default)
+    def __len__(self):
+        return len(self.probability_default)
 
     def monitored(self) -> Columns:
         "What of the answers is watched for drift, as columns beside those of the applicants."
-        return dict(probability_default=self.probability_default, credit_score=self.credit_score.astype(float), rating=self.rating)
+        return dict(
+            probability_default=self.probability_default,
+            credit_score=self.credit_score.astype(float),
+            rating=self.rating,
+        )
 
     def answer(self, i: int) -> dict:
         "The answer for one applicant, as plain values."
         pd = float(self.probability_default[i])
-        return dict(probability_default=pd, probability_no_default=1.0 - pd, prediction=int(self.prediction[i]),
-                    prediction_label=self.prediction_label[i], decision=self.decision[i], credit_score=int(self.credit_score[i]),
-                    rating=self.rating[i], risk=self.risk[i], reasons=self.reasons[i])
+        return dict(
+            probability_default=pd,
+            probability_no_default=1.0 - pd,
+            prediction=int(self.prediction[i]),
+            prediction_label=self.prediction_label[i],
+            decision=self.decision[i],
+            credit_score=int(self.credit_score[i]),
+            rating=self.rating[i],
+            risk=self.risk[i],
+            reasons=self.reasons[i],
+        )
 
 # %% ../../nbs/scoring/07_bundle.ipynb #910e88ad
 FORMAT_VERSION = 2
-DECIDING = ("portfolio.json", "calibrator.json", "scorecard.json", "members.json")   # and the members' own files
+DECIDING = (
+    "portfolio.json",
+    "calibrator.json",
+    "scorecard.json",
+    "members.json",
+)  # and the members' own files
 DESCRIBING = ("stability.json", "metrics.json", "provenance.json", "golden.json", "card.json")
-GOLDEN_TOLERANCE = 1e-6   # log-odds
+GOLDEN_TOLERANCE = 1e-6  # log-odds
+
 
 class BundleError(ValueError):
     "A bundle that must not be used, with the reason."
+
 
 def to_json(value) -> bytes:
     "JSON that is the same for the same value, and readable. Floats keep every digit; no line break at the end, so that a cut shows."
@@ -116,6 +140,7 @@ class Bundle:
     golden : applicants of the synthetic sample with the log-odds they got on export.
     tag : name and version in the model store, empty until saved or loaded.
     """
+
     portfolio: Portfolio
     members: list[Member]
     calibrator: Calibrator
@@ -132,11 +157,16 @@ class Bundle:
         used = self.portfolio.used(self.keep)
         self.names = [f.name for f in used]
         self.shares = [field_shares(m.features.features, self.names) for m in self.members]
-        self.weights = np.array([m.weight for m in self.members]) / sum(m.weight for m in self.members)
-        self._fills = [(m.imputer.method, array_bytes(m.imputer.to_arrays())) for m in self.members]   # equal for those that share an imputer
+        self.weights = np.array([m.weight for m in self.members]) / sum(
+            m.weight for m in self.members
+        )
+        self._fills = [
+            (m.imputer.method, array_bytes(m.imputer.to_arrays())) for m in self.members
+        ]  # equal for those that share an imputer
 
     @property
-    def synthetic(self) -> bool: return bool(self.provenance.get("synthetic"))
+    def synthetic(self) -> bool:
+        return bool(self.provenance.get("synthetic"))
 
     def clean(self, columns: Columns) -> Clean:
         "The applicants as every member takes them, before it imputes what is missing."
@@ -145,26 +175,34 @@ class Bundle:
     def taken(self, clean: Clean) -> list[dict]:
         "What `clean` says of each applicant, by field: None where the value was missing, a code or implausible. A ratio without its base is an amount."
         features = self.members[0].features
-        names = [f.name for f in features.features[:len(features.numeric)]]
-        rows = [dict(zip(names, [None if v != v else v for v in row])) for row in clean.values.tolist()]
+        names = [f.name for f in features.features[: len(features.numeric)]]
+        rows = [
+            dict(zip(names, [None if v != v else v for v in row])) for row in clean.values.tolist()
+        ]
         for row, levels in zip(rows, clean.levels.tolist()):
-            row |= {f.name: None if i < 0 else f.categories[i] if i < len(f.categories) else "other" for f, i in zip(features.categories, levels)}
+            row |= {
+                f.name: None if i < 0 else f.categories[i] if i < len(f.categories) else "other"
+                for f, i in zip(features.categories, levels)
+            }
         return rows
 
     def matrices(self, clean: Clean) -> list[np.ndarray]:
         "The matrix of each member. What several members share is computed once."
         filled, made, out = {}, {}, []
         for member, fill in zip(self.members, self._fills):
-            if fill not in filled: filled[fill] = member.imputer.transform(clean.values)
+            if fill not in filled:
+                filled[fill] = member.imputer.transform(clean.values)
             key = fill, member.features.with_derived
-            if key not in made: made[key] = member.features.matrix(clean, filled[fill])
+            if key not in made:
+                made[key] = member.features.matrix(clean, filled[fill])
             out.append(made[key])
         return out
 
     def margin(self, matrices: list[np.ndarray]) -> np.ndarray:
         "(n,) uncalibrated log-odds, averaged over the members."
         total = 0.0
-        for weight, member, X in zip(self.weights, self.members, matrices): total = total + weight * member.model.margin(X)
+        for weight, member, X in zip(self.weights, self.members, matrices):
+            total = total + weight * member.model.margin(X)
         return total
 
     def log_odds(self, columns: Columns) -> np.ndarray:
@@ -180,10 +218,16 @@ class Bundle:
         margin, total, base, distance = 0.0, 0.0, 0.0, 0.0
         for weight, shares, member, X in zip(self.weights, self.shares, self.members, matrices):
             said, parts, start = member.model.explain(X)
-            margin, total, base = margin + weight * said, total + weight * by_field(parts, shares), base + weight * start
+            margin, total, base = (
+                margin + weight * said,
+                total + weight * by_field(parts, shares),
+                base + weight * start,
+            )
             distance = distance + weight * parts.sum(axis=1)
         log_odds, far = self.calibrator.log_odds(margin), np.abs(distance) > 1e-9
-        slope = np.where(far, (log_odds - self.calibrator.log_odds(base)) / np.where(far, distance, 1.0), 1.0)
+        slope = np.where(
+            far, (log_odds - self.calibrator.log_odds(base)) / np.where(far, distance, 1.0), 1.0
+        )
         return log_odds, total * slope[:, None]
 
     def score(
@@ -197,40 +241,85 @@ class Bundle:
         if reasons:
             log_odds, contributions = self.explain(matrices)
             codes = reason_codes(self.portfolio, contributions, self.names, columns)
-        else: log_odds = self.calibrator.log_odds(self.margin(matrices))
+        else:
+            log_odds = self.calibrator.log_odds(self.margin(matrices))
         pd = pd_of(log_odds)
         prediction, score = self.scorecard.prediction(pd), self.scorecard.score(log_odds)
         declined, bands = prediction.tolist(), [RATINGS[i] for i in band(score).tolist()]
-        return Scores(pd, log_odds, prediction, [LABELS[i] for i in declined], [DECISIONS[i] for i in declined], score, [b.rating for b in bands], [b.risk for b in bands], codes, clean)
+        return Scores(
+            pd,
+            log_odds,
+            prediction,
+            [LABELS[i] for i in declined],
+            [DECISIONS[i] for i in declined],
+            score,
+            [b.rating for b in bands],
+            [b.risk for b in bands],
+            codes,
+            clean,
+        )
 
 # %% ../../nbs/scoring/07_bundle.ipynb #0637f6cb
 def deciding_files(bundle: Bundle) -> dict[str, bytes]:
     "The files that decide a prediction, by name."
-    files = {"portfolio.json": to_json(bundle.portfolio.to_json()), "calibrator.json": to_json(bundle.calibrator.to_dict()),
-             "scorecard.json": to_json(bundle.scorecard.model_dump(mode="json"))}
+    files = {
+        "portfolio.json": to_json(bundle.portfolio.to_json()),
+        "calibrator.json": to_json(bundle.calibrator.to_dict()),
+        "scorecard.json": to_json(bundle.scorecard.model_dump(mode="json")),
+    }
     members = []
     for i, m in enumerate(bundle.members):
         model, imputer = f"member_{i}.{m.model.suffix}", f"member_{i}_imputer.npz"
         files |= {model: m.model.to_bytes(), imputer: array_bytes(m.imputer.to_arrays())}
-        members.append(dict(kind=m.model.kind, weight=m.weight, model=model, features=m.features.to_dict(), imputation=m.imputer.method, imputer=imputer))
-    return files | {"members.json": to_json(dict(format_version=FORMAT_VERSION, keep=list(bundle.keep), members=members))}
+        members.append(
+            dict(
+                kind=m.model.kind,
+                weight=m.weight,
+                model=model,
+                features=m.features.to_dict(),
+                imputation=m.imputer.method,
+                imputer=imputer,
+            )
+        )
+    return files | {
+        "members.json": to_json(
+            dict(format_version=FORMAT_VERSION, keep=list(bundle.keep), members=members)
+        )
+    }
 
-def sha256(data: bytes) -> str: return hashlib.sha256(data).hexdigest()
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
 
 def hash_of(files: dict[str, bytes]) -> str:
     "Sixteen hexadecimal digits over the names and contents of files."
-    return sha256("\n".join(f"{name} {sha256(data)}" for name, data in sorted(files.items())).encode())[:16]
+    return sha256(
+        "\n".join(f"{name} {sha256(data)}" for name, data in sorted(files.items())).encode()
+    )[:16]
+
 
 def content_hash(bundle: Bundle) -> str:
     "The hash of everything that decides a prediction, and of no time."
     return hash_of(deciding_files(bundle))
 
+
 def write_bundle(bundle: Bundle, folder: Path):
     "Writes all files and the manifest of their hashes."
-    files = deciding_files(bundle) | {"stability.json": to_json(bundle.reference.to_dict()), "metrics.json": to_json(bundle.metrics),
-                                      "provenance.json": to_json(bundle.provenance), "golden.json": to_json(bundle.golden), "card.json": to_json(bundle.card)}
-    for name, data in files.items(): (folder / name).write_bytes(data)
-    manifest = dict(format_version=FORMAT_VERSION, content_hash=content_hash(bundle), files={name: sha256(data) for name, data in sorted(files.items())})
+    files = deciding_files(bundle) | {
+        "stability.json": to_json(bundle.reference.to_dict()),
+        "metrics.json": to_json(bundle.metrics),
+        "provenance.json": to_json(bundle.provenance),
+        "golden.json": to_json(bundle.golden),
+        "card.json": to_json(bundle.card),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    manifest = dict(
+        format_version=FORMAT_VERSION,
+        content_hash=content_hash(bundle),
+        files={name: sha256(data) for name, data in sorted(files.items())},
+    )
     (folder / "manifest.json").write_bytes(to_json(manifest))
 
 # %% ../../nbs/scoring/07_bundle.ipynb #0bf43eef
@@ -245,17 +334,49 @@ def read_bundle(
     try:
         portfolio = Portfolio.model_validate(json.loads(data["portfolio.json"]))
         described = json.loads(data["members.json"])
-        members = [Member(FeatureMap.from_dict(portfolio, m["features"]), Imputer.from_arrays(m["imputation"], bytes_arrays(data[m["imputer"]])),
-                          MODELS[m["kind"]].from_bytes(data[m["model"]], threads), m["weight"]) for m in described["members"]]
-        bundle = Bundle(portfolio, members, Calibrator.from_dict(json.loads(data["calibrator.json"])),
-                        Scorecard.model_validate(json.loads(data["scorecard.json"])), Reference.from_dict(json.loads(data["stability.json"])),
-                        tuple(described["keep"]), *(json.loads(data[f"{n}.json"]) for n in ("metrics", "provenance", "golden", "card")))
-        if not (isinstance(bundle.metrics, dict) and isinstance(bundle.provenance, dict) and isinstance(bundle.card, dict)): raise ValueError("metrics.json, provenance.json and card.json must hold objects")
-        if verify: verify_golden(bundle)
-    except BundleError: raise
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile, xgb.core.XGBoostError) as e:
-        raise BundleError(f"{folder.parent.name}/{folder.name} cannot be read by this version of the code: {e}") from e
+        members = [
+            Member(
+                FeatureMap.from_dict(portfolio, m["features"]),
+                Imputer.from_arrays(m["imputation"], bytes_arrays(data[m["imputer"]])),
+                MODELS[m["kind"]].from_bytes(data[m["model"]], threads),
+                m["weight"],
+            )
+            for m in described["members"]
+        ]
+        bundle = Bundle(
+            portfolio,
+            members,
+            Calibrator.from_dict(json.loads(data["calibrator.json"])),
+            Scorecard.model_validate(json.loads(data["scorecard.json"])),
+            Reference.from_dict(json.loads(data["stability.json"])),
+            tuple(described["keep"]),
+            *(json.loads(data[f"{n}.json"]) for n in ("metrics", "provenance", "golden", "card")),
+        )
+        if not (
+            isinstance(bundle.metrics, dict)
+            and isinstance(bundle.provenance, dict)
+            and isinstance(bundle.card, dict)
+        ):
+            raise ValueError("metrics.json, provenance.json and card.json must hold objects")
+        if verify:
+            verify_golden(bundle)
+    except BundleError:
+        raise
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        EOFError,
+        zipfile.BadZipFile,
+        xgb.core.XGBoostError,
+    ) as e:
+        raise BundleError(
+            f"{folder.parent.name}/{folder.name} cannot be read by this version of the code: {e}"
+        ) from e
     return bundle
+
 
 def _checked_files(folder: Path) -> dict[str, bytes]:
     "All files of a bundle, each held against the manifest."
@@ -263,20 +384,33 @@ def _checked_files(folder: Path) -> dict[str, bytes]:
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         listed = {str(file): str(digest) for file, digest in manifest["files"].items()}
-    except FileNotFoundError: raise BundleError(f"{name}: manifest.json is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError): raise BundleError(f"{name}: manifest.json is damaged") from None
+    except FileNotFoundError:
+        raise BundleError(f"{name}: manifest.json is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BundleError(f"{name}: manifest.json is damaged") from None
     if manifest.get("format_version") != FORMAT_VERSION:
-        raise BundleError(f"{name}: manifest.json has format version {manifest.get('format_version')}, this code reads {FORMAT_VERSION}")
+        raise BundleError(
+            f"{name}: manifest.json has format version {manifest.get('format_version')}, this code reads {FORMAT_VERSION}"
+        )
     data = {}
     for file, expected in listed.items():
         path = folder / file
-        if not path.is_file(): raise BundleError(f"{name}: {file} is missing")
+        if not path.is_file():
+            raise BundleError(f"{name}: {file} is missing")
         data[file] = path.read_bytes()
-        if sha256(data[file]) != expected: raise BundleError(f"{name}: {file} is damaged or was changed (its hash is not the manifest's)")
+        if sha256(data[file]) != expected:
+            raise BundleError(
+                f"{name}: {file} is damaged or was changed (its hash is not the manifest's)"
+            )
     absent = [f for f in DECIDING + DESCRIBING if f not in data]
-    if absent: raise BundleError(f"{name}: manifest.json does not list {', '.join(absent)}")
-    if manifest.get("content_hash") != hash_of({file: d for file, d in data.items() if file not in DESCRIBING}):
-        raise BundleError(f"{name}: manifest.json was changed (its content hash is not that of the files)")
+    if absent:
+        raise BundleError(f"{name}: manifest.json does not list {', '.join(absent)}")
+    if manifest.get("content_hash") != hash_of(
+        {file: d for file, d in data.items() if file not in DESCRIBING}
+    ):
+        raise BundleError(
+            f"{name}: manifest.json was changed (its content hash is not that of the files)"
+        )
     return data
 
 # %% ../../nbs/scoring/07_bundle.ipynb #d9bab870
@@ -285,16 +419,29 @@ def golden_rows(
     columns: Columns,  # applicants of the synthetic sample, never real ones
 ) -> dict:
     "Applicants with their log-odds, as plain JSON values."
-    def plain(values): return [None if v is None or v != v else v for v in values.tolist()]
-    return dict(columns={name: plain(values) for name, values in columns.items()}, log_odds=bundle.log_odds(columns).tolist())
+
+    def plain(values):
+        return [None if v is None or v != v else v for v in values.tolist()]
+
+    return dict(
+        columns={name: plain(values) for name, values in columns.items()},
+        log_odds=bundle.log_odds(columns).tolist(),
+    )
+
 
 def verify_golden(bundle: Bundle):
     "Scores the golden rows again. Raises BundleError where they differ."
-    if not bundle.golden or not bundle.golden["log_odds"]: raise BundleError(f"{bundle.tag or bundle.portfolio.name}: no golden rows to verify")
+    if not bundle.golden or not bundle.golden["log_odds"]:
+        raise BundleError(f"{bundle.tag or bundle.portfolio.name}: no golden rows to verify")
     expected = np.array(bundle.golden["log_odds"], float)
     found = bundle.log_odds(parse_table(bundle.portfolio, bundle.golden["columns"]))
-    if found.shape != expected.shape: raise BundleError(f"{bundle.tag or bundle.portfolio.name}: golden.json holds {len(found)} applicants and {len(expected)} log-odds")
+    if found.shape != expected.shape:
+        raise BundleError(
+            f"{bundle.tag or bundle.portfolio.name}: golden.json holds {len(found)} applicants and {len(expected)} log-odds"
+        )
     apart = np.abs(found - expected)
     if not (apart <= GOLDEN_TOLERANCE).all():
-        raise BundleError(f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
-                          f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported")
+        raise BundleError(
+            f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
+            f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported"
+        )

@@ -14,7 +14,9 @@ from ..core.numeric import pd_of, softplus
 
 # %% ../../nbs/scoring/03_calibration.ipynb #0a635747
 METHODS = ("none", "prior", "platt", "beta", "isotonic")
-LIMIT = float(np.log(1e6))   # log-odds are kept within +-LIMIT: no PD below one in a million or above its counterpart
+LIMIT = float(
+    np.log(1e6)
+)  # log-odds are kept within +-LIMIT: no PD below one in a million or above its counterpart
 
 # %% ../../nbs/scoring/03_calibration.ipynb #477f4d18
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Calibrator:
     intercept : added to the log-odds.
     knots, values : margins, and the log-odds at them, of `isotonic`; both rise.
     """
+
     method: str = "none"
     low_slope: float = 1.0
     high_slope: float = 1.0
@@ -37,11 +40,21 @@ class Calibrator:
 
     def __post_init__(self):
         numbers = [self.low_slope, self.high_slope, self.intercept, *self.knots, *self.values]
-        if self.method not in METHODS: raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
-        if not np.isfinite(numbers).all(): raise ValueError("a calibrator's numbers must be finite")
-        if min(self.low_slope, self.high_slope) < 0 or self.low_slope + self.high_slope == 0: raise ValueError("a calibrator must rise with the margin")
-        if self.method == "isotonic" and (not self.knots or len(self.knots) != len(self.values) or (np.diff(self.knots) <= 0).any() or (np.diff(self.values) <= 0).any()):
-            raise ValueError("an isotonic calibrator needs rising knots and rising values, as many of the one as of the other")
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if not np.isfinite(numbers).all():
+            raise ValueError("a calibrator's numbers must be finite")
+        if min(self.low_slope, self.high_slope) < 0 or self.low_slope + self.high_slope == 0:
+            raise ValueError("a calibrator must rise with the margin")
+        if self.method == "isotonic" and (
+            not self.knots
+            or len(self.knots) != len(self.values)
+            or (np.diff(self.knots) <= 0).any()
+            or (np.diff(self.values) <= 0).any()
+        ):
+            raise ValueError(
+                "an isotonic calibrator needs rising knots and rising values, as many of the one as of the other"
+            )
 
     def log_odds(
         self,
@@ -49,14 +62,19 @@ class Calibrator:
     ) -> np.ndarray:  # (n,) calibrated, within +-LIMIT
         "Calibrated log-odds. Element by element, so that one applicant and a million give the same bits."
         m = np.asarray(margin, np.float64)
-        if self.method == "isotonic": m = self._between_knots(m)
-        elif self.low_slope == self.high_slope: m = self.low_slope * m
-        else: m = self.high_slope * softplus(m) - self.low_slope * softplus(-m)
+        if self.method == "isotonic":
+            m = self._between_knots(m)
+        elif self.low_slope == self.high_slope:
+            m = self.low_slope * m
+        else:
+            m = self.high_slope * softplus(m) - self.low_slope * softplus(-m)
         return np.minimum(np.maximum(m + self.intercept, -LIMIT), LIMIT)
 
     def _between_knots(self, m: np.ndarray) -> np.ndarray:
         knots, values = np.array(self.knots), np.array(self.values)
-        slopes = np.concatenate([[1.0], np.diff(values) / np.diff(knots), [1.0]])   # beyond the ends: the margin's own slope
+        slopes = np.concatenate(
+            [[1.0], np.diff(values) / np.diff(knots), [1.0]]
+        )  # beyond the ends: the margin's own slope
         piece = np.searchsorted(knots, m, side="right")
         start = np.maximum(piece - 1, 0)
         return values[start] + slopes[piece] * (m - knots[start])

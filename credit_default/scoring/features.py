@@ -20,47 +20,65 @@ from ..portfolio.values import Columns
 @dataclass
 class Clean:
     "Cleaned applicants, before imputation. n applicants, k numeric fields, c categories."
-    values: np.ndarray   # (n, k) numbers, NaN where missing
-    coded: np.ndarray    # (n, k) True where a code stood
-    stated: np.ndarray   # (n, k) True where a usable number stood
-    levels: np.ndarray   # (n, c) position in the list of categories, -1 where missing
+
+    values: np.ndarray  # (n, k) numbers, NaN where missing
+    coded: np.ndarray  # (n, k) True where a code stood
+    stated: np.ndarray  # (n, k) True where a usable number stood
+    levels: np.ndarray  # (n, c) position in the list of categories, -1 where missing
+
 
 class Numbers:
     "The rules of several numeric fields, applied to all of them at once: for one applicant that is ten times as fast as field by field."
+
     def __init__(self, fields: tuple[Field, ...]):
-        self.low, self.high = (np.array([-wide if f.plausible[i] is None else f.plausible[i] for f in fields]) for i, wide in ((0, np.inf), (1, -np.inf)))
+        self.low, self.high = (
+            np.array([-wide if f.plausible[i] is None else f.plausible[i] for f in fields])
+            for i, wide in ((0, np.inf), (1, -np.inf))
+        )
         most = max([len(f.codes) for f in fields], default=0)
-        self.codes = np.array([[*f.codes, *[np.nan] * (most - len(f.codes))] for f in fields], float).reshape(len(fields), most)
+        self.codes = np.array(
+            [[*f.codes, *[np.nan] * (most - len(f.codes))] for f in fields], float
+        ).reshape(len(fields), most)
 
     def clean(
         self,
         values: np.ndarray,  # (n, k) as parsed
-    ) -> tuple[np.ndarray, np.ndarray]:  # values with NaN for whatever is no usable number; where a code stood
+    ) -> tuple[
+        np.ndarray, np.ndarray
+    ]:  # values with NaN for whatever is no usable number; where a code stood
         "Codes and implausible values become missing."
         coded = (values[:, :, None] == self.codes).any(axis=2)
         return np.where(coded | (values < self.low) | (values > self.high), np.nan, values), coded
 
+
 def clean_number(
     field: Field,
     values: np.ndarray,  # (n,) as parsed
-) -> tuple[np.ndarray, np.ndarray]:  # values with NaN for whatever is no usable number; where a code stood
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # values with NaN for whatever is no usable number; where a code stood
     "One numeric field."
     clean, coded = Numbers((field,)).clean(values[:, None])
     return clean[:, 0], coded[:, 0]
 
+
 def clean_category(
     field: Field,
     values: np.ndarray,  # (n,) text or None
-) -> np.ndarray:  # (n,) position in field.categories, -1 where missing, len(categories) where not listed
+) -> (
+    np.ndarray
+):  # (n,) position in field.categories, -1 where missing, len(categories) where not listed
     "One category as positions in its list."
     position = {c: i for i, c in enumerate(field.categories)} | {None: -1}
-    return np.fromiter(map(position.get, values, repeat(len(field.categories))), np.int64, len(values))
+    return np.fromiter(
+        map(position.get, values, repeat(len(field.categories))), np.int64, len(values)
+    )
 
 # %% ../../nbs/scoring/01_features.ipynb #1d35ffd8
 def as_amount(
     ratio: np.ndarray,  # (n,) as sent: a ratio to `base`, or the amount itself where there is no base
-    base: np.ndarray,   # (n,) cleaned, NaN where missing
-    floor: float,       # a base at most this high is none
+    base: np.ndarray,  # (n,) cleaned, NaN where missing
+    floor: float,  # a base at most this high is none
 ) -> np.ndarray:  # (n,)
     "The amounts behind a ratio."
     return np.where(base > floor, ratio * base, ratio)
@@ -68,34 +86,46 @@ def as_amount(
 # %% ../../nbs/scoring/01_features.ipynb #c403d430
 def derive(
     d: Derived,
-    values: dict[str, np.ndarray],  # (n,) numbers of each field and of the derived features before, imputed or with NaN
-    stated: dict[str, np.ndarray],  # (n,) for each field: True where the applicant stated a usable value
-    coded: dict[str, np.ndarray],   # (n,) for each field: True where a code stood
+    values: dict[
+        str, np.ndarray
+    ],  # (n,) numbers of each field and of the derived features before, imputed or with NaN
+    stated: dict[
+        str, np.ndarray
+    ],  # (n,) for each field: True where the applicant stated a usable value
+    coded: dict[str, np.ndarray],  # (n,) for each field: True where a code stood
 ) -> np.ndarray:  # (n,)
     "One derived feature. Element by element, so that one row and a million rows give the same bits."
     first = values.get(d.fields[0])
     if d.op == "sum":
         total = np.zeros(len(first))
-        for name, weight in zip(d.fields, d.weights or (1.0,) * len(d.fields)): total = total + weight * values[name]
+        for name, weight in zip(d.fields, d.weights or (1.0,) * len(d.fields)):
+            total = total + weight * values[name]
         return total
-    if d.op == "difference": return first - values[d.fields[1]]
-    if d.op == "ratio": return d.scale * first / np.maximum(values[d.fields[1]] + d.offset, d.floor)
-    if d.op == "product": return first * values[d.fields[1]]
-    if d.op == "coded": return reduce(np.logical_or, [coded[n] for n in d.fields]).astype(float)
-    if d.op == "missing": return np.sum([~stated[n] for n in d.fields], axis=0).astype(float)
-    return np.where(np.isnan(first), np.nan, (first > d.floor).astype(float))   # above
+    if d.op == "difference":
+        return first - values[d.fields[1]]
+    if d.op == "ratio":
+        return d.scale * first / np.maximum(values[d.fields[1]] + d.offset, d.floor)
+    if d.op == "product":
+        return first * values[d.fields[1]]
+    if d.op == "coded":
+        return reduce(np.logical_or, [coded[n] for n in d.fields]).astype(float)
+    if d.op == "missing":
+        return np.sum([~stated[n] for n in d.fields], axis=0).astype(float)
+    return np.where(np.isnan(first), np.nan, (first > d.floor).astype(float))  # above
 
 # %% ../../nbs/scoring/01_features.ipynb #2422d20b
 @dataclass(frozen=True)
 class Feature:
     "One column of the model's matrix."
+
     name: str
     fields: tuple[str, ...]  # the applicant's fields that it comes from
-    direction: int           # +1: the PD can only rise with it, -1: only fall, 0: either
-    log: bool                # skewed, better compared on a logarithmic scale
+    direction: int  # +1: the PD can only rise with it, -1: only fall, 0: either
+    log: bool  # skewed, better compared on a logarithmic scale
 
 # %% ../../nbs/scoring/01_features.ipynb #b590b7cf
-FINITE = 1e37   # trees compare in single precision, which ends at 3.4e38: a product of products stays below it
+FINITE = 1e37  # trees compare in single precision, which ends at 3.4e38: a product of products stays below it
+
 
 class FeatureMap:
     """From cleaned columns to the matrix a model sees.
@@ -106,6 +136,7 @@ class FeatureMap:
     keep : lender's or leaky fields that the model may see all the same.
     derived : with the derived features, or with the raw fields alone.
     """
+
     def __init__(self, portfolio: Portfolio, keep: tuple[str, ...] = (), derived: bool = True):
         self.portfolio, self.keep, self.with_derived = portfolio, tuple(keep), derived
         used = portfolio.used(self.keep)
@@ -114,7 +145,9 @@ class FeatureMap:
         self.numbers = Numbers(self.numeric)
         self.optional = tuple(f for f in self.numeric if not f.required)
         at = {f.name: j for j, f in enumerate(self.numeric)}
-        self.amounts = {at[f.name]: at[f.per] for f in self.numeric if f.per in at}   # position of a ratio and of its base
+        self.amounts = {
+            at[f.name]: at[f.per] for f in self.numeric if f.per in at
+        }  # position of a ratio and of its base
         self.derived = self._possible() if derived else ()
         self.features = tuple(self._features())
         self.names = [f.name for f in self.features]
@@ -123,31 +156,48 @@ class FeatureMap:
         "The derived features whose inputs a model may see."
         known, out = {f.name for f in self.numeric + self.categories}, []
         for d in self.portfolio.derived:
-            if set(d.fields) <= known: out.append(d); known.add(d.name)
+            if set(d.fields) <= known:
+                out.append(d)
+                known.add(d.name)
         return tuple(out)
 
     def _features(self):
         origin = {f.name: (f.name,) for f in self.numeric + self.categories}
         for j, f in enumerate(self.numeric):
-            if j in self.amounts: origin[f.name] = (f.name, f.per)
-            yield Feature(f"{f.name} as amount" if j in self.amounts else f.name, origin[f.name], f.direction, f.log)
-        for f in self.optional: yield Feature(f"{f.name} missing", (f.name,), 0, False)
+            if j in self.amounts:
+                origin[f.name] = (f.name, f.per)
+            yield Feature(
+                f"{f.name} as amount" if j in self.amounts else f.name,
+                origin[f.name],
+                f.direction,
+                f.log,
+            )
+        for f in self.optional:
+            yield Feature(f"{f.name} missing", (f.name,), 0, False)
         for d in self.derived:
             origin[d.name] = tuple(dict.fromkeys(o for n in d.fields for o in origin[n]))
             yield Feature(d.name, origin[d.name], d.direction, d.log)
         for f in self.categories:
-            levels = list(f.categories) + (["other"] if f.unknown == "other" else []) + ([] if f.required else ["missing"])
-            for level in levels: yield Feature(f"{f.name}={level}", (f.name,), 0, False)
+            levels = (
+                list(f.categories)
+                + (["other"] if f.unknown == "other" else [])
+                + ([] if f.required else ["missing"])
+            )
+            for level in levels:
+                yield Feature(f"{f.name}={level}", (f.name,), 0, False)
 
     def clean(self, columns: Columns) -> Clean:
         "Numbers and positions, with NaN and -1 where a value is missing, coded or implausible."
         n = len(next(iter(columns.values())))
         values = np.empty((n, len(self.numeric)))
-        for j, f in enumerate(self.numeric): values[:, j] = columns[f.name]
+        for j, f in enumerate(self.numeric):
+            values[:, j] = columns[f.name]
         values, coded = self.numbers.clean(values)
-        for j, base in self.amounts.items(): values[:, j] = as_amount(values[:, j], values[:, base], self.numeric[j].per_floor)
+        for j, base in self.amounts.items():
+            values[:, j] = as_amount(values[:, j], values[:, base], self.numeric[j].per_floor)
         levels = np.empty((n, len(self.categories)), np.int64)
-        for j, f in enumerate(self.categories): levels[:, j] = clean_category(f, columns[f.name])
+        for j, f in enumerate(self.categories):
+            levels[:, j] = clean_category(f, columns[f.name])
         return Clean(values, coded, ~np.isnan(values), levels)
 
     def matrix(
@@ -157,17 +207,27 @@ class FeatureMap:
     ) -> np.ndarray:  # (n, features)
         "The model's matrix, its columns in the order of `names`."
         known = {f.name: values[:, j] for j, f in enumerate(self.numeric)}
-        stated = {f.name: clean.stated[:, j] for j, f in enumerate(self.numeric)} | {f.name: clean.levels[:, j] >= 0 for j, f in enumerate(self.categories)}
+        stated = {f.name: clean.stated[:, j] for j, f in enumerate(self.numeric)} | {
+            f.name: clean.levels[:, j] >= 0 for j, f in enumerate(self.categories)
+        }
         coded = {f.name: clean.coded[:, j] for j, f in enumerate(self.numeric)}
         out = np.empty((len(values), len(self.features)))
-        out[:, :len(self.numeric)] = values
+        out[:, : len(self.numeric)] = values
         at = len(self.numeric)
-        for f in self.optional: out[:, at] = ~stated[f.name]; at += 1
-        for d in self.derived: known[d.name] = out[:, at] = derive(d, known, stated, coded); at += 1
+        for f in self.optional:
+            out[:, at] = ~stated[f.name]
+            at += 1
+        for d in self.derived:
+            known[d.name] = out[:, at] = derive(d, known, stated, coded)
+            at += 1
         for j, f in enumerate(self.categories):
             level = clean.levels[:, j]
-            for i in range(len(f.categories) + (f.unknown == "other")): out[:, at] = level == i; at += 1
-            if not f.required: out[:, at] = level == -1; at += 1
+            for i in range(len(f.categories) + (f.unknown == "other")):
+                out[:, at] = level == i
+                at += 1
+            if not f.required:
+                out[:, at] = level == -1
+                at += 1
         return np.minimum(np.maximum(out, -FINITE), FINITE)
 
     def to_dict(self) -> dict:
@@ -179,5 +239,7 @@ class FeatureMap:
         "The map that `to_dict` described. Raises ValueError where this version would build other columns."
         made = cls(portfolio, tuple(data["keep"]), data["derived"])
         if made.names != data["names"]:
-            raise ValueError("this version of the code builds other feature columns than the model was trained on")
+            raise ValueError(
+                "this version of the code builds other feature columns than the model was trained on"
+            )
         return made

@@ -27,6 +27,7 @@ class Imputer:
     target : (s,) the field that each step fills.
     intercept : (s,) and coefficients : (s, k), standardised; the target's own coefficient is 0.
     """
+
     method: str
     log: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -44,15 +45,18 @@ class Imputer:
     ) -> np.ndarray:  # (n, k) the same with the gaps filled; stated values keep their bits
         "Fills the gaps."
         missing = np.isnan(values)
-        if self.method == "none" or not missing.any(): return values
+        if self.method == "none" or not missing.any():
+            return values
         gaps = np.flatnonzero(missing.any(axis=0))
         rows = np.flatnonzero(missing.any(axis=1))
         missing, z = missing[rows], self.scale(values[rows])
         z = np.where(missing, self.start, z)
         for j, intercept, coefficients in zip(self.target, self.intercept, self.coefficients):
-            if j not in gaps: continue   # a step changes nothing but missing values of its own field
+            if j not in gaps:
+                continue  # a step changes nothing but missing values of its own field
             estimate = np.full(len(z), intercept)
-            for i in np.flatnonzero(coefficients): estimate = estimate + coefficients[i] * z[:, i]
+            for i in np.flatnonzero(coefficients):
+                estimate = estimate + coefficients[i] * z[:, i]
             z[:, j] = np.where(missing[:, j], np.clip(estimate, self.low[j], self.high[j]), z[:, j])
         filled = values.copy()
         filled[rows] = np.where(missing, self.unscale(z), values[rows])
@@ -65,7 +69,9 @@ class Imputer:
     def unscale(self, z: np.ndarray) -> np.ndarray:
         "Back to the fields' own units."
         raw = z * self.std + self.mean
-        return np.where(self.log, signed_exp(np.where(self.log, raw, 0.0)), raw)   # exp of an amount that is on no logarithmic scale would overflow
+        return np.where(
+            self.log, signed_exp(np.where(self.log, raw, 0.0)), raw
+        )  # exp of an amount that is on no logarithmic scale would overflow
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         "Its numbers, to be stored without pickle."

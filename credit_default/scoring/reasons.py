@@ -21,32 +21,43 @@ def field_shares(
     "How much of each column's contribution belongs to each field."
     shares = np.zeros((len(features), len(fields)))
     for i, f in enumerate(features):
-        for name in f.fields: shares[i, fields.index(name)] += 1 / len(f.fields)
+        for name in f.fields:
+            shares[i, fields.index(name)] += 1 / len(f.fields)
     return shares
+
 
 def by_field(
     contributions: np.ndarray,  # (n, features) in log-odds
-    shares: np.ndarray,         # (features, fields) from `field_shares`
+    shares: np.ndarray,  # (features, fields) from `field_shares`
 ) -> np.ndarray:  # (n, fields) in log-odds
     "Contributions of fields. Not a matrix product, which may round differently for one row than for many."
     return (contributions[:, :, None] * shares).sum(axis=1)
 
 # %% ../../nbs/scoring/05_reasons.ipynb #eb77d83a
-MOST = 4           # reasons given, at most
-LEAST = 1e-3       # log-odds; less than a tenth of a score point is nobody's reason
+MOST = 4  # reasons given, at most
+LEAST = 1e-3  # log-odds; less than a tenth of a score point is nobody's reason
+
 
 def reason_text(
     field: Field,
     value,  # as sent: a number, a text or None
 ) -> str:
     "What is said about the field."
-    if value is None: return field.reason_missing
-    if field.codes and value in field.codes: return f"{field.title}: {field.codes[value]}"
+    if value is None:
+        return field.reason_missing
+    if field.codes and value in field.codes:
+        return f"{field.title}: {field.codes[value]}"
     return field.reason
+
 
 def at_best(field: Field, value) -> bool:
     "Whether no other value could lower the PD, by the field's direction: no late payment at all is nobody's reason."
-    return field.direction != 0 and value is not None and value == field.hard[0 if field.direction > 0 else 1]
+    return (
+        field.direction != 0
+        and value is not None
+        and value == field.hard[0 if field.direction > 0 else 1]
+    )
+
 
 def reason_codes(
     portfolio: Portfolio,
@@ -54,7 +65,9 @@ def reason_codes(
     names: list[str],
     columns: Columns,  # the applicants as sent
     most: int = MOST,
-) -> list[list[dict]]:  # for each applicant: code, field, text, value as sent, contribution in log-odds
+) -> list[
+    list[dict]
+]:  # for each applicant: code, field, text, value as sent, contribution in log-odds
     "The reasons for each applicant's PD."
     order = np.argsort(-contributions, axis=1, kind="stable")
     fields = {f.name: (f"R{i:02d}", f) for i, f in enumerate(portfolio.fields, 1)}
@@ -63,16 +76,29 @@ def reason_codes(
         reasons = []
         for j in best:
             contribution = float(contributions[row, j])
-            if contribution < LEAST or len(reasons) == most: break
+            if contribution < LEAST or len(reasons) == most:
+                break
             code, field = fields[names[j]]
             value = sent(field, columns[field.name][row])
-            if at_best(field, value): continue
-            reasons.append(dict(code=code, field=field.alias, text=reason_text(field, value), value=value, contribution=contribution))
+            if at_best(field, value):
+                continue
+            reasons.append(
+                dict(
+                    code=code,
+                    field=field.alias,
+                    text=reason_text(field, value),
+                    value=value,
+                    contribution=contribution,
+                )
+            )
         out.append(reasons)
     return out
 
+
 def sent(field: Field, value):
     "A value as the applicant sent it: a whole number as such, a missing one as None."
-    if not field.numeric: return value
-    if np.isnan(value): return None
+    if not field.numeric:
+        return value
+    if np.isnan(value):
+        return None
     return int(value) if field.kind == "integer" else float(value)

@@ -11,7 +11,7 @@ __all__ = ['model_name', 'save_bundle', 'load_bundle', 'resolve_tag', 'bundle_pa
 import json
 import os
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import xgboost as xgb
@@ -28,27 +28,43 @@ from credit_default.scoring.bundle import (
 )
 
 # %% ../../nbs/scoring/08_registry.ipynb #b95168af
-def model_name(portfolio: str) -> str: return f"credit_default_{portfolio}"
+def model_name(portfolio: str) -> str:
+    return f"credit_default_{portfolio}"
+
 
 def save_bundle(bundle: Bundle) -> str:  # its tag
     "Puts a bundle into the model store. One with the same content is there only once."
     import bentoml
+
     tag = f"{model_name(bundle.portfolio.name)}:{content_hash(bundle)}"
     if not _stored_whole(tag):
-        with bentoml.models.create(tag, module=__name__, labels=dict(portfolio=bundle.portfolio.name, synthetic=str(bundle.synthetic).lower()),
-                                   context=bentoml.models.ModelContext(framework_name="xgboost", framework_versions={"xgboost": xgb.__version__})) as model:
+        with bentoml.models.create(
+            tag,
+            module=__name__,
+            labels=dict(portfolio=bundle.portfolio.name, synthetic=str(bundle.synthetic).lower()),
+            context=bentoml.models.ModelContext(
+                framework_name="xgboost", framework_versions={"xgboost": xgb.__version__}
+            ),
+        ) as model:
             write_bundle(bundle, Path(model.path))
     bundle.tag = tag
     return tag
 
+
 def _stored_whole(tag: str) -> bool:
     "Whether the store holds the bundle undamaged. One that is damaged is taken out."
     import bentoml
-    try: folder = bundle_path(tag)
-    except BundleError: return False
-    try: return bool(_checked_files(folder))
-    except BundleError: bentoml.models.delete(tag)
+
+    try:
+        folder = bundle_path(tag)
+    except BundleError:
+        return False
+    try:
+        return bool(_checked_files(folder))
+    except BundleError:
+        bentoml.models.delete(tag)
     return False
+
 
 def load_bundle(
     tag: str,  # name:version, a version, or `champion`
@@ -60,50 +76,76 @@ def load_bundle(
     folder = bundle_path(tag)
     bundle = read_bundle(folder, threads)
     held = json.loads((folder / "manifest.json").read_bytes())["content_hash"]
-    if held != tag.split(":")[1]: raise BundleError(f"{tag} holds another model, whose content hash is {held}")
+    if held != tag.split(":")[1]:
+        raise BundleError(f"{tag} holds another model, whose content hash is {held}")
     bundle.tag = tag
     return bundle
+
 
 def resolve_tag(tag: str, portfolio: str) -> str:
     "The full tag of `champion`, of a version, or of a tag."
     if tag == "champion":
         found = champion_tag(portfolio)
-        if found is None: raise BundleError(f"portfolio {portfolio} has no champion yet: train one with `credit-default train --portfolio {portfolio}`")
+        if found is None:
+            raise BundleError(
+                f"portfolio {portfolio} has no champion yet: train one with `credit-default train --portfolio {portfolio}`"
+            )
         return found
     return tag if ":" in tag else f"{model_name(portfolio)}:{tag}"
+
 
 def bundle_path(tag: str) -> Path:
     "The folder of a bundle in the model store."
     import bentoml
-    try: return Path(bentoml.models.get(tag).path)
-    except (bentoml.exceptions.BentoMLException, ValueError): raise BundleError(f"no model {tag} in the model store") from None
+
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except (bentoml.exceptions.BentoMLException, ValueError):
+        raise BundleError(f"no model {tag} in the model store") from None
 
 # %% ../../nbs/scoring/08_registry.ipynb #e383dec4
 _lock = threading.Lock()
 
+
 def promotion_history(portfolio: str) -> list[dict]:
     "Who became champion, when, by whom and why; the last one is champion now."
-    try: return json.loads((beside(portfolio) / "champion.json").read_text())
-    except FileNotFoundError: return []
+    try:
+        return json.loads((beside(portfolio) / "champion.json").read_text())
+    except FileNotFoundError:
+        return []
+
 
 def champion_tag(portfolio: str) -> str | None:
     "The tag of the champion."
     events = promotion_history(portfolio)
     return events[-1]["tag"] if events else None
 
+
 def request_schema(bundle: Bundle) -> dict:
     "What a client may send: names, kinds, ranges and categories, without what only describes them."
+
     def bare(value):
-        if isinstance(value, dict): return {k: bare(v) for k, v in value.items() if k not in ("title", "description", "examples") or isinstance(v, dict)}
+        if isinstance(value, dict):
+            return {
+                k: bare(v)
+                for k, v in value.items()
+                if k not in ("title", "description", "examples") or isinstance(v, dict)
+            }
         return [bare(v) for v in value] if isinstance(value, list) else value
+
     return bare(applicant_model(bundle.portfolio, bundle.keep).model_json_schema())
+
 
 def takes_the_same(bundle: Bundle, tag: str | None) -> bool:
     "Whether a model takes the requests that the one of this tag takes. On one that is synthetic or cannot be read nobody depends."
-    if tag is None: return True
-    try: current = load_bundle(tag, bundle.portfolio.name)
-    except BundleError: return True
+    if tag is None:
+        return True
+    try:
+        current = load_bundle(tag, bundle.portfolio.name)
+    except BundleError:
+        return True
     return current.synthetic or request_schema(current) == request_schema(bundle)
+
 
 def promote_bundle(
     tag: str,
@@ -115,43 +157,72 @@ def promote_bundle(
 ) -> str:  # the full tag
     "Makes a model the champion, after it was verified. A service that runs takes it up within seconds."
     tag = resolve_tag(tag, portfolio)
-    bundle = load_bundle(tag, portfolio)   # raises where it must not be used
-    if bundle.portfolio.name != portfolio: raise BundleError(f"{tag} is a model of portfolio {bundle.portfolio.name}, not of {portfolio}")
+    bundle = load_bundle(tag, portfolio)  # raises where it must not be used
+    if bundle.portfolio.name != portfolio:
+        raise BundleError(
+            f"{tag} is a model of portfolio {bundle.portfolio.name}, not of {portfolio}"
+        )
     if not other_requests and not takes_the_same(bundle, champion_tag(portfolio)):
-        raise BundleError(f"{tag} takes other requests than the champion {champion_tag(portfolio)}: clients would be refused, or misunderstood. Where they are ready, allow other requests")
+        raise BundleError(
+            f"{tag} takes other requests than the champion {champion_tag(portfolio)}: clients would be refused, or misunderstood. Where they are ready, allow other requests"
+        )
     with _lock:
         folder = beside(portfolio)
         folder.mkdir(parents=True, exist_ok=True)
-        event = dict(tag=tag, at=datetime.now(timezone.utc).isoformat(timespec="seconds"), by=by, why=why)
-        event |= (dict(rollback=True) if rollback else {}) | (dict(other_requests=True) if other_requests else {})
+        event = dict(tag=tag, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by, why=why)
+        event |= (dict(rollback=True) if rollback else {}) | (
+            dict(other_requests=True) if other_requests else {}
+        )
         waiting = folder / f"champion.json.{os.getpid()}"
         waiting.write_text(json.dumps(promotion_history(portfolio) + [event], indent=1))
-        os.replace(waiting, folder / "champion.json")   # readers see the old list or the new one, never half of one
+        os.replace(
+            waiting, folder / "champion.json"
+        )  # readers see the old list or the new one, never half of one
     return tag
+
 
 def champion_line(portfolio: str) -> list[str]:
     "The champions that led to this one: a promotion adds one, a rollback takes the last one away."
     tags = []
     for event in promotion_history(portfolio):
-        if event.get("rollback"): tags.pop()
-        elif not tags or tags[-1] != event["tag"]: tags.append(event["tag"])
+        if event.get("rollback"):
+            tags.pop()
+        elif not tags or tags[-1] != event["tag"]:
+            tags.append(event["tag"])
     return tags
+
 
 def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:
     "Makes the champion before this one the champion again; once more, the one before that."
     tags = champion_line(portfolio)
-    if len(tags) < 2: raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
-    return promote_bundle(tags[-2], portfolio, by, why or f"rollback from {tags[-1]}", rollback=True, other_requests=True)   # the way back is never barred
+    if len(tags) < 2:
+        raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
+    return promote_bundle(
+        tags[-2],
+        portfolio,
+        by,
+        why or f"rollback from {tags[-1]}",
+        rollback=True,
+        other_requests=True,
+    )  # the way back is never barred
+
 
 def may_become_champion(bundle: Bundle) -> bool:
     "By itself only where there is none, or where a real model meets a synthetic one."
     current = champion_tag(bundle.portfolio.name)
-    if current is None: return True
-    try: return not bundle.synthetic and load_bundle(current, bundle.portfolio.name).synthetic
-    except BundleError: return not bundle.synthetic   # a champion that may not be used is none, but a synthetic model is no remedy
+    if current is None:
+        return True
+    try:
+        return not bundle.synthetic and load_bundle(current, bundle.portfolio.name).synthetic
+    except BundleError:
+        return (
+            not bundle.synthetic
+        )  # a champion that may not be used is none, but a synthetic model is no remedy
+
 
 def stored_tags(portfolio: str) -> list[str]:
     "The tags of all bundles of a portfolio, newest first."
     import bentoml
+
     found = [m for m in bentoml.models.list() if m.tag.name == model_name(portfolio)]
     return [str(m.tag) for m in sorted(found, key=lambda m: m.info.creation_time, reverse=True)]

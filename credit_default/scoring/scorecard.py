@@ -19,13 +19,14 @@ def _array(
     what: str,  # named in the error
     low: float = -np.inf,  # lowest value allowed
     high: float = np.inf,  # highest value allowed
-) -> np.ndarray: # contiguous float64, at least 1-dimensional
+) -> np.ndarray:  # contiguous float64, at least 1-dimensional
     "Checked values"
     a = np.atleast_1d(np.ascontiguousarray(values, dtype=np.float64))
     if not ((a >= low) & (a <= high)).all():  # false for NaN too
         within = "" if np.isinf(low) else f" from {low:g} to {high:g}"
         raise ValueError(f"{what}: a number{within} is needed")
     return a
+
 
 def _like(
     values,  # what the caller passed
@@ -37,32 +38,41 @@ def _like(
 # %% ../../nbs/scoring/04_scorecard.ipynb #2636de77
 class Rating(NamedTuple):
     "A band of scores"
-    lowest: int   # lowest score in the band
-    highest: int  # highest score in the band
-    rating: str   # its name
-    risk: str     # what it says of the applicant
 
-RATINGS = (Rating(300, 499, "Poor", "High Risk"), Rating(500, 649, "Average", "Medium Risk"),
-           Rating(650, 749, "Good", "Low Risk"), Rating(750, 900, "Excellent", "Very Low Risk"))
+    lowest: int  # lowest score in the band
+    highest: int  # highest score in the band
+    rating: str  # its name
+    risk: str  # what it says of the applicant
+
+
+RATINGS = (
+    Rating(300, 499, "Poor", "High Risk"),
+    Rating(500, 649, "Average", "Medium Risk"),
+    Rating(650, 749, "Good", "Low Risk"),
+    Rating(750, 900, "Excellent", "Very Low Risk"),
+)
 
 # %% ../../nbs/scoring/04_scorecard.ipynb #4bb56a1e
 _LOWEST = np.array([r.lowest for r in RATINGS[1:]])
 
+
 def band(
     score,  # integer scores; a number or an array
-) -> np.ndarray: # index into RATINGS
+) -> np.ndarray:  # index into RATINGS
     "The band of each score; below the first band counts as the first"
     return _LOWEST.searchsorted(_array(score, "score"), side="right")
 
+
 def rating(
     score,  # integer score; a number or an array
-): # Poor, Average, Good or Excellent
+):  # Poor, Average, Good or Excellent
     "The rating of a score"
     return _like(score, np.array([r.rating for r in RATINGS])[band(score)])
 
+
 def risk(
     score,  # integer score; a number or an array
-): # High Risk, Medium Risk, Low Risk or Very Low Risk
+):  # High Risk, Medium Risk, Low Risk or Very Low Risk
     "The risk of a score in words"
     return _like(score, np.array([r.risk for r in RATINGS])[band(score)])
 
@@ -70,14 +80,19 @@ def risk(
 def cut_off_from_costs(
     cost_default: float,  # cost of approving an applicant who defaults, in any unit
     cost_decline: float,  # cost of declining an applicant who would have paid, in the same unit
-) -> float: # PD from which to decline
+) -> float:  # PD from which to decline
     "Cut-off of least expected cost for calibrated PDs"
     for name, cost in (("cost_default", cost_default), ("cost_decline", cost_decline)):
-        if not (0 < cost < np.inf): raise ValueError(f"{name} is a positive amount, not {cost}")
+        if not (0 < cost < np.inf):
+            raise ValueError(f"{name} is a positive amount, not {cost}")
     return float(cost_decline / (cost_default + cost_decline))
 
 # %% ../../nbs/scoring/04_scorecard.ipynb #a77f10fd
-LABELS, DECISIONS = ("No Default", "Default"), ("Approved", "Declined")   # of the predictions 0 and 1
+LABELS, DECISIONS = (
+    ("No Default", "Default"),
+    ("Approved", "Declined"),
+)  # of the predictions 0 and 1
+
 
 class Scorecard(BaseModel):
     """Scores, points and decisions from calibrated log-odds of default.
@@ -102,6 +117,7 @@ class Scorecard(BaseModel):
     pydantic.ValidationError
         Where a parameter is unknown or out of its range; it is a ValueError.
     """
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["odds", "linear"] = "odds"
@@ -114,7 +130,8 @@ class Scorecard(BaseModel):
 
     @model_validator(mode="after")
     def _range(self):
-        if self.lowest >= self.highest: raise ValueError(f"lowest {self.lowest} is not below highest {self.highest}")
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest {self.lowest} is not below highest {self.highest}")
         return self
 
     @property
@@ -130,7 +147,8 @@ class Scorecard(BaseModel):
     def unrounded(self, log_odds):
         "Score of log-odds of default before rounding and limits"
         x = _array(log_odds, "log_odds")
-        if self.method == "odds": return _like(log_odds, self.offset - self.factor * x)
+        if self.method == "odds":
+            return _like(log_odds, self.offset - self.factor * x)
         return _like(log_odds, self.lowest + (1 - pd_of(x)) * (self.highest - self.lowest))
 
     def score(self, log_odds):
@@ -141,12 +159,16 @@ class Scorecard(BaseModel):
     def pd_at(self, score):
         "PD that has this score, the way back; exact up to the rounding of the score"
         s = _array(score, "score")
-        if self.method == "odds": return _like(score, pd_of((self.offset - s) / self.factor))
+        if self.method == "odds":
+            return _like(score, pd_of((self.offset - s) / self.factor))
         return _like(score, np.clip((self.highest - s) / (self.highest - self.lowest), 0, 1))
 
     def points(self, contributions):
         "Points of contributions to the log-odds of default, any shape: what raises the PD costs points"
-        if self.method != "odds": raise ValueError("only the method 'odds' has points: a linear score is no sum of contributions")
+        if self.method != "odds":
+            raise ValueError(
+                "only the method 'odds' has points: a linear score is no sum of contributions"
+            )
         return _like(contributions, -self.factor * np.asarray(contributions, dtype=float))
 
     def prediction(self, pd):
@@ -163,6 +185,12 @@ class Scorecard(BaseModel):
 
     def bands(self) -> list[dict]:
         "Each rating with its scores, risk and range of PDs on this scorecard"
-        pds = [0., *(self.pd_at(r.lowest - .5) for r in RATINGS[:0:-1]), 1.]  # half a point: where the score rounds over
-        return [dict(rating=r.rating, risk=r.risk, scores=f"{r.lowest}-{r.highest}", pd_from=a, pd_to=b)
-                for r, a, b in zip(RATINGS[::-1], pds, pds[1:])]
+        pds = [
+            0.0,
+            *(self.pd_at(r.lowest - 0.5) for r in RATINGS[:0:-1]),
+            1.0,
+        ]  # half a point: where the score rounds over
+        return [
+            dict(rating=r.rating, risk=r.risk, scores=f"{r.lowest}-{r.highest}", pd_from=a, pd_to=b)
+            for r, a, b in zip(RATINGS[::-1], pds, pds[1:])
+        ]

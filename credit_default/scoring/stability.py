@@ -24,7 +24,8 @@ def _shares(
 ) -> np.ndarray:
     "Checked shares: a count or a percentage taken for a share gives a wrong PSI without any other sign"
     s = np.asarray(values, dtype=float)
-    if s.ndim == 0 or not s.size: raise ValueError(f"{what}: one share per bin is needed")
+    if s.ndim == 0 or not s.size:
+        raise ValueError(f"{what}: one share per bin is needed")
     if not np.all(s >= 0) or not np.allclose(s.sum(axis=-1), 1, rtol=0, atol=1e-6):
         raise ValueError(f"{what}: shares are at least 0 and sum to 1")
     return s
@@ -37,7 +38,8 @@ def psi_by_bin(
 ) -> np.ndarray:
     "Each bin's part of the PSI; no part is negative"
     p, q = _shares(reference_shares, "reference_shares"), _shares(current_shares, "current_shares")
-    if p.shape[-1] != q.shape[-1]: raise ValueError(f"{p.shape[-1]} reference bins against {q.shape[-1]} current ones")
+    if p.shape[-1] != q.shape[-1]:
+        raise ValueError(f"{p.shape[-1]} reference bins against {q.shape[-1]} current ones")
     p, q = np.where(p > 0, p, floor), np.where(q > 0, q, floor)
     return (q - p) * np.log(q / p)
 
@@ -46,7 +48,7 @@ def psi(
     reference_shares,  # share of the reference sample in each bin, summing to 1
     current_shares,  # the same of the current sample; leading axes hold further samples
     floor: float = FLOOR,  # what an empty share counts as
-) -> float | np.ndarray: # one PSI per current sample
+) -> float | np.ndarray:  # one PSI per current sample
     "Population stability index of two samples in the same bins"
     total = psi_by_bin(reference_shares, current_shares, floor).sum(axis=-1)
     return float(total) if total.ndim == 0 else total
@@ -55,20 +57,25 @@ def psi(
 BANDS = ((0.25, "high"), (0.20, "medium"), (0.10, "low"))  # lowest PSI of each band
 DRIFT = BANDS[1][0]  # the PSI from which a move that is not chance is called drift
 
+
 def severity(
     value: float,  # a PSI
-) -> str: # none, low, medium or high
+) -> str:  # none, low, medium or high
     "The band a PSI falls in; a band's lower end belongs to it"
-    if not value >= 0: raise ValueError(f"a PSI is at least 0, not {value}")
+    if not value >= 0:
+        raise ValueError(f"a PSI is at least 0, not {value}")
     return next((name for lowest, name in BANDS if value >= lowest), "none")
 
 # %% ../../nbs/scoring/06_stability.ipynb #89ed0203
 def quantile_edges(
     values: np.ndarray,  # finite values of the reference
     n_bins: int = 10,  # bins where ties do not make fewer
-) -> tuple[float, ...]: # inner edges, rising; each is a value of the reference and belongs to the bin below it
+) -> tuple[
+    float, ...
+]:  # inner edges, rising; each is a value of the reference and belongs to the bin below it
     "Edges between bins of about equal count"
-    if not len(values): return ()
+    if not len(values):
+        return ()
     edges = np.unique(np.quantile(values, np.arange(1, n_bins) / n_bins, method="inverted_cdf"))
     top = values.max()
     if edges[0] == top:  # a constant, or nearly: what matters is any other value
@@ -83,29 +90,39 @@ def _texts(
     "The numbers as people write them: rounded as far as they stay apart, no exponents for money"
     values = [float(v) for v in values]
     comma = "," if max(map(abs, values)) >= 1e4 else ""
+
     def text(v, digits):
-        if v == round(v) or abs(v) >= 10 ** (digits - 1): return f"{v:{comma}.0f}"
+        if v == round(v) or abs(v) >= 10 ** (digits - 1):
+            return f"{v:{comma}.0f}"
         return f"{v:{comma}.{digits}g}"
+
     for digits in range(3, 18):
-        if len(set(texts := [text(v, digits) for v in values])) == len(values): break
+        if len(set(texts := [text(v, digits) for v in values])) == len(values):
+            break
     return texts
 
 # %% ../../nbs/scoring/06_stability.ipynb #f2aec0da
 def interval_labels(
     edges: tuple[float, ...],  # inner edges, rising
     whole: bool = False,  # whether the field holds whole numbers only
-) -> list[str]: # one name per interval: one more than edges
+) -> list[str]:  # one name per interval: one more than edges
     "Names of the intervals between edges"
-    if not edges: return ["any value"]
+    if not edges:
+        return ["any value"]
     high = _texts(edges)
     low = _texts([e + 1 for e in edges]) if whole else high
     last = f"{low[-1]} or more" if whole else f"above {high[-1]}"
-    return [f"up to {high[0]}", *(b if a == b else f"{a} to {b}" for a, b in zip(low, high[1:])), last]
+    return [
+        f"up to {high[0]}",
+        *(b if a == b else f"{a} to {b}" for a, b in zip(low, high[1:])),
+        last,
+    ]
 
 # %% ../../nbs/scoring/06_stability.ipynb #b26e6be5
 def _is_missing(v) -> bool:
     "None, NaN and NaT are missing; an empty text is a value"
     return v is None or v != v
+
 
 def _holds_text(values) -> bool:
     "Whether an array's values are texts; None among numbers makes no text of them"
@@ -117,60 +134,83 @@ def _assign_numbers(values, edges, codes) -> np.ndarray:
     "Interval, then codes, then missing; an interval includes its upper edge"
     v = np.asarray(values, dtype=float)
     index = np.searchsorted(edges, v, side="left")
-    for i, code in enumerate(codes, start=len(edges) + 1): index[v == code] = i
+    for i, code in enumerate(codes, start=len(edges) + 1):
+        index[v == code] = i
     index[np.isnan(v)] = len(edges) + 1 + len(codes)
     return index
+
 
 def _assign_categories(values, categories) -> np.ndarray:
     "Category, then missing, then not seen before"
     known, missing = {c: i for i, c in enumerate(categories)}, len(categories)
-    return np.fromiter((missing if _is_missing(v) else known.get(str(v), missing + 1) for v in values), dtype=np.intp)
+    return np.fromiter(
+        (missing if _is_missing(v) else known.get(str(v), missing + 1) for v in values),
+        dtype=np.intp,
+    )
 
 # %% ../../nbs/scoring/06_stability.ipynb #602d36ac
 def _fit_numbers(
     values: np.ndarray,  # reference, NaN for missing
-    codes, edges, n_bins: int,  # as in `Bins.fit`
-) -> dict: # the parts of `Bins` that come from the values
+    codes,
+    edges,
+    n_bins: int,  # as in `Bins.fit`
+) -> dict:  # the parts of `Bins` that come from the values
     "Edges, codes and counts of a number"
     codes = tuple(float(c) for c in codes)
     plain = values[~np.isnan(values) & ~np.isin(values, codes)]
     edges = quantile_edges(plain, n_bins) if edges is None else tuple(float(e) for e in edges)
-    whole = len(plain) > 0 and np.array_equal(plain, np.round(plain)) and np.array_equal(edges, np.round(edges))
-    counts = np.bincount(_assign_numbers(values, edges, codes), minlength=len(edges) + len(codes) + 2)
+    whole = (
+        len(plain) > 0
+        and np.array_equal(plain, np.round(plain))
+        and np.array_equal(edges, np.round(edges))
+    )
+    counts = np.bincount(
+        _assign_numbers(values, edges, codes), minlength=len(edges) + len(codes) + 2
+    )
     return dict(edges=edges, codes=codes, whole=whole, reference=tuple(counts.tolist()))
+
 
 def _fit_categories(
     values,  # reference, None for missing
     categories,  # as in `Bins.fit`
-) -> dict: # the parts of `Bins` that come from the values
+) -> dict:  # the parts of `Bins` that come from the values
     "Categories and counts of a category"
-    if categories is None: categories = sorted({str(v) for v in values if not _is_missing(v)})
+    if categories is None:
+        categories = sorted({str(v) for v in values if not _is_missing(v)})
     categories = tuple(str(c) for c in categories)
     counts = np.bincount(_assign_categories(values, categories), minlength=len(categories) + 2)
     return dict(categories=categories, reference=tuple(counts.tolist()))
 
 # %% ../../nbs/scoring/06_stability.ipynb #369269ca
 FEWEST = 20  # values that a summary needs: it is shown to those who may not see single applicants
-_SUMMARY = dict(p5=.05, p25=.25, median=.5, p75=.75, p95=.95)
+_SUMMARY = dict(p5=0.05, p25=0.25, median=0.5, p75=0.75, p95=0.95)
+
 
 def summarize(
     values,  # floats with NaN for missing, or texts with None for missing
     kind: str = "number",  # number or category
     codes=(),  # numbers that are codes
-) -> dict: # mean, sd, p5, p25, median, p75, p95; or most_common, share; empty where there are too few values
+) -> dict:  # mean, sd, p5, p25, median, p75, p95; or most_common, share; empty where there are too few values
     "What a field looks like, in a few numbers"
     if kind == "category":
         texts = [str(v) for v in values if not _is_missing(v)]
-        if len(texts) < FEWEST: return {}
+        if len(texts) < FEWEST:
+            return {}
         names, counts = np.unique(texts, return_counts=True)
         return dict(most_common=str(names[counts.argmax()]), share=float(counts.max() / len(texts)))
     v = np.asarray(values, dtype=float)
     v = v[np.isfinite(v) & ~np.isin(v, codes)]
-    if len(v) < FEWEST: return {}
-    return dict(mean=float(v.mean()), sd=float(v.std(ddof=1)), **dict(zip(_SUMMARY, np.quantile(v, list(_SUMMARY.values())).tolist())))
+    if len(v) < FEWEST:
+        return {}
+    return dict(
+        mean=float(v.mean()),
+        sd=float(v.std(ddof=1)),
+        **dict(zip(_SUMMARY, np.quantile(v, list(_SUMMARY.values())).tolist())),
+    )
 
 # %% ../../nbs/scoring/06_stability.ipynb #1f1dd0b1
 MISSING, UNSEEN = "missing", "not seen before"
+
 
 @dataclass(frozen=True)
 class Bins:
@@ -200,6 +240,7 @@ class Bins:
     ValueError
         If the parts do not fit together (a damaged or hand-edited file).
     """
+
     name: str
     kind: str
     edges: tuple[float, ...] = ()
@@ -211,20 +252,43 @@ class Bins:
 
     def __post_init__(self):
         def need(ok, msg):
-            if not ok: raise ValueError(f"bins of {self.name}: {msg}")
+            if not ok:
+                raise ValueError(f"bins of {self.name}: {msg}")
+
         need(self.kind in ("number", "category"), f"kind is number or category, not {self.kind!r}")
-        need(np.all(np.isfinite(self.edges)) and np.all(np.diff(self.edges) > 0), "edges are finite and rising")
-        need(len(set(self.codes)) == len(self.codes) and np.all(np.isfinite(self.codes)), "codes are finite and differ")
+        need(
+            np.all(np.isfinite(self.edges)) and np.all(np.diff(self.edges) > 0),
+            "edges are finite and rising",
+        )
+        need(
+            len(set(self.codes)) == len(self.codes) and np.all(np.isfinite(self.codes)),
+            "codes are finite and differ",
+        )
         need(len(set(self.categories)) == len(self.categories), "categories differ")
-        need(len(self.reference) == len(self.labels), f"{len(self.reference)} reference counts for {len(self.labels)} bins")
-        need(all(isinstance(c, int) and c >= 0 for c in self.reference) and self.n > 0, "reference counts are whole and not all 0")
-        need(isinstance(self.summary, dict) and all(isinstance(v, str) or np.isfinite(v) for v in self.summary.values()), "a summary holds finite numbers and texts")
+        need(
+            len(self.reference) == len(self.labels),
+            f"{len(self.reference)} reference counts for {len(self.labels)} bins",
+        )
+        need(
+            all(isinstance(c, int) and c >= 0 for c in self.reference) and self.n > 0,
+            "reference counts are whole and not all 0",
+        )
+        need(
+            isinstance(self.summary, dict)
+            and all(isinstance(v, str) or np.isfinite(v) for v in self.summary.values()),
+            "a summary holds finite numbers and texts",
+        )
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         "Readable names of the bins; a bin's number is an index into them"
-        if self.kind == "category": return (*self.categories, MISSING, UNSEEN)
-        return (*interval_labels(self.edges, self.whole), *(f"code {t}" for c in self.codes for t in _texts([c])), MISSING)
+        if self.kind == "category":
+            return (*self.categories, MISSING, UNSEEN)
+        return (
+            *interval_labels(self.edges, self.whole),
+            *(f"code {t}" for c in self.codes for t in _texts([c])),
+            MISSING,
+        )
 
     @property
     def n(self) -> int:
@@ -243,14 +307,25 @@ class Bins:
 
     def assign(self, values) -> np.ndarray:
         "Number of the bin of each value (NaN or None is missing)"
-        if self.kind == "category": return _assign_categories(values, self.categories)
+        if self.kind == "category":
+            return _assign_categories(values, self.categories)
         return _assign_numbers(values, self.edges, self.codes)
 
     def of(self, value) -> int:
         "Number of the bin of a single value; as `assign`, without an array around it"
-        if self.kind == "category": return len(self.categories) + (not _is_missing(value)) if value not in self.categories else self.categories.index(value)
-        if value is None or value != value: return self.missing
-        return len(self.edges) + 1 + self.codes.index(value) if value in self.codes else bisect_left(self.edges, value)
+        if self.kind == "category":
+            return (
+                len(self.categories) + (not _is_missing(value))
+                if value not in self.categories
+                else self.categories.index(value)
+            )
+        if value is None or value != value:
+            return self.missing
+        return (
+            len(self.edges) + 1 + self.codes.index(value)
+            if value in self.codes
+            else bisect_left(self.edges, value)
+        )
 
     def counts(self, values) -> np.ndarray:
         "How many of the values fall in each bin, in the order of `labels`"
@@ -264,8 +339,10 @@ class Bins:
         "Per bin: reference and current share and the part of the PSI (`counts` of the current sample)"
         current = _counts(self, counts) / np.sum(counts)
         parts = psi_by_bin(self.shares, current)
-        return [dict(bin=l, reference=float(p), current=float(q), psi=float(x))
-                for l, p, q, x in zip(self.labels, self.shares, current, parts)]
+        return [
+            dict(bin=l, reference=float(p), current=float(q), psi=float(x))
+            for l, p, q, x in zip(self.labels, self.shares, current, parts)
+        ]
 
     def to_dict(self) -> dict:
         "Plain values for JSON"
@@ -277,7 +354,9 @@ class Bins:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
 
     @classmethod
-    def fit(cls, name: str, values, *, codes=(), categories=None, edges=None, n_bins: int = 10) -> "Bins":
+    def fit(
+        cls, name: str, values, *, codes=(), categories=None, edges=None, n_bins: int = 10
+    ) -> "Bins":
         """Bins of a reference sample: at its quantiles, or one per category.
 
         Parameters
@@ -295,11 +374,24 @@ class Bins:
         n_bins : int
             Intervals of a number where ties do not make fewer.
         """
-        if not len(values): raise ValueError(f"bins of {name}: the reference has no rows")
-        if categories is not None or _holds_text(values): return cls(name, "category", **_fit_categories(values, categories), summary=summarize(values, "category"))
+        if not len(values):
+            raise ValueError(f"bins of {name}: the reference has no rows")
+        if categories is not None or _holds_text(values):
+            return cls(
+                name,
+                "category",
+                **_fit_categories(values, categories),
+                summary=summarize(values, "category"),
+            )
         v = np.asarray(values, dtype=float)
-        if np.any(np.isinf(v)): raise ValueError(f"bins of {name}: the reference holds infinite values")
-        return cls(name, "number", **_fit_numbers(v, codes, edges, n_bins), summary=summarize(v, "number", codes))
+        if np.any(np.isinf(v)):
+            raise ValueError(f"bins of {name}: the reference holds infinite values")
+        return cls(
+            name,
+            "number",
+            **_fit_numbers(v, codes, edges, n_bins),
+            summary=summarize(v, "number", codes),
+        )
 
 # %% ../../nbs/scoring/06_stability.ipynb #5234658e
 def _counts(
@@ -308,22 +400,30 @@ def _counts(
 ) -> np.ndarray:
     "Checked counts of a current sample"
     c = np.asarray(counts, dtype=float)
-    if c.shape != (len(bins.labels),): raise ValueError(f"{bins.name}: one count for each of {len(bins.labels)} bins is needed")
-    if not np.all(c >= 0): raise ValueError(f"{bins.name}: counts are at least 0")
-    if not c.sum(): raise ValueError(f"{bins.name}: the current sample has no rows, so it has no PSI")
+    if c.shape != (len(bins.labels),):
+        raise ValueError(f"{bins.name}: one count for each of {len(bins.labels)} bins is needed")
+    if not np.all(c >= 0):
+        raise ValueError(f"{bins.name}: counts are at least 0")
+    if not c.sum():
+        raise ValueError(f"{bins.name}: the current sample has no rows, so it has no PSI")
     return c
 
 # %% ../../nbs/scoring/06_stability.ipynb #8dc50fa5
-DRAWS, SEED = 20_000, 20180401  # of the simulation; the seed is fixed so that the same counts give the same verdict
+DRAWS, SEED = (
+    20_000,
+    20180401,
+)  # of the simulation; the seed is fixed so that the same counts give the same verdict
+
 
 def chance_draws(
     reference_shares,  # share of the reference in each bin
     n_reference: int,  # rows of the reference
     n_current: int,  # rows of the current sample
     draws: int = DRAWS,  # how many samples to draw
-) -> np.ndarray: # shape (draws,)
+) -> np.ndarray:  # shape (draws,)
     "PSIs of current samples from the reference's own population"
-    if n_reference < 1 or n_current < 1: raise ValueError("both samples need at least one row")
+    if n_reference < 1 or n_current < 1:
+        raise ValueError("both samples need at least one row")
     reference = _shares(reference_shares, "reference_shares")
     rng = np.random.default_rng(SEED)
     population = rng.dirichlet(reference * n_reference + 1 / reference.size, size=draws)
@@ -332,7 +432,10 @@ def chance_draws(
 # %% ../../nbs/scoring/06_stability.ipynb #2ff26650
 @lru_cache(maxsize=4096)
 def _chance(shares: tuple[float, ...], n_reference: int, n_current: int, level: float) -> float:
-    return float(np.quantile(chance_draws(shares, n_reference, n_current), 1 - level, method="higher"))
+    return float(
+        np.quantile(chance_draws(shares, n_reference, n_current), 1 - level, method="higher")
+    )
+
 
 def chance_psi(
     reference_shares,  # share of the reference in each bin
@@ -341,12 +444,16 @@ def chance_psi(
     level: float = 0.05,  # probability that chance exceeds the value, 0 to 1
 ) -> float:
     "The PSI that chance alone exceeds with probability `level`"
-    if not 0 < level < 1: raise ValueError(f"level is between 0 and 1, not {level}")
-    return _chance(tuple(float(s) for s in reference_shares), int(n_reference), int(n_current), float(level))
+    if not 0 < level < 1:
+        raise ValueError(f"level is between 0 and 1, not {level}")
+    return _chance(
+        tuple(float(s) for s in reference_shares), int(n_reference), int(n_current), float(level)
+    )
 
 # %% ../../nbs/scoring/06_stability.ipynb #8acd7d31
 FIRST = 48  # the character of a field's first bin is 0
 LEVEL = 0.05  # probability of a false verdict among all fields of one comparison
+
 
 def compare_field(
     bins: Bins,  # of the field
@@ -357,8 +464,16 @@ def compare_field(
     c = _counts(bins, counts)
     n = int(c.sum())
     value, chance = psi(bins.shares, c / n), chance_psi(bins.shares, bins.n, n, level)
-    return dict(field=bins.name, psi=value, severity=severity(value), chance=chance, drifted=bool(value >= DRIFT and value > chance),
-                missing_reference=bins.reference[bins.missing] / bins.n, missing_current=float(c[bins.missing] / n), n_current=n)
+    return dict(
+        field=bins.name,
+        psi=value,
+        severity=severity(value),
+        chance=chance,
+        drifted=bool(value >= DRIFT and value > chance),
+        missing_reference=bins.reference[bins.missing] / bins.n,
+        missing_current=float(c[bins.missing] / n),
+        n_current=n,
+    )
 
 # %% ../../nbs/scoring/06_stability.ipynb #7eb3c90f
 @dataclass(frozen=True)
@@ -370,19 +485,37 @@ class Reference:
     bins : dict of str to Bins
         By field, in the order of the sample's columns.
     """
+
     bins: dict[str, Bins] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, columns: dict, *, codes: dict | None = None, categories: dict | None = None, n_bins: int = 10) -> "Reference":
+    def fit(
+        cls,
+        columns: dict,
+        *,
+        codes: dict | None = None,
+        categories: dict | None = None,
+        n_bins: int = 10,
+    ) -> "Reference":
         "Bins of all `columns` (field to values); `codes` and `categories` by field, where a field has them"
         codes, categories = codes or {}, categories or {}
-        if unknown := sorted({*codes, *categories} - set(columns)): raise ValueError(f"not in the reference: {', '.join(unknown)}")
-        return cls({f: Bins.fit(f, v, codes=codes.get(f, ()), categories=categories.get(f), n_bins=n_bins) for f, v in columns.items()})
+        if unknown := sorted({*codes, *categories} - set(columns)):
+            raise ValueError(f"not in the reference: {', '.join(unknown)}")
+        return cls(
+            {
+                f: Bins.fit(
+                    f, v, codes=codes.get(f, ()), categories=categories.get(f), n_bins=n_bins
+                )
+                for f, v in columns.items()
+            }
+        )
 
     def counts(self, columns: dict) -> dict[str, np.ndarray]:
         "Current rows in each bin by field; further columns are left alone"
-        if absent := [f for f in self.bins if f not in columns]: raise ValueError(f"the current sample lacks {', '.join(absent)}")
-        if len(sizes := {len(columns[f]) for f in self.bins}) > 1: raise ValueError(f"columns of different lengths: {sorted(sizes)}")
+        if absent := [f for f in self.bins if f not in columns]:
+            raise ValueError(f"the current sample lacks {', '.join(absent)}")
+        if len(sizes := {len(columns[f]) for f in self.bins}) > 1:
+            raise ValueError(f"columns of different lengths: {sorted(sizes)}")
         return {f: b.counts(columns[f]) for f, b in self.bins.items()}
 
     def compare(self, columns: dict) -> list[dict]:
@@ -391,20 +524,30 @@ class Reference:
 
     def compare_counts(self, counts: dict) -> list[dict]:
         "The same from counts per bin; `counts` may hold some of the fields, and corrects for as many"
-        if unknown := [f for f in counts if f not in self.bins]: raise ValueError(f"not in the reference: {', '.join(unknown)}")
+        if unknown := [f for f in counts if f not in self.bins]:
+            raise ValueError(f"not in the reference: {', '.join(unknown)}")
         return [compare_field(self.bins[f], c, LEVEL / len(counts)) for f, c in counts.items()]
 
     def encode(self, columns: dict) -> list[str]:
         "The bins of each row, one character per field: what a prediction log keeps, so that drift over a million rows is a matter of counting"
         n = len(next(iter(columns.values())))
-        if n == 1: return ["".join([chr(FIRST + b.of(columns[f][0])) for f, b in self.bins.items()])]
+        if n == 1:
+            return ["".join([chr(FIRST + b.of(columns[f][0])) for f, b in self.bins.items()])]
         at = np.stack([b.assign(columns[f]) for f, b in self.bins.items()], axis=1)
         return ["".join(map(chr, row)) for row in (at + FIRST).tolist()]
 
     def decode(self, text: str) -> dict[str, np.ndarray]:
         "Rows in each bin by field, as `counts`, of the rows whose characters are in `text` one after another"
-        at = np.frombuffer(text.encode("utf-32-le"), np.uint32).reshape(-1, len(self.bins)).astype(np.intp) - FIRST
-        return {f: np.bincount(at[:, i], minlength=len(b.labels)) for i, (f, b) in enumerate(self.bins.items())}
+        at = (
+            np.frombuffer(text.encode("utf-32-le"), np.uint32)
+            .reshape(-1, len(self.bins))
+            .astype(np.intp)
+            - FIRST
+        )
+        return {
+            f: np.bincount(at[:, i], minlength=len(b.labels))
+            for i, (f, b) in enumerate(self.bins.items())
+        }
 
     def to_dict(self) -> dict:
         "Plain values for JSON"

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,20 +49,25 @@ from ..store.store import Store
 # %% ../../nbs/serving/04_auth.ipynb #3cdee36a
 class Role(str, Enum):
     "What a user may do; each may do what the one before it may."
+
     viewer = "viewer"
     analyst = "analyst"
     admin = "admin"
 
+
 _rank = {role: i for i, role in enumerate(Role)}
 _names = {role.value for role in Role}
+
 
 def allows(role: Role, least: Role) -> bool:
     "Whether a role is at least that one."
     return _rank[role] >= _rank[least]
 
+
 @dataclass(frozen=True)
 class User:
     "A user as the service knows one: no password, no address."
+
     id: str
     username: str
     role: Role
@@ -72,47 +77,94 @@ class User:
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
+
 USERNAME, PASSWORD = "3 to 64 letters, digits and . _ -", "12 to 128 characters"
 _username = re.compile(r"[A-Za-z0-9._-]{3,64}")
 
+
 def _named(username: str) -> str:
-    if not _username.fullmatch(username): raise ValueError(f"must be {USERNAME}")
+    if not _username.fullmatch(username):
+        raise ValueError(f"must be {USERNAME}")
     return username
 
+
 def _unicode(password: SecretStr) -> SecretStr:
-    if not storable(password.get_secret_value()): raise ValueError("must be Unicode text, without NUL")   # half a surrogate pair has no bytes to hash
+    if not storable(password.get_secret_value()):
+        raise ValueError(
+            "must be Unicode text, without NUL"
+        )  # half a surrogate pair has no bytes to hash
     return password
+
 
 def _long(password: SecretStr) -> SecretStr:
-    if not 12 <= len(password) <= 128: raise ValueError(f"must be {PASSWORD}, of any kind")
+    if not 12 <= len(password) <= 128:
+        raise ValueError(f"must be {PASSWORD}, of any kind")
     return password
 
+
 # the schema says by itself what the validators check: pydantic's own messages speak of patterns and items
-Username = Annotated[str, AfterValidator(_named), Field(strict=True, description=f"{USERNAME}; upper and lower case are the same", examples=["ada"],
-    json_schema_extra=dict(minLength=3, maxLength=64, pattern=f"^{_username.pattern}$"))]
-Password = Annotated[SecretStr, AfterValidator(_unicode), AfterValidator(_long), Field(examples=["a long and quiet river"], json_schema_extra=dict(minLength=12, maxLength=128, pattern=r"^[^\u0000]*$"),
-    description=f"{PASSWORD}, of any kind: length is what matters; it must not be the username or the email")]
+Username = Annotated[
+    str,
+    AfterValidator(_named),
+    Field(
+        strict=True,
+        description=f"{USERNAME}; upper and lower case are the same",
+        examples=["ada"],
+        json_schema_extra=dict(minLength=3, maxLength=64, pattern=f"^{_username.pattern}$"),
+    ),
+]
+Password = Annotated[
+    SecretStr,
+    AfterValidator(_unicode),
+    AfterValidator(_long),
+    Field(
+        examples=["a long and quiet river"],
+        json_schema_extra=dict(minLength=12, maxLength=128, pattern=r"^[^\u0000]*$"),
+        description=f"{PASSWORD}, of any kind: length is what matters; it must not be the username or the email",
+    ),
+]
+
 
 class Signup(_Form):
     "Who wants to become a user."
+
     username: Username
     email: Annotated[pydantic.EmailStr, Field(max_length=254, examples=["ada@example.com"])]
     password: Password
-    invitation: Annotated[str | None, Field(max_length=128, description="where signup is by invitation", examples=[None])] = None
+    invitation: Annotated[
+        str | None,
+        Field(max_length=128, description="where signup is by invitation", examples=[None]),
+    ] = None
 
     @pydantic.field_validator("password")
     @classmethod
     def _not_itself(cls, password: SecretStr, others: pydantic.ValidationInfo):
-        if password.get_secret_value().lower() in (others.data.get("username", "").lower(), others.data.get("email", "").lower()): raise ValueError("must not be the username or the email")
+        if password.get_secret_value().lower() in (
+            others.data.get("username", "").lower(),
+            others.data.get("email", "").lower(),
+        ):
+            raise ValueError("must not be the username or the email")
         return password
+
 
 class Login(_Form):
     "Who wants a token."
+
     username: Annotated[str, Field(max_length=64, strict=True, examples=["ada"])]
-    password: Annotated[SecretStr, AfterValidator(_unicode), Field(max_length=128, examples=["a long and quiet river"], json_schema_extra=dict(pattern=r"^[^\u0000]*$"))]
+    password: Annotated[
+        SecretStr,
+        AfterValidator(_unicode),
+        Field(
+            max_length=128,
+            examples=["a long and quiet river"],
+            json_schema_extra=dict(pattern=r"^[^\u0000]*$"),
+        ),
+    ]
+
 
 class Token(BaseModel):
     "What a login gives."
+
     access_token: str = Field(description="goes into the header Authorization: Bearer ...")
     token_type: str = Field(examples=["bearer"])
     expires_in: int = Field(description="seconds", examples=[3600])
@@ -121,23 +173,35 @@ class Token(BaseModel):
 class Busy(Exception):
     "Too many passwords are being hashed: try later."
 
-NICE = 5   # of the threads that hash, beside 0 for the event loop
+
+NICE = 5  # of the threads that hash, beside 0 for the event loop
+
 
 def _lower_priority():
     "On Linux a thread has a priority of its own."
-    if sys.platform != "linux": return
+    if sys.platform != "linux":
+        return
     thread = threading.get_native_id()
-    with suppress(OSError): os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))   # a sandbox may forbid it: logins then cost predictions more
+    with suppress(OSError):
+        os.setpriority(
+            os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread))
+        )  # a sandbox may forbid it: logins then cost predictions more
+
 
 class Passwords:
     "Hashes passwords and compares them, in threads of its own."
+
     def __init__(
         self,
         most: int = 50,  # logins at a time, waiting ones and those in work
     ):
         self._hasher = argon2.PasswordHasher(memory_cost=46 * 1024, time_cost=1, parallelism=1)
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
-        self._threads, self._most, self._inside = ThreadPoolExecutor(2, thread_name_prefix="password", initializer=_lower_priority), most, 0
+        self._threads, self._most, self._inside = (
+            ThreadPoolExecutor(2, thread_name_prefix="password", initializer=_lower_priority),
+            most,
+            0,
+        )
 
     def hash_blocking(self, password: str) -> str:
         "What is stored of a password."
@@ -149,31 +213,44 @@ class Passwords:
         password: str,
     ) -> bool:
         "Whether it is the password; takes as long for nobody's."
-        try: return self._hasher.verify(hashed or self._nobody, unicodedata.normalize("NFKC", password)) and hashed is not None
-        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError): return False   # the latter: somebody's hand in the table; nobody logs in by it
+        try:
+            return (
+                self._hasher.verify(hashed or self._nobody, unicodedata.normalize("NFKC", password))
+                and hashed is not None
+            )
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False  # the latter: somebody's hand in the table; nobody logs in by it
 
     async def run(self, call: Callable, *args) -> Any:
         "A call that hashes, in one of the two threads. Raises Busy."
-        if self._inside >= self._most: raise Busy("too many passwords are being hashed")
+        if self._inside >= self._most:
+            raise Busy("too many passwords are being hashed")
         self._inside += 1
-        try: return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
-        finally: self._inside -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+        finally:
+            self._inside -= 1
 
 # %% ../../nbs/serving/04_auth.ipynb #4ae84300
 class Invalid(Exception):
     "A token that is not good."
 
-MOST_GOOD = 10_000   # tokens that are remembered
+
+MOST_GOOD = 10_000  # tokens that are remembered
+
 
 @dataclass(frozen=True)
 class Claims:
     "What a good token says."
-    sub: str   # the user's id
+
+    sub: str  # the user's id
     role: Role
-    exp: float # seconds since the epoch
+    exp: float  # seconds since the epoch
+
 
 class Tokens:
     "Makes and reads tokens."
+
     def __init__(
         self,
         key: str,  # at least KEY_BYTES bytes
@@ -181,65 +258,100 @@ class Tokens:
         minutes: float = 60,  # how long a token is good for
     ):
         for one in (key, previous):
-            if one is not None and len(one.encode()) < KEY_BYTES: raise ValueError(f"a key must have at least {KEY_BYTES} bytes; {HOW}")
+            if one is not None and len(one.encode()) < KEY_BYTES:
+                raise ValueError(f"a key must have at least {KEY_BYTES} bytes; {HOW}")
         self._keys, self._seconds = [key] + [previous] * (previous is not None), round(60 * minutes)
-        self._good: dict[str, Claims] = {}   # tokens that were checked: a client sends the same one a thousand times
+        self._good: dict[
+            str, Claims
+        ] = {}  # tokens that were checked: a client sends the same one a thousand times
 
     def issue(self, user: User) -> tuple[str, int]:
         "A token, and how many seconds it is good for."
-        return jwt.encode(dict(sub=user.id, role=user.role.value, exp=int(time.time()) + self._seconds), self._keys[0], "HS256"), self._seconds
+        return jwt.encode(
+            dict(sub=user.id, role=user.role.value, exp=int(time.time()) + self._seconds),
+            self._keys[0],
+            "HS256",
+        ), self._seconds
 
     def read(self, token: str) -> Claims:
         "What a token says. Raises Invalid."
         claims = self._good.get(token)
         if claims is None:
             claims = self._checked(token)
-            if len(self._good) >= MOST_GOOD: self._good.clear()
+            if len(self._good) >= MOST_GOOD:
+                self._good.clear()
             self._good[token] = claims
-        if claims.exp <= time.time(): raise Invalid
+        if claims.exp <= time.time():
+            raise Invalid
         return claims
 
     def _checked(self, token: str) -> Claims:
         for key in self._keys:
-            try: said = jwt.decode(token, key, ["HS256"], options=dict(require=["exp", "sub", "role"]))
-            except jwt.InvalidSignatureError: continue
-            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError): raise Invalid from None
-            if not isinstance(said["role"], str) or said["role"] not in _names: raise Invalid
+            try:
+                said = jwt.decode(
+                    token, key, ["HS256"], options=dict(require=["exp", "sub", "role"])
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+                raise Invalid from None
+            if not isinstance(said["role"], str) or said["role"] not in _names:
+                raise Invalid
             return Claims(said["sub"], Role(said["role"]), said["exp"])
         raise Invalid
 
 # %% ../../nbs/serving/04_auth.ipynb #d1e903f8
 log = logging.getLogger("credit_default.auth")
 
+
 class SignupRefused(Exception):
     "Nobody may sign up, or not so. Its text says what is allowed."
 
+
 NO_INVITATION = "the invitation does not exist, was used, or has run out"
+
 
 def _user(row: dict | None) -> User | None:
     "None, too, where the table holds a role that is not one here: whoever has it may do nothing."
-    return User(row["id"], row["username"], Role(row["role"]), row["disabled"]) if row and row["role"] in _names else None
+    return (
+        User(row["id"], row["username"], Role(row["role"]), row["disabled"])
+        if row and row["role"] in _names
+        else None
+    )
+
 
 def invitation_hash(invitation: str) -> str:
     "What is stored of an invitation: it is long and random, so that a plain hash keeps it."
     return hashlib.sha256(invitation.encode()).hexdigest()
 
+
 def invite(store: Store, role: Role, by: str, days: float = 7) -> str:
     "A new invitation, good once. Raises Away."
     invitation = secrets.token_urlsafe(24)
-    store.add_invitation(invitation_hash(invitation), role.value, created_by=by, expires_at=datetime.now(timezone.utc) + timedelta(days=days))
+    store.add_invitation(
+        invitation_hash(invitation),
+        role.value,
+        created_by=by,
+        expires_at=datetime.now(UTC) + timedelta(days=days),
+    )
     return invitation
 
 # %% ../../nbs/serving/04_auth.ipynb #4bc083c4
 class Users:
     "The users, as they were a few seconds ago."
+
     def __init__(self, store: Store, seconds: float = 5):
-        self._store, self._seconds, self._known = store, seconds, {}   # by id; None for an id that nobody has
+        self._store, self._seconds, self._known = (
+            store,
+            seconds,
+            {},
+        )  # by id; None for an id that nobody has
         self._thread, self._stopping, self._away = None, threading.Event(), False
 
     def refresh(self):
         "Reads all users. Raises Away."
-        try: self._known = {row["id"]: _user(row) for row in self._store.users()}
+        try:
+            self._known = {row["id"]: _user(row) for row in self._store.users()}
         except Away:
             self._away = True
             raise
@@ -248,19 +360,26 @@ class Users:
     def start(self):
         "Reads all users, and goes on doing so. Raises Away where they cannot be read at all."
         self.refresh()
-        if self._thread: return
+        if self._thread:
+            return
         self._thread = threading.Thread(target=self._go_on, name="users", daemon=True)
         self._thread.start()
 
     def _go_on(self):
         while not self._stopping.wait(self._seconds):
             was = self._away
-            try: self.refresh()
-            except Away as e:   # the last copy decides
-                if not was: log.warning(f"The users cannot be read, the last copy decides: {e}")
-            except Exception as e: log.error("The users cannot be read", extra=dict(place=place(e)))   # and tries again: nobody must stay a user because this thread is dead
+            try:
+                self.refresh()
+            except Away as e:  # the last copy decides
+                if not was:
+                    log.warning(f"The users cannot be read, the last copy decides: {e}")
+            except Exception as e:
+                log.error(
+                    "The users cannot be read", extra=dict(place=place(e))
+                )  # and tries again: nobody must stay a user because this thread is dead
 
-    def stop(self): self._stopping.set()
+    def stop(self):
+        self._stopping.set()
 
     def knows(self, claims: Claims) -> bool:
         "Whether `who` answers without asking the database."
@@ -268,14 +387,17 @@ class Users:
 
     def who(self, claims: Claims) -> User | None:
         "The user whom a token names, with the role of now; None where there is none any more. Raises Away where nobody can tell."
-        if claims.sub not in self._known: self._look(claims.sub)
+        if claims.sub not in self._known:
+            self._look(claims.sub)
         user = self._known.get(claims.sub)
         return None if user is None or user.disabled else user
 
     def _look(self, id: str):
         "One who may have signed up at another worker. A token needs the key, so this is asked seldom; for one who is gone, once in a refresh; and not again while the database is known to be away."
-        if self._away: raise Away("the database cannot be reached")
-        try: self._known[id] = _user(self._store.user(id=id))
+        if self._away:
+            raise Away("the database cannot be reached")
+        try:
+            self._known[id] = _user(self._store.user(id=id))
         except Away:
             self._away = True
             raise
@@ -287,8 +409,9 @@ class Users:
     def _login(self, username: str, password: str, passwords: Passwords) -> User | None:
         row = self._store.user(username=username)
         right, user = passwords.same_blocking(row and row["password_hash"], password), _user(row)
-        if not right or user is None or user.disabled: return None
-        self._known[user.id] = user   # who was enabled a second ago need not wait for the next copy
+        if not right or user is None or user.disabled:
+            return None
+        self._known[user.id] = user  # who was enabled a second ago need not wait for the next copy
         return user
 
     async def signup(
@@ -298,109 +421,198 @@ class Users:
         passwords: Passwords,
     ) -> User:
         "A new user: an analyst, or what the invitation says. Raises SignupRefused, Taken, Away, Busy."
-        if mode == "closed": raise SignupRefused("nobody can sign up here; an administrator adds users")
-        if mode == "invite" and wanted.invitation is None: raise SignupRefused("signup is by invitation: send yours as `invitation`")
+        if mode == "closed":
+            raise SignupRefused("nobody can sign up here; an administrator adds users")
+        if mode == "invite" and wanted.invitation is None:
+            raise SignupRefused("signup is by invitation: send yours as `invitation`")
         return await passwords.run(self._signup, wanted, passwords)
 
     def _signup(self, wanted: Signup, passwords: Passwords) -> User:
         invitation = None if wanted.invitation is None else invitation_hash(wanted.invitation)
-        if invitation and not self._store.invitation(invitation): raise SignupRefused(NO_INVITATION)   # before the work of a hash
-        row = dict(id=str(uuid.uuid4()), username=wanted.username, email=wanted.email, password_hash=passwords.hash_blocking(wanted.password.get_secret_value()), role=Role.analyst.value)
-        try: user = _user(self._store.add_user(row, invitation=invitation))
-        except Uninvited: raise SignupRefused(NO_INVITATION) from None
+        if invitation and not self._store.invitation(invitation):
+            raise SignupRefused(NO_INVITATION)  # before the work of a hash
+        row = dict(
+            id=str(uuid.uuid4()),
+            username=wanted.username,
+            email=wanted.email,
+            password_hash=passwords.hash_blocking(wanted.password.get_secret_value()),
+            role=Role.analyst.value,
+        )
+        try:
+            user = _user(self._store.add_user(row, invitation=invitation))
+        except Uninvited:
+            raise SignupRefused(NO_INVITATION) from None
         self._known[user.id] = user
         return user
 
 # %% ../../nbs/serving/04_auth.ipynb #2a9c7a7a
 class FileCounters(limits.storage.Storage):
     "Counters in an SQLite file, shared by the processes of one machine. They may be lost: nothing but limits depends on them."
+
     STORAGE_SCHEME = ["counters"]
 
     def __init__(self, uri: str, wrap_exceptions: bool = False, **options):
         super().__init__(uri, wrap_exceptions, **options)
-        self._path, self._lock, self._swept, self._db = Path(uri.removeprefix("counters://")), threading.Lock(), 0.0, None
+        self._path, self._lock, self._swept, self._db = (
+            Path(uri.removeprefix("counters://")),
+            threading.Lock(),
+            0.0,
+            None,
+        )
 
     @property
-    def base_exceptions(self): return sqlite3.Error, OSError
+    def base_exceptions(self):
+        return sqlite3.Error, OSError
 
     def _open(self):
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))   # addresses are personal data
-        self._db = sqlite3.connect(self._path, timeout=0.1, isolation_level=None, check_same_thread=False)
-        with FileLock(f"{self._path}.open", timeout=1):   # seconds; workers come here at once, and SQLite refuses all but one that change to WAL, without waiting
-            self._db.executescript("PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, n INTEGER, until REAL) WITHOUT ROWID")
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # addresses are personal data
+        self._db = sqlite3.connect(
+            self._path, timeout=0.1, isolation_level=None, check_same_thread=False
+        )
+        with FileLock(
+            f"{self._path}.open", timeout=1
+        ):  # seconds; workers come here at once, and SQLite refuses all but one that change to WAL, without waiting
+            self._db.executescript(
+                "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, n INTEGER, until REAL) WITHOUT ROWID"
+            )
 
     def _one(self, sql: str, *values):
         with self._lock:
             try:
-                if self._db is None: self._open()
+                if self._db is None:
+                    self._open()
                 return self._db.execute(sql, values).fetchone()
             except sqlite3.Error as e:
-                if self._db: self._db.close()
+                if self._db:
+                    self._db.close()
                 self._db = None
-                if type(e) is sqlite3.DatabaseError:   # not a database, or a damaged one: begin anew
-                    for end in ("", "-wal", "-shm"): Path(f"{self._path}{end}").unlink(missing_ok=True)
+                if type(e) is sqlite3.DatabaseError:  # not a database, or a damaged one: begin anew
+                    for end in ("", "-wal", "-shm"):
+                        Path(f"{self._path}{end}").unlink(missing_ok=True)
                 raise
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         "Adds to a counter, which begins anew where its time is over."
         now = time.time()
-        if now - self._swept > 60: self._swept = now; self._one("DELETE FROM counters WHERE until <= ?", now)
-        return self._one("INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET n = CASE WHEN until <= ?4 THEN 0 ELSE n END + ?2, "
-                         "until = CASE WHEN until <= ?4 THEN ?3 ELSE until END RETURNING n", key, amount, now + expiry, now)[0]
+        if now - self._swept > 60:
+            self._swept = now
+            self._one("DELETE FROM counters WHERE until <= ?", now)
+        return self._one(
+            "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET n = CASE WHEN until <= ?4 THEN 0 ELSE n END + ?2, "
+            "until = CASE WHEN until <= ?4 THEN ?3 ELSE until END RETURNING n",
+            key,
+            amount,
+            now + expiry,
+            now,
+        )[0]
 
-    def get(self, key: str) -> int: return (self._one("SELECT n FROM counters WHERE key = ? AND until > ?", key, time.time()) or (0,))[0]
-    def get_expiry(self, key: str) -> float: return (self._one("SELECT until FROM counters WHERE key = ?", key) or (time.time(),))[0]
-    def check(self) -> bool: return self._one("SELECT 1") == (1,)
-    def clear(self, key: str): self._one("DELETE FROM counters WHERE key = ?", key)
-    def reset(self): self._one("DELETE FROM counters")
+    def get(self, key: str) -> int:
+        return (
+            self._one("SELECT n FROM counters WHERE key = ? AND until > ?", key, time.time())
+            or (0,)
+        )[0]
+
+    def get_expiry(self, key: str) -> float:
+        return (self._one("SELECT until FROM counters WHERE key = ?", key) or (time.time(),))[0]
+
+    def check(self) -> bool:
+        return self._one("SELECT 1") == (1,)
+
+    def clear(self, key: str):
+        self._one("DELETE FROM counters WHERE key = ?", key)
+
+    def reset(self):
+        self._one("DELETE FROM counters")
 
 # %% ../../nbs/serving/04_auth.ipynb #7a62db45
 def _redis(url: str) -> limits.storage.Storage:
     name = variable("rate_limit_storage")
     try:
-        if urlsplit(url).scheme not in ("redis", "rediss", "redis+unix"): raise ValueError
+        if urlsplit(url).scheme not in ("redis", "rediss", "redis+unix"):
+            raise ValueError
         from redis.backoff import NoBackoff
         from redis.retry import Retry
-        return limits.storage.storage_from_string(url, wrap_exceptions=True, socket_timeout=0.2, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
-    except (ImportError, ConfigurationError): raise ValueError(f"{name}: Redis takes a package more; install credit-default[redis]") from None
-    except ValueError: raise ValueError(f"{name} must be a URL such as redis://host:6379, or rediss:// with TLS") from None   # not their text: it may repeat a password
+
+        return limits.storage.storage_from_string(
+            url,
+            wrap_exceptions=True,
+            socket_timeout=0.2,
+            socket_connect_timeout=0.2,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except (ImportError, ConfigurationError):
+        raise ValueError(
+            f"{name}: Redis takes a package more; install credit-default[redis]"
+        ) from None
+    except ValueError:
+        raise ValueError(
+            f"{name} must be a URL such as redis://host:6379, or rediss:// with TLS"
+        ) from None  # not their text: it may repeat a password
+
 
 def counted_as(address: str) -> str:
     "What an address is counted as: an IPv6 network of 64 bits is one customer's, who has all its addresses."
-    try: ip = ipaddress.ip_address(address)
-    except ValueError: return address
-    if ip.version == 4: return str(ip)
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if ip.version == 4:
+        return str(ip)
     return str(ip.ipv4_mapped or ipaddress.ip_network((int(ip) >> 64 << 64, 64)))
+
 
 class Limits:
     "How often a user and an address may ask."
+
     def __init__(
         self,
         text: str,  # such as 60/minute;1000/hour; empty: no limits
         storage: str | None,  # redis://...; None: `file`
         file: Path,  # of this machine
     ):
-        wrong = ValueError(f"{variable('rate_limit')}: a rate limit is written as 60/minute, several of them as 60/minute;1000/hour")
-        try: self._limits = sorted(limits.parse_many(text), key=lambda limit: limit.get_expiry()) if text else []
-        except ValueError: raise wrong from None
-        if any(limit.amount < 1 for limit in self._limits): raise wrong   # nobody could ask anything
-        if not self._limits: return
-        self._counters = _redis(storage) if storage else FileCounters(f"counters://{file}", wrap_exceptions=True)
+        wrong = ValueError(
+            f"{variable('rate_limit')}: a rate limit is written as 60/minute, several of them as 60/minute;1000/hour"
+        )
+        try:
+            self._limits = (
+                sorted(limits.parse_many(text), key=lambda limit: limit.get_expiry())
+                if text
+                else []
+            )
+        except ValueError:
+            raise wrong from None
+        if any(limit.amount < 1 for limit in self._limits):
+            raise wrong  # nobody could ask anything
+        if not self._limits:
+            return
+        self._counters = (
+            _redis(storage) if storage else FileCounters(f"counters://{file}", wrap_exceptions=True)
+        )
         self._limiter, self._paused = FixedWindowRateLimiter(self._counters), 0.0
 
-    def __bool__(self) -> bool: return bool(self._limits)
+    def __bool__(self) -> bool:
+        return bool(self._limits)
 
     def hit(self, kind: str, key: str) -> float:
         "Counts a request of `kind` (user or address). Seconds to wait where it is one too many, else 0. Raises StorageError where nobody can count: at once, for PAUSE seconds after a failure."
-        if time.monotonic() < self._paused: raise StorageError(OSError("the counters are away"))
-        if kind == "address": key = counted_as(key)
+        if time.monotonic() < self._paused:
+            raise StorageError(OSError("the counters are away"))
+        if kind == "address":
+            key = counted_as(key)
         try:
-            for limit in self._limits:   # the shortest first: what the minute refuses does not use up the hour
-                if not self._limiter.hit(limit, kind, key): return max(self._limiter.get_window_stats(limit, kind, key).reset_time - time.time(), 0.001)
+            for limit in (
+                self._limits
+            ):  # the shortest first: what the minute refuses does not use up the hour
+                if not self._limiter.hit(limit, kind, key):
+                    return max(
+                        self._limiter.get_window_stats(limit, kind, key).reset_time - time.time(),
+                        0.001,
+                    )
         except StorageError:
             self._paused = time.monotonic() + PAUSE
             raise
         return 0.0
 
-PAUSE = 5.0   # seconds without asking counters that failed
+
+PAUSE = 5.0  # seconds without asking counters that failed

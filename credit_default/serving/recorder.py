@@ -15,7 +15,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,29 +24,45 @@ import filelock
 # %% ../../nbs/serving/03_recorder.ipynb #3a2cb41a
 class Entry(Protocol):
     "What one request must leave behind."
-    rows: list[dict]      # of the prediction log, each with a prediction_id
-    answer: dict | None   # for a request with an Idempotency-Key
+
+    rows: list[dict]  # of the prediction log, each with a prediction_id
+    answer: dict | None  # for a request with an Idempotency-Key
+
 
 class Log(Protocol):
     "Where entries are kept. What cannot be done now, but later, raises one kind of exception: the log is away."
-    file: Path | None                                           # on this machine; None: anywhere else
-    def append(self, entries: list[Entry]) -> list[bool]: ...   # one transaction, durable on return; rows that are there are left; False: somebody used the key before
-    def ready(self) -> bool: ...                                # raises where the log is away
+
+    file: Path | None  # on this machine; None: anywhere else
+
+    def append(
+        self, entries: list[Entry]
+    ) -> list[
+        bool
+    ]: ...  # one transaction, durable on return; rows that are there are left; False: somebody used the key before
+    def ready(self) -> bool: ...  # raises where the log is away
+
 
 class Spool(Log, Protocol):
     "A log on the machine's own disk, whose entries are moved to another."
-    def oldest(self, n: int) -> list[tuple[Any, Entry]]: ...        # n rows at most, in order of arrival
-    def remove(self, taken: list[tuple[Any, Entry]]) -> None: ...   # what `oldest` returned
-    def waiting(self) -> int: ...                                   # rows in it
+
+    def oldest(self, n: int) -> list[tuple[Any, Entry]]: ...  # n rows at most, in order of arrival
+    def remove(self, taken: list[tuple[Any, Entry]]) -> None: ...  # what `oldest` returned
+    def waiting(self) -> int: ...  # rows in it
 
 # %% ../../nbs/serving/03_recorder.ipynb #34611482
 class Unrecorded(Exception):
     "Neither the database nor the spool took it. The text is fit for a client."
 
+
 class Repeated(Exception):
     "Somebody else was first with this idempotency key: what he was answered is in the store."
 
-STOPPED, TOO_MANY, NOWHERE = "the service is stopping", "too many predictions wait to be written", "the prediction cannot be written down at present"
+
+STOPPED, TOO_MANY, NOWHERE = (
+    "the service is stopping",
+    "too many predictions wait to be written",
+    "the prediction cannot be written down at present",
+)
 UNSURE = "whether this Idempotency-Key was used cannot be found out at present"
 BEHIND = "the database is back, and what was written meanwhile is being moved there"
 ALMOST_FULL, FULL = "the spool's disk is almost full", "the database's disk is full"
@@ -56,39 +72,61 @@ def size(entry: Entry) -> int:
     "Rows that it counts for."
     return max(1, len(entry.rows))
 
+
 def settle(outcomes: list[tuple[Any, Exception | None]]):
     "Wakes those who wait for these futures; one that was cancelled has nobody any more."
     for future, error in outcomes:
-        if future.done(): continue
-        if error is None: future.set_result(None)
-        else: future.set_exception(error)
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
 
 def answer(
-    group: list[tuple],               # (entry, future, its event loop or None for a thread's)
+    group: list[tuple],  # (entry, future, its event loop or None for a thread's)
     outcomes: list[Exception | None],
 ):
     "Tells each of the group what became of its entry, in one call for each event loop."
     by_loop = defaultdict(list)
-    for (_, future, loop), outcome in zip(group, outcomes): by_loop[loop].append((future, outcome))
+    for (_, future, loop), outcome in zip(group, outcomes):
+        by_loop[loop].append((future, outcome))
     for loop, theirs in by_loop.items():
-        if loop is None: settle(theirs); continue
-        with suppress(RuntimeError): loop.call_soon_threadsafe(settle, theirs)   # a loop that was closed meanwhile has nobody who waits
+        if loop is None:
+            settle(theirs)
+            continue
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(
+                settle, theirs
+            )  # a loop that was closed meanwhile has nobody who waits
 
 # %% ../../nbs/serving/03_recorder.ipynb #5b886b91
-QUIET, PATIENCE = 4, .004   # rounds of the event loop without a new entry, and seconds, after which a group is written
+QUIET, PATIENCE = (
+    4,
+    0.004,
+)  # rounds of the event loop without a new entry, and seconds, after which a group is written
+
 
 class Groups:
     "Entries from many tasks and threads, written in groups by one thread."
+
     def __init__(
         self,
-        write: Callable[[list[Entry]], list[Exception | None]],  # makes a group durable; None for each entry that is, else what to raise
+        write: Callable[
+            [list[Entry]], list[Exception | None]
+        ],  # makes a group durable; None for each entry that is, else what to raise
         *,
-        most: int = 2_000,          # rows after which a group is full
+        most: int = 2_000,  # rows after which a group is full
         most_queued: int = 50_000,  # rows that may wait
     ):
         self.most, self.most_queued = most, most_queued
         self._write, self._queue, self._group, self._rows, self._open = write, deque(), [], 0, False
-        self._entered, self._loop, self._settled = 0, None, False   # entries so far; the event loop that is watched; whether the writer may begin
+        self._entered, self._loop, self._settled = (
+            0,
+            None,
+            False,
+        )  # entries so far; the event loop that is watched; whether the writer may begin
         self._changed = threading.Condition(threading.Lock())
         self._writer = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -114,7 +152,8 @@ class Groups:
     def _settle(self, loop, quiet: int, seen: int, end: float):
         "Lets the writer begin once the event loop has nothing more to give it."
         quiet = quiet + 1 if self._entered == seen else 0
-        if quiet < QUIET and loop.time() < end: return loop.call_soon(self._settle, loop, quiet, self._entered, end)
+        if quiet < QUIET and loop.time() < end:
+            return loop.call_soon(self._settle, loop, quiet, self._entered, end)
         self._loop = None
         self._begin()
 
@@ -133,8 +172,10 @@ class Groups:
     def _put(self, entry, future, loop):
         n = size(entry)
         with self._changed:
-            if not self._open: raise Unrecorded(STOPPED)
-            if self._rows and self._rows + n > self.most_queued: raise Unrecorded(TOO_MANY)
+            if not self._open:
+                raise Unrecorded(STOPPED)
+            if self._rows and self._rows + n > self.most_queued:
+                raise Unrecorded(TOO_MANY)
             self._queue.append((entry, future, loop))
             self._rows += n
             self._entered += 1
@@ -143,7 +184,8 @@ class Groups:
         "The next group; empty when there will be no more."
         rows = 0
         with self._changed:
-            while self._open and not (self._queue and self._settled): self._changed.wait()
+            while self._open and not (self._queue and self._settled):
+                self._changed.wait()
             while self._queue and rows < self.most:
                 self._group.append(self._queue.popleft())
                 rows += size(self._group[-1][0])
@@ -152,8 +194,10 @@ class Groups:
 
     def _run(self):
         while group := self._take():
-            try: outcomes = self._write([entry for entry, *_ in group])
-            except Exception as e: outcomes = [e] * len(group)   # a mistake of the program: those who wait learn of it
+            try:
+                outcomes = self._write([entry for entry, *_ in group])
+            except Exception as e:
+                outcomes = [e] * len(group)  # a mistake of the program: those who wait learn of it
             with self._changed:
                 self._group = []
                 self._rows -= sum(size(entry) for entry, *_ in group)
@@ -167,7 +211,8 @@ class Groups:
         with self._changed:
             self._open = False
             self._changed.notify()
-        if self._writer.is_alive(): self._writer.join(timeout)
+        if self._writer.is_alive():
+            self._writer.join(timeout)
         with self._changed:
             left = [*self._group, *self._queue]
             self._queue.clear()
@@ -178,24 +223,38 @@ class Groups:
 class _Unspooled(Exception):
     "The spool cannot be read or written."
 
+
 class Aside(Groups):
     "Writes entries to the store until that is away, and to the spool from then on."
+
     def __init__(
         self,
-        store: Log,             # the prediction log
-        spool: Spool,           # a file of this machine
-        away: type[Exception],  # what both raise when they are away; its text must be fit for a log line
+        store: Log,  # the prediction log
+        spool: Spool,  # a file of this machine
+        away: type[
+            Exception
+        ],  # what both raise when they are away; its text must be fit for a log line
         *,
-        most: int = 2_000, most_queued: int = 50_000,
+        most: int = 2_000,
+        most_queued: int = 50_000,
         keep_free: int = 64 * 2**20,  # bytes of the spool's disk that it leaves free
-        on_event: Callable[..., None] | None = None,  # called in a thread with "away", "back", "replayed", "spool_away", "spool_back" or "failed", and figures
+        on_event: Callable[..., None]
+        | None = None,  # called in a thread with "away", "back", "replayed", "spool_away", "spool_back" or "failed", and figures
     ):
         super().__init__(self._record, most=most, most_queued=most_queued)
-        self.store, self.spool, self.keep_free, self._Away, self._on_event = store, spool, keep_free, away, on_event
-        self.why, self.since = "", None   # why the store is not written to, and since when (UTC)
-        self.spool_why = ""               # why the spool cannot be used
-        self.spooled = 0                  # rows in the spool, as of the last look
-        self._gate = threading.Lock()     # held while the spool is written to, and for the way back to the store
+        self.store, self.spool, self.keep_free, self._Away, self._on_event = (
+            store,
+            spool,
+            keep_free,
+            away,
+            on_event,
+        )
+        self.why, self.since = "", None  # why the store is not written to, and since when (UTC)
+        self.spool_why = ""  # why the spool cannot be used
+        self.spooled = 0  # rows in the spool, as of the last look
+        self._gate = (
+            threading.Lock()
+        )  # held while the spool is written to, and for the way back to the store
 
     @property
     def away(self) -> bool:
@@ -205,58 +264,74 @@ class Aside(Groups):
     def _record(self, entries: list[Entry]) -> list[Exception | None]:
         while True:
             if not self.away:
-                try: return self._append(self.store, entries)
-                except self._Away as e: self._turn(_text(e))
+                try:
+                    return self._append(self.store, entries)
+                except self._Away as e:
+                    self._turn(_text(e))
             with self._gate:
-                if self.away: return self._put_aside(entries)
+                if self.away:
+                    return self._put_aside(entries)
 
     def _append(self, log: Log, entries: list[Entry]) -> list[Exception | None]:
-        try: return [None if new else Repeated() for new in log.append(entries)]
-        except self._Away: raise
+        try:
+            return [None if new else Repeated() for new in log.append(entries)]
+        except self._Away:
+            raise
         except Exception as e:
-            if len(entries) == 1: return [e]
+            if len(entries) == 1:
+                return [e]
             half = len(entries) // 2
             return self._append(log, entries[:half]) + self._append(log, entries[half:])
 
     def _put_aside(self, entries: list[Entry]) -> list[Exception | None]:
         plain = [entry for entry in entries if entry.answer is None]
-        try: outcomes = self._append_spool(plain) if plain else []
-        except _Unspooled: outcomes = [Unrecorded(NOWHERE) for _ in plain]
+        try:
+            outcomes = self._append_spool(plain) if plain else []
+        except _Unspooled:
+            outcomes = [Unrecorded(NOWHERE) for _ in plain]
         self.spooled += sum(size(entry) for entry, e in zip(plain, outcomes) if e is None)
         rest = iter(outcomes)
         return [Unrecorded(UNSURE) if entry.answer is not None else next(rest) for entry in entries]
 
     def _append_spool(self, entries: list[Entry]) -> list[Exception | None]:
         with self._spooling():
-            if self.spool.file and shutil.disk_usage(self.spool.file.parent).free < self.keep_free: raise self._Away(ALMOST_FULL)
+            if self.spool.file and shutil.disk_usage(self.spool.file.parent).free < self.keep_free:
+                raise self._Away(ALMOST_FULL)
             outcomes = self._append(self.spool, entries)
         self._turn_spool("")
         return outcomes
 
     @contextmanager
     def _spooling(self):
-        try: yield
+        try:
+            yield
         except (self._Away, OSError) as e:
             self._turn_spool(_text(e) if isinstance(e, self._Away) else type(e).__name__)
             raise _Unspooled from e
 
     def _turn(self, why: str):
-        if why and not self.why: self.since = datetime.now(timezone.utc)
+        if why and not self.why:
+            self.since = datetime.now(UTC)
         was, self.why = self.why, why
-        if why and not was: self._tell("away", why=why)
+        if why and not was:
+            self._tell("away", why=why)
         if was and not why:
-            seconds, self.since = (datetime.now(timezone.utc) - self.since).total_seconds(), None
+            seconds, self.since = (datetime.now(UTC) - self.since).total_seconds(), None
             self._tell("back", seconds=round(seconds, 3))
 
     def _turn_spool(self, why: str):
         was, self.spool_why = self.spool_why, why
-        if bool(was) != bool(why): self._tell("spool_away" if why else "spool_back", **(dict(why=why) if why else {}))
+        if bool(was) != bool(why):
+            self._tell("spool_away" if why else "spool_back", **(dict(why=why) if why else {}))
 
     def _tell(self, event: str, **figures):
-        with suppress(Exception):   # whoever listens must not cost a prediction
-            if self._on_event: self._on_event(event, **figures)
+        with suppress(Exception):  # whoever listens must not cost a prediction
+            if self._on_event:
+                self._on_event(event, **figures)
 
-def _text(away: Exception) -> str: return str(away) or type(away).__name__
+
+def _text(away: Exception) -> str:
+    return str(away) or type(away).__name__
 
 # %% ../../nbs/serving/03_recorder.ipynb #2c8d9c3b
 def replay_lock(
@@ -268,20 +343,32 @@ def replay_lock(
 # %% ../../nbs/serving/03_recorder.ipynb #911c021e
 class Recorder(Aside):
     "Writes entries to the store; to the spool while the store is away, and from there to the store when it is back."
+
     def __init__(
-        self, store: Log, spool: Spool, away: type[Exception], *,
+        self,
+        store: Log,
+        spool: Spool,
+        away: type[Exception],
+        *,
         retry_seconds: float = 1.0,  # between looks at the spool, and at a store that is away
-        room: int = 2**20,           # bytes that a store on this machine must have free before it is back
-        **options,                   # those of Aside
+        room: int = 2**20,  # bytes that a store on this machine must have free before it is back
+        **options,  # those of Aside
     ):
         super().__init__(store, spool, away, **options)
-        self.retry_seconds, self.room, self._failed, self._stopping = retry_seconds, room, "", threading.Event()
+        self.retry_seconds, self.room, self._failed, self._stopping = (
+            retry_seconds,
+            room,
+            "",
+            threading.Event(),
+        )
         self._watcher = threading.Thread(target=self._watch, name="replay", daemon=True)
 
     def start(self):
         "What an earlier run left in the spool goes before all that is new."
-        with suppress(_Unspooled): self._count()
-        if self.spooled: self._turn(BEHIND)
+        with suppress(_Unspooled):
+            self._count()
+        if self.spooled:
+            self._turn(BEHIND)
         super().start()
         self._watcher.start()
 
@@ -293,66 +380,95 @@ class Recorder(Aside):
         end = time.monotonic() + timeout
         done = super().stop(timeout)
         self._stopping.set()
-        if self._watcher.is_alive(): self._watcher.join(max(0.0, end - time.monotonic()))
+        if self._watcher.is_alive():
+            self._watcher.join(max(0.0, end - time.monotonic()))
         return done
 
     def _watch(self):
         while True:
-            try: self._look()
+            try:
+                self._look()
             except self._Away as e:
-                if self.away: self.why = _text(e)
-            except Exception as e:   # not away, and yet it fails: rows stay in the spool until somebody has mended it
-                if type(e).__name__ != self._failed: self._tell("failed", error=type(e).__name__)
+                if self.away:
+                    self.why = _text(e)
+            except Exception as e:  # not away, and yet it fails: rows stay in the spool until somebody has mended it
+                if type(e).__name__ != self._failed:
+                    self._tell("failed", error=type(e).__name__)
                 self._failed = type(e).__name__
-            else: self._failed = ""
-            if self._stopping.wait(self.retry_seconds): return
+            else:
+                self._failed = ""
+            if self._stopping.wait(self.retry_seconds):
+                return
 
     def _look(self):
         "Is there something to move, and can it be moved?"
         try:
             self._count()
-            if not (self.away or self.spooled): return self._turn_spool("")
+            if not (self.away or self.spooled):
+                return self._turn_spool("")
             self._reach()
             self._replay()
-        except _Unspooled:   # without a spool the store is all there is
-            if not self.away: return
+        except _Unspooled:  # without a spool the store is all there is
+            if not self.away:
+                return None
             self._reach()
-            with self._gate: self._turn("")
+            with self._gate:
+                self._turn("")
 
     def _reach(self):
         "Raises where the store is away. One on a full disk can be read all the same: it would be back until the next prediction, and away again."
         self.store.ready()
-        if self.away and self.store.file and shutil.disk_usage(self.store.file.parent).free < self.room: raise self._Away(FULL)
+        if (
+            self.away
+            and self.store.file
+            and shutil.disk_usage(self.store.file.parent).free < self.room
+        ):
+            raise self._Away(FULL)
 
     def _replay(self):
         "Moves the spool to the store. A process that writes to the spool itself goes back to the store after its last row."
         lock, moved = replay_lock(self.spool.file), 0
         with self._spooling():
-            try: held = lock.acquire(timeout=self.retry_seconds if self.away else 0) if self.spool.file else lock
-            except filelock.Timeout: return   # another process is at it
+            try:
+                held = (
+                    lock.acquire(timeout=self.retry_seconds if self.away else 0)
+                    if self.spool.file
+                    else lock
+                )
+            except filelock.Timeout:
+                return None  # another process is at it
         try:
             with held:
                 while not self._stopping.is_set():
                     moved += (n := self._move())
-                    if n and self.away: self.why = BEHIND
-                    if n >= self.most: continue
-                    if not self.away: return
+                    if n and self.away:
+                        self.why = BEHIND
+                    if n >= self.most:
+                        continue
+                    if not self.away:
+                        return None
                     with self._gate:
                         moved += (n := self._move())
-                        if n < self.most: return self._turn("")
+                        if n < self.most:
+                            return self._turn("")
         finally:
-            if moved: self._tell("replayed", rows=moved)
+            if moved:
+                self._tell("replayed", rows=moved)
 
     def _move(self) -> int:
         "Moves the oldest rows; how many. Fewer than `most`: these were the last."
-        with self._spooling(): taken = self.spool.oldest(self.most)
-        if not taken: return 0
+        with self._spooling():
+            taken = self.spool.oldest(self.most)
+        if not taken:
+            return 0
         self.store.append([entry for _, entry in taken])
-        with self._spooling(): self.spool.remove(taken)
+        with self._spooling():
+            self.spool.remove(taken)
         self._turn_spool("")
         n = sum(size(entry) for _, entry in taken)
         self.spooled = max(0, self.spooled - n)
         return n
 
     def _count(self):
-        with self._spooling(): self.spooled = self.spool.waiting()
+        with self._spooling():
+            self.spooled = self.spool.waiting()

@@ -13,7 +13,7 @@ __all__ = ['When', 'MOST_OUTCOMES', 'MOST_PROBLEMS', 'NAME', 'Reason', 'Predicti
 import json
 import re
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -35,63 +35,108 @@ from ..scoring.reasons import sent
 # %% ../../nbs/serving/01_schemas.ipynb #6ef78c26
 class Reason(BaseModel):
     "Why the PD is higher than it could be."
+
     code: str = Field(description="stable code of the field", examples=["R03"])
     field: str = Field(description="the field's name in the API", examples=["age"])
     text: str = Field(description="the reason in words", examples=["Age"])
-    value: float | str | None = Field(description="the value as it was sent, null where none was", examples=[45])
-    contribution: float = Field(description="contribution to the log-odds of default, from the strongest down", examples=[0.41])
+    value: float | str | None = Field(
+        description="the value as it was sent, null where none was", examples=[45]
+    )
+    contribution: float = Field(
+        description="contribution to the log-odds of default, from the strongest down",
+        examples=[0.41],
+    )
+
 
 class Prediction(BaseModel):
     "The answer for one applicant."
+
     model_config = ConfigDict(protected_namespaces=())
     prediction_id: uuid.UUID = Field(description="by which the log and its outcome find it")
-    probability_default: float = Field(ge=0, le=1, description="calibrated probability of default (PD)", examples=[0.0312])
+    probability_default: float = Field(
+        ge=0, le=1, description="calibrated probability of default (PD)", examples=[0.0312]
+    )
     probability_no_default: float = Field(ge=0, le=1, examples=[0.9688])
-    prediction: int = Field(ge=0, le=1, description="1 where the PD reaches the cut-off", examples=[0])
+    prediction: int = Field(
+        ge=0, le=1, description="1 where the PD reaches the cut-off", examples=[0]
+    )
     prediction_label: str = Field(description="Default or No Default", examples=["No Default"])
     decision: str = Field(description="Declined or Approved", examples=["Approved"])
     credit_score: int = Field(ge=300, le=900, examples=[682])
     rating: str = Field(description="Poor, Average, Good or Excellent", examples=["Good"])
     risk: str = Field(examples=["Low Risk"])
-    reasons: list[Reason] = Field(max_length=4, description="up to four reasons that raised the PD, the strongest first")
-    model_version: str = Field(description="tag of the bundle that answered", examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
+    reasons: list[Reason] = Field(
+        max_length=4, description="up to four reasons that raised the PD, the strongest first"
+    )
+    model_version: str = Field(
+        description="tag of the bundle that answered",
+        examples=["credit_default_gmsc:0a1b2c3d4e5f6071"],
+    )
     timestamp: datetime = Field(description="when it was answered, UTC")
 
 # %% ../../nbs/serving/01_schemas.ipynb #4627c7aa
 class Problem(BaseModel):
     "One thing that was wrong."
-    loc: list[str | int] = Field(description="where: the field, after its position in the list for a batch; empty for the whole body", examples=[["age"], [17, "age"]])
-    msg: str = Field(description="what would be right; never what was sent", examples=["must be a whole number from 0 to 150"])
+
+    loc: list[str | int] = Field(
+        description="where: the field, after its position in the list for a batch; empty for the whole body",
+        examples=[["age"], [17, "age"]],
+    )
+    msg: str = Field(
+        description="what would be right; never what was sent",
+        examples=["must be a whole number from 0 to 150"],
+    )
+
 
 class Error(BaseModel):
     "The form of every error."
+
     error: str = Field(examples=["the applicant was refused"])
     detail: list[Problem]
 
+
 class Serves(BaseModel):
     "A portfolio that is served, and the model that answers."
+
     model_config = ConfigDict(protected_namespaces=())
     portfolio: str = Field(examples=["gmsc"])
     model_version: str = Field(examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
-    synthetic: bool = Field(description="true where the model was trained on the synthetic sample: never decide about people with it")
+    synthetic: bool = Field(
+        description="true where the model was trained on the synthetic sample: never decide about people with it"
+    )
     since: datetime = Field(description="when the model was loaded, UTC")
-    refused_model: str = Field(description="why a new champion was not taken up; empty where there is none", examples=[""])
+    refused_model: str = Field(
+        description="why a new champion was not taken up; empty where there is none", examples=[""]
+    )
+
 
 class Health(Serves):
     "Whether the service can answer, with what, and what it keeps."
-    status: str = Field(description="ok, or degraded where predictions are kept on local disk while the database is away, or where a new champion was not taken up", examples=["ok"])
+
+    status: str = Field(
+        description="ok, or degraded where predictions are kept on local disk while the database is away, or where a new champion was not taken up",
+        examples=["ok"],
+    )
     database: str = Field(description="ok, or why it is away", examples=["ok"])
-    spooled: int = Field(ge=0, description="predictions kept on local disk until the database is back", examples=[0])
-    others: list[Serves] = Field(description="the further portfolios; what stands beside this is the default one's")
+    spooled: int = Field(
+        ge=0, description="predictions kept on local disk until the database is back", examples=[0]
+    )
+    others: list[Serves] = Field(
+        description="the further portfolios; what stands beside this is the default one's"
+    )
+
 
 class Account(BaseModel):
     "Who has signed up."
+
     id: uuid.UUID
     username: str = Field(examples=["ada"])
     role: str = Field(examples=["analyst"])
 
+
 class Logged(BaseModel):
     "A prediction as the log has it."
+
     model_config = ConfigDict(protected_namespaces=())
     prediction_id: uuid.UUID
     timestamp: datetime
@@ -100,95 +145,172 @@ class Logged(BaseModel):
     application_reference: str | None = Field(examples=["2026-004711"])
     portfolio: str = Field(examples=["gmsc"])
     model_version: str = Field(examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
-    applicant: dict[str, Any] = Field(description="the fields as they were sent, by the lender's names")
-    scored: dict[str, Any] = Field(description="the fields as the model took them: null where a value was missing, a code or implausible")
+    applicant: dict[str, Any] = Field(
+        description="the fields as they were sent, by the lender's names"
+    )
+    scored: dict[str, Any] = Field(
+        description="the fields as the model took them: null where a value was missing, a code or implausible"
+    )
     probability_default: float = Field(ge=0, le=1, examples=[0.0312])
     prediction: int = Field(ge=0, le=1, examples=[0])
     credit_score: int = Field(ge=300, le=900, examples=[682])
     rating: str = Field(examples=["Good"])
     decision: str = Field(examples=["Approved"])
     reasons: list[Reason]
-    latency_ms: float = Field(description="from the request to the answer, before it was recorded", examples=[1.4])
+    latency_ms: float = Field(
+        description="from the request to the answer, before it was recorded", examples=[1.4]
+    )
     request_id: str = Field(description="of the header X-Request-ID", examples=["4f1c0a9b"])
+
 
 class LoggedPage(BaseModel):
     "Predictions, newest first."
+
     predictions: list[Logged]
-    next: int | None = Field(description="give it as `after` for the page that follows; null on the last one", examples=[None])
+    next: int | None = Field(
+        description="give it as `after` for the page that follows; null on the last one",
+        examples=[None],
+    )
+
 
 class ModelCard(BaseModel):
     "What is behind the answers: in brief for machines, and as the model card for people."
+
     model_config = ConfigDict(protected_namespaces=())
     model_version: str
     synthetic: bool
-    notice: str = Field(description="SYNTHETIC where the model was trained on the synthetic sample, else empty")
-    portfolio: dict[str, Any] = Field(description="name, title, default definition, performance window, intended use, limits")
+    notice: str = Field(
+        description="SYNTHETIC where the model was trained on the synthetic sample, else empty"
+    )
+    portfolio: dict[str, Any] = Field(
+        description="name, title, default definition, performance window, intended use, limits"
+    )
     cut_off: float = Field(description="PD from which an applicant is declined")
-    metrics: dict[str, Any] = Field(description="figures on the holdout, which the model has not seen")
-    provenance: dict[str, Any] = Field(description="data, code, seed, kinds of members and method, in brief")
-    card: dict[str, Any] = Field(description="the model card that the bundle carries: what it is for, its limits, members, data, figures and explanation")
-    fields: list[dict[str, Any]] = Field(description="what an applicant may state, and what is allowed")
+    metrics: dict[str, Any] = Field(
+        description="figures on the holdout, which the model has not seen"
+    )
+    provenance: dict[str, Any] = Field(
+        description="data, code, seed, kinds of members and method, in brief"
+    )
+    card: dict[str, Any] = Field(
+        description="the model card that the bundle carries: what it is for, its limits, members, data, figures and explanation"
+    )
+    fields: list[dict[str, Any]] = Field(
+        description="what an applicant may state, and what is allowed"
+    )
 
 # %% ../../nbs/serving/01_schemas.ipynb #df6e549b
 def _written(text: Any) -> Any:
-    if isinstance(text, (int, float)) or isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text): raise ValueError("must be a time such as 2026-01-31T12:00:00Z")   # pydantic takes seconds since 1970, too
+    if (
+        isinstance(text, (int, float))
+        or isinstance(text, str)
+        and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", text)
+    ):
+        raise ValueError(
+            "must be a time such as 2026-01-31T12:00:00Z"
+        )  # pydantic takes seconds since 1970, too
     return text
+
 
 When = Annotated[AwareDatetime, pydantic.BeforeValidator(_written)]
 
+
 def _not_both(time: str) -> dict:
     "JSON Schema of a window that has not both hours and that time."
-    return {"not": dict(required=["time_window_hours", time], properties={"time_window_hours": dict(type="number"), time: dict(type="string")})}
+    return {
+        "not": dict(
+            required=["time_window_hours", time],
+            properties={"time_window_hours": dict(type="number"), time: dict(type="string")},
+        )
+    }
+
 
 class DriftWindow(BaseModel):
     "Which predictions to compare: those of the last hours, or between two times; the last 24 hours unless it says otherwise."
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), populate_by_name=True, json_schema_extra=dict(allOf=[_not_both("from"), _not_both("to")]))
-    time_window_hours: Annotated[float, Field(strict=True, gt=0, le=876_000)] | None = Field(None, description="hours up to now", examples=[24])
+
+    model_config = ConfigDict(
+        extra="forbid",
+        protected_namespaces=(),
+        populate_by_name=True,
+        json_schema_extra=dict(allOf=[_not_both("from"), _not_both("to")]),
+    )
+    time_window_hours: Annotated[float, Field(strict=True, gt=0, le=876_000)] | None = Field(
+        None, description="hours up to now", examples=[24]
+    )
     since: When | None = Field(None, alias="from", description="from this time on, with its zone")
     until: When | None = Field(None, alias="to", description="before this time, with its zone")
-    model_version: Annotated[str, Field(max_length=200, pattern=r"^[ -~]+$")] | None = Field(None, description="the model whose predictions are compared, with its own reference; the one that answers now unless given")
+    model_version: Annotated[str, Field(max_length=200, pattern=r"^[ -~]+$")] | None = Field(
+        None,
+        description="the model whose predictions are compared, with its own reference; the one that answers now unless given",
+    )
 
     @pydantic.model_validator(mode="after")
     def _one_way(self):
-        if self.time_window_hours is not None and (self.since or self.until): raise ValueError("give time_window_hours, or from and to")
-        if self.since and self.until and self.since >= self.until: raise ValueError("from must be before to")
+        if self.time_window_hours is not None and (self.since or self.until):
+            raise ValueError("give time_window_hours, or from and to")
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError("from must be before to")
         return self
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         "Its beginning and its end; None where it is open."
-        if self.since or self.until: return self.since, self.until
-        now = datetime.now(timezone.utc)
-        return now - timedelta(hours=24 if self.time_window_hours is None else self.time_window_hours), now
+        if self.since or self.until:
+            return self.since, self.until
+        now = datetime.now(UTC)
+        return now - timedelta(
+            hours=24 if self.time_window_hours is None else self.time_window_hours
+        ), now
+
 
 class DriftStatus(BaseModel):
     "Whether drift is watched, and what was found last."
+
     model_config = ConfigDict(protected_namespaces=())
-    status: Literal["not checked", "no drift", "drift"] = Field(description="what the last check found")
+    status: Literal["not checked", "no drift", "drift"] = Field(
+        description="what the last check found"
+    )
     drift_detector_initialized: bool = Field(description="whether the model brings a reference")
     total_predictions_logged: int = Field(ge=0)
     recent_predictions_24h: int = Field(ge=0)
-    baseline_samples: int = Field(ge=0, description="rows of the reference: the holdout, which the model did not fit")
+    baseline_samples: int = Field(
+        ge=0, description="rows of the reference: the holdout, which the model did not fit"
+    )
     baseline_features: list[str] = Field(description="fields that are compared")
-    psi_threshold: float = Field(description="drift is a PSI of at least this that is beyond chance", examples=[0.2])
-    monitoring_active: bool = Field(description="whether `credit-default watch` has checked within twice its interval")
+    psi_threshold: float = Field(
+        description="drift is a PSI of at least this that is beyond chance", examples=[0.2]
+    )
+    monitoring_active: bool = Field(
+        description="whether `credit-default watch` has checked within twice its interval"
+    )
     model_version: str
     last_check: datetime | None = Field(description="null where there was none")
     last_verdict: str = Field(description="in a sentence; empty where there was none")
     drifted_features: list[str]
 
+
 class ColumnDrift(BaseModel):
     "One field, or one output of the model, then and now."
+
     psi: float = Field(ge=0)
-    severity: Literal["none", "low", "medium", "high"] = Field(description="below 0.10, 0.20, 0.25 and above")
-    chance: float = Field(ge=0, description="what chance alone exceeds at this sample size, corrected for the number of columns")
+    severity: Literal["none", "low", "medium", "high"] = Field(
+        description="below 0.10, 0.20, 0.25 and above"
+    )
+    chance: float = Field(
+        ge=0,
+        description="what chance alone exceeds at this sample size, corrected for the number of columns",
+    )
     drifted: bool
     missing_reference: float = Field(ge=0, le=1)
     missing_current: float = Field(ge=0, le=1)
     reference: dict[str, Any] = Field(description="summary statistics of the reference")
-    current: dict[str, Any] = Field(description="the same of the predictions, of at most `summary_rows` of them")
+    current: dict[str, Any] = Field(
+        description="the same of the predictions, of at most `summary_rows` of them"
+    )
+
 
 class DriftReport(BaseModel):
     "Whether the applicants of a window come from the population of the reference."
+
     model_config = ConfigDict(protected_namespaces=())
     portfolio: str
     model_version: str
@@ -196,37 +318,62 @@ class DriftReport(BaseModel):
     until: datetime | None = Field(alias="to")
     checked_at: datetime
     samples_analysed: int = Field(ge=0)
-    samples_of_other_models: int = Field(ge=0, description="predictions of the window that other models answered; they are not compared")
+    samples_of_other_models: int = Field(
+        ge=0,
+        description="predictions of the window that other models answered; they are not compared",
+    )
     baseline_samples: int = Field(ge=0)
     psi_threshold: float
     level: float = Field(description="probability of a false verdict over all columns together")
     drift_detected: bool
     verdict: str = Field(description="in a sentence")
     drifted_features: list[str] = Field(description="names of the fields that drifted")
-    drifted_outputs: list[str] = Field(description="of probability_default, credit_score and rating")
+    drifted_outputs: list[str] = Field(
+        description="of probability_default, credit_score and rating"
+    )
     features: dict[str, ColumnDrift]
     outputs: dict[str, ColumnDrift]
-    ratings: dict[str, dict[str, float]] = Field(description="share of each rating in the reference and now")
+    ratings: dict[str, dict[str, float]] = Field(
+        description="share of each rating in the reference and now"
+    )
     summary_rows: int = Field(ge=0)
+
 
 class Outcome(BaseModel):
     "What became of one loan."
+
     model_config = ConfigDict(extra="forbid")
     prediction_id: uuid.UUID
-    defaulted: Annotated[bool, Field(strict=True)] = Field(description="by the portfolio's definition of default")
-    observed_at: When = Field(description="when the default, or the end of the performance window, was observed")
+    defaulted: Annotated[bool, Field(strict=True)] = Field(
+        description="by the portfolio's definition of default"
+    )
+    observed_at: When = Field(
+        description="when the default, or the end of the performance window, was observed"
+    )
+
 
 MOST_OUTCOMES = 10_000
 
-class Outcomes(pydantic.RootModel[Annotated[list[Outcome], Field(min_length=1, max_length=MOST_OUTCOMES)]]):
+
+class Outcomes(
+    pydantic.RootModel[Annotated[list[Outcome], Field(min_length=1, max_length=MOST_OUTCOMES)]]
+):
     "Outcomes of loans whose predictions are in the log. Of several outcomes of one prediction the one that was observed last counts."
+
     def rows(self) -> list[dict]:
         "As the store takes them: one for each prediction."
-        last = {one.prediction_id: one for one in sorted(self.root, key=lambda one: one.observed_at)}
-        return [dict(prediction_id=str(id), defaulted=one.defaulted, observed_at=one.observed_at) for id, one in last.items()]
+        last = {
+            one.prediction_id: one for one in sorted(self.root, key=lambda one: one.observed_at)
+        }
+        return [
+            dict(prediction_id=str(id), defaulted=one.defaulted, observed_at=one.observed_at)
+            for id, one in last.items()
+        ]
+
 
 class OutcomesTaken(BaseModel):
     "What was made of reported outcomes. Those that are named were not taken."
+
     recorded: int = Field(ge=0, description="new ones")
     changed: int = Field(ge=0, description="those that replaced an earlier observation")
     unchanged: int = Field(ge=0, description="those that were known")
@@ -235,43 +382,63 @@ class OutcomesTaken(BaseModel):
     early: list[uuid.UUID] = Field(description="observed before the prediction was made")
     future: list[uuid.UUID] = Field(description="not observed yet")
 
+
 class Performance(BaseModel):
     "How the model did on loans whose performance window has passed."
+
     portfolio: str
     as_of: datetime
-    performance_window_months: int | None = Field(description="null where each outcome counts at once")
+    performance_window_months: int | None = Field(
+        description="null where each outcome counts at once"
+    )
     by: str = Field(description="period of the cohorts")
     answered: int = Field(ge=0, description="predictions in the log")
     mature: int = Field(ge=0, description="predictions whose performance window has passed")
     with_outcome: int = Field(ge=0, description="mature ones with an outcome")
-    models: dict[str, dict[str, Any]] = Field(description="for each model version: counts, default rate with its interval against the mean PD, AUC, Gini, KS, Brier score and calibration, null where there are too few; per rating and per cohort")
+    models: dict[str, dict[str, Any]] = Field(
+        description="for each model version: counts, default rate with its interval against the mean PD, AUC, Gini, KS, Brier score and calibration, null where there are too few; per rating and per cohort"
+    )
     notes: list[str] = Field(description="what to know before believing a figure")
 
 # %% ../../nbs/serving/01_schemas.ipynb #6c00bcea
 class Refused(Exception):
     "A request that gets an error for an answer."
-    def __init__(self, status: int, error: str, detail: list[dict] = (), headers: dict[str, str] | None = None):
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        detail: list[dict] = (),
+        headers: dict[str, str] | None = None,
+    ):
         super().__init__(error)
         self.status, self.error, self.detail, self.headers = status, error, list(detail), headers
 
-MOST_PROBLEMS = 100   # listed in one answer
 
-def problem(loc: list[str | int], msg: str) -> dict: return dict(loc=loc, msg=msg)
+MOST_PROBLEMS = 100  # listed in one answer
+
+
+def problem(loc: list[str | int], msg: str) -> dict:
+    return dict(loc=loc, msg=msg)
+
 
 def error_body(error: str, detail: list[dict] = ()) -> bytes:
     "An error as JSON, in ASCII: a name that a client sent may not be encodable."
     detail, more = list(detail[:MOST_PROBLEMS]), len(detail) - MOST_PROBLEMS
-    if more > 0: detail.append(problem([], f"and {more} more"))
+    if more > 0:
+        detail.append(problem([], f"and {more} more"))
     return json.dumps(dict(error=error, detail=detail)).encode()
 
 # %% ../../nbs/serving/01_schemas.ipynb #ecaf648e
 NAME = re.compile(r"[^\W\d_][\w .:-]{0,63}")
+
 
 def shown(
     name: str,  # of a field, as a client sent it
 ) -> str:
     "A name that may be repeated in an error."
     return name if NAME.fullmatch(name) and name.isascii() else "(not a field's name)"
+
 
 def problems(
     portfolio: Portfolio,
@@ -281,79 +448,141 @@ def problems(
     out = []
     for e in errors:
         *at, name = e["loc"] if e["loc"] else (None,)
-        if not isinstance(name, str):   # the applicant as a whole
-            out.append(problem(list(e["loc"]), "must be a JSON object with the applicant's fields, named in Unicode"))
+        if not isinstance(name, str):  # the applicant as a whole
+            out.append(
+                problem(
+                    list(e["loc"]),
+                    "must be a JSON object with the applicant's fields, named in Unicode",
+                )
+            )
             continue
         field = next((f for f in portfolio.fields if name in (f.name, f.alias)), None)
-        if name == REFERENCE: text = f"must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -, or null"
-        elif field is None: text = f"is not a field of portfolio {portfolio.name}"
-        elif e["type"] == "extra_forbidden": text = f"is given twice, as {field.alias} and as {field.name}"
-        elif e["type"] == "string_too_long": text = f"is longer than {e['ctx']['max_length']} characters"
+        if name == REFERENCE:
+            text = f"must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -, or null"
+        elif field is None:
+            text = f"is not a field of portfolio {portfolio.name}"
+        elif e["type"] == "extra_forbidden":
+            text = f"is given twice, as {field.alias} and as {field.name}"
+        elif e["type"] == "string_too_long":
+            text = f"is longer than {e['ctx']['max_length']} characters"
         else:
             text = message(field, e["type"] == "missing" or (field.required and e["input"] is None))
-            if field.numeric and isinstance(e["input"], str): text += ", without quotes"
+            if field.numeric and isinstance(e["input"], str):
+                text += ", without quotes"
         out.append(problem([*at, field.alias if field else shown(name)], text))
     return out
 
+
 def checked(model: type[pydantic.BaseModel], data: Any) -> pydantic.BaseModel:
     "A request's body as `model`. Raises Refused (422), and repeats nothing of what was sent."
-    try: return model.model_validate(data)
+    try:
+        return model.model_validate(data)
     except pydantic.ValidationError as e:
-        raise Refused(422, "the request was refused", [problem([x if isinstance(x, int) else shown(str(x)) for x in one["loc"]], one["msg"].removeprefix("Value error, "))
-                                                       for one in e.errors(include_url=False, include_input=False)]) from None
+        raise Refused(
+            422,
+            "the request was refused",
+            [
+                problem(
+                    [x if isinstance(x, int) else shown(str(x)) for x in one["loc"]],
+                    one["msg"].removeprefix("Value error, "),
+                )
+                for one in e.errors(include_url=False, include_input=False)
+            ],
+        ) from None
 
 # %% ../../nbs/serving/01_schemas.ipynb #ac09b15c
 class Repeated(dict):
     "A JSON object in which a name stands twice."
 
+
 def _object(pairs: list[tuple[str, Any]]) -> dict:
     made = dict(pairs)
-    if len(made) == len(pairs): return made
+    if len(made) == len(pairs):
+        return made
     names = [k for k, _ in pairs]
     made = Repeated(made)
-    made.names = sorted({k for k in names if names.count(k) > 1}) if len(names) <= 1000 else names[:0]
+    made.names = (
+        sorted({k for k in names if names.count(k) > 1}) if len(names) <= 1000 else names[:0]
+    )
     return made
 
-def _integer(digits: str) -> int | float: return int(digits) if len(digits) < 19 else float(digits)
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
+
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
+
 def read_json(body: bytes) -> Any:
     "The value of a JSON text. Raises Refused (400) where it is none."
-    try: return _decoder.decode(body.decode("utf-8"))
-    except UnicodeDecodeError as e: raise Refused(400, "the body is not JSON", [problem([], f"not UTF-8 at byte {e.start}")]) from None
-    except json.JSONDecodeError as e: raise Refused(400, "the body is not JSON", [problem([], f"{e.msg}: line {e.lineno}, column {e.colno}")]) from None
-    except RecursionError: raise Refused(400, "the body is not JSON", [problem([], "nested too deeply")]) from None
+    try:
+        return _decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as e:
+        raise Refused(
+            400, "the body is not JSON", [problem([], f"not UTF-8 at byte {e.start}")]
+        ) from None
+    except json.JSONDecodeError as e:
+        raise Refused(
+            400,
+            "the body is not JSON",
+            [problem([], f"{e.msg}: line {e.lineno}, column {e.colno}")],
+        ) from None
+    except RecursionError:
+        raise Refused(400, "the body is not JSON", [problem([], "nested too deeply")]) from None
 
 # %% ../../nbs/serving/01_schemas.ipynb #a3cb375f
 def example_applicant(bundle: Bundle) -> dict[str, Any]:
     "A valid applicant, from the examples in the portfolio."
+
     def example(f):
         value = f.example
-        if value is None: value = next((v for v in (f.plausible[0], f.hard[0]) if v is not None), 0) if f.numeric else f.categories[0]
+        if value is None:
+            value = (
+                next((v for v in (f.plausible[0], f.hard[0]) if v is not None), 0)
+                if f.numeric
+                else f.categories[0]
+            )
         return int(value) if f.kind == "integer" else value
+
     used = {f.name for f in bundle.portfolio.used(bundle.keep)}
-    return {f.alias: example(f) for f in bundle.portfolio.fields if f.name in used and (f.required or f.example is not None)}
+    return {
+        f.alias: example(f)
+        for f in bundle.portfolio.fields
+        if f.name in used and (f.required or f.example is not None)
+    }
 
 
 def to_json(answer: Any) -> bytes:
     "JSON in UTF-8, by pydantic's own writer: a fifth of the time that json takes, and every digit as well."
     return pydantic_core.to_json(answer)
 
-def _text(value: Any) -> str: return to_json(value).decode()
+
+def _text(value: Any) -> str:
+    return to_json(value).decode()
+
 
 def stamp(at: datetime) -> str:
     "A time as the API writes it: UTC, in milliseconds."
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+
 class Loaded:
     "A verified bundle, ready to answer requests."
+
     def __init__(self, bundle: Bundle, reasons: bool = True):
-        self.bundle, self.portfolio, self.reasons, self.since = bundle, bundle.portfolio, reasons, stamp(datetime.now(timezone.utc))
+        self.bundle, self.portfolio, self.reasons, self.since = (
+            bundle,
+            bundle.portfolio,
+            reasons,
+            stamp(datetime.now(UTC)),
+        )
         self.Applicant = applicant_model(bundle.portfolio, bundle.keep)
         self.Applicants = pydantic.TypeAdapter(list[self.Applicant])
         self.example = example_applicant(bundle)
-        self.predict([self.Applicant.model_validate(self.example)])   # the first call sets up the booster's buffers
+        self.predict(
+            [self.Applicant.model_validate(self.example)]
+        )  # the first call sets up the booster's buffers
 
     def one(self, data: Any) -> BaseModel:
         "A checked applicant. Raises Refused (422)."
@@ -361,39 +590,122 @@ class Loaded:
 
     def many(self, data: Any, most: int) -> list[BaseModel]:
         "A checked list of applicants. Raises Refused (422)."
-        if not isinstance(data, list): raise Refused(422, "the batch was refused", [problem([], "must be a JSON list of applicants")])
-        if not 1 <= len(data) <= most: raise Refused(422, "the batch was refused", [problem([], f"must hold 1 to {most} applicants, not {len(data)}")])
-        return self._checked(self.Applicants.validate_python, data, [([i], x) for i, x in enumerate(data)])
+        if not isinstance(data, list):
+            raise Refused(
+                422, "the batch was refused", [problem([], "must be a JSON list of applicants")]
+            )
+        if not 1 <= len(data) <= most:
+            raise Refused(
+                422,
+                "the batch was refused",
+                [problem([], f"must hold 1 to {most} applicants, not {len(data)}")],
+            )
+        return self._checked(
+            self.Applicants.validate_python, data, [([i], x) for i, x in enumerate(data)]
+        )
 
     def _checked(self, validate, data, items):
-        detail = [problem([*at, shown(n)], "is given twice") for at, x in items if isinstance(x, Repeated) for n in x.names or [""]]
-        try: valid = validate(data)
-        except pydantic.ValidationError as e: detail += problems(self.portfolio, e.errors(include_url=False))
-        if not detail: return valid
-        raise Refused(422, "the applicant was refused" if len(items) == 1 and not items[0][0] else "the batch was refused", detail)
+        detail = [
+            problem([*at, shown(n)], "is given twice")
+            for at, x in items
+            if isinstance(x, Repeated)
+            for n in x.names or [""]
+        ]
+        try:
+            valid = validate(data)
+        except pydantic.ValidationError as e:
+            detail += problems(self.portfolio, e.errors(include_url=False))
+        if not detail:
+            return valid
+        raise Refused(
+            422,
+            "the applicant was refused"
+            if len(items) == 1 and not items[0][0]
+            else "the batch was refused",
+            detail,
+        )
 
     def predict(self, applicants: list[BaseModel]) -> tuple[list[dict], list[dict]]:
         "The answers, in the order of the applicants, and for each the row that the prediction log keeps."
         columns = applicants_to_columns(self.portfolio, applicants)
-        scores, at = self.bundle.score(columns, self.reasons), datetime.now(timezone.utc)
-        rows, written = self.rows(columns, scores, at, [a.application_reference for a in applicants]), stamp(at)
-        return [dict(prediction_id=row["prediction_id"], **scores.answer(i), model_version=self.bundle.tag, timestamp=written) for i, row in enumerate(rows)], rows
+        scores, at = self.bundle.score(columns, self.reasons), datetime.now(UTC)
+        rows, written = (
+            self.rows(columns, scores, at, [a.application_reference for a in applicants]),
+            stamp(at),
+        )
+        return [
+            dict(
+                prediction_id=row["prediction_id"],
+                **scores.answer(i),
+                model_version=self.bundle.tag,
+                timestamp=written,
+            )
+            for i, row in enumerate(rows)
+        ], rows
 
-    def rows(self, columns: Columns, scores: Scores, at: datetime, references: list[str | None]) -> list[dict]:
+    def rows(
+        self, columns: Columns, scores: Scores, at: datetime, references: list[str | None]
+    ) -> list[dict]:
         "What the log keeps of each applicant: as sent, as the model took it, its bins for drift, and the answer."
-        taken, odds, pds = self.bundle.taken(scores.clean), scores.log_odds.tolist(), scores.probability_default.tolist()
-        bins = self.bundle.reference.encode(columns | scores.monitored()) if self.bundle.reference.bins else [""] * len(scores)
-        return [dict(prediction_id=str(uuid.uuid4()), at=at, portfolio=self.portfolio.name, model_version=self.bundle.tag, reference=references[i],
-                     sent=_text({f.name: sent(f, columns[f.name][i]) for f in self.portfolio.fields}), scored=_text(taken[i]), bins=bins[i],
-                     probability_default=pds[i], log_odds=odds[i], prediction=int(scores.prediction[i]), credit_score=int(scores.credit_score[i]),
-                     rating=scores.rating[i], decision=scores.decision[i], reasons=_text(scores.reasons[i])) for i in range(len(scores))]
+        taken, odds, pds = (
+            self.bundle.taken(scores.clean),
+            scores.log_odds.tolist(),
+            scores.probability_default.tolist(),
+        )
+        bins = (
+            self.bundle.reference.encode(columns | scores.monitored())
+            if self.bundle.reference.bins
+            else [""] * len(scores)
+        )
+        return [
+            dict(
+                prediction_id=str(uuid.uuid4()),
+                at=at,
+                portfolio=self.portfolio.name,
+                model_version=self.bundle.tag,
+                reference=references[i],
+                sent=_text({f.name: sent(f, columns[f.name][i]) for f in self.portfolio.fields}),
+                scored=_text(taken[i]),
+                bins=bins[i],
+                probability_default=pds[i],
+                log_odds=odds[i],
+                prediction=int(scores.prediction[i]),
+                credit_score=int(scores.credit_score[i]),
+                rating=scores.rating[i],
+                decision=scores.decision[i],
+                reasons=_text(scores.reasons[i]),
+            )
+            for i in range(len(scores))
+        ]
 
 # %% ../../nbs/serving/01_schemas.ipynb #c12b1699
 def logged(row: dict) -> dict:
     "A row of the prediction log as the API shows it."
-    return dict({k: row[k] for k in ("prediction_id", "endpoint", "username", "portfolio", "model_version", "probability_default", "prediction", "credit_score", "rating",
-                                     "decision", "latency_ms", "request_id")}, timestamp=stamp(row["at"]), application_reference=row["reference"],
-                applicant=json.loads(row["sent"]), scored=json.loads(row["scored"]), reasons=json.loads(row["reasons"]))
+    return dict(
+        {
+            k: row[k]
+            for k in (
+                "prediction_id",
+                "endpoint",
+                "username",
+                "portfolio",
+                "model_version",
+                "probability_default",
+                "prediction",
+                "credit_score",
+                "rating",
+                "decision",
+                "latency_ms",
+                "request_id",
+            )
+        },
+        timestamp=stamp(row["at"]),
+        application_reference=row["reference"],
+        applicant=json.loads(row["sent"]),
+        scored=json.loads(row["scored"]),
+        reasons=json.loads(row["reasons"]),
+    )
+
 
 def model_card(loaded: Loaded) -> dict:
     "What GET /model says."
@@ -402,10 +714,34 @@ def model_card(loaded: Loaded) -> dict:
     told, data = bundle.provenance, bundle.provenance.get("data", {})
     alias = {f.name: f.alias for f in portfolio.fields}
     return dict(
-        model_version=bundle.tag, synthetic=bundle.synthetic, notice="SYNTHETIC: trained on the synthetic sample, not on loans" if bundle.synthetic else "",
-        portfolio={k: getattr(portfolio, k) for k in ("name", "title", "description", "default_definition", "performance_window_months", "intended_use", "limits")},
-        cut_off=bundle.scorecard.cut_off, metrics=bundle.metrics,
+        model_version=bundle.tag,
+        synthetic=bundle.synthetic,
+        notice="SYNTHETIC: trained on the synthetic sample, not on loans"
+        if bundle.synthetic
+        else "",
+        portfolio={
+            k: getattr(portfolio, k)
+            for k in (
+                "name",
+                "title",
+                "description",
+                "default_definition",
+                "performance_window_months",
+                "intended_use",
+                "limits",
+            )
+        },
+        cut_off=bundle.scorecard.cut_off,
+        metrics=bundle.metrics,
         provenance={k: data[k] for k in ("source", "sha256", "content_hash") if k in data}
-                   | {k: told[k] for k in ("rows", "seed", "keep", "calibration") if k in told}
-                   | {"code": told.get("code", {}).get("version"), "members": [m["kind"] for m in told.get("members", [])]}, card=bundle.card,
-        fields=[dict(field=alias[row.pop("field")], used=name in used, **row) for name, row in ((r["field"], r) for r in dictionary(portfolio))])
+        | {k: told[k] for k in ("rows", "seed", "keep", "calibration") if k in told}
+        | {
+            "code": told.get("code", {}).get("version"),
+            "members": [m["kind"] for m in told.get("members", [])],
+        },
+        card=bundle.card,
+        fields=[
+            dict(field=alias[row.pop("field")], used=name in used, **row)
+            for name, row in ((r["field"], r) for r in dictionary(portfolio))
+        ],
+    )

@@ -36,76 +36,216 @@ from ..core.errors import place
 from ..scoring.scorecard import RATINGS
 
 # %% ../../nbs/serving/02_telemetry.ipynb #08802a04
-SECONDS = (.00025, .0005, .00075, .001, .0015, .002, .003, .004, .006, .008, .012, .02, .035, .06, .1, .25, .5, 1, 2.5, 5, 10, 30, 120)
-PDS = (.001, .0025, .005, .01, .015, .02, .03, .04, .05, .075, .1, .15, .2, .3, .5, .75, 1)
+SECONDS = (
+    0.00025,
+    0.0005,
+    0.00075,
+    0.001,
+    0.0015,
+    0.002,
+    0.003,
+    0.004,
+    0.006,
+    0.008,
+    0.012,
+    0.02,
+    0.035,
+    0.06,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    120,
+)
+PDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.04,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    0.75,
+    1,
+)
 SCORES = (349, 399, 449, 499, 549, 599, 649, 699, 749, 799, 849, 900)
 
 # %% ../../nbs/serving/02_telemetry.ipynb #75c01ca1
 class Spread(prometheus_client.Histogram):
     "A histogram that takes many values at once, too."
+
     def observe_all(self, values: np.ndarray):
-        counts = np.bincount(np.searchsorted(self._upper_bounds, values), minlength=len(self._upper_bounds))
+        counts = np.bincount(
+            np.searchsorted(self._upper_bounds, values), minlength=len(self._upper_bounds)
+        )
         for bucket, n in zip(self._buckets, counts.tolist()):
-            if n: bucket.inc(n)
+            if n:
+                bucket.inc(n)
         self._sum.inc(float(values.sum()))
 
 # %% ../../nbs/serving/02_telemetry.ipynb #4a2382fc
-LOGINS = ("ok", "refused", "limited", "away")                       # what became of a login
-SIGNUPS = ("ok", "refused", "taken", "closed", "limited", "away")   # and of a signup
-SWITCHES = ("done", "refused")                                      # of the model, while it serves
-GONE = 499                                                          # instead of a status: the client left before there was one
+LOGINS = ("ok", "refused", "limited", "away")  # what became of a login
+SIGNUPS = ("ok", "refused", "taken", "closed", "limited", "away")  # and of a signup
+SWITCHES = ("done", "refused")  # of the model, while it serves
+GONE = 499  # instead of a status: the client left before there was one
 MODEL = "credit_default_model_info"
-FOLDER = "CREDIT_DEFAULT_METRICS_FOLDER"                            # of the files of all workers; see own_figures
+FOLDER = "CREDIT_DEFAULT_METRICS_FOLDER"  # of the files of all workers; see own_figures
+
 
 class Metrics:
     "Figures of this process; with several workers, of all of them."
+
     def __init__(
         self,
-        endpoints: Iterable[str],   # the paths of all routes; variable parts in braces
+        endpoints: Iterable[str],  # the paths of all routes; variable parts in braces
         portfolios: Sequence[str],  # the names of those that are served
     ):
-        if FOLDER in os.environ and "PROMETHEUS_MULTIPROC_DIR" in os.environ: os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[FOLDER]
+        if FOLDER in os.environ and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[FOLDER]
         self.registry = prometheus_client.CollectorRegistry()
-        def make(kind, name, text, labels=(), **more): return kind(f"credit_default_{name}", text, labels, registry=self.registry, **more)
+
+        def make(kind, name, text, labels=(), **more):
+            return kind(f"credit_default_{name}", text, labels, registry=self.registry, **more)
+
         C, G = prometheus_client.Counter, prometheus_client.Gauge
-        self.seconds = make(Spread, "request_seconds", "Time from a request to its answer, in seconds", ["endpoint"], buckets=SECONDS)
-        self.requests = make(C, "requests", "Requests by endpoint and HTTP status; 499 where the client left first", ["endpoint", "status"])
+        self.seconds = make(
+            Spread,
+            "request_seconds",
+            "Time from a request to its answer, in seconds",
+            ["endpoint"],
+            buckets=SECONDS,
+        )
+        self.requests = make(
+            C,
+            "requests",
+            "Requests by endpoint and HTTP status; 499 where the client left first",
+            ["endpoint", "status"],
+        )
         self.predictions = make(C, "predictions", "Predictions by rating", ["portfolio", "rating"])
-        self.pds = make(Spread, "probability_default", "Probabilities of default that were answered", ["portfolio"], buckets=PDS)
-        self.scores = make(Spread, "credit_score", "Credit scores that were answered", ["portfolio"], buckets=SCORES)
+        self.pds = make(
+            Spread,
+            "probability_default",
+            "Probabilities of default that were answered",
+            ["portfolio"],
+            buckets=PDS,
+        )
+        self.scores = make(
+            Spread,
+            "credit_score",
+            "Credit scores that were answered",
+            ["portfolio"],
+            buckets=SCORES,
+        )
         self.logins = make(C, "logins", "Logins by result", ["result"])
         self.signups = make(C, "signups", "Signups by result", ["result"])
-        self.unlimited = make(C, "unlimited", "Requests let pass uncounted, since the storage of the rate limits was away")
-        self.switches = make(C, "model_switches", "Changes of a model in a running worker, by result", ["result"])
-        self.queued = make(G, "queue_depth", "Requests that wait for the prediction log", multiprocess_mode="livesum")
-        self.spooled = make(G, "spooled_rows", "Predictions in the spool, not yet in the prediction log", multiprocess_mode="livemostrecent")
-        self.away = make(G, "log_away", "1 while the prediction log's database is away", multiprocess_mode="livemax")
-        self.models = make(G, MODEL.removeprefix("credit_default_"), "1 for each model that answers", ["model_version", "synthetic"], multiprocess_mode="livemax")
-        self.drifted = make(G, "drift_detected", "1 while there is drift, as `credit-default watch` saw it last", ["portfolio"], multiprocess_mode="livemostrecent")
-        self.psi = make(G, "drift_psi", "PSI at the last check of `credit-default watch` that had predictions, by field", ["portfolio", "field"], multiprocess_mode="livemostrecent")
-        self.checked = make(G, "drift_last_check_timestamp_seconds", "When `credit-default watch` checked last, in seconds since 1970; 0 before the first time", ["portfolio"], multiprocess_mode="livemostrecent")
+        self.unlimited = make(
+            C,
+            "unlimited",
+            "Requests let pass uncounted, since the storage of the rate limits was away",
+        )
+        self.switches = make(
+            C, "model_switches", "Changes of a model in a running worker, by result", ["result"]
+        )
+        self.queued = make(
+            G,
+            "queue_depth",
+            "Requests that wait for the prediction log",
+            multiprocess_mode="livesum",
+        )
+        self.spooled = make(
+            G,
+            "spooled_rows",
+            "Predictions in the spool, not yet in the prediction log",
+            multiprocess_mode="livemostrecent",
+        )
+        self.away = make(
+            G,
+            "log_away",
+            "1 while the prediction log's database is away",
+            multiprocess_mode="livemax",
+        )
+        self.models = make(
+            G,
+            MODEL.removeprefix("credit_default_"),
+            "1 for each model that answers",
+            ["model_version", "synthetic"],
+            multiprocess_mode="livemax",
+        )
+        self.drifted = make(
+            G,
+            "drift_detected",
+            "1 while there is drift, as `credit-default watch` saw it last",
+            ["portfolio"],
+            multiprocess_mode="livemostrecent",
+        )
+        self.psi = make(
+            G,
+            "drift_psi",
+            "PSI at the last check of `credit-default watch` that had predictions, by field",
+            ["portfolio", "field"],
+            multiprocess_mode="livemostrecent",
+        )
+        self.checked = make(
+            G,
+            "drift_last_check_timestamp_seconds",
+            "When `credit-default watch` checked last, in seconds since 1970; 0 before the first time",
+            ["portfolio"],
+            multiprocess_mode="livemostrecent",
+        )
         self.known, self.patterns, self.children, self.answering = {}, [], {}, {}
         for path in sorted(endpoints):
             fixed = re.split(r"\{[^}]*\}", path)
-            if len(fixed) > 1: self.patterns.append((re.compile("[^/]+".join(map(re.escape, fixed))), path))
-            else: self.known[path] = path
+            if len(fixed) > 1:
+                self.patterns.append((re.compile("[^/]+".join(map(re.escape, fixed))), path))
+            else:
+                self.known[path] = path
         # what has not happened yet is shown as 0: a rate over a series that begins at 1 misses the first
         for name in portfolios:
-            for gauge in (self.drifted, self.checked): gauge.labels(name)
-        self.answers = {name: ({r.rating: self.predictions.labels(name, r.rating) for r in RATINGS}, self.pds.labels(name), self.scores.labels(name)) for name in portfolios}
+            for gauge in (self.drifted, self.checked):
+                gauge.labels(name)
+        self.answers = {
+            name: (
+                {r.rating: self.predictions.labels(name, r.rating) for r in RATINGS},
+                self.pds.labels(name),
+                self.scores.labels(name),
+            )
+            for name in portfolios
+        }
         results = {self.logins: LOGINS, self.signups: SIGNUPS, self.switches: SWITCHES}
-        self.by_result = {(counter, result): counter.labels(result) for counter in results for result in (*results[counter], "other")}
+        self.by_result = {
+            (counter, result): counter.labels(result)
+            for counter in results
+            for result in (*results[counter], "other")
+        }
         self.recorder(0, 0, False)
 
     def endpoint(self, path: str) -> str:
         "The route that a path belongs to; `other` where it is none, so that a scan of paths makes no series."
-        return self.known.get(path) or next((endpoint for pattern, endpoint in self.patterns if pattern.fullmatch(path)), "other")
+        return self.known.get(path) or next(
+            (endpoint for pattern, endpoint in self.patterns if pattern.fullmatch(path)), "other"
+        )
 
     def request(self, path: str, status: int, seconds: float) -> str:
         "Counts one request, and returns its endpoint."
         endpoint = self.endpoint(path)
         pair = self.children.get((endpoint, status))
-        if pair is None: pair = self.children[endpoint, status] = self.seconds.labels(endpoint), self.requests.labels(endpoint, str(status or GONE))
+        if pair is None:
+            pair = self.children[endpoint, status] = (
+                self.seconds.labels(endpoint),
+                self.requests.labels(endpoint, str(status or GONE)),
+            )
         pair[0].observe(seconds)
         pair[1].inc()
         return endpoint
@@ -118,14 +258,22 @@ class Metrics:
             by_rating[answer["rating"]].inc()
             pds.observe(answer["probability_default"])
             return scores.observe(answer["credit_score"])
-        for rating, n in Counter(a["rating"] for a in answers).items(): by_rating[rating].inc(n)
+        for rating, n in Counter(a["rating"] for a in answers).items():
+            by_rating[rating].inc(n)
         pds.observe_all(np.array([a["probability_default"] for a in answers]))
         scores.observe_all(np.array([a["credit_score"] for a in answers]))
 
-    def login(self, result: str): self._result(self.logins, result)
-    def signup(self, result: str): self._result(self.signups, result)
-    def switched(self, result: str): self._result(self.switches, result)
-    def _result(self, counter, result): (self.by_result.get((counter, result)) or self.by_result[counter, "other"]).inc()
+    def login(self, result: str):
+        self._result(self.logins, result)
+
+    def signup(self, result: str):
+        self._result(self.signups, result)
+
+    def switched(self, result: str):
+        self._result(self.switches, result)
+
+    def _result(self, counter, result):
+        (self.by_result.get((counter, result)) or self.by_result[counter, "other"]).inc()
 
     def recorder(self, queued: int, spooled: int, away: bool):
         "How the recorder of this worker is; to be told about once a second, whether or not somebody asks."
@@ -137,11 +285,13 @@ class Metrics:
         "What the last check of drift found, and when: seconds since 1970."
         self.checked.labels(portfolio).set(at)
         self.drifted.labels(portfolio).set(int(drifted))
-        for field, value in psi.items(): self.psi.labels(portfolio, field).set(value)
+        for field, value in psi.items():
+            self.psi.labels(portfolio, field).set(value)
 
     def answers_with(self, portfolio: str, model_version: str, synthetic: bool = False):
         "The model that answers from now on."
-        if portfolio in self.answering: self.answering[portfolio].set(0)
+        if portfolio in self.answering:
+            self.answering[portfolio].set(0)
         self.answering[portfolio] = self.models.labels(model_version, str(synthetic).lower())
         self.answering[portfolio].set(1)
 
@@ -156,32 +306,47 @@ class Metrics:
 # %% ../../nbs/serving/02_telemetry.ipynb #0d69c28b
 CONTENT_TYPE = prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
 
+
 class Shown:
     "What a scrape sees: the figures, of the models only those that answer."
-    def __init__(self, source): self.source = source
+
+    def __init__(self, source):
+        self.source = source
+
     def collect(self):
         for family in self.source.collect():
-            family.samples = [s for s in family.samples if not s.name.endswith("_created") and (s.value or family.name != MODEL)]
+            family.samples = [
+                s
+                for s in family.samples
+                if not s.name.endswith("_created") and (s.value or family.name != MODEL)
+            ]
             yield family
+
 
 def forget_dead(folder: str):
     "Takes the gauges of processes that ended out of the sums. What they counted stays."
     for pid in {int(file.stem.rpartition("_")[2]) for file in Path(folder).glob("gauge_live*.db")}:
         if not psutil.pid_exists(pid):
-            with contextlib.suppress(FileNotFoundError): mark_process_dead(pid, folder)   # another worker was faster
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(pid, folder)  # another worker was faster
 
 # %% ../../nbs/serving/02_telemetry.ipynb #0c17a652
 def own_figures() -> str:
     "Makes a folder for the figures of the workers that this process will start."
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None   # the files are mapped: on a full disk, writing to them kills the process
+    memory = (
+        "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    )  # the files are mapped: on a full disk, writing to them kills the process
     for left in Path(memory or tempfile.gettempdir()).glob(f"{FIGURES}*"):
-        if _mine(left): shutil.rmtree(left, ignore_errors=True)   # of a supervisor that was killed
+        if _mine(left):
+            shutil.rmtree(left, ignore_errors=True)  # of a supervisor that was killed
     folder = os.environ[FOLDER] = tempfile.mkdtemp(prefix=FIGURES, dir=memory)
     _mine(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
+
 FIGURES = "credit-default-metrics-"
+
 
 def _mine(folder) -> bool:
     "Locks a folder for as long as this process lives; False where another one has it."
@@ -189,99 +354,172 @@ def _mine(folder) -> bool:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
-    except OSError: return False
+    except OSError:
+        return False
 
 # %% ../../nbs/serving/02_telemetry.ipynb #68022386
 log = logging.getLogger("credit_default")
-request_id: ContextVar[str] = ContextVar("request_id", default="")   # of the request that is being answered; empty outside of one
+request_id: ContextVar[str] = ContextVar(
+    "request_id", default=""
+)  # of the request that is being answered; empty outside of one
 
 # %% ../../nbs/serving/02_telemetry.ipynb #05502326
 TRUSTED = {"credit_default", "bentoml", "circus", "uvicorn"}
-LONGEST = 1000   # characters of an event; a longer line may be torn apart where several processes write to one pipe
+LONGEST = 1000  # characters of an event; a longer line may be torn apart where several processes write to one pipe
+
 
 def event_of(record: logging.LogRecord) -> tuple[str, str | None]:
     "What a line may say, and the place in the code where that alone would say too little."
-    ours, trusted = record.name.partition(".")[0] == "credit_default", record.name.partition(".")[0] in TRUSTED
+    ours, trusted = (
+        record.name.partition(".")[0] == "credit_default",
+        record.name.partition(".")[0] in TRUSTED,
+    )
     raised = place(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
-    if ours or (trusted and not raised): text = record.getMessage()
-    elif record.args and isinstance(record.msg, str): text = record.msg   # the template alone
-    else: text = "exception" if raised else "message"
-    return text.partition("\n")[0][:LONGEST], raised or (None if trusted else f"{record.filename}:{record.lineno} {record.funcName}")
+    if ours or (trusted and not raised):
+        text = record.getMessage()
+    elif record.args and isinstance(record.msg, str):
+        text = record.msg  # the template alone
+    else:
+        text = "exception" if raised else "message"
+    return text.partition("\n")[0][:LONGEST], raised or (
+        None if trusted else f"{record.filename}:{record.lineno} {record.funcName}"
+    )
+
 
 class Lines(JsonFormatter):
     "A record of the log as one line of JSON."
-    def __init__(self): super().__init__([])   # no fields of its own accord
+
+    def __init__(self):
+        super().__init__([])  # no fields of its own accord
 
     def format(self, record: logging.LogRecord) -> str:
-        try: event, where = event_of(record)
-        except Exception as e: event, where = "a line that cannot be written", place(e)   # its arguments do not fit its template
-        line = dict(time=utc(record.created), level=record.levelname.lower(), event=event, pid=record.process)
-        if current := request_id.get(): line["request_id"] = current
-        if record.name.partition(".")[0] != "credit_default": line["logger"] = record.name
-        else: self.add_fields(line, record, {})   # what our own code gave as `extra`
-        if where: line["place"] = where
+        try:
+            event, where = event_of(record)
+        except Exception as e:
+            event, where = (
+                "a line that cannot be written",
+                place(e),
+            )  # its arguments do not fit its template
+        line = dict(
+            time=utc(record.created),
+            level=record.levelname.lower(),
+            event=event,
+            pid=record.process,
+        )
+        if current := request_id.get():
+            line["request_id"] = current
+        if record.name.partition(".")[0] != "credit_default":
+            line["logger"] = record.name
+        else:
+            self.add_fields(line, record, {})  # what our own code gave as `extra`
+        if where:
+            line["place"] = where
         return self.serialize_log_record(line)
 
-_second = (0, "")   # the last one that was written out, and how
+
+_second = (0, "")  # the last one that was written out, and how
+
 
 def utc(seconds: float) -> str:
     "A time since the epoch as text, to the millisecond."
     global _second
     second, text = _second
-    if second != int(seconds): second, text = _second = int(seconds), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    if second != int(seconds):
+        second, text = _second = (
+            int(seconds),
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)),
+        )
     return f"{text}.{int(1000 * (seconds - second)):03d}Z"
 
 # %% ../../nbs/serving/02_telemetry.ipynb #c3ff7890
 def inside_server() -> bool:
     "Whether this is a process of `bentoml serve` whose logs are still BentoML's own."
-    return any(handler.get_name() == "tracehandler" for handler in logging.getLogger("bentoml").handlers)
+    return any(
+        handler.get_name() == "tracehandler" for handler in logging.getLogger("bentoml").handlers
+    )
+
 
 def configure_logs(
     level: str = "info",  # least level of our own lines: debug, info, warning, error
 ):
     "From now on this process logs JSON lines on its standard output, and nothing else there."
     level = level.upper()
-    at_least = lambda least: logging.getLevelName(max(logging.getLevelNamesMapping()[level], logging.getLevelNamesMapping()[least]))
+    at_least = lambda least: logging.getLevelName(
+        max(logging.getLevelNamesMapping()[level], logging.getLevelNamesMapping()[least])
+    )
     everywhere = dict(handlers=[], propagate=True)
-    logging.config.dictConfig(dict(
-        version=1, disable_existing_loggers=False, formatters={"lines": {"()": Lines}},
-        handlers={"lines": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "lines"}},
-        root=dict(handlers=["lines"], level=at_least("WARNING")),
-        loggers={"credit_default": everywhere | dict(level=level), "bentoml": everywhere | dict(level=at_least("INFO")),
-                 "circus": everywhere | dict(level=at_least("WARNING")), "uvicorn.error": everywhere | dict(level=at_least("WARNING")),
-                 "uvicorn.access": dict(handlers=[], propagate=False)}))   # without a handler uvicorn does not even make its lines
-    logging.raiseExceptions = False   # else a handler that fails prints the line's arguments
-    threading.excepthook = lambda e: e.exc_type is SystemExit or log.error("An exception in a thread", extra=dict(place=place(e.exc_value)))
-    sys.unraisablehook = lambda e: log.error("An exception that nobody could catch", extra=dict(place=place(e.exc_value)))
+    logging.config.dictConfig(
+        dict(
+            version=1,
+            disable_existing_loggers=False,
+            formatters={"lines": {"()": Lines}},
+            handlers={
+                "lines": {
+                    "class": "logging.StreamHandler",
+                    "stream": "ext://sys.stdout",
+                    "formatter": "lines",
+                }
+            },
+            root=dict(handlers=["lines"], level=at_least("WARNING")),
+            loggers={
+                "credit_default": everywhere | dict(level=level),
+                "bentoml": everywhere | dict(level=at_least("INFO")),
+                "circus": everywhere | dict(level=at_least("WARNING")),
+                "uvicorn.error": everywhere | dict(level=at_least("WARNING")),
+                "uvicorn.access": dict(handlers=[], propagate=False),
+            },
+        )
+    )  # without a handler uvicorn does not even make its lines
+    logging.raiseExceptions = False  # else a handler that fails prints the line's arguments
+    threading.excepthook = lambda e: (
+        e.exc_type is SystemExit
+        or log.error("An exception in a thread", extra=dict(place=place(e.exc_value)))
+    )
+    sys.unraisablehook = lambda e: log.error(
+        "An exception that nobody could catch", extra=dict(place=place(e.exc_value))
+    )
     warnings.showwarning = _warned
 
+
 def _warned(message, category, filename, lineno, *_):
-    log.warning("A warning", extra=dict(place=f"{category.__name__} at {os.path.basename(filename)}:{lineno}"))
+    log.warning(
+        "A warning",
+        extra=dict(place=f"{category.__name__} at {os.path.basename(filename)}:{lineno}"),
+    )
 
 # %% ../../nbs/serving/02_telemetry.ipynb #4cd29515
 QUIET = {"/livez", "/readyz", "/healthz", "/health", "/metrics"}
 
+
 def log_request(
-    endpoint: str,   # as Metrics.request returns it
-    status: int,     # 0: the client left
+    endpoint: str,  # as Metrics.request returns it
+    status: int,  # 0: the client left
     seconds: float,
 ):
     "Logs that a request was answered: straight to the standard output, as every line after configure_logs."
-    level = logging.WARNING if status >= 500 else logging.DEBUG if endpoint in QUIET else logging.INFO
-    if not log.isEnabledFor(level): return
+    level = (
+        logging.WARNING if status >= 500 else logging.DEBUG if endpoint in QUIET else logging.INFO
+    )
+    if not log.isEnabledFor(level):
+        return
     try:
-        sys.stdout.write(f'{{"time": "{utc(time.time())}", "level": "{logging.getLevelName(level).lower()}", "event": "request", "pid": {os.getpid()}, '
-                         f'"request_id": "{request_id.get()}", "endpoint": "{endpoint}", "status": {status or GONE}, "ms": {1000 * seconds:.3f}}}\n')
+        sys.stdout.write(
+            f'{{"time": "{utc(time.time())}", "level": "{logging.getLevelName(level).lower()}", "event": "request", "pid": {os.getpid()}, '
+            f'"request_id": "{request_id.get()}", "endpoint": "{endpoint}", "status": {status or GONE}, "ms": {1000 * seconds:.3f}}}\n'
+        )
         sys.stdout.flush()
-    except (OSError, ValueError): return   # nobody reads the log any more: requests are answered all the same
+    except (OSError, ValueError):
+        return  # nobody reads the log any more: requests are answered all the same
 
 # %% ../../nbs/serving/02_telemetry.ipynb #8d25b215
 HARMLESS = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
 
 def request_id_of(
     headers: Iterable[tuple[bytes, bytes]],  # of an ASGI scope: names in lower case
 ) -> str:
     "The client's id of a request, or a new one."
     for name, value in headers:
-        if name == b"x-request-id" and HARMLESS.fullmatch(value): return value.decode()
+        if name == b"x-request-id" and HARMLESS.fullmatch(value):
+            return value.decode()
     return os.urandom(16).hex()

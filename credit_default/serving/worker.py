@@ -23,7 +23,7 @@ import uuid
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -57,11 +57,13 @@ from ..store.store import Store
 # %% ../../nbs/serving/05_worker.ipynb #c2b5311e
 log = logging.getLogger("credit_default.service")
 
+
 class Served:
     "A portfolio in this process, and the model that answers for it."
+
     def __init__(
         self,
-        name: str,         # the portfolio's
+        name: str,  # the portfolio's
         prefix: str = "",  # of its routes
         model: str = "champion",  # a version or a whole tag, where it is to be another one
         reasons: bool = True,
@@ -69,21 +71,37 @@ class Served:
         self.name, self.prefix, self.wanted, self.reasons = name, prefix, model, reasons
         self.metrics: Metrics | None = None
         self.loaded: Loaded | None = None
-        self.why, self.refused, self.tried = "it is still loading", "", None   # why there is no model; why a new champion was refused, and which
-        self.follows, self.shown = False, None   # shown: the check of `credit-default watch` that the metrics tell of
+        self.why, self.refused, self.tried = (
+            "it is still loading",
+            "",
+            None,
+        )  # why there is no model; why a new champion was refused, and which
+        self.follows, self.shown = (
+            False,
+            None,
+        )  # shown: the check of `credit-default watch` that the metrics tell of
 
     def tag(self, bento=None) -> str:
         "The tag to serve: the one that was set, else the one inside the bento, else the champion. Raises BundleError."
-        if self.wanted == "champion" and (inside := self._inside(bento)): return inside
+        if self.wanted == "champion" and (inside := self._inside(bento)):
+            return inside
         return resolve_tag(self.wanted, self.name)
 
     def _inside(self, bento) -> str | None:
         "The tag of this portfolio's model in a bento."
-        return next((str(model.tag) for model in (bento.info.all_models if bento else ()) if model.tag.name == model_name(self.name)), None)
+        return next(
+            (
+                str(model.tag)
+                for model in (bento.info.all_models if bento else ())
+                if model.tag.name == model_name(self.name)
+            ),
+            None,
+        )
 
     def load(self, bento=None):
         "Loads and verifies the model. Raises BundleError where it must not be used."
-        try: self._take(load_bundle(self.tag(bento), self.name))
+        try:
+            self._take(load_bundle(self.tag(bento), self.name))
         except BundleError as e:
             self.why = str(e)
             raise
@@ -91,19 +109,32 @@ class Served:
 
     def _take(self, bundle: Bundle):
         self.loaded, self.refused, self.tried = Loaded(bundle, self.reasons), "", None
-        if self.metrics: self.metrics.answers_with(self.name, bundle.tag, bundle.synthetic)
-        log.info(f"Serving {bundle.tag}{' (SYNTHETIC: trained on the synthetic sample)' if bundle.synthetic else ''}")
+        if self.metrics:
+            self.metrics.answers_with(self.name, bundle.tag, bundle.synthetic)
+        log.info(
+            f"Serving {bundle.tag}{' (SYNTHETIC: trained on the synthetic sample)' if bundle.synthetic else ''}"
+        )
 
     def follow(self):
         "Takes up the champion where it is another one by now."
-        try: events = promotion_history(self.name); event = events[-1]
-        except (OSError, ValueError, IndexError): return   # there is none, or somebody's hand is in the file: the present one goes on
-        if event["tag"] == self.loaded.bundle.tag: self.refused, self.tried = "", None; return   # also where a refused one was taken back
-        if (mark := (len(events), event, files_of(event["tag"]))) == self.tried: return
+        try:
+            events = promotion_history(self.name)
+            event = events[-1]
+        except (OSError, ValueError, IndexError):
+            return  # there is none, or somebody's hand is in the file: the present one goes on
+        if event["tag"] == self.loaded.bundle.tag:
+            self.refused, self.tried = "", None
+            return  # also where a refused one was taken back
+        if (mark := (len(events), event, files_of(event["tag"]))) == self.tried:
+            return
         try:
             bundle = load_bundle(event["tag"], self.name)
-            if not (event.get("other_requests") or self.loaded.bundle.synthetic) and request_schema(bundle) != request_schema(self.loaded.bundle):
-                raise BundleError(f"{bundle.tag} takes other requests than {self.loaded.bundle.tag}")
+            if not (event.get("other_requests") or self.loaded.bundle.synthetic) and request_schema(
+                bundle
+            ) != request_schema(self.loaded.bundle):
+                raise BundleError(
+                    f"{bundle.tag} takes other requests than {self.loaded.bundle.tag}"
+                )
             self._take(bundle)
         except BundleError as e:
             self.tried, self.refused = mark, str(e)
@@ -112,69 +143,116 @@ class Served:
 
     def model(self) -> Loaded:
         "The model that answers. Raises Refused (503) where there is none."
-        if self.loaded is None: raise Refused(503, "no model is loaded", [problem(["model"], self.why)])
+        if self.loaded is None:
+            raise Refused(503, "no model is loaded", [problem(["model"], self.why)])
         return self.loaded
 
     def says(self) -> dict:
         "What GET /health says of it. Raises Refused (503)."
         loaded = self.model()
-        return dict(portfolio=self.name, model_version=loaded.bundle.tag, synthetic=loaded.bundle.synthetic, since=loaded.since, refused_model=self.refused)
+        return dict(
+            portfolio=self.name,
+            model_version=loaded.bundle.tag,
+            synthetic=loaded.bundle.synthetic,
+            since=loaded.since,
+            refused_model=self.refused,
+        )
 
     def gauges(self, store: Store):
         "Shows the last check of `credit-default watch` in the metrics. Raises Away."
-        last = store.last_check(self.name, "watch")   # who asks about another window, or of another model, changes no gauge
-        if last is None or last["id"] == self.shown: return
+        last = store.last_check(
+            self.name, "watch"
+        )  # who asks about another window, or of another model, changes no gauge
+        if last is None or last["id"] == self.shown:
+            return
         found, self.shown = json.loads(last["result"]), last["id"]
-        self.metrics.drift(self.name, last["at"].timestamp(), "drift" in found["watch"]["troubles"], {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()})
+        self.metrics.drift(
+            self.name,
+            last["at"].timestamp(),
+            "drift" in found["watch"]["troubles"],
+            {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()},
+        )
+
 
 def files_of(tag: str) -> list[tuple] | None:
     "What changes when a bundle's files do."
-    try: return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in bundle_path(tag).iterdir())
-    except (BundleError, OSError): return None
+    try:
+        return sorted(
+            (f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in bundle_path(tag).iterdir()
+        )
+    except (BundleError, OSError):
+        return None
 
 # %% ../../nbs/serving/05_worker.ipynb #d5daafbf
 class Serving:
     "The settings of this process, and what it answers with."
+
     def __init__(self, settings: Settings):
         self.settings, names = settings, settings.portfolio_names
         self.default = Served(names[0], model=settings.model, reasons=settings.reasons)
         self.others = [Served(name, reasons=settings.reasons) for name in names[1:]]
         self.metrics: Metrics | None = None
         self.recorder: Recorder | None = None
-        self.database = "it is not connected yet"   # why the prediction log is not there, empty where it is
+        self.database = (
+            "it is not connected yet"  # why the prediction log is not there, empty where it is
+        )
         self.store, self.spool = Store(settings.database), Store(settings.spool_url)
         self.tokens: Tokens | None = None
         self.users, self.passwords = Users(self.store), Passwords()
-        self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, service_home() / "limits.db")
-        self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="batch")      # long lists and files
-        self.readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reader")  # questions to the database
-        self.check, self.computing = Checker(), asyncio.Lock()   # one question about drift or performance at a time
-        self.direct: dict[tuple[str, str], Callable] = {}   # routes that are asked most
-        self.running: set[tuple[str, str]] = set()   # idempotency keys of requests that are being answered
+        self.limits = Limits(
+            settings.rate_limit, settings.rate_limit_storage, service_home() / "limits.db"
+        )
+        self.pool = ThreadPoolExecutor(
+            max_workers=2, thread_name_prefix="batch"
+        )  # long lists and files
+        self.readers = ThreadPoolExecutor(
+            max_workers=4, thread_name_prefix="reader"
+        )  # questions to the database
+        self.check, self.computing = (
+            Checker(),
+            asyncio.Lock(),
+        )  # one question about drift or performance at a time
+        self.direct: dict[tuple[str, str], Callable] = {}  # routes that are asked most
+        self.running: set[tuple[str, str]] = (
+            set()
+        )  # idempotency keys of requests that are being answered
         self.stopping = threading.Event()
 
     @property
-    def portfolios(self) -> list[Served]: return [self.default, *self.others]
+    def portfolios(self) -> list[Served]:
+        return [self.default, *self.others]
 
     def keys(self):
         "Reads the keys that sign. Raises SettingsError where there is none."
         previous = self.settings.previous_secret_key
-        self.tokens = Tokens(secret_key(self.settings), previous and previous.get_secret_value(), self.settings.token_minutes)
+        self.tokens = Tokens(
+            secret_key(self.settings),
+            previous and previous.get_secret_value(),
+            self.settings.token_minutes,
+        )
 
     def measured_by(self, metrics: Metrics):
         self.metrics = metrics
-        for one in self.portfolios: one.metrics = metrics
+        for one in self.portfolios:
+            one.metrics = metrics
 
     def lacks(self) -> list[dict]:
         "What is missing before requests can be answered."
-        return [problem(["model"], one.why) for one in self.portfolios if one.loaded is None] or [problem(["database"], self.database)] * bool(self.database)
+        return [problem(["model"], one.why) for one in self.portfolios if one.loaded is None] or [
+            problem(["database"], self.database)
+        ] * bool(self.database)
 
     def start(self, patience: float = 5.0):
         "Connects the database, in a thread where it takes longer than `patience` seconds, and begins to watch."
         connecting = threading.Thread(target=self._connect, name="connect", daemon=True)
         connecting.start()
         connecting.join(patience)
-        threading.Thread(target=self._watch, args=(int(os.environ.get(SUPERVISOR) or os.getppid()),), name="watch", daemon=True).start()
+        threading.Thread(
+            target=self._watch,
+            args=(int(os.environ.get(SUPERVISOR) or os.getppid()),),
+            name="watch",
+            daemon=True,
+        ).start()
 
     def _connect(self):
         while not self.stopping.is_set():
@@ -187,175 +265,341 @@ class Serving:
                 self.recorder, self.database = recorder, ""
                 return
             except Away as e:
-                if self.database != str(e): log.warning(f"The prediction log: {e}")
+                if self.database != str(e):
+                    log.warning(f"The prediction log: {e}")
                 self.database = str(e)
             self.stopping.wait(1)
 
-    def _recorded(self, event: str, **figures): log.warning(f"The prediction log: {event}", extra=figures)
+    def _recorded(self, event: str, **figures):
+        log.warning(f"The prediction log: {event}", extra=figures)
 
     def _watch(self, parent: int):
         turn = 0
         while not self.stopping.wait(WATCH):
-            if os.getppid() != parent: self._orphaned()
+            if os.getppid() != parent:
+                self._orphaned()
             turn += 1
-            if turn % round(1 / WATCH): continue
+            if turn % round(1 / WATCH):
+                continue
             try:
                 for one in self.portfolios:
-                    if one.follows and one.loaded: one.follow()
-                    if self.recorder and not self.recorder.away and turn % round(GAUGES / WATCH) == 0: one.gauges(self.store)
-                if self.recorder: self.metrics.recorder(self.recorder.depth, self.recorder.spooled, self.recorder.away)
-                if self.recorder and not self.recorder.away and turn % round(3600 / WATCH) == 0: self.store.prune_answers(datetime.now(timezone.utc) - ANSWERS_KEPT)
-            except Exception as e: log.error("The watcher failed", extra=dict(place=place(e)))   # and looks again in a second
+                    if one.follows and one.loaded:
+                        one.follow()
+                    if (
+                        self.recorder
+                        and not self.recorder.away
+                        and turn % round(GAUGES / WATCH) == 0
+                    ):
+                        one.gauges(self.store)
+                if self.recorder:
+                    self.metrics.recorder(
+                        self.recorder.depth, self.recorder.spooled, self.recorder.away
+                    )
+                if self.recorder and not self.recorder.away and turn % round(3600 / WATCH) == 0:
+                    self.store.prune_answers(datetime.now(UTC) - ANSWERS_KEPT)
+            except Exception as e:
+                log.error(
+                    "The watcher failed", extra=dict(place=place(e))
+                )  # and looks again in a second
 
     def _orphaned(self):
         log.warning("The supervising process is gone: this worker ends")
         os.kill(os.getpid(), signal.SIGTERM)
-        if not self.stopping.wait(10): os._exit(1)
+        if not self.stopping.wait(10):
+            os._exit(1)
 
     def stop(self):
         "Writes out what is queued."
         self.stopping.set()
         self.users.stop()
-        if self.recorder and not self.recorder.stop(): log.error("Not all that was queued could be recorded")
-        for pool in (self.pool, self.readers): pool.shutdown(wait=False, cancel_futures=True)
+        if self.recorder and not self.recorder.stop():
+            log.error("Not all that was queued could be recorded")
+        for pool in (self.pool, self.readers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-SUPERVISOR = "CREDIT_DEFAULT_SUPERVISOR"   # its process id: a worker whose supervisor died while it was still importing would take another one for it
-WATCH = .25   # seconds between looks at the supervising process
-GAUGES = 15    # seconds between looks for a newer check of drift
-ANSWERS_KEPT = timedelta(hours=24)   # under their idempotency keys
+
+SUPERVISOR = "CREDIT_DEFAULT_SUPERVISOR"  # its process id: a worker whose supervisor died while it was still importing would take another one for it
+WATCH = 0.25  # seconds between looks at the supervising process
+GAUGES = 15  # seconds between looks for a newer check of drift
+ANSWERS_KEPT = timedelta(hours=24)  # under their idempotency keys
 
 # %% ../../nbs/serving/05_worker.ipynb #865e9783
 def health(serving: Serving) -> dict:
     "What GET /health says. Raises Refused (503) where there is no answer to be had."
     recorder, [first, *others] = serving.recorder, [one.says() for one in serving.portfolios]
-    if recorder is None: raise Refused(503, "the prediction log is away", [problem(["database"], serving.database)])
+    if recorder is None:
+        raise Refused(503, "the prediction log is away", [problem(["database"], serving.database)])
     degraded = recorder.away or any(one.refused for one in serving.portfolios)
-    return dict(status="degraded" if degraded else "ok", **first, database=recorder.why or "ok", spooled=recorder.spooled, others=others)
+    return dict(
+        status="degraded" if degraded else "ok",
+        **first,
+        database=recorder.why or "ok",
+        spooled=recorder.spooled,
+        others=others,
+    )
 
 # %% ../../nbs/serving/05_worker.ipynb #d1aacbc5
-BODY_SECONDS = 10      # for a body to arrive
+BODY_SECONDS = 10  # for a body to arrive
 INLINE_BYTES = 16_384  # a batch up to this size is not worth a thread
+
 
 def kind_of(request: Request) -> str:
     "The media type that a request announces, without its parameters."
     return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
 
+
 def bounded(request: Request, limit: int) -> Callable:
     "The request's `receive`, which raises Refused (413) once more than `limit` bytes have come."
-    too_large = Refused(413, "the body is too large", [problem([], f"at most {limit} bytes are taken here")])
+    too_large = Refused(
+        413, "the body is too large", [problem([], f"at most {limit} bytes are taken here")]
+    )
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit: raise too_large
+    if length.isdigit() and int(length) > limit:
+        raise too_large
     size, source = 0, request.receive
 
     async def receive():
         nonlocal size
         part = await source()
         size += len(part.get("body", b""))
-        if size > limit: raise too_large
+        if size > limit:
+            raise too_large
         return part
+
     return receive
+
 
 async def read_body(request: Request, limit: int) -> bytes:
     "The body of a JSON request. Raises Refused: 413 too large, 408 too slow, 415 announced as something else."
     kind = kind_of(request)
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise Refused(415, "the body is not announced as JSON", [problem([], "send the header Content-Type: application/json")])
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind.endswith("+json")
+    ):
+        raise Refused(
+            415,
+            "the body is not announced as JSON",
+            [problem([], "send the header Content-Type: application/json")],
+        )
     receive, pieces = bounded(request, limit), []
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
                 part = await receive()
-                if part["type"] == "http.disconnect": raise ClientDisconnect
+                if part["type"] == "http.disconnect":
+                    raise ClientDisconnect
                 pieces.append(part.get("body", b""))
-                if not part.get("more_body"): return b"".join(pieces)
-    except TimeoutError: raise Refused(408, "the body did not arrive", [problem([], f"within {BODY_SECONDS} seconds")]) from None
+                if not part.get("more_body"):
+                    return b"".join(pieces)
+    except TimeoutError:
+        raise Refused(
+            408, "the body did not arrive", [problem([], f"within {BODY_SECONDS} seconds")]
+        ) from None
+
 
 async def read_upload(request: Request, limit: int, seconds: float) -> UploadFile:
     "The uploaded file. Raises Refused, as `read_body`, and 422 where there is none."
-    if kind_of(request) != "multipart/form-data": raise Refused(415, "the body is no upload", [problem(["file"], "send it as multipart/form-data")])
+    if kind_of(request) != "multipart/form-data":
+        raise Refused(
+            415, "the body is no upload", [problem(["file"], "send it as multipart/form-data")]
+        )
     try:
-        async with asyncio.timeout(seconds): form = await Request(request.scope, bounded(request, limit)).form(max_files=1)
-    except TimeoutError: raise Refused(408, "the body did not arrive", [problem([], f"within {seconds:g} seconds")]) from None
-    except (MultiPartException, HTTPException): raise Refused(400, "the body is no multipart/form-data", [problem([], "or holds more than one file")]) from None
+        async with asyncio.timeout(seconds):
+            form = await Request(request.scope, bounded(request, limit)).form(max_files=1)
+    except TimeoutError:
+        raise Refused(
+            408, "the body did not arrive", [problem([], f"within {seconds:g} seconds")]
+        ) from None
+    except (MultiPartException, HTTPException):
+        raise Refused(
+            400, "the body is no multipart/form-data", [problem([], "or holds more than one file")]
+        ) from None
     file = form.get("file")
-    if not isinstance(file, UploadFile): raise Refused(422, "the upload was refused", [problem(["file"], "must be an uploaded file; an address or a text is not taken")])
+    if not isinstance(file, UploadFile):
+        raise Refused(
+            422,
+            "the upload was refused",
+            [problem(["file"], "must be an uploaded file; an address or a text is not taken")],
+        )
     return file
 
 # %% ../../nbs/serving/05_worker.ipynb #ef96d092
-KEY = r"[!-~]{1,128}"   # printable, no spaces
+KEY = r"[!-~]{1,128}"  # printable, no spaces
 JSON, CSV = "application/json", "text/csv; charset=utf-8"
 
-def not_recorded() -> Refused:
-    return Refused(503, "the prediction could not be recorded", [problem([], "nothing was answered and nothing kept; send it again")], {"Retry-After": "2"})
 
-def entry(request: Request, endpoint: str, rows: list[dict], once: dict | None = None, content: bytes = b"") -> Entry:
+def not_recorded() -> Refused:
+    return Refused(
+        503,
+        "the prediction could not be recorded",
+        [problem([], "nothing was answered and nothing kept; send it again")],
+        {"Retry-After": "2"},
+    )
+
+
+def entry(
+    request: Request,
+    endpoint: str,
+    rows: list[dict],
+    once: dict | None = None,
+    content: bytes = b"",
+) -> Entry:
     "What a request leaves in the prediction log."
     user = request.state.user
-    told = dict(endpoint=endpoint, user_id=user.id, username=user.username, latency_ms=1000 * (time.perf_counter() - request.state.begin), request_id=request_id.get())
-    for row in rows: row |= told
-    return Entry(rows, once and once | dict(user_id=user.id, endpoint=endpoint, status=200, content=zlib.compress(content, 1), at=datetime.now(timezone.utc)))
+    told = dict(
+        endpoint=endpoint,
+        user_id=user.id,
+        username=user.username,
+        latency_ms=1000 * (time.perf_counter() - request.state.begin),
+        request_id=request_id.get(),
+    )
+    for row in rows:
+        row |= told
+    return Entry(
+        rows,
+        once
+        and once
+        | dict(
+            user_id=user.id,
+            endpoint=endpoint,
+            status=200,
+            content=zlib.compress(content, 1),
+            at=datetime.now(UTC),
+        ),
+    )
+
 
 async def keep(serving: Serving, kept: Entry):
     "Returns when the entry is durable. Raises Refused (503) where it cannot be, Repeated where its key was used."
-    if serving.recorder is None: raise Refused(503, "the prediction log is away", [problem(["database"], serving.database)], {"Retry-After": "2"})
-    try: await serving.recorder.record(kept)
-    except Unrecorded: raise not_recorded() from None
+    if serving.recorder is None:
+        raise Refused(
+            503,
+            "the prediction log is away",
+            [problem(["database"], serving.database)],
+            {"Retry-After": "2"},
+        )
+    try:
+        await serving.recorder.record(kept)
+    except Unrecorded:
+        raise not_recorded() from None
+
 
 async def asked(serving: Serving, call: Callable, *args, **kwargs) -> Any:
     "A question to the database, in a thread. Raises Refused (503) where it is away."
-    try: return await asyncio.get_running_loop().run_in_executor(serving.readers, lambda: call(*args, **kwargs))
-    except Away as e: raise Refused(503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}) from None
+    try:
+        return await asyncio.get_running_loop().run_in_executor(
+            serving.readers, lambda: call(*args, **kwargs)
+        )
+    except Away as e:
+        raise Refused(
+            503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}
+        ) from None
 
-async def once_only(serving: Serving, request: Request, endpoint: str, body_hash: Callable[[], str], make: Callable, kind: str = JSON) -> Response:
+
+async def once_only(
+    serving: Serving,
+    request: Request,
+    endpoint: str,
+    body_hash: Callable[[], str],
+    make: Callable,
+    kind: str = JSON,
+) -> Response:
     "The answer that `make` gives; the one that was given before, where the request has an Idempotency-Key that was used."
     key = request.headers.get("idempotency-key")
-    if key is None: return await make(None)
-    if not re.fullmatch(KEY, key): raise Refused(422, "the request was refused", [problem(["Idempotency-Key"], "must be 1 to 128 printable characters without a space")])
+    if key is None:
+        return await make(None)
+    if not re.fullmatch(KEY, key):
+        raise Refused(
+            422,
+            "the request was refused",
+            [problem(["Idempotency-Key"], "must be 1 to 128 printable characters without a space")],
+        )
     mine, digest = (request.state.user.id, key), body_hash()
-    if mine in serving.running: raise Refused(409, "a request with this Idempotency-Key is being answered", [problem(["Idempotency-Key"], "ask again in a second")], {"Retry-After": "1"})
+    if mine in serving.running:
+        raise Refused(
+            409,
+            "a request with this Idempotency-Key is being answered",
+            [problem(["Idempotency-Key"], "ask again in a second")],
+            {"Retry-After": "1"},
+        )
     serving.running.add(mine)
     try:
         known = await asked(serving, serving.store.answer, *mine)
         if known is None:
-            try: return await make(dict(key=key, body_hash=digest))
-            except Repeated: known = await asked(serving, serving.store.answer, *mine)   # another worker was faster
+            try:
+                return await make(dict(key=key, body_hash=digest))
+            except Repeated:
+                known = await asked(
+                    serving, serving.store.answer, *mine
+                )  # another worker was faster
         if known is None or known["body_hash"] != digest or known["endpoint"] != endpoint:
-            raise Refused(422, "this Idempotency-Key belongs to another request", [problem(["Idempotency-Key"], "take a new one for each request")])
-        return Response(zlib.decompress(known["content"]), known["status"], {"Idempotent-Replayed": "true"}, kind)
-    finally: serving.running.discard(mine)
+            raise Refused(
+                422,
+                "this Idempotency-Key belongs to another request",
+                [problem(["Idempotency-Key"], "take a new one for each request")],
+            )
+        return Response(
+            zlib.decompress(known["content"]),
+            known["status"],
+            {"Idempotent-Replayed": "true"},
+            kind,
+        )
+    finally:
+        serving.running.discard(mine)
 
 # %% ../../nbs/serving/05_worker.ipynb #56d9307f
-ROWS = 2_000   # in a chunk
+ROWS = 2_000  # in a chunk
+
 
 class ScoredFile:
     "An uploaded CSV file on its way to its answer, a chunk at a time."
+
     def __init__(
-        self, loaded: Loaded, file, keep: Callable[[list[dict]], None],
-        name: str | None = None,  # of a request that may come again: its rows then have the same ids, and the log takes them once
+        self,
+        loaded: Loaded,
+        file,
+        keep: Callable[[list[dict]], None],
+        name: str
+        | None = None,  # of a request that may come again: its rows then have the same ids, and the log takes them once
     ):
         self.loaded, self.keep, self.answers = loaded, keep, []
-        self.ids = name and (str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, name), f"{loaded.bundle.tag} {i}")) for i in itertools.count())
-        file.seek(0)   # its hash was taken
-        self.lines = io.TextIOWrapper(file, encoding=loaded.bundle.portfolio.csv.encoding, newline="")
+        self.ids = name and (
+            str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, name), f"{loaded.bundle.tag} {i}"))
+            for i in itertools.count()
+        )
+        file.seek(0)  # its hash was taken
+        self.lines = io.TextIOWrapper(
+            file, encoding=loaded.bundle.portfolio.csv.encoding, newline=""
+        )
         self.rows = scored_rows(loaded.bundle, self.lines, Counts(), ROWS, self._scored)
 
     def check(self):
         "Raises Refused (422) where the file, not just a row of it, is wrong."
-        try: check_csv(self.loaded.bundle, self.lines)
-        except BatchError as e: raise Refused(422, "the file was refused", [problem(["file"], str(e))]) from None
+        try:
+            check_csv(self.loaded.bundle, self.lines)
+        except BatchError as e:
+            raise Refused(422, "the file was refused", [problem(["file"], str(e))]) from None
         self.lines.seek(0)
 
     def _scored(self, scores, columns, references):
-        rows = self.loaded.rows(columns, scores, datetime.now(timezone.utc), references)
+        rows = self.loaded.rows(columns, scores, datetime.now(UTC), references)
         if self.ids:
-            for row in rows: row["prediction_id"] = next(self.ids)
+            for row in rows:
+                row["prediction_id"] = next(self.ids)
         self.keep(rows)
-        self.answers = [dict(rating=r, probability_default=p, credit_score=c) for r, p, c in zip(scores.rating, scores.probability_default.tolist(), scores.credit_score.tolist())]
+        self.answers = [
+            dict(rating=r, probability_default=p, credit_score=c)
+            for r, p, c in zip(
+                scores.rating, scores.probability_default.tolist(), scores.credit_score.tolist()
+            )
+        ]
 
     def piece(self) -> bytes:
         "The next chunk as CSV, after its predictions were recorded; empty at the end."
         self.answers, rows = [], next(self.rows, None)
-        if rows is None: return b""
+        if rows is None:
+            return b""
         text = io.StringIO()
-        csv.writer(text, delimiter=self.loaded.bundle.portfolio.csv.separator, lineterminator="\n").writerows(rows)
+        csv.writer(
+            text, delimiter=self.loaded.bundle.portfolio.csv.separator, lineterminator="\n"
+        ).writerows(rows)
         return text.getvalue().encode()

@@ -6,7 +6,7 @@
 __all__ = ['Checks']
 
 # %% ../../nbs/store/07_checks.ipynb #3e29ca62
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -16,18 +16,29 @@ from .schema import checks
 # %% ../../nbs/store/07_checks.ipynb #c08c5577
 class Checks(Log):
     "The history of monitoring."
+
     def add_check(self, **columns) -> int:  # of table checks; `at` is now where it is not stated
         "Notes a check; its id. Raises Away."
-        with self._transaction(writes=True) as c: return c.execute(sa.insert(checks).values(**dict(at=datetime.now(timezone.utc)) | columns)).inserted_primary_key[0]
+        with self._transaction(writes=True) as c:
+            return c.execute(
+                sa.insert(checks).values(**dict(at=datetime.now(UTC)) | columns)
+            ).inserted_primary_key[0]
 
     def set_alerted(self, id: int):
         "An alert that was due is delivered."
-        with self._transaction(writes=True) as c: c.execute(sa.update(checks).where(checks.c.id == id).values(alerted=True))
+        with self._transaction(writes=True) as c:
+            c.execute(sa.update(checks).where(checks.c.id == id).values(alerted=True))
 
     def checks(self, portfolio: str, limit: int = 100, source: str | None = None) -> list[dict]:
         "A portfolio's checks, the newest first."
         wanted = [checks.c.portfolio == portfolio] + ([checks.c.source == source] if source else [])
-        with self._transaction() as c: return [dict(row) for row in c.execute(sa.select(checks).where(*wanted).order_by(checks.c.id.desc()).limit(limit)).mappings()]
+        with self._transaction() as c:
+            return [
+                dict(row)
+                for row in c.execute(
+                    sa.select(checks).where(*wanted).order_by(checks.c.id.desc()).limit(limit)
+                ).mappings()
+            ]
 
     def last_check(self, portfolio: str, source: str | None = None) -> dict | None:
         "The newest check, of any source or of this one."

@@ -21,30 +21,79 @@ import sqlalchemy as sa
 class Away(Exception):
     "The database cannot be used now: try later. The text says why, and holds no value."
 
+
 class StoreError(ValueError):
     "What cannot be done with this database, and what can."
+
 
 class Unfit(ValueError):
     "A row that the table cannot hold. Names the column, never the value."
 
+
 class Taken(Exception):
     "Another user has this username or email."
-    def __init__(self, field: str): super().__init__(f"this {field} is taken"); self.field = field
+
+    def __init__(self, field: str):
+        super().__init__(f"this {field} is taken")
+        self.field = field
+
 
 class Uninvited(Exception):
     "An invitation that is unknown, used or out of date."
 
+
 UPGRADE = "run `credit-default db upgrade`"
-UNREACHED, SLOW, LOCKED = "the database cannot be reached", "the database did not answer in time", "the database is locked for too long by somebody else"
-FULL, READ_ONLY, DENIED = "the database's disk is full", "the database is read-only", "the database does not allow this to its user"
-UNOPENED, BROKEN_DISK, DAMAGED = "the database's file cannot be opened", "the database's disk fails to read or write", "the database's file is damaged, or is none"
-BUSY, SCHEMA = "the database has no connection to spare", f"the database lacks a table or a column: {UPGRADE}"
+UNREACHED, SLOW, LOCKED = (
+    "the database cannot be reached",
+    "the database did not answer in time",
+    "the database is locked for too long by somebody else",
+)
+FULL, READ_ONLY, DENIED = (
+    "the database's disk is full",
+    "the database is read-only",
+    "the database does not allow this to its user",
+)
+UNOPENED, BROKEN_DISK, DAMAGED = (
+    "the database's file cannot be opened",
+    "the database's disk fails to read or write",
+    "the database's file is damaged, or is none",
+)
+BUSY, SCHEMA = (
+    "the database has no connection to spare",
+    f"the database lacks a table or a column: {UPGRADE}",
+)
 
 # %% ../../nbs/store/02_engine.ipynb #5b64cfbd
-_SQLITE = dict(BUSY=LOCKED, LOCKED=LOCKED, PROTOCOL=LOCKED, FULL=FULL, READONLY=READ_ONLY, PERM=DENIED, AUTH=DENIED, CANTOPEN=UNOPENED,
-               IOERR=BROKEN_DISK, CORRUPT=DAMAGED, NOTADB=DAMAGED, NOMEM=BUSY)
-_POSTGRES = {"57014": SLOW, "55P03": LOCKED, "40": LOCKED, "25006": READ_ONLY, "53100": FULL, "53": BUSY, "42P01": SCHEMA, "42703": SCHEMA,
-             "3F000": SCHEMA, "42501": DENIED, "58": BROKEN_DISK, "XX001": DAMAGED, "XX002": DAMAGED}
+_SQLITE = dict(
+    BUSY=LOCKED,
+    LOCKED=LOCKED,
+    PROTOCOL=LOCKED,
+    FULL=FULL,
+    READONLY=READ_ONLY,
+    PERM=DENIED,
+    AUTH=DENIED,
+    CANTOPEN=UNOPENED,
+    IOERR=BROKEN_DISK,
+    CORRUPT=DAMAGED,
+    NOTADB=DAMAGED,
+    NOMEM=BUSY,
+)
+_POSTGRES = {
+    "57014": SLOW,
+    "55P03": LOCKED,
+    "40": LOCKED,
+    "25006": READ_ONLY,
+    "53100": FULL,
+    "53": BUSY,
+    "42P01": SCHEMA,
+    "42703": SCHEMA,
+    "3F000": SCHEMA,
+    "42501": DENIED,
+    "58": BROKEN_DISK,
+    "XX001": DAMAGED,
+    "XX002": DAMAGED,
+}
+
 
 def _why(
     error: Exception,  # of a driver
@@ -52,37 +101,59 @@ def _why(
     "Why the database is away, or None where it is not that."
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "").split("_")
-        if len(name) > 1 and name[1] in _SQLITE: return _SQLITE[name[1]]
-        return SCHEMA if any(text in str(error) for text in ("no such table", "no such column", "has no column")) else None
+        if len(name) > 1 and name[1] in _SQLITE:
+            return _SQLITE[name[1]]
+        return (
+            SCHEMA
+            if any(
+                text in str(error) for text in ("no such table", "no such column", "has no column")
+            )
+            else None
+        )
     state = getattr(error, "sqlstate", None) or ""
     known = next((_POSTGRES[state[:n]] for n in (5, 2) if state[:n] in _POSTGRES), None)
-    return known or (UNREACHED if any(k.__name__ in ("OperationalError", "InterfaceError") for k in type(error).__mro__) else None)
+    return known or (
+        UNREACHED
+        if any(k.__name__ in ("OperationalError", "InterfaceError") for k in type(error).__mro__)
+        else None
+    )
+
 
 def explained(
     error: sa.exc.SQLAlchemyError,
 ) -> Exception:
     "What to raise in its place: Away, Unfit, or the error itself where it is a mistake of the program."
-    if isinstance(error, sa.exc.TimeoutError): return Away(BUSY)
+    if isinstance(error, sa.exc.TimeoutError):
+        return Away(BUSY)
     cause = getattr(error, "orig", None)
     if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
-        where = getattr(cause, "diag", None)   # PostgreSQL's own text holds the row
-        return Unfit(f"a row does not fit its table: {where.column_name or where.constraint_name or type(cause).__name__ if where else cause}")
+        where = getattr(cause, "diag", None)  # PostgreSQL's own text holds the row
+        return Unfit(
+            f"a row does not fit its table: {where.column_name or where.constraint_name or type(cause).__name__ if where else cause}"
+        )
     why = _why(cause) if cause is not None else None
     return Away(why) if why else error
 
 # %% ../../nbs/store/02_engine.ipynb #76e48a7c
 def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
-    engine = sa.create_engine(url, hide_parameters=True, pool_timeout=timeout, connect_args={"timeout": timeout, "isolation_level": None})
+    engine = sa.create_engine(
+        url,
+        hide_parameters=True,
+        pool_timeout=timeout,
+        connect_args={"timeout": timeout, "isolation_level": None},
+    )
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection, _):
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("PRAGMA foreign_keys=ON")   # an outcome goes with its prediction
+        connection.execute("PRAGMA foreign_keys=ON")  # an outcome goes with its prediction
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
+        )
 
     return engine
 
@@ -90,18 +161,22 @@ def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
 _SESSION = """SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), set_config('max_parallel_workers_per_gather', '0', false),
               CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 
-IDLE = 1.0   # seconds after which a connection is tried first: on each use it would cost a busy service a message to and fro
+IDLE = 1.0  # seconds after which a connection is tried first: on each use it would cost a busy service a message to and fro
+
 
 def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
     import psycopg  # only where it is used: SQLite needs no driver
 
     class Patient(psycopg.Connection):
         "A connection that waits for its server so long and no longer."
+
         def wait(self, gen, interval=0.1, timeout=timeout):
             end = time.monotonic() + timeout
-            try: return super().wait(gen, interval, timeout)
+            try:
+                return super().wait(gen, interval, timeout)
             except psycopg.OperationalError:
-                if time.monotonic() >= end: self.close()   # with an answer still to come, it is of no more use
+                if time.monotonic() >= end:
+                    self.close()  # with an answer still to come, it is of no more use
                 raise
 
     # A new connection to a server that hangs is given less time: it comes after a wait for the old one. Two seconds are libpq's least.
@@ -109,7 +184,8 @@ def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
     engine = sa.create_engine(url, hide_parameters=True, pool_timeout=timeout, connect_args=given)
 
     @sa.event.listens_for(engine, "do_connect")
-    def connect(dialect, record, args, options): return Patient.connect(*args, **options)
+    def connect(dialect, record, args, options):
+        return Patient.connect(*args, **options)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection, _):
@@ -118,13 +194,18 @@ def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
         connection.commit()
 
     @sa.event.listens_for(engine, "checkin")
-    def used(connection, record): record.info["used"] = time.monotonic()
+    def used(connection, record):
+        record.info["used"] = time.monotonic()
 
     @sa.event.listens_for(engine, "checkout")
     def alive(connection, record, _):
-        if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE: return
-        try: connection.execute("SELECT 1"); connection.rollback()
-        except psycopg.OperationalError: raise sa.exc.DisconnectionError from None   # the pool then makes a new one
+        if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE:
+            return
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except psycopg.OperationalError:
+            raise sa.exc.DisconnectionError from None  # the pool then makes a new one
 
     return engine
 
@@ -133,83 +214,130 @@ def read_url(
     text: str,  # sqlite:///PATH, or postgresql://USER:PASSWORD@HOST:PORT/NAME
 ) -> sa.URL:
     "A database's URL, complete. Raises StoreError."
-    try: url = sa.make_url(text.replace("postgres://", "postgresql://", 1) if text.startswith("postgres://") else text)
-    except (sa.exc.ArgumentError, ValueError): url = None
-    if url is not None and url.drivername in ("postgresql", "postgresql+psycopg") and url.database: return url.set(drivername="postgresql+psycopg")
+    try:
+        url = sa.make_url(
+            text.replace("postgres://", "postgresql://", 1)
+            if text.startswith("postgres://")
+            else text
+        )
+    except (sa.exc.ArgumentError, ValueError):
+        url = None
+    if url is not None and url.drivername in ("postgresql", "postgresql+psycopg") and url.database:
+        return url.set(drivername="postgresql+psycopg")
     if url is None or url.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise StoreError("not a database URL: sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME is needed")
-    if url.database in (None, "", ":memory:") or url.query: raise StoreError("a SQLite URL needs a file and takes no options: sqlite:///PATH")
+        raise StoreError(
+            "not a database URL: sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME is needed"
+        )
+    if url.database in (None, "", ":memory:") or url.query:
+        raise StoreError("a SQLite URL needs a file and takes no options: sqlite:///PATH")
     return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
 
 # %% ../../nbs/store/02_engine.ipynb #a82cfa35
-HEAD = "0002"           # the newest schema: revision of the last file in migrations/versions
+HEAD = "0002"  # the newest schema: revision of the last file in migrations/versions
 UPGRADE_SECONDS = 60.0  # an upgrade may take longer than a request may wait
-_LOCK = 4_702_111_234   # of this project's upgrades among PostgreSQL's advisory locks
+_LOCK = 4_702_111_234  # of this project's upgrades among PostgreSQL's advisory locks
+
 
 class Database:
     "A database and its schema."
-    def __init__(self, url: str, *, timeout: float = 5.0):   # seconds until a database that does not answer is away
+
+    def __init__(
+        self, url: str, *, timeout: float = 5.0
+    ):  # seconds until a database that does not answer is away
         self._url, self.timeout = read_url(url), timeout
         self.url_shown = self._url.set(query={}).render_as_string(hide_password=True)
         self.file = Path(self._url.database) if self._url.drivername == "sqlite" else None
         self._engine = self._connected(timeout)
         self._writing = self._engine.execution_options(writes=True)
 
-    def _connected(self, timeout: float) -> sa.Engine: return (_sqlite_engine if self.file else _postgresql_engine)(self._url, timeout)
+    def _connected(self, timeout: float) -> sa.Engine:
+        return (_sqlite_engine if self.file else _postgresql_engine)(self._url, timeout)
 
-    def close(self): self._engine.dispose()
+    def close(self):
+        self._engine.dispose()
 
     @contextmanager
     def _transaction(self, writes: bool = False) -> Iterator[sa.Connection]:
         try:
-            with (self._writing if writes else self._engine).begin() as connection: yield connection
-        except sa.exc.SQLAlchemyError as e: raise explained(e) from None
+            with (self._writing if writes else self._engine).begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as e:
+            raise explained(e) from None
 
     def version(self) -> str | None:
         "The schema's version, None where there is no schema yet."
-        if self.file and not self.file.exists(): return None   # opening it would make it
+        if self.file and not self.file.exists():
+            return None  # opening it would make it
         with self._transaction() as c:
-            if sa.inspect(c).has_table("alembic_version"): return c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            if sa.inspect(c).has_table("alembic_version"):
+                return c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
     def ready(self) -> bool:
         "True where the database can be reached and has the newest schema. Raises Away."
         found = self.version()
-        if found == HEAD: return True
-        if found is None: raise Away(f"the database has no tables yet: {UPGRADE}")
-        if found < HEAD: raise Away(f"the database has schema {found}, and {HEAD} is needed: {UPGRADE}")
-        raise Away(f"the database has schema {found}, newer than {HEAD}: this version of credit_default is too old for it")
+        if found == HEAD:
+            return True
+        if found is None:
+            raise Away(f"the database has no tables yet: {UPGRADE}")
+        if found < HEAD:
+            raise Away(f"the database has schema {found}, and {HEAD} is needed: {UPGRADE}")
+        raise Away(
+            f"the database has schema {found}, newer than {HEAD}: this version of credit_default is too old for it"
+        )
 
     def _is_wal(self) -> bool:
         "True also for PostgreSQL. A file that was restored from a dump may be in another mode."
-        if not self.file: return True
-        with self._transaction() as c: return c.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        if not self.file:
+            return True
+        with self._transaction() as c:
+            return c.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
     def upgrade(self):
         "Brings the schema to its newest version, whoever else tries the same. Raises Away."
         found = self.version()
-        if found == HEAD and self._is_wal(): return
-        if found and found > HEAD: self.ready()
+        if found == HEAD and self._is_wal():
+            return None
+        if found and found > HEAD:
+            self.ready()
         from filelock import FileLock, Timeout  # needed only here
+
         engine = self._connected(UPGRADE_SECONDS)
         try:
-            if not self.file: return _migrate(engine, lock=sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            if not self.file:
+                return _migrate(engine, lock=sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with FileLock(f"{self.file}.upgrade", timeout=UPGRADE_SECONDS):
-                os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))   # applicants' data: for nobody else to read
-                with engine.connect() as c: mode = c.connection.driver_connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-                if mode != "wal": raise StoreError(f"the disk of {self.file} cannot hold a SQLite database in WAL mode")
+                os.close(
+                    os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600)
+                )  # applicants' data: for nobody else to read
+                with engine.connect() as c:
+                    mode = c.connection.driver_connection.execute(
+                        "PRAGMA journal_mode=WAL"
+                    ).fetchone()[0]
+                if mode != "wal":
+                    raise StoreError(
+                        f"the disk of {self.file} cannot hold a SQLite database in WAL mode"
+                    )
                 _migrate(engine)
-        except sa.exc.SQLAlchemyError as e: raise explained(e) from None
-        except sqlite3.Error as e: raise Away(_why(e) or UNOPENED) from None
-        except Timeout: raise Away(LOCKED) from None
-        except OSError: raise Away(UNOPENED) from None
-        finally: engine.dispose()
+        except sa.exc.SQLAlchemyError as e:
+            raise explained(e) from None
+        except sqlite3.Error as e:
+            raise Away(_why(e) or UNOPENED) from None
+        except Timeout:
+            raise Away(LOCKED) from None
+        except OSError:
+            raise Away(UNOPENED) from None
+        finally:
+            engine.dispose()
+
 
 def _migrate(engine: sa.Engine, lock: sa.Select | None = None):
     from alembic import command, config  # needed only here
+
     alembic = config.Config()
     alembic.set_main_option("script_location", "credit_default.store:migrations")
     with engine.execution_options(writes=True).begin() as connection:
-        if lock is not None: connection.execute(lock)
+        if lock is not None:
+            connection.execute(lock)
         alembic.attributes["connection"] = connection
         command.upgrade(alembic, "head")

@@ -17,13 +17,18 @@ from .engine import Away, StoreError, Unfit, explained
 from .schema import Timestamp, outcomes, predictions
 
 # %% ../../nbs/store/08_export.ipynb #302acdae
-CHUNK = 10_000      # rows in memory at a time
-STATEMENT = 400     # rows in one INSERT of an export: BigQuery takes 10,000 values at most
+CHUNK = 10_000  # rows in memory at a time
+STATEMENT = 400  # rows in one INSERT of an export: BigQuery takes 10,000 values at most
 _KNOWN = (outcomes.c.defaulted, outcomes.c.observed_at.label("outcome_observed_at"))
+
 
 def _exported() -> list[sa.Column]:
     "The columns of an export."
-    return [sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable) for c in predictions.columns] + [sa.Column(c.name, c.type) for c in _KNOWN]
+    return [
+        sa.Column(c.name, sa.BigInteger() if c.name == "seq" else c.type, nullable=c.nullable)
+        for c in predictions.columns
+    ] + [sa.Column(c.name, c.type) for c in _KNOWN]
+
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
@@ -33,41 +38,99 @@ def _whole(out: Path) -> Iterator[Path]:
         os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
         yield part
         os.replace(part, out)
-    except OSError as e: raise StoreError(f"{out} cannot be written: {e.strerror or type(e).__name__}") from None
-    finally: part.unlink(missing_ok=True)
+    except OSError as e:
+        raise StoreError(f"{out} cannot be written: {e.strerror or type(e).__name__}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
 
 @contextmanager
 def _parquet(out: Path) -> Iterator[Callable]:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    kinds = {sa.Text: pa.string(), Timestamp: pa.timestamp("us", "UTC"), sa.Float: pa.float64(), sa.Integer: pa.int32(), sa.BigInteger: pa.int64(), sa.Boolean: pa.bool_()}
+
+    kinds = {
+        sa.Text: pa.string(),
+        Timestamp: pa.timestamp("us", "UTC"),
+        sa.Float: pa.float64(),
+        sa.Integer: pa.int32(),
+        sa.BigInteger: pa.int64(),
+        sa.Boolean: pa.bool_(),
+    }
     schema = pa.schema([pa.field(c.name, kinds[type(c.type)], c.nullable) for c in _exported()])
-    def write(rows): file.write_table(pa.Table.from_pylist(rows, schema)); return len(rows)
-    with _whole(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as file: yield write
+
+    def write(rows):
+        file.write_table(pa.Table.from_pylist(rows, schema))
+        return len(rows)
+
+    with _whole(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as file:
+        yield write
+
 
 @contextmanager
 def _elsewhere(url: str) -> Iterator[Callable]:
-    try: engine = sa.create_engine(url, hide_parameters=True)
+    try:
+        engine = sa.create_engine(url, hide_parameters=True)
     except (sa.exc.ArgumentError, ImportError, ValueError):
-        raise StoreError(f"no database to export to: SQLAlchemy has no driver for {url.split(':')[0]!r} here, or the URL is none") from None
-    table, known = sa.Table("predictions", sa.MetaData(), *_exported()), [one.name for one in _KNOWN]
-    later = sa.update(table).where(table.c.prediction_id == sa.bindparam("id")).values({name: sa.bindparam(f"new_{name}") for name in known})
+        raise StoreError(
+            f"no database to export to: SQLAlchemy has no driver for {url.split(':')[0]!r} here, or the URL is none"
+        ) from None
+    table, known = (
+        sa.Table("predictions", sa.MetaData(), *_exported()),
+        [one.name for one in _KNOWN],
+    )
+    later = (
+        sa.update(table)
+        .where(table.c.prediction_id == sa.bindparam("id"))
+        .values({name: sa.bindparam(f"new_{name}") for name in known})
+    )
+
     def write(rows):
         with engine.begin() as c:
-            there = {id: said for id, *said in c.execute(sa.select(table.c.prediction_id, *(table.c[name] for name in known)).where(table.c.seq.between(rows[0]["seq"], rows[-1]["seq"])))}
+            there = {
+                id: said
+                for id, *said in c.execute(
+                    sa.select(table.c.prediction_id, *(table.c[name] for name in known)).where(
+                        table.c.seq.between(rows[0]["seq"], rows[-1]["seq"])
+                    )
+                )
+            }
             new = [row for row in rows if row["prediction_id"] not in there]
-            told = [row for row in rows if row["prediction_id"] in there and row["defaulted"] is not None and there[row["prediction_id"]] != [row[name] for name in known]]
-            for i in range(0, len(new), STATEMENT): c.execute(sa.insert(table).values(new[i:i + STATEMENT]))
-            if told: c.execute(later, [dict(id=row["prediction_id"]) | {f"new_{name}": row[name] for name in known} for row in told])
+            told = [
+                row
+                for row in rows
+                if row["prediction_id"] in there
+                and row["defaulted"] is not None
+                and there[row["prediction_id"]] != [row[name] for name in known]
+            ]
+            for i in range(0, len(new), STATEMENT):
+                c.execute(sa.insert(table).values(new[i : i + STATEMENT]))
+            if told:
+                c.execute(
+                    later,
+                    [
+                        dict(id=row["prediction_id"]) | {f"new_{name}": row[name] for name in known}
+                        for row in told
+                    ],
+                )
         return len(new) + len(told)
+
     try:
         table.create(engine, checkfirst=True)
         held = {c["name"] for c in sa.inspect(engine).get_columns(table.name)}
         with engine.begin() as c:
             for name in known:
-                if name not in held: c.execute(sa.DDL(f"ALTER TABLE {table.name} ADD COLUMN {name} {table.c[name].type.compile(engine.dialect)}"))
+                if name not in held:
+                    c.execute(
+                        sa.DDL(
+                            f"ALTER TABLE {table.name} ADD COLUMN {name} {table.c[name].type.compile(engine.dialect)}"
+                        )
+                    )
         yield write
     except sa.exc.SQLAlchemyError as e:
         why = explained(e)
-        raise StoreError(f"the database to export to: {why if isinstance(why, (Away, Unfit)) else type(e).__name__}") from None
-    finally: engine.dispose()
+        raise StoreError(
+            f"the database to export to: {why if isinstance(why, (Away, Unfit)) else type(e).__name__}"
+        ) from None
+    finally:
+        engine.dispose()

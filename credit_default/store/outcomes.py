@@ -7,7 +7,7 @@ __all__ = ['CLOCKS', 'SIMULATED', 'Outcomes']
 
 # %% ../../nbs/store/06_outcomes.ipynb #0920a7cb
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -16,48 +16,90 @@ from .schema import outcomes, predictions, utc
 from .windows import Windows
 
 # %% ../../nbs/store/06_outcomes.ipynb #0d5c0ccf
-CLOCKS = timedelta(days=1)    # by so much the lender's clock and ours may differ; a date without a time is the day's beginning
-SIMULATED = "simulated/"      # references of a simulation, whose outcomes may lie in the future
+CLOCKS = timedelta(
+    days=1
+)  # by so much the lender's clock and ours may differ; a date without a time is the day's beginning
+SIMULATED = "simulated/"  # references of a simulation, whose outcomes may lie in the future
+
 
 class Outcomes(Windows):
     "What became of the loans."
+
     def record_outcomes(
         self,
         items: list[dict],  # prediction_id, defaulted, observed_at (with its zone)
         *,
         by: str | None,  # username of who says so
         user_id: str | None,  # only this user's predictions are known; None: all
-        latest: datetime | None = None,  # an outcome observed later than this is not taken, except a simulated one
+        latest: datetime
+        | None = None,  # an outcome observed later than this is not taken, except a simulated one
     ) -> dict:  # counts: recorded, changed, unchanged; ids that were not taken: unknown, older, early, future
         "Records what was observed, in one transaction: of several statements about a loan the one observed last holds. Raises Away."
-        t, o, now = predictions.c, outcomes.c, datetime.now(timezone.utc)
-        items = [(one["prediction_id"], bool(one["defaulted"]), utc(one["observed_at"])) for one in items]
+        t, o, now = predictions.c, outcomes.c, datetime.now(UTC)
+        items = [
+            (one["prediction_id"], bool(one["defaulted"]), utc(one["observed_at"])) for one in items
+        ]
         put = self._insert(outcomes)
-        put = self._by_position(put.on_conflict_do_update(index_elements=["seq"], set_={name: put.excluded[name] for name in o.keys() if name != "seq"}), o.keys())
-        done, not_taken, new = dict.fromkeys(("recorded", "changed", "unchanged"), 0), {name: {} for name in ("unknown", "older", "early", "future")}, {}
-        asked = sa.select(t.prediction_id, t.seq, t.at, t.reference, t.user_id).where(self._among(t.prediction_id, [id for id, *_ in items if storable(id)]))
+        put = self._by_position(
+            put.on_conflict_do_update(
+                index_elements=["seq"],
+                set_={name: put.excluded[name] for name in o.keys() if name != "seq"},
+            ),
+            o.keys(),
+        )
+        done, not_taken, new = (
+            dict.fromkeys(("recorded", "changed", "unchanged"), 0),
+            {name: {} for name in ("unknown", "older", "early", "future")},
+            {},
+        )
+        asked = sa.select(t.prediction_id, t.seq, t.at, t.reference, t.user_id).where(
+            self._among(t.prediction_id, [id for id, *_ in items if storable(id)])
+        )
         # locked, in one order: who says something of the same predictions at the same time, or erases them, waits; SQLite has one writer anyway
-        if not self.file: asked = asked.order_by(t.prediction_id).with_for_update(key_share=True)
-        def found(c): return {row.prediction_id: row for row in c.execute(asked).all() if user_id in (None, row.user_id)}
-        if self.file:   # while that writer is at work no prediction can be logged: so what takes long is read before
-            with self._transaction() as c: rows = found(c)
+        if not self.file:
+            asked = asked.order_by(t.prediction_id).with_for_update(key_share=True)
+
+        def found(c):
+            return {
+                row.prediction_id: row
+                for row in c.execute(asked).all()
+                if user_id in (None, row.user_id)
+            }
+
+        if self.file:  # while that writer is at work no prediction can be logged: so what takes long is read before
+            with self._transaction() as c:
+                rows = found(c)
         with self._transaction(writes=True) as c:
-            if not self.file: rows = found(c)
-            known = sa.select(t.seq, o.defaulted, o.observed_at).join_from(predictions, outcomes, isouter=True).where(self._among(t.seq, [row.seq for row in rows.values()]))
-            held = {seq: observed and (defaulted, observed) for seq, defaulted, observed in c.execute(known).all()}
+            if not self.file:
+                rows = found(c)
+            known = (
+                sa.select(t.seq, o.defaulted, o.observed_at)
+                .join_from(predictions, outcomes, isouter=True)
+                .where(self._among(t.seq, [row.seq for row in rows.values()]))
+            )
+            held = {
+                seq: observed and (defaulted, observed)
+                for seq, defaulted, observed in c.execute(known).all()
+            }
             for id, *said in items:
                 row, (defaulted, at) = rows.get(id), said
                 before = held.get(row.seq) if row else None
-                if row is None or row.seq not in held: not_taken["unknown"][id] = None   # or erased since it was read
-                elif row.at - at > CLOCKS: not_taken["early"][id] = None
-                elif latest and at > latest and not (row.reference or "").startswith(SIMULATED): not_taken["future"][id] = None
-                elif before and at < before[1]: not_taken["older"][id] = None
-                elif before == (defaulted, at): done["unchanged"] += 1
+                if row is None or row.seq not in held:
+                    not_taken["unknown"][id] = None  # or erased since it was read
+                elif row.at - at > CLOCKS:
+                    not_taken["early"][id] = None
+                elif latest and at > latest and not (row.reference or "").startswith(SIMULATED):
+                    not_taken["future"][id] = None
+                elif before and at < before[1]:
+                    not_taken["older"][id] = None
+                elif before == (defaulted, at):
+                    done["unchanged"] += 1
                 else:
                     done["changed" if before else "recorded"] += 1
                     held[row.seq] = defaulted, at
                     new[row.seq] = row.seq, defaulted, self._stamp(at), self._stamp(now), by
-            if new: c.exec_driver_sql(put, list(new.values()))
+            if new:
+                c.exec_driver_sql(put, list(new.values()))
         return done | {name: list(ids) for name, ids in not_taken.items()}
 
     def outcome_rows(
@@ -65,23 +107,54 @@ class Outcomes(Windows):
         portfolio: str,
         model_version: str | None = None,  # None: all
         *,
-        made_before: datetime | None = None, made_since: datetime | None = None,  # of the prediction: made_since <= at < made_before
-    ) -> Iterator[dict[str, list]]:  # at, probability_default, credit_score, rating, declined, model_version, defaulted, observed_at
+        made_before: datetime | None = None,
+        made_since: datetime | None = None,  # of the prediction: made_since <= at < made_before
+    ) -> Iterator[
+        dict[str, list]
+    ]:  # at, probability_default, credit_score, rating, declined, model_version, defaulted, observed_at
         "The predictions whose outcome is known, as columns, a slice at a time, model by model."
         t, o = predictions.c, outcomes.c
-        wanted_columns = [t.at, t.probability_default, t.credit_score, t.rating, t.prediction.label("declined"), t.model_version,
-                          sa.cast(o.defaulted, sa.Integer).label("defaulted"), o.observed_at]
+        wanted_columns = [
+            t.at,
+            t.probability_default,
+            t.credit_score,
+            t.rating,
+            t.prediction.label("declined"),
+            t.model_version,
+            sa.cast(o.defaulted, sa.Integer).label("defaulted"),
+            o.observed_at,
+        ]
         for name in [model_version] if model_version else self._models(portfolio):
             for wanted in self._slices(portfolio, name, made_since, made_before):
-                with self._part() as c: rows = c.execute(sa.select(*wanted_columns).join(outcomes, o.seq == t.seq).where(*wanted)).all()
-                if rows: yield dict(zip((one.name for one in wanted_columns), map(list, zip(*rows))))
+                with self._part() as c:
+                    rows = c.execute(
+                        sa.select(*wanted_columns).join(outcomes, o.seq == t.seq).where(*wanted)
+                    ).all()
+                if rows:
+                    yield dict(zip((one.name for one in wanted_columns), map(list, zip(*rows))))
 
-    def made(self, portfolio: str, model_version: str, made_before: datetime | None = None) -> dict[str, int]:
+    def made(
+        self, portfolio: str, model_version: str, made_before: datetime | None = None
+    ) -> dict[str, int]:
         "How many predictions a model made, how many of them were declined, and how many of both have an outcome."
-        if not storable(portfolio, model_version): return dict(n=0, declined=0, with_outcome=0, declined_with_outcome=0)
+        if not storable(portfolio, model_version):
+            return dict(n=0, declined=0, with_outcome=0, declined_with_outcome=0)
         t, known = predictions.c, outcomes.c.seq.is_not(None)
-        counts = dict(n=sa.func.count(), declined=sa.func.sum(t.prediction), with_outcome=sa.func.count(outcomes.c.seq),
-                      declined_with_outcome=sa.func.sum(sa.case((known, t.prediction), else_=0)))
-        asked = sa.select(*(count.label(name) for name, count in counts.items())).select_from(predictions.outerjoin(outcomes, outcomes.c.seq == t.seq))
-        with self._transaction() as c: found = _dict(c.execute(asked.where(*_where(until=made_before, portfolio=portfolio, model_version=model_version))))
-        return {name: n or 0 for name, n in found.items()}   # a sum of no rows is none
+        counts = dict(
+            n=sa.func.count(),
+            declined=sa.func.sum(t.prediction),
+            with_outcome=sa.func.count(outcomes.c.seq),
+            declined_with_outcome=sa.func.sum(sa.case((known, t.prediction), else_=0)),
+        )
+        asked = sa.select(*(count.label(name) for name, count in counts.items())).select_from(
+            predictions.outerjoin(outcomes, outcomes.c.seq == t.seq)
+        )
+        with self._transaction() as c:
+            found = _dict(
+                c.execute(
+                    asked.where(
+                        *_where(until=made_before, portfolio=portfolio, model_version=model_version)
+                    )
+                )
+            )
+        return {name: n or 0 for name, n in found.items()}  # a sum of no rows is none

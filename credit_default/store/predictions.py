@@ -21,17 +21,22 @@ from .schema import COLUMNS, ROW, answers, predictions, utc
 @dataclass(slots=True)
 class Entry:
     "What one request must leave behind, written in one transaction."
-    rows: list[dict]             # of table predictions, all the columns of ROW
-    answer: dict | None = None   # of table answers, for a request with an Idempotency-Key
+
+    rows: list[dict]  # of table predictions, all the columns of ROW
+    answer: dict | None = None  # of table answers, for a request with an Idempotency-Key
+
 
 _pick, _AT = itemgetter(*ROW), ROW.index("at")
-MANY = 20   # rows from which on PostgreSQL's arrays are the faster way
+MANY = 20  # rows from which on PostgreSQL's arrays are the faster way
+
 
 def storable(*values) -> bool:
     "False where a text among the values is one that a database cannot hold."
     text = "".join([v for v in values if type(v) is str])
-    if "\0" in text: return False
+    if "\0" in text:
+        return False
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+
 
 def _values(
     row: dict,
@@ -39,13 +44,21 @@ def _values(
     stamp: Callable,  # datetime -> what the driver takes
 ) -> tuple:
     "The row's values in the order of COLUMNS. Raises Unfit."
-    try: values = [*_pick(row), row.get("idempotency_key", key)]
-    except KeyError as e: raise Unfit(f"predictions: column {e.args[0]} is missing") from None
-    if len(row) > len(ROW) and not row.keys() <= set(COLUMNS): raise Unfit(f"predictions: no such column: {', '.join(sorted(row.keys() - set(COLUMNS)))}")
-    if not storable(*values): raise Unfit(f"predictions: {', '.join(c for c, v in zip(COLUMNS, values) if not storable(v))}: a text that is no Unicode, or holds a NUL")
-    if not isinstance(values[_AT], datetime) or values[_AT].tzinfo is None: raise Unfit("predictions: at: must be a time with its zone")
+    try:
+        values = [*_pick(row), row.get("idempotency_key", key)]
+    except KeyError as e:
+        raise Unfit(f"predictions: column {e.args[0]} is missing") from None
+    if len(row) > len(ROW) and not row.keys() <= set(COLUMNS):
+        raise Unfit(f"predictions: no such column: {', '.join(sorted(row.keys() - set(COLUMNS)))}")
+    if not storable(*values):
+        raise Unfit(
+            f"predictions: {', '.join(c for c, v in zip(COLUMNS, values) if not storable(v))}: a text that is no Unicode, or holds a NUL"
+        )
+    if not isinstance(values[_AT], datetime) or values[_AT].tzinfo is None:
+        raise Unfit("predictions: at: must be a time with its zone")
     values[_AT] = stamp(values[_AT])
     return tuple(values)
+
 
 def _stamp(at: datetime) -> str:
     "As `Timestamp` has it in SQLite."
@@ -54,15 +67,29 @@ def _stamp(at: datetime) -> str:
 # %% ../../nbs/store/03_predictions.ipynb #88f2e094
 class Log(Database):
     "The predictions that were answered."
+
     def __init__(self, url: str, *, timeout: float = 5.0):
         super().__init__(url, timeout=timeout)
-        if self.file: from sqlalchemy.dialects.sqlite import insert   # both know ON CONFLICT, each in its own class
-        else: from sqlalchemy.dialects.postgresql import insert
+        if self.file:
+            from sqlalchemy.dialects.sqlite import (
+                insert,
+            )  # both know ON CONFLICT, each in its own class
+        else:
+            from sqlalchemy.dialects.postgresql import insert
         self._insert, self._stamp = insert, _stamp if self.file else utc
-        self._add = self._by_position(insert(predictions).inline().on_conflict_do_nothing(index_elements=["prediction_id"]), COLUMNS)
-        arrays = ", ".join(f"%b::{predictions.c[name].type.compile(self._engine.dialect)}[]" for name in COLUMNS)
+        self._add = self._by_position(
+            insert(predictions).inline().on_conflict_do_nothing(index_elements=["prediction_id"]),
+            COLUMNS,
+        )
+        arrays = ", ".join(
+            f"%b::{predictions.c[name].type.compile(self._engine.dialect)}[]" for name in COLUMNS
+        )
         self._add_arrays = f"INSERT INTO predictions ({', '.join(COLUMNS)}) SELECT * FROM unnest({arrays}) ON CONFLICT (prediction_id) DO NOTHING"
-        self._answer = self._insert(answers).on_conflict_do_nothing().returning(answers.c.user_id, answers.c.key)
+        self._answer = (
+            self._insert(answers)
+            .on_conflict_do_nothing()
+            .returning(answers.c.user_id, answers.c.key)
+        )
 
     def _by_position(self, statement: sa.Insert, columns) -> str:
         "An insert of these columns as the driver takes it, with tuples for rows."
@@ -73,26 +100,46 @@ class Log(Database):
         "Writes all entries in one transaction, durable on return; False for one whose idempotency key was used. Raises Away, Unfit."
         keyed = {}
         for i, entry in enumerate(entries):
-            if entry.answer: keyed.setdefault((entry.answer["user_id"], entry.answer["key"]), i)   # of two with the same key the first wins
+            if entry.answer:
+                keyed.setdefault(
+                    (entry.answer["user_id"], entry.answer["key"]), i
+                )  # of two with the same key the first wins
         done = [not entry.answer for entry in entries]
-        values = [[_values(row, entry.answer["key"] if entry.answer else None, self._stamp) for row in entry.rows] for entry in entries]
+        values = [
+            [
+                _values(row, entry.answer["key"] if entry.answer else None, self._stamp)
+                for row in entry.rows
+            ]
+            for entry in entries
+        ]
         with self._transaction(writes=True) as c:
-            if keyed:   # in a fixed order, so that two processes do not wait for each other
+            if keyed:  # in a fixed order, so that two processes do not wait for each other
                 added = c.execute(self._answer, [entries[keyed[k]].answer for k in sorted(keyed)])
-                for user_id, key in added: done[keyed[user_id, key]] = True
+                for user_id, key in added:
+                    done[keyed[user_id, key]] = True
             rows = [row for written, mine in zip(done, values) if written for row in mine]
-            if len(rows) > MANY and not self.file: c.exec_driver_sql(self._add_arrays, tuple(map(list, zip(*rows))))
-            elif rows: c.exec_driver_sql(self._add, rows if len(rows) > 1 else rows[0])
+            if len(rows) > MANY and not self.file:
+                c.exec_driver_sql(self._add_arrays, tuple(map(list, zip(*rows))))
+            elif rows:
+                c.exec_driver_sql(self._add, rows if len(rows) > 1 else rows[0])
         return done
 
     def answer(self, user_id: str, key: str) -> dict | None:
         "What was answered to this user's request with this key."
-        if not storable(user_id, key): return None
-        with self._transaction() as c: return _dict(c.execute(sa.select(answers).where(answers.c.user_id == user_id, answers.c.key == key)))
+        if not storable(user_id, key):
+            return None
+        with self._transaction() as c:
+            return _dict(
+                c.execute(
+                    sa.select(answers).where(answers.c.user_id == user_id, answers.c.key == key)
+                )
+            )
 
     def prune_answers(self, before: datetime) -> int:
         "Forgets answers from before that time; how many."
-        with self._transaction(writes=True) as c: return c.execute(sa.delete(answers).where(answers.c.at < utc(before))).rowcount
+        with self._transaction(writes=True) as c:
+            return c.execute(sa.delete(answers).where(answers.c.at < utc(before))).rowcount
+
 
 def _dict(result: sa.Result) -> dict | None:
     row = result.mappings().first()
@@ -101,65 +148,125 @@ def _dict(result: sa.Result) -> dict | None:
 # %% ../../nbs/store/03_predictions.ipynb #ed5cbaa3
 _LARGEST = 2**63 - 1
 
-def _where(since: datetime | None = None, until: datetime | None = None, after: int | None = None, **equal) -> list:
+
+def _where(
+    since: datetime | None = None, until: datetime | None = None, after: int | None = None, **equal
+) -> list:
     "Conditions on predictions: those of `equal` that are not None, and since <= at < until."
     out = [predictions.c[name] == value for name, value in equal.items() if value is not None]
-    if since is not None: out.append(predictions.c.at >= utc(since))
-    if until is not None: out.append(predictions.c.at < utc(until))
-    if after is not None: out.append(predictions.c.seq < max(0, min(after, _LARGEST)))
+    if since is not None:
+        out.append(predictions.c.at >= utc(since))
+    if until is not None:
+        out.append(predictions.c.at < utc(until))
+    if after is not None:
+        out.append(predictions.c.seq < max(0, min(after, _LARGEST)))
     return out
+
 
 class Reader(Log):
     "Questions to the log."
+
     def _among(self, column: sa.Column, values: list) -> sa.ColumnElement:
         "That a column is one of many values, which go as one parameter: SQLite takes so many parameters and no more."
-        if not self.file: return column == sa.any_(sa.literal(values, sa.ARRAY(column.type)))
-        return column.in_(sa.select(sa.func.json_each(json.dumps(values)).table_valued("value").c.value))
+        if not self.file:
+            return column == sa.any_(sa.literal(values, sa.ARRAY(column.type)))
+        return column.in_(
+            sa.select(sa.func.json_each(json.dumps(values)).table_valued("value").c.value)
+        )
 
     def prediction(self, prediction_id: str) -> dict | None:
         "The prediction with this id."
         found = self.predictions(prediction_id=prediction_id, limit=1)
         return found[0] if found else None
 
-    def predictions(self, *, since: datetime | None = None, until: datetime | None = None,  # since <= at < until
-                    after: int | None = None,  # seq of the last row of the page before
-                    limit: int = 100,
-                    **equal,  # portfolio, user_id, reference, model_version, decision, rating ...: a column's value
-                    ) -> list[dict]:
+    def predictions(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,  # since <= at < until
+        after: int | None = None,  # seq of the last row of the page before
+        limit: int = 100,
+        **equal,  # portfolio, user_id, reference, model_version, decision, rating ...: a column's value
+    ) -> list[dict]:
         "Predictions, the newest first."
-        if not storable(*equal.values()): return []
-        wanted = sa.select(predictions).where(*_where(since, until, after, **equal)).order_by(predictions.c.seq.desc()).limit(limit)
-        with self._transaction() as c: return [dict(row) for row in c.execute(wanted).mappings()]
+        if not storable(*equal.values()):
+            return []
+        wanted = (
+            sa.select(predictions)
+            .where(*_where(since, until, after, **equal))
+            .order_by(predictions.c.seq.desc())
+            .limit(limit)
+        )
+        with self._transaction() as c:
+            return [dict(row) for row in c.execute(wanted).mappings()]
 
-    def count(self, *, since: datetime | None = None, until: datetime | None = None,
-              width: int | None = None,  # only rows whose `bins` has this length
-              **equal) -> int:
+    def count(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        width: int | None = None,  # only rows whose `bins` has this length
+        **equal,
+    ) -> int:
         "How many predictions there are."
-        if not storable(*equal.values()): return 0
-        wanted = _where(since, until, **equal) + ([] if width is None else [sa.func.length(predictions.c.bins) == width])
-        with self._transaction() as c: return c.execute(sa.select(sa.func.count()).select_from(predictions).where(*wanted)).scalar()
+        if not storable(*equal.values()):
+            return 0
+        wanted = _where(since, until, **equal) + (
+            [] if width is None else [sa.func.length(predictions.c.bins) == width]
+        )
+        with self._transaction() as c:
+            return c.execute(
+                sa.select(sa.func.count()).select_from(predictions).where(*wanted)
+            ).scalar()
 
 # %% ../../nbs/store/03_predictions.ipynb #6442e614
 class Spool(Reader):
     "A log whose rows wait to be moved to another one."
+
     def oldest(
         self,
         n: int,  # at most so many rows, and as many answers
     ) -> list[tuple[list[int], Entry]]:
         "What has waited longest, in order of arrival, for `append` of another store and then for `remove`."
         with self._transaction() as c:
-            kept = [([], Entry([], dict(row))) for row in c.execute(sa.select(answers).order_by(answers.c.at).limit(n)).mappings()]
-            rows = [dict(row) for row in c.execute(sa.select(predictions).order_by(predictions.c.seq).limit(n)).mappings()]
+            kept = [
+                ([], Entry([], dict(row)))
+                for row in c.execute(sa.select(answers).order_by(answers.c.at).limit(n)).mappings()
+            ]
+            rows = [
+                dict(row)
+                for row in c.execute(
+                    sa.select(predictions).order_by(predictions.c.seq).limit(n)
+                ).mappings()
+            ]
         return kept + ([([row.pop("seq") for row in rows], Entry(rows))] if rows else [])
 
     def remove(self, taken: list[tuple[list[int], Entry]]):
         "Forgets what `oldest` returned."
         rows = [dict(one=seq) for seqs, _ in taken for seq in seqs]
-        kept = [dict(user=entry.answer["user_id"], name=entry.answer["key"]) for _, entry in taken if entry.answer]
+        kept = [
+            dict(user=entry.answer["user_id"], name=entry.answer["key"])
+            for _, entry in taken
+            if entry.answer
+        ]
         with self._transaction(writes=True) as c:
-            if rows: c.execute(sa.delete(predictions).where(predictions.c.seq == sa.bindparam("one")), rows)
-            if kept: c.execute(sa.delete(answers).where(answers.c.user_id == sa.bindparam("user"), answers.c.key == sa.bindparam("name")), kept)
+            if rows:
+                c.execute(
+                    sa.delete(predictions).where(predictions.c.seq == sa.bindparam("one")), rows
+                )
+            if kept:
+                c.execute(
+                    sa.delete(answers).where(
+                        answers.c.user_id == sa.bindparam("user"),
+                        answers.c.key == sa.bindparam("name"),
+                    ),
+                    kept,
+                )
 
     def waiting(self) -> int:
         "Rows and answers that wait."
-        with self._transaction() as c: return sum(c.execute(sa.select(sa.func.count()).select_from(t)).scalar() for t in (predictions, answers))
+        with self._transaction() as c:
+            return sum(
+                c.execute(sa.select(sa.func.count()).select_from(t)).scalar()
+                for t in (predictions, answers)
+            )

@@ -7,7 +7,7 @@ __all__ = ['TABLES', 'predictions', 'answers', 'users', 'invitations', 'outcomes
            'Timestamp']
 
 # %% ../../nbs/store/01_schema.ipynb #b19af21c
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -16,69 +16,163 @@ def utc(
     at: datetime,  # with its zone
 ) -> datetime:
     "The same moment in UTC."
-    if at.tzinfo is None: raise ValueError("a time without a zone: add one, such as +00:00")
-    try: return at.astimezone(timezone.utc)
-    except OverflowError:   # the first or the last day there is, in another zone
-        return (datetime.min if at.year == 1 else datetime.max).replace(tzinfo=timezone.utc)
+    if at.tzinfo is None:
+        raise ValueError("a time without a zone: add one, such as +00:00")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # the first or the last day there is, in another zone
+        return (datetime.min if at.year == 1 else datetime.max).replace(tzinfo=UTC)
+
 
 class Timestamp(sa.types.TypeDecorator):
     "A moment, in UTC on its way in and out."
+
     impl, cache_ok = sa.TIMESTAMP, True
 
-    def __init__(self): super().__init__(timezone=True)
-    def process_bind_param(self, value, dialect): return None if value is None else utc(value)
+    def __init__(self):
+        super().__init__(timezone=True)
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else utc(value)
+
     def process_result_value(self, value, dialect):
-        return None if value is None else value.replace(tzinfo=timezone.utc) if value.tzinfo is None else utc(value)
+        return (
+            None
+            if value is None
+            else value.replace(tzinfo=UTC)
+            if value.tzinfo is None
+            else utc(value)
+        )
 
 # %% ../../nbs/store/01_schema.ipynb #48f44878
 TABLES = sa.MetaData()
 
-def _text(name: str, **options) -> sa.Column: return sa.Column(name, sa.Text, **({"nullable": False} | options))
-def _number(name: str, kind=sa.Float(53)) -> sa.Column: return sa.Column(name, kind, nullable=False)
-def _time(name: str, nullable: bool = False) -> sa.Column: return sa.Column(name, Timestamp(), nullable=nullable)
+
+def _text(name: str, **options) -> sa.Column:
+    return sa.Column(name, sa.Text, **({"nullable": False} | options))
+
+
+def _number(name: str, kind=sa.Float(53)) -> sa.Column:
+    return sa.Column(name, kind, nullable=False)
+
+
+def _time(name: str, nullable: bool = False) -> sa.Column:
+    return sa.Column(name, Timestamp(), nullable=nullable)
+
 
 predictions = sa.Table(
-    "predictions", TABLES,
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
-    _text("prediction_id"), _time("at"), _text("endpoint"), _text("user_id", nullable=True), _text("username", nullable=True),
-    _text("reference", nullable=True),   # the lender's name for the application
-    _text("portfolio"), _text("model_version"),
-    _text("sent"), _text("scored"),      # JSON: the fields as they were sent, and as the model took them
-    _text("bins"),                       # one character for each field of the bundle's reference: chr(48 + PSI bin)
-    _number("probability_default"), _number("log_odds"), _number("prediction", sa.Integer), _number("credit_score", sa.Integer),
-    _text("rating"), _text("decision"), _text("reasons"), _number("latency_ms"), _text("request_id"),
+    "predictions",
+    TABLES,
+    sa.Column(
+        "seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True
+    ),
+    _text("prediction_id"),
+    _time("at"),
+    _text("endpoint"),
+    _text("user_id", nullable=True),
+    _text("username", nullable=True),
+    _text("reference", nullable=True),  # the lender's name for the application
+    _text("portfolio"),
+    _text("model_version"),
+    _text("sent"),
+    _text("scored"),  # JSON: the fields as they were sent, and as the model took them
+    _text("bins"),  # one character for each field of the bundle's reference: chr(48 + PSI bin)
+    _number("probability_default"),
+    _number("log_odds"),
+    _number("prediction", sa.Integer),
+    _number("credit_score", sa.Integer),
+    _text("rating"),
+    _text("decision"),
+    _text("reasons"),
+    _number("latency_ms"),
+    _text("request_id"),
     _text("idempotency_key", nullable=True),
-    sa.Index("predictions_prediction_id", "prediction_id", unique=True), sa.Index("predictions_at", "at"),
-    sa.Index("predictions_reference", "reference"), sa.Index("predictions_user", "user_id", "seq"),
-    sa.Index("predictions_window", "portfolio", "model_version", "at", "seq", "prediction", "bins"),   # what monitoring counts, without reading the rows
-    sqlite_autoincrement=True)
+    sa.Index("predictions_prediction_id", "prediction_id", unique=True),
+    sa.Index("predictions_at", "at"),
+    sa.Index("predictions_reference", "reference"),
+    sa.Index("predictions_user", "user_id", "seq"),
+    sa.Index(
+        "predictions_window", "portfolio", "model_version", "at", "seq", "prediction", "bins"
+    ),  # what monitoring counts, without reading the rows
+    sqlite_autoincrement=True,
+)
 
 # %% ../../nbs/store/01_schema.ipynb #b91784a3
 answers = sa.Table(
-    "answers", TABLES, _text("user_id", primary_key=True), _text("key", primary_key=True), _text("endpoint"), _text("body_hash"),
-    _number("status", sa.Integer), sa.Column("content", sa.LargeBinary, nullable=False), _time("at"), sa.Index("answers_at", "at"))
+    "answers",
+    TABLES,
+    _text("user_id", primary_key=True),
+    _text("key", primary_key=True),
+    _text("endpoint"),
+    _text("body_hash"),
+    _number("status", sa.Integer),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    _time("at"),
+    sa.Index("answers_at", "at"),
+)
 users = sa.Table(
-    "users", TABLES, _text("id", primary_key=True), _text("username"), _text("username_key"), _text("email", nullable=True),
-    _text("email_key", nullable=True), _text("password_hash"), _text("role"), sa.Column("disabled", sa.Boolean, nullable=False), _time("created_at"),
-    sa.Index("users_username_key", "username_key", unique=True), sa.Index("users_email_key", "email_key", unique=True))
+    "users",
+    TABLES,
+    _text("id", primary_key=True),
+    _text("username"),
+    _text("username_key"),
+    _text("email", nullable=True),
+    _text("email_key", nullable=True),
+    _text("password_hash"),
+    _text("role"),
+    sa.Column("disabled", sa.Boolean, nullable=False),
+    _time("created_at"),
+    sa.Index("users_username_key", "username_key", unique=True),
+    sa.Index("users_email_key", "email_key", unique=True),
+)
 invitations = sa.Table(
-    "invitations", TABLES, _text("token_hash", primary_key=True), _text("role"), _text("created_by"), _time("expires_at"),
-    _text("used_by", nullable=True), _time("used_at", nullable=True))
+    "invitations",
+    TABLES,
+    _text("token_hash", primary_key=True),
+    _text("role"),
+    _text("created_by"),
+    _time("expires_at"),
+    _text("used_by", nullable=True),
+    _time("used_at", nullable=True),
+)
 
 # %% ../../nbs/store/01_schema.ipynb #0af6e7d2
 outcomes = sa.Table(
-    "outcomes", TABLES,
-    sa.Column("seq", predictions.c.seq.type, sa.ForeignKey("predictions.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    sa.Column("defaulted", sa.Boolean, nullable=False), _time("observed_at"), _time("recorded_at"), _text("recorded_by", nullable=True))
+    "outcomes",
+    TABLES,
+    sa.Column(
+        "seq",
+        predictions.c.seq.type,
+        sa.ForeignKey("predictions.seq", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("defaulted", sa.Boolean, nullable=False),
+    _time("observed_at"),
+    _time("recorded_at"),
+    _text("recorded_by", nullable=True),
+)
 checks = sa.Table(
-    "checks", TABLES, sa.Column("id", predictions.c.seq.type, sa.Identity(), primary_key=True),
-    _time("at"), _text("portfolio"), _text("model_version"), _text("source"),   # watch, endpoint or report
-    _time("since", nullable=True), _time("until", nullable=True), _number("samples", sa.Integer), sa.Column("drifted", sa.Boolean, nullable=False),
-    sa.Column("every_seconds", sa.Float(53)),   # of a watch
-    sa.Column("alerted", sa.Boolean),           # none: there is nothing to tell; false: an alert is due; true: it was delivered
-    _text("result"),                            # JSON, as it was answered
-    sa.Index("checks_portfolio", "portfolio", "id"), sqlite_autoincrement=True)
+    "checks",
+    TABLES,
+    sa.Column("id", predictions.c.seq.type, sa.Identity(), primary_key=True),
+    _time("at"),
+    _text("portfolio"),
+    _text("model_version"),
+    _text("source"),  # watch, endpoint or report
+    _time("since", nullable=True),
+    _time("until", nullable=True),
+    _number("samples", sa.Integer),
+    sa.Column("drifted", sa.Boolean, nullable=False),
+    sa.Column("every_seconds", sa.Float(53)),  # of a watch
+    sa.Column(
+        "alerted", sa.Boolean
+    ),  # none: there is nothing to tell; false: an alert is due; true: it was delivered
+    _text("result"),  # JSON, as it was answered
+    sa.Index("checks_portfolio", "portfolio", "id"),
+    sqlite_autoincrement=True,
+)
 
 COLUMNS = tuple(c.name for c in predictions.columns if c.name != "seq")
-ROW = COLUMNS[:-1]                             # what a caller states; the idempotency key comes with the answer
+ROW = COLUMNS[:-1]  # what a caller states; the idempotency key comes with the answer
 ANSWER = tuple(c.name for c in answers.columns)

@@ -22,67 +22,120 @@ from .schema import answers, checks, outcomes, predictions, utc
 # %% ../../nbs/store/09_upkeep.ipynb #040d16b7
 class Upkeep(Reader):
     "What an administrator does with the log."
+
     def export(
         self,
         out: Path | str,  # a Parquet file, or the URL of a database that SQLAlchemy knows
         *,
-        since: datetime | None = None, until: datetime | None = None,  # since <= at < until
+        since: datetime | None = None,
+        until: datetime | None = None,  # since <= at < until
         progress: Callable[[int, int], None] | None = None,  # rows so far, rows in all
     ) -> int:
         "Copies predictions with what became of the loans, in order of seq; the number of rows written. Raises StoreError, Away."
         wanted = _where(since, until)
-        with self._transaction() as c: total, last = c.execute(sa.select(sa.func.count(), sa.func.max(predictions.c.seq)).where(*wanted)).one()
+        with self._transaction() as c:
+            total, last = c.execute(
+                sa.select(sa.func.count(), sa.func.max(predictions.c.seq)).where(*wanted)
+            ).one()
         seen = written = seq = 0
         with _elsewhere(str(out)) if "://" in str(out) else _parquet(Path(out)) as write:
             while seen < total:
-                chunk = sa.select(predictions, *_KNOWN).outerjoin(outcomes).where(*wanted, predictions.c.seq > seq, predictions.c.seq <= last).order_by(predictions.c.seq).limit(CHUNK)
-                with self._transaction() as c: rows = [dict(row) for row in c.execute(chunk).mappings()]
-                if not rows: break   # pruned meanwhile
+                chunk = (
+                    sa.select(predictions, *_KNOWN)
+                    .outerjoin(outcomes)
+                    .where(*wanted, predictions.c.seq > seq, predictions.c.seq <= last)
+                    .order_by(predictions.c.seq)
+                    .limit(CHUNK)
+                )
+                with self._transaction() as c:
+                    rows = [dict(row) for row in c.execute(chunk).mappings()]
+                if not rows:
+                    break  # pruned meanwhile
                 written, seen, seq = written + write(rows), seen + len(rows), rows[-1]["seq"]
-                if progress: progress(seen, total)
+                if progress:
+                    progress(seen, total)
         return written
 
     def prune(self, before: datetime) -> int:
         "Removes predictions with their outcomes, answers and checks from before that time; the number of predictions."
-        old, removed = sa.select(predictions.c.seq).where(predictions.c.at < utc(before)).order_by(predictions.c.at).limit(CHUNK), 0
+        old, removed = (
+            sa.select(predictions.c.seq)
+            .where(predictions.c.at < utc(before))
+            .order_by(predictions.c.at)
+            .limit(CHUNK),
+            0,
+        )
         while True:
-            with self._transaction(writes=True) as c: removed += (found := c.execute(sa.delete(predictions).where(predictions.c.seq.in_(old))).rowcount)
-            if found < CHUNK: break
+            with self._transaction(writes=True) as c:
+                removed += (
+                    found := c.execute(
+                        sa.delete(predictions).where(predictions.c.seq.in_(old))
+                    ).rowcount
+                )
+            if found < CHUNK:
+                break
         self.prune_answers(before)
-        with self._transaction(writes=True) as c: c.execute(sa.delete(checks).where(checks.c.at < utc(before)))
+        with self._transaction(writes=True) as c:
+            c.execute(sa.delete(checks).where(checks.c.at < utc(before)))
         self._forget()
         return removed
 
     def erase(self, reference: str) -> int:
         "Removes all predictions with this reference, their outcomes, and the answers that repeat them; the number of predictions."
-        if not storable(reference): return 0
+        if not storable(reference):
+            return 0
         theirs = predictions.c.reference == reference
         with self._transaction(writes=True) as c:
-            keys = sa.select(predictions.c.user_id, predictions.c.idempotency_key).where(theirs, predictions.c.idempotency_key.is_not(None)).distinct()
-            for user_id, key in c.execute(keys).all(): c.execute(sa.delete(answers).where(answers.c.user_id == (user_id or ""), answers.c.key == key))
+            keys = (
+                sa.select(predictions.c.user_id, predictions.c.idempotency_key)
+                .where(theirs, predictions.c.idempotency_key.is_not(None))
+                .distinct()
+            )
+            for user_id, key in c.execute(keys).all():
+                c.execute(
+                    sa.delete(answers).where(
+                        answers.c.user_id == (user_id or ""), answers.c.key == key
+                    )
+                )
             removed = c.execute(sa.delete(predictions).where(theirs)).rowcount
         self._forget()
         return removed
 
     def _forget(self):
         "Empties SQLite's WAL into the file, where what was removed is overwritten."
-        if not self.file: return
+        if not self.file:
+            return
         try:
-            with self._engine.connect() as c: c.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sa.exc.SQLAlchemyError as e: raise explained(e) from None
-        except sqlite3.Error as e: raise Away(_why(e) or UNOPENED) from None
+            with self._engine.connect() as c:
+                c.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sa.exc.SQLAlchemyError as e:
+            raise explained(e) from None
+        except sqlite3.Error as e:
+            raise Away(_why(e) or UNOPENED) from None
 
     def backup(self, path: Path):
         "A copy of the SQLite file as it is at this moment, while it is in use. Raises StoreError, Away."
         path = Path(path)
         if not self.file:
-            where = self._url._replace(drivername="postgresql", password=None, query={}).render_as_string()
-            raise StoreError(f"PostgreSQL has its own tools: pg_dump --format=custom --file={path} '{where}', and pg_restore")
-        if path.exists(): raise StoreError(f"{path} is there already")
-        if not self.file.exists(): raise StoreError(f"there is no database at {self.file} yet")
+            where = self._url._replace(
+                drivername="postgresql", password=None, query={}
+            ).render_as_string()
+            raise StoreError(
+                f"PostgreSQL has its own tools: pg_dump --format=custom --file={path} '{where}', and pg_restore"
+            )
+        if path.exists():
+            raise StoreError(f"{path} is there already")
+        if not self.file.exists():
+            raise StoreError(f"there is no database at {self.file} yet")
         try:
-            with _whole(path) as part, closing(sqlite3.connect(self.file, timeout=self.timeout)) as source, closing(sqlite3.connect(part)) as copy:
+            with (
+                _whole(path) as part,
+                closing(sqlite3.connect(self.file, timeout=self.timeout)) as source,
+                closing(sqlite3.connect(part)) as copy,
+            ):
                 source.backup(copy)
                 [[found]] = copy.execute("PRAGMA quick_check(1)")
-                if found != "ok": raise Away(DAMAGED)
-        except sqlite3.Error as e: raise Away(_why(e) or UNOPENED) from None
+                if found != "ok":
+                    raise Away(DAMAGED)
+        except sqlite3.Error as e:
+            raise Away(_why(e) or UNOPENED) from None

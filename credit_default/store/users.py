@@ -7,7 +7,7 @@ __all__ = ['same', 'Accounts']
 
 # %% ../../nbs/store/04_users.ipynb #d4c565ef
 import unicodedata
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -19,22 +19,42 @@ from .schema import invitations, users
 _USER = ("id", "username", "email", "password_hash", "role", "disabled", "created_at")
 _CHANGEABLE = ("role", "disabled", "password_hash")
 
+
 def same(text: str | None) -> str | None:
     "What two spellings of a username or an email have in common."
     return None if text is None else unicodedata.normalize("NFKC", text).casefold()
 
+
 class Accounts(Log):
     "Users and invitations."
+
     def users(self) -> list[dict]:
         "All users, in order of their creation."
-        with self._transaction() as c: return [dict(row) for row in c.execute(self._users().order_by(users.c.created_at, users.c.id)).mappings()]
+        with self._transaction() as c:
+            return [
+                dict(row)
+                for row in c.execute(
+                    self._users().order_by(users.c.created_at, users.c.id)
+                ).mappings()
+            ]
 
     def user(self, *, id: str | None = None, username: str | None = None) -> dict | None:
         "One user, by id or by name."
-        if not storable(id, username): return None
-        with self._transaction() as c: return _dict(c.execute(self._users().where(users.c.id == id if id is not None else users.c.username_key == same(username))))
+        if not storable(id, username):
+            return None
+        with self._transaction() as c:
+            return _dict(
+                c.execute(
+                    self._users().where(
+                        users.c.id == id
+                        if id is not None
+                        else users.c.username_key == same(username)
+                    )
+                )
+            )
 
-    def _users(self) -> sa.Select: return sa.select(*(users.c[name] for name in _USER))
+    def _users(self) -> sa.Select:
+        return sa.select(*(users.c[name] for name in _USER))
 
     def add_user(
         self,
@@ -43,37 +63,71 @@ class Accounts(Log):
         invitation: str | None = None,  # its token's hash: its role is then the user's
     ) -> dict:
         "Adds a user, and returns the row. Raises Taken, Uninvited."
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         user = dict(disabled=False, created_at=now) | user
         keys = dict(username_key=same(user["username"]), email_key=same(user["email"]))
         with self._transaction(writes=True) as c:
             if invitation is not None:
-                user["role"] = c.execute(sa.update(invitations).where(*self._open(invitation, now)).values(used_by=user["id"], used_at=now)
-                                         .returning(invitations.c.role)).scalar()
-                if user["role"] is None: raise Uninvited("the invitation is unknown, used or out of date")
-            if c.execute(self._insert(users).values(**user, **keys).on_conflict_do_nothing().returning(users.c.id)).first() is None:
-                named = c.execute(sa.select(users.c.id).where(users.c.username_key == keys["username_key"])).first()
+                user["role"] = c.execute(
+                    sa.update(invitations)
+                    .where(*self._open(invitation, now))
+                    .values(used_by=user["id"], used_at=now)
+                    .returning(invitations.c.role)
+                ).scalar()
+                if user["role"] is None:
+                    raise Uninvited("the invitation is unknown, used or out of date")
+            if (
+                c.execute(
+                    self._insert(users)
+                    .values(**user, **keys)
+                    .on_conflict_do_nothing()
+                    .returning(users.c.id)
+                ).first()
+                is None
+            ):
+                named = c.execute(
+                    sa.select(users.c.id).where(users.c.username_key == keys["username_key"])
+                ).first()
                 raise Taken("username" if named else "email")
         return {name: user[name] for name in _USER}
 
     def change_user(self, id: str, **values) -> bool:
         "Changes a user's role, disabled or password_hash; False where there is no such user."
-        if wrong := values.keys() - set(_CHANGEABLE): raise ValueError(f"not to be changed: {', '.join(sorted(wrong))}; allowed: {', '.join(_CHANGEABLE)}")
-        with self._transaction(writes=True) as c: return c.execute(sa.update(users).where(users.c.id == id).values(**values)).rowcount == 1
+        if wrong := values.keys() - set(_CHANGEABLE):
+            raise ValueError(
+                f"not to be changed: {', '.join(sorted(wrong))}; allowed: {', '.join(_CHANGEABLE)}"
+            )
+        with self._transaction(writes=True) as c:
+            return (
+                c.execute(sa.update(users).where(users.c.id == id).values(**values)).rowcount == 1
+            )
 
     def delete_user(self, id: str) -> bool:
         "Removes a user; the predictions stay."
-        with self._transaction(writes=True) as c: return c.execute(sa.delete(users).where(users.c.id == id)).rowcount == 1
+        with self._transaction(writes=True) as c:
+            return c.execute(sa.delete(users).where(users.c.id == id)).rowcount == 1
 
     def add_invitation(self, token_hash: str, role: str, *, created_by: str, expires_at: datetime):
         "Lets the holder of a token become a user with this role, once."
         with self._transaction(writes=True) as c:
-            c.execute(sa.insert(invitations).values(token_hash=token_hash, role=role, created_by=created_by, expires_at=expires_at))
+            c.execute(
+                sa.insert(invitations).values(
+                    token_hash=token_hash, role=role, created_by=created_by, expires_at=expires_at
+                )
+            )
 
     def invitation(self, token_hash: str) -> dict | None:
         "An invitation, as long as it can be used."
-        if not storable(token_hash): return None
-        with self._transaction() as c: return _dict(c.execute(sa.select(invitations).where(*self._open(token_hash, datetime.now(timezone.utc)))))
+        if not storable(token_hash):
+            return None
+        with self._transaction() as c:
+            return _dict(
+                c.execute(sa.select(invitations).where(*self._open(token_hash, datetime.now(UTC))))
+            )
 
     def _open(self, token_hash: str, now: datetime) -> list:
-        return [invitations.c.token_hash == token_hash, invitations.c.used_at.is_(None), invitations.c.expires_at > now]
+        return [
+            invitations.c.token_hash == token_hash,
+            invitations.c.used_at.is_(None),
+            invitations.c.expires_at > now,
+        ]

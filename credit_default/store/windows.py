@@ -18,11 +18,15 @@ from .predictions import Reader, _where, storable
 from .schema import predictions
 
 # %% ../../nbs/store/05_windows.ipynb #d003e458
-SLICE = 100_000   # rows of a window that are read at once from SQLite
-SHORT = 20_000    # and from PostgreSQL
-_STEP, _CIRCLE = 648_055, 2**20   # the golden section of a circle: step by step round it, any number of steps lies evenly on it
+SLICE = 100_000  # rows of a window that are read at once from SQLite
+SHORT = 20_000  # and from PostgreSQL
+_STEP, _CIRCLE = (
+    648_055,
+    2**20,
+)  # the golden section of a circle: step by step round it, any number of steps lies evenly on it
 _ORDER = sa.tuple_(predictions.c.at, predictions.c.seq)
 _SAMPLED = ("sent", "probability_default", "credit_score", "rating", "decision", "at")
+
 
 class Sample:
     """At most so many of a window's rows, evenly spread over it: those whose `seq` comes first on the circle.
@@ -32,86 +36,157 @@ class Sample:
     most : rows
     width : only rows whose `bins` has this length; None: all
     """
-    def __init__(self, most: int = 10_000, width: int | None = None): self.most, self.width, self._taken, self._last = most, width, [], _CIRCLE
+
+    def __init__(self, most: int = 10_000, width: int | None = None):
+        self.most, self.width, self._taken, self._last = most, width, [], _CIRCLE
 
     @property
     def taken(self) -> list[int]:
         "Their `seq`."
-        return sorted(self._taken, key=self._place)[:self.most]
+        return sorted(self._taken, key=self._place)[: self.most]
 
     def wanted(self) -> sa.ColumnElement:
         "The rows that may still come in."
         found = predictions.c.seq * _STEP % _CIRCLE <= self._last
-        return found if self.width is None else found & (sa.func.length(predictions.c.bins) == self.width)
+        return (
+            found
+            if self.width is None
+            else found & (sa.func.length(predictions.c.bins) == self.width)
+        )
 
     def add(self, seqs: list[int]):
         self._taken += seqs
-        if len(self._taken) < 2 * self.most: return   # those that are too many are dropped from time to time
+        if len(self._taken) < 2 * self.most:
+            return  # those that are too many are dropped from time to time
         self._taken = self.taken
         self._last = self._place(self._taken[-1])[0]
 
-    def _place(self, seq: int) -> tuple[int, int]: return seq * _STEP % _CIRCLE, seq
+    def _place(self, seq: int) -> tuple[int, int]:
+        return seq * _STEP % _CIRCLE, seq
+
 
 class Windows(Reader):
     "What monitoring reads. Raises Away."
+
     @property
-    def _slice(self) -> int: return SLICE if self.file else min(SLICE, SHORT)
+    def _slice(self) -> int:
+        return SLICE if self.file else min(SLICE, SHORT)
 
     @contextmanager
     def _part(self) -> Iterator[sa.Connection]:
         "A transaction that is one of many."
         begin = time.monotonic()
-        with self._transaction() as c: yield c
-        if not self.file: time.sleep(time.monotonic() - begin)
+        with self._transaction() as c:
+            yield c
+        if not self.file:
+            time.sleep(time.monotonic() - begin)
 
-    def _slices(self, portfolio: str, model_version: str, since: datetime | None, until: datetime | None) -> Iterator[list]:
+    def _slices(
+        self, portfolio: str, model_version: str, since: datetime | None, until: datetime | None
+    ) -> Iterator[list]:
         "Conditions on predictions, one list for each slice of the window."
-        if not storable(portfolio, model_version): return
+        if not storable(portfolio, model_version):
+            return
         wanted, begin = _where(since, until, portfolio=portfolio, model_version=model_version), []
         while begin is not None:
-            with self._transaction() as c: end = self._place(c, wanted + begin, self._slice)
-            yield wanted + begin + ([] if end is None else [_ORDER < end])
-            begin = None if end is None else [_ORDER >= end]
+            with self._transaction() as c:
+                end = self._place(c, wanted + begin, self._slice)
+            yield wanted + begin + ([] if end is None else [end > _ORDER])
+            begin = None if end is None else [end <= _ORDER]
 
-    def _place(self, c: sa.Connection, wanted: list, offset: int, after: datetime | None = None) -> sa.ColumnElement | None:
+    def _place(
+        self, c: sa.Connection, wanted: list, offset: int, after: datetime | None = None
+    ) -> sa.ColumnElement | None:
         "Where a row stands in the order of `at` and `seq`: the first at another time than `after` if that is the second row from there, else the row at this offset."
         t, found = predictions.c, None
         row = sa.select(t.at, t.seq).where(*wanted).order_by(t.at, t.seq)
         if after is not None:
             found = c.execute(row.where(t.at >= after).offset(1).limit(1)).first()
-            if found is None: return None
-        if found is None or found.at == after: found = c.execute(row.offset(offset).limit(1)).first()
-        return found and sa.tuple_(sa.literal(found.at, t.at.type), sa.literal(found.seq, t.seq.type))
+            if found is None:
+                return None
+        if found is None or found.at == after:
+            found = c.execute(row.offset(offset).limit(1)).first()
+        return found and sa.tuple_(
+            sa.literal(found.at, t.at.type), sa.literal(found.seq, t.seq.type)
+        )
 
     def bins(
-        self, portfolio: str, model_version: str, since: datetime | None = None, until: datetime | None = None, *,
+        self,
+        portfolio: str,
+        model_version: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
         sample: Sample | None = None,  # into which rows are taken on the way
     ) -> Iterator[str]:
         "The column `bins` of the window's rows, a line for each, a slice at a time."
-        if not storable(portfolio, model_version): return
-        t, wanted, size, begin = predictions.c, _where(since, until, portfolio=portfolio, model_version=model_version), self._slice, []
+        if not storable(portfolio, model_version):
+            return
+        t, wanted, size, begin = (
+            predictions.c,
+            _where(since, until, portfolio=portfolio, model_version=model_version),
+            self._slice,
+            [],
+        )
         while begin is not None:
             taken = sa.case((sample.wanted(), sa.cast(t.seq, sa.Text))) if sample else sa.null()
-            rows = sa.select(t.at, t.bins, taken.label("taken")).where(*wanted, *begin).order_by(t.at, t.seq).limit(size).subquery()
-            asked = sa.func.aggregate_strings(rows.c.bins, "\n"), sa.func.aggregate_strings(rows.c.taken, "\n"), sa.func.count(), sa.func.max(rows.c.at)
-            with self._part() as c:   # counted and ended in one go: the end is sought only where the last moment has several rows
-                joined, seqs, n, last = c.execute(sa.select(*(asked if sample else (asked[0], sa.null(), *asked[2:]))).select_from(rows)).one()
+            rows = (
+                sa.select(t.at, t.bins, taken.label("taken"))
+                .where(*wanted, *begin)
+                .order_by(t.at, t.seq)
+                .limit(size)
+                .subquery()
+            )
+            asked = (
+                sa.func.aggregate_strings(rows.c.bins, "\n"),
+                sa.func.aggregate_strings(rows.c.taken, "\n"),
+                sa.func.count(),
+                sa.func.max(rows.c.at),
+            )
+            with (
+                self._part() as c
+            ):  # counted and ended in one go: the end is sought only where the last moment has several rows
+                joined, seqs, n, last = c.execute(
+                    sa.select(
+                        *(asked if sample else (asked[0], sa.null(), *asked[2:]))
+                    ).select_from(rows)
+                ).one()
                 end = self._place(c, wanted + begin, size, last) if n == size else None
-            if seqs: sample.add([int(seq) for seq in seqs.split("\n")])
-            if n: yield joined + "\n"
-            begin = None if end is None else [_ORDER >= end]
+            if seqs:
+                sample.add([int(seq) for seq in seqs.split("\n")])
+            if n:
+                yield joined + "\n"
+            begin = None if end is None else [end <= _ORDER]
 
-    def first(self, portfolio: str, model_version: str, since: datetime | None = None) -> datetime | None:
+    def first(
+        self, portfolio: str, model_version: str, since: datetime | None = None
+    ) -> datetime | None:
         "When the first prediction was made, or the first from then on; None where there is none."
-        if not storable(portfolio, model_version): return None
+        if not storable(portfolio, model_version):
+            return None
         t = predictions.c
-        with self._transaction() as c: return c.execute(sa.select(sa.func.min(t.at)).where(*_where(since, portfolio=portfolio, model_version=model_version))).scalar()
+        with self._transaction() as c:
+            return c.execute(
+                sa.select(sa.func.min(t.at)).where(
+                    *_where(since, portfolio=portfolio, model_version=model_version)
+                )
+            ).scalar()
 
     def sampled(self, sample: Sample) -> list[dict]:
         "The rows that were taken: sent, probability_default, credit_score, rating, decision, at."
         rows, seqs = [], sorted(sample.taken)
-        for i in range(0, len(seqs), at_once := max(1, self._slice // 10)):   # a whole row is more than what an index holds of it
-            with self._part() as c: rows += map(dict, c.execute(sa.select(*(predictions.c[name] for name in _SAMPLED)).where(self._among(predictions.c.seq, seqs[i:i + at_once]))).mappings())
+        for i in range(
+            0, len(seqs), at_once := max(1, self._slice // 10)
+        ):  # a whole row is more than what an index holds of it
+            with self._part() as c:
+                rows += map(
+                    dict,
+                    c.execute(
+                        sa.select(*(predictions.c[name] for name in _SAMPLED)).where(
+                            self._among(predictions.c.seq, seqs[i : i + at_once])
+                        )
+                    ).mappings(),
+                )
         return sorted(rows, key=itemgetter("at"))
 
     def _models(self, portfolio: str) -> list[str]:
@@ -119,15 +194,35 @@ class Windows(Reader):
         t, names = predictions.c, [""]
         with self._transaction() as c:
             while names[-1] is not None:
-                names.append(c.execute(sa.select(sa.func.min(t.model_version)).where(t.portfolio == portfolio, t.model_version > names[-1])).scalar())
+                names.append(
+                    c.execute(
+                        sa.select(sa.func.min(t.model_version)).where(
+                            t.portfolio == portfolio, t.model_version > names[-1]
+                        )
+                    ).scalar()
+                )
         return names[1:-1]
 
-    def versions(self, portfolio: str, since: datetime | None = None, until: datetime | None = None, *, but: str | None = None) -> dict[str, int]:
+    def versions(
+        self,
+        portfolio: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        but: str | None = None,
+    ) -> dict[str, int]:
         "How many predictions of the window each model version answered, one of them left out where it is named."
-        if not storable(portfolio): return {}
-        counted = {name: self.count(since=since, until=until, portfolio=portfolio, model_version=name) for name in self._models(portfolio) if name != but}
+        if not storable(portfolio):
+            return {}
+        counted = {
+            name: self.count(since=since, until=until, portfolio=portfolio, model_version=name)
+            for name in self._models(portfolio)
+            if name != but
+        }
         return {name: n for name, n in counted.items() if n}
 
     def totals(self, portfolio: str, day_ago: datetime) -> tuple[int, int]:
         "How many predictions there are, and how many since then."
-        return sum(self.versions(portfolio).values()), sum(self.versions(portfolio, day_ago).values())
+        return sum(self.versions(portfolio).values()), sum(
+            self.versions(portfolio, day_ago).values()
+        )

@@ -18,16 +18,17 @@ from .calibration import matching_intercept, rising_slopes
 from .recipe import Recipe
 
 # %% ../../nbs/training/07_blending.ipynb #bed24938
-BUDGET = 82_500   # steps: PD and reasons of one applicant in less than 2 ms
-CALL = 10_000     # steps: what calling a booster costs, whatever its size
+BUDGET = 82_500  # steps: PD and reasons of one applicant in less than 2 ms
+CALL = 10_000  # steps: what calling a booster costs, whatever its size
+
 
 def steps(recipe: Recipe) -> int:
     "Steps that the exact contributions of one applicant take: leaves times the usual depth of a leaf."
     p = recipe.parameters
     if recipe.candidate in ("xgboost", "forest"):
         depth = int(p.get("max_depth", 6))
-        leaves = min(2 ** depth, int(p.get("max_leaves") or 2 ** depth))
-        usual = min(depth, 1.5 * np.log2(leaves))   # trees that grow leaf by leaf are uneven
+        leaves = min(2**depth, int(p.get("max_leaves") or 2**depth))
+        usual = min(depth, 1.5 * np.log2(leaves))  # trees that grow leaf by leaf are uneven
         return CALL + round(int(p.get("n_estimators", 100)) * leaves * usual)
     return int(p.get("hidden", 32)) * int(p.get("nets", 2)) if recipe.candidate == "network" else 1
 
@@ -40,6 +41,7 @@ def shares_of(
     slopes = rising_slopes(margins, np.asarray(y, float))
     return slopes / slopes.sum()
 
+
 def _cross_fitted(margins: np.ndarray, y: np.ndarray, fold_ids: np.ndarray) -> np.ndarray:
     "(n,) log-odds of each fold by slopes and an intercept that were fitted on the other folds."
     out = np.empty(len(y))
@@ -51,8 +53,9 @@ def _cross_fitted(margins: np.ndarray, y: np.ndarray, fold_ids: np.ndarray) -> n
     return out
 
 # %% ../../nbs/training/07_blending.ipynb #015f16ab
-MOST = 4   # members
-POOL = 7   # kinds that are combined: the best of each candidate, then the best alone
+MOST = 4  # members
+POOL = 7  # kinds that are combined: the best of each candidate, then the best alone
+
 
 @dataclass(frozen=True)
 class Blend:
@@ -64,8 +67,10 @@ class Blend:
     path : the best combination of each size: members, log_loss and auc (mean over the folds), gain (of log-loss over the
         row before, paired) with its 95 % interval low and high, steps, chosen. Then the models that were too costly alone.
     """
+
     shares: dict[str, float]
     path: pd.DataFrame
+
 
 def choose_blend(
     margins: dict[str, np.ndarray],  # (n,) out-of-fold margins by the model's name
@@ -76,30 +81,61 @@ def choose_blend(
 ) -> Blend:
     "The combination with the lowest log-loss within the budget. Raises ValueError where no model is within it."
     y = np.asarray(y, float)
-    def answers(names): return _cross_fitted(np.column_stack([margins[n] for n in names]), y, fold_ids)
-    def losses(names): z = answers(names); return softplus(z) - y * z
+
+    def answers(names):
+        return _cross_fitted(np.column_stack([margins[n] for n in names]), y, fold_ids)
+
+    def losses(names):
+        z = answers(names)
+        return softplus(z) - y * z
+
     alone = {}
     for n in margins:
-        if costs[n] > budget: continue
-        try: alone[n] = losses([n])
-        except ValueError: pass   # its margin does not rise with the default rate: it says nothing
-    if not alone: raise ValueError(f"no model that says something takes at most {budget} steps")
+        if costs[n] > budget:
+            continue
+        try:
+            alone[n] = losses([n])
+        except ValueError:
+            pass  # its margin does not rise with the default rate: it says nothing
+    if not alone:
+        raise ValueError(f"no model that says something takes at most {budget} steps")
     pool = _pool({n: float(loss.mean()) for n, loss in alone.items()})
     rows, before = [], None
     for size in range(1, min(MOST, len(pool)) + 1):
-        within = [names for names in combinations(pool, size) if sum(costs[n] for n in names) <= budget]
-        tried = [(float((alone[names[0]] if size == 1 else losses(names)).mean()), names) for names in within]
-        if not tried: break
+        within = [
+            names for names in combinations(pool, size) if sum(costs[n] for n in names) <= budget
+        ]
+        tried = [
+            (float((alone[names[0]] if size == 1 else losses(names)).mean()), names)
+            for names in within
+        ]
+        if not tried:
+            break
         names = min(tried)[1]
         now = losses(names)
-        rows.append(dict(members=names, log_loss=float(now.mean()), auc=_auc(answers(names), y, fold_ids), **_gain(before, now), steps=sum(costs[n] for n in names), chosen=False))
+        rows.append(
+            dict(
+                members=names,
+                log_loss=float(now.mean()),
+                auc=_auc(answers(names), y, fold_ids),
+                **_gain(before, now),
+                steps=sum(costs[n] for n in names),
+                chosen=False,
+            )
+        )
         before = now
     best = min(rows, key=lambda row: row["log_loss"])
     best["chosen"] = True
     shares = shares_of(np.column_stack([margins[n] for n in best["members"]]), y)
-    shares = dict(sorted(((n, float(w)) for n, w in zip(best["members"], shares) if w > 0), key=lambda share: -share[1]))
+    shares = dict(
+        sorted(
+            ((n, float(w)) for n, w in zip(best["members"], shares) if w > 0),
+            key=lambda share: -share[1],
+        )
+    )
     rows += [dict(members=(n,), steps=costs[n], chosen=False) for n in margins if costs[n] > budget]
     return Blend(shares, pd.DataFrame(rows))
+
 
 def _pool(losses: dict[str, float]) -> list[str]:
     "The names worth combining: the best of each candidate (the name's first word), then the best of what is left."
@@ -107,11 +143,20 @@ def _pool(losses: dict[str, float]) -> list[str]:
     first = list({n.split()[0]: n for n in reversed(order)}.values())
     return sorted(order, key=lambda n: (n not in first, losses[n]))[:POOL]
 
+
 def _auc(log_odds: np.ndarray, y: np.ndarray, fold_ids: np.ndarray) -> float:
-    return float(np.mean([roc_auc_score(y[fold_ids == f], log_odds[fold_ids == f]) for f in np.unique(fold_ids)]))
+    return float(
+        np.mean(
+            [roc_auc_score(y[fold_ids == f], log_odds[fold_ids == f]) for f in np.unique(fold_ids)]
+        )
+    )
+
 
 def _gain(before: np.ndarray | None, now: np.ndarray) -> dict[str, float]:
-    if before is None: return dict(gain=np.nan, low=np.nan, high=np.nan)
+    if before is None:
+        return dict(gain=np.nan, low=np.nan, high=np.nan)
     gain = before - now
     half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
-    return dict(gain=float(gain.mean()), low=float(gain.mean() - half), high=float(gain.mean() + half))
+    return dict(
+        gain=float(gain.mean()), low=float(gain.mean() - half), high=float(gain.mean() + half)
+    )

@@ -19,26 +19,40 @@ def fit_calibrator(
 ) -> Calibrator:
     "Fits a calibrator. The mean PD of these rows equals their default rate, but for `none`."
     m, y = np.asarray(margins, np.float64), np.asarray(y, np.float64)
-    if not np.isfinite(m).all(): raise ValueError("margins must be finite")
-    if not 0 < y.mean() < 1: raise ValueError("both outcomes are needed to calibrate")
-    if method == "none": return Calibrator()
-    if method == "prior": return Calibrator("prior", intercept=matching_intercept(m, y))
-    if method == "platt": return _fit_slopes("platt", m[:, None], m, y)
-    if method == "beta": return _fit_slopes("beta", np.column_stack([-softplus(-m), softplus(m)]), m, y)
-    if method == "isotonic": return _fit_isotonic(m, y)
+    if not np.isfinite(m).all():
+        raise ValueError("margins must be finite")
+    if not 0 < y.mean() < 1:
+        raise ValueError("both outcomes are needed to calibrate")
+    if method == "none":
+        return Calibrator()
+    if method == "prior":
+        return Calibrator("prior", intercept=matching_intercept(m, y))
+    if method == "platt":
+        return _fit_slopes("platt", m[:, None], m, y)
+    if method == "beta":
+        return _fit_slopes("beta", np.column_stack([-softplus(-m), softplus(m)]), m, y)
+    if method == "isotonic":
+        return _fit_isotonic(m, y)
     raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+
 
 def matching_intercept(
     log_odds: np.ndarray,  # (n,)
     y: np.ndarray,  # (n,)
 ) -> float:
     "What has to be added to the log-odds for the mean PD to equal the default rate."
-    low, high = -60.0 - log_odds.max(), 60.0 - log_odds.min()   # the mean PD rises with it: halve the interval
+    low, high = (
+        -60.0 - log_odds.max(),
+        60.0 - log_odds.min(),
+    )  # the mean PD rises with it: halve the interval
     for _ in range(200):
         middle = (low + high) / 2
-        if middle in (low, high): break
-        if pd_of(np.clip(log_odds + middle, -LIMIT, LIMIT)).mean() < y.mean(): low = middle
-        else: high = middle
+        if middle in (low, high):
+            break
+        if pd_of(np.clip(log_odds + middle, -LIMIT, LIMIT)).mean() < y.mean():
+            low = middle
+        else:
+            high = middle
     return float(middle)
 
 # %% ../../nbs/training/08_calibration.ipynb #86cfcd74
@@ -47,17 +61,24 @@ def _logistic(F: np.ndarray, y: np.ndarray) -> np.ndarray:
     F = np.column_stack([F, np.ones(len(F))])
     w = np.zeros(F.shape[1])
     w[-1] = np.log(y.mean() / (1 - y.mean()))
-    def loss(w): z = F @ w; return (softplus(z) - y * z).sum()
+
+    def loss(w):
+        z = F @ w
+        return (softplus(z) - y * z).sum()
+
     now = loss(w)
     for _ in range(100):
         p = pd_of(F @ w)
         hessian = (F * (p * (1 - p))[:, None]).T @ F
         step = np.linalg.lstsq(hessian, F.T @ (y - p), rcond=None)[0]
         size = 1.0
-        while (then := loss(w + size * step)) > now and size > 1e-6: size /= 2
+        while (then := loss(w + size * step)) > now and size > 1e-6:
+            size /= 2
         w, gained, now = w + size * step, now - then, then
-        if gained < 1e-10 * len(y): break
+        if gained < 1e-10 * len(y):
+            break
     return w
+
 
 def rising_slopes(
     F: np.ndarray,  # (n, k) margins, or curves of one
@@ -68,51 +89,80 @@ def rising_slopes(
     while used.any():
         slopes = np.zeros(F.shape[1])
         slopes[used] = _logistic(F[:, used], y)[:-1]
-        if (slopes[used] > 0).all(): return slopes
+        if (slopes[used] > 0).all():
+            return slopes
         used &= slopes > 0
-    raise ValueError("the default rate does not rise with the margin; there is nothing to calibrate")
+    raise ValueError(
+        "the default rate does not rise with the margin; there is nothing to calibrate"
+    )
+
 
 def _fit_slopes(method: str, F: np.ndarray, m: np.ndarray, y: np.ndarray) -> Calibrator:
     "Platt (one column) or beta (two)."
     slopes = rising_slopes(F, y)
-    return Calibrator(method, float(slopes[0]), float(slopes[-1]), matching_intercept(F @ slopes, y))
+    return Calibrator(
+        method, float(slopes[0]), float(slopes[-1]), matching_intercept(F @ slopes, y)
+    )
 
 # %% ../../nbs/training/08_calibration.ipynb #c6aa194a
 def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
     "A rising line through the middles of the isotonic steps."
     from scipy.optimize import isotonic_regression
+
     order = np.argsort(m, kind="stable")
     m, y = m[order], y[order]
-    margins, first = np.unique(m, return_index=True)   # equal margins are one point: their order means nothing
+    margins, first = np.unique(
+        m, return_index=True
+    )  # equal margins are one point: their order means nothing
     count = np.diff(np.append(first, len(m)))
     defaults = np.add.reduceat(y, first)
     blocks = isotonic_regression(defaults / count, weights=count).blocks
     sums = [np.add.reduceat(a, blocks[:-1]) for a in (count, defaults, margins * count)]
     steps = _joined(np.column_stack(sums), least)
     n, k, total = steps.T
-    line = Calibrator("isotonic", knots=tuple((total / n).tolist()), values=tuple(np.log(k / (n - k)).tolist()))
-    return Calibrator("isotonic", knots=line.knots, values=line.values, intercept=matching_intercept(line._between_knots(m), y))
+    line = Calibrator(
+        "isotonic", knots=tuple((total / n).tolist()), values=tuple(np.log(k / (n - k)).tolist())
+    )
+    return Calibrator(
+        "isotonic",
+        knots=line.knots,
+        values=line.values,
+        intercept=matching_intercept(line._between_knots(m), y),
+    )
+
 
 def _joined(steps: np.ndarray, least: int) -> np.ndarray:
     "Steps (rows, defaults, sum of margins) joined with the next until each holds enough defaults and enough others, and each rate is above the one before."
-    def enough(step): return min(step[1], step[0] - step[1]) >= least
+
+    def enough(step):
+        return min(step[1], step[0] - step[1]) >= least
+
     out = []
     for step in steps:
-        if out and not enough(out[-1]): out[-1] = out[-1] + step
-        else: out.append(step)
+        if out and not enough(out[-1]):
+            out[-1] = out[-1] + step
+        else:
+            out.append(step)
         # equal rates on neighbouring steps: pool-adjacent-violators may leave them apart
-        if len(out) > 1 and enough(out[-1]) and out[-1][1] * out[-2][0] <= out[-2][1] * out[-1][0]: last = out.pop(); out[-1] = out[-1] + last
-    if len(out) > 1 and not enough(out[-1]): last = out.pop(); out[-1] = out[-1] + last
+        if len(out) > 1 and enough(out[-1]) and out[-1][1] * out[-2][0] <= out[-2][1] * out[-1][0]:
+            last = out.pop()
+            out[-1] = out[-1] + last
+    if len(out) > 1 and not enough(out[-1]):
+        last = out.pop()
+        out[-1] = out[-1] + last
     return np.array(out)
 
 # %% ../../nbs/training/08_calibration.ipynb #96564ddd
-def _cross_fitted(margins: np.ndarray, y: np.ndarray, fold_ids: np.ndarray, method: str) -> np.ndarray:
+def _cross_fitted(
+    margins: np.ndarray, y: np.ndarray, fold_ids: np.ndarray, method: str
+) -> np.ndarray:
     "Calibrated log-odds of each fold by a calibrator that was fitted on the others."
     log_odds = np.empty(len(y))
     for fold in np.unique(fold_ids):
         out = fold_ids == fold
         log_odds[out] = fit_calibrator(margins[~out], y[~out], method).log_odds(margins[out])
     return log_odds
+
 
 def choose_calibrator(
     margins: np.ndarray,  # (n,) out-of-fold margins
@@ -121,12 +171,24 @@ def choose_calibrator(
 ):  # -> (Calibrator, DataFrame with a row for each method: log_loss, mean_pd, chosen)
     "The calibrator with the lowest cross-fitted log-loss, fitted on all rows."
     import pandas as pd
+
     margins, y = np.asarray(margins, np.float64), np.asarray(y, np.float64)
     rows = []
     for method in METHODS:
-        try: log_odds = _cross_fitted(margins, y, fold_ids, method)
-        except ValueError: rows.append(dict(method=method, log_loss=np.inf, mean_pd=np.nan))   # cannot be fitted here: never the lowest
-        else: rows.append(dict(method=method, log_loss=float((softplus(log_odds) - y * log_odds).mean()), mean_pd=float(pd_of(log_odds).mean())))
+        try:
+            log_odds = _cross_fitted(margins, y, fold_ids, method)
+        except ValueError:
+            rows.append(
+                dict(method=method, log_loss=np.inf, mean_pd=np.nan)
+            )  # cannot be fitted here: never the lowest
+        else:
+            rows.append(
+                dict(
+                    method=method,
+                    log_loss=float((softplus(log_odds) - y * log_odds).mean()),
+                    mean_pd=float(pd_of(log_odds).mean()),
+                )
+            )
     table = pd.DataFrame(rows).set_index("method")
     chosen = table.log_loss.drop("none").idxmin()
     return fit_calibrator(margins, y, chosen), table.assign(chosen=table.index == chosen)

@@ -54,8 +54,22 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
     feature_map_ : FeatureMap
     imputer_ : Imputer
     """
-    def __init__(self, portfolio: Portfolio, imputation: str = "mice", derived: bool = True, keep: tuple[str, ...] = (), seed: int = 0):
-        self.portfolio, self.imputation, self.derived, self.keep, self.seed = portfolio, imputation, derived, keep, seed
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        imputation: str = "mice",
+        derived: bool = True,
+        keep: tuple[str, ...] = (),
+        seed: int = 0,
+    ):
+        self.portfolio, self.imputation, self.derived, self.keep, self.seed = (
+            portfolio,
+            imputation,
+            derived,
+            keep,
+            seed,
+        )
 
     def fit(self, X, y=None):
         "X: a DataFrame or a dictionary of columns, with the portfolio's fields by name or alias."
@@ -91,7 +105,10 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
 @one_blas_thread
 def fit_numbers(feature_map: FeatureMap, imputation: str, values: np.ndarray, seed: int):
     "The imputer for a map's numeric fields, on the scale that the portfolio names for each."
-    return fit_imputer(imputation, values, np.array([f.log for f in feature_map.numeric], bool), seed=seed)
+    return fit_imputer(
+        imputation, values, np.array([f.log for f in feature_map.numeric], bool), seed=seed
+    )
+
 
 def checked_columns(
     portfolio: Portfolio,
@@ -103,7 +120,9 @@ def checked_columns(
     problems = check(portfolio, columns, tuple(keep))
     if problems:
         first = problems[0]
-        raise ValueError(f"{len(problems)} value(s) are refused; the first: row {first.row}, {first.field} {first.message}")
+        raise ValueError(
+            f"{len(problems)} value(s) are refused; the first: row {first.row}, {first.field} {first.message}"
+        )
     return columns
 
 # %% ../../nbs/training/01_estimators.ipynb #5d2c2e49
@@ -124,21 +143,31 @@ class ScaledSampler(BaseEstimator):
         Columns to take on the logarithmic scale.
     seed : int
     """
-    def __init__(self, kind: str = "smote", ratio: float = 0.5, neighbours: int = 5, log=None, seed: int = 0):
-        self.kind, self.ratio, self.neighbours, self.log, self.seed = kind, ratio, neighbours, log, seed
+
+    def __init__(
+        self, kind: str = "smote", ratio: float = 0.5, neighbours: int = 5, log=None, seed: int = 0
+    ):
+        self.kind, self.ratio, self.neighbours, self.log, self.seed = (
+            kind,
+            ratio,
+            neighbours,
+            log,
+            seed,
+        )
 
     @one_blas_thread
     def fit_resample(self, X, y) -> tuple[np.ndarray, np.ndarray]:
         "The rows and outcomes, and the invented defaulters after them."
         X, y = validate_data(self, X, y)
         positives = int((y == 1).sum())
-        if positives < 2 or positives >= self.ratio * (len(y) - positives): return X, y
+        if positives < 2 or positives >= self.ratio * (len(y) - positives):
+            return X, y
         log = np.zeros(X.shape[1], bool) if self.log is None else np.asarray(self.log, bool)
         z = np.where(log, signed_log(X), X)
         mean, std = z.mean(axis=0), z.std(axis=0)
         std[std == 0] = 1.0
         made, outcome = self._sampler(positives).fit_resample((z - mean) / std, y)
-        made = made[len(X):] * std + mean
+        made = made[len(X) :] * std + mean
         made = np.where(log, signed_exp(made), made)
         flags = ((X == 0) | (X == 1)).all(axis=0)
         made[:, flags] = np.rint(made[:, flags])
@@ -147,9 +176,12 @@ class ScaledSampler(BaseEstimator):
     def _sampler(self, positives: int):
         k = min(self.neighbours, positives - 1)
         common = dict(sampling_strategy=self.ratio, random_state=self.seed)
-        if self.kind == "smote": return SMOTE(k_neighbors=k, **common)
-        if self.kind == "borderline": return BorderlineSMOTE(k_neighbors=k, **common)
-        if self.kind == "adasyn": return ADASYN(n_neighbors=k, **common)
+        if self.kind == "smote":
+            return SMOTE(k_neighbors=k, **common)
+        if self.kind == "borderline":
+            return BorderlineSMOTE(k_neighbors=k, **common)
+        if self.kind == "adasyn":
+            return ADASYN(n_neighbors=k, **common)
         raise ValueError(f"kind must be one of {', '.join(SYNTHETIC_SAMPLERS)}, not {self.kind!r}")
 
 # %% ../../nbs/training/01_estimators.ipynb #7c4ecf6e
@@ -177,8 +209,22 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
     intercept_ : float
     n_iter_ : int
     """
-    def __init__(self, log=None, directions=None, C: float = 1.0, clip: float = 0.02, positive_weight: float = 1.0):
-        self.log, self.directions, self.C, self.clip, self.positive_weight = log, directions, C, clip, positive_weight
+
+    def __init__(
+        self,
+        log=None,
+        directions=None,
+        C: float = 1.0,
+        clip: float = 0.02,
+        positive_weight: float = 1.0,
+    ):
+        self.log, self.directions, self.C, self.clip, self.positive_weight = (
+            log,
+            directions,
+            C,
+            clip,
+            positive_weight,
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -190,30 +236,48 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
-        if len(self.classes_) > 2: raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
-        if len(self.classes_) < 2: raise ValueError("the outcome has one class only: there is nothing to tell apart")
+        if len(self.classes_) > 2:
+            raise ValueError(
+                f"Only binary classification is supported. The type of the target is {type_of_target(y)}."
+            )
+        if len(self.classes_) < 2:
+            raise ValueError("the outcome has one class only: there is nothing to tell apart")
         z = self._fit_scale(X)
-        directions = np.zeros(X.shape[1]) if self.directions is None else np.asarray(self.directions)
+        directions = (
+            np.zeros(X.shape[1]) if self.directions is None else np.asarray(self.directions)
+        )
         used, self.coef_ = np.ones(X.shape[1], bool), np.zeros(X.shape[1])
         while used.any():
-            model = LogisticRegression(C=self.C, solver="newton-cholesky", class_weight=dict(zip(self.classes_, (1.0, self.positive_weight))))
+            model = LogisticRegression(
+                C=self.C,
+                solver="newton-cholesky",
+                class_weight=dict(zip(self.classes_, (1.0, self.positive_weight))),
+            )
             model.fit(z[:, used], y)
             self.coef_[:] = 0.0
             self.coef_[used] = model.coef_[0]
             self.intercept_, self.n_iter_ = float(model.intercept_[0]), int(model.n_iter_[0])
             wrong = self.coef_ * directions < 0
-            if not wrong.any(): return self
+            if not wrong.any():
+                return self
             used &= ~wrong
-        self.coef_[:] = 0.0   # no column moves as it must: what is left is the default rate
-        self.intercept_ = float(np.log(self.positive_weight * (y == self.classes_[1]).sum() / (y == self.classes_[0]).sum()))
+        self.coef_[:] = 0.0  # no column moves as it must: what is left is the default rate
+        self.intercept_ = float(
+            np.log(
+                self.positive_weight * (y == self.classes_[1]).sum() / (y == self.classes_[0]).sum()
+            )
+        )
         return self
 
     def _fit_scale(self, X: np.ndarray) -> np.ndarray:
         self.log_ = np.zeros(X.shape[1], bool) if self.log is None else np.asarray(self.log, bool)
         z = np.where(self.log_, signed_log(X), X)
         low, high = np.quantile(z, [self.clip, 1 - self.clip], axis=0)
-        flat = low == high   # a rare flag: clipping would wipe it out
-        self.low_, self.high_ = np.where(flat, z.min(axis=0), low), np.where(flat, z.max(axis=0), high)
+        flat = low == high  # a rare flag: clipping would wipe it out
+        self.low_, self.high_ = (
+            np.where(flat, z.min(axis=0), low),
+            np.where(flat, z.max(axis=0), high),
+        )
         z = np.clip(z, self.low_, self.high_)
         self.mean_, self.std_ = z.mean(axis=0), z.std(axis=0)
         self.std_[self.std_ == 0] = 1.0
@@ -235,7 +299,9 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
     def model(self) -> LinearModel:
         "What it takes to compute it without scikit-learn."
         check_is_fitted(self)
-        return LinearModel(self.log_, self.low_, self.high_, self.mean_, self.std_, self.coef_, self.intercept_)
+        return LinearModel(
+            self.log_, self.low_, self.high_, self.mean_, self.std_, self.coef_, self.intercept_
+        )
 
 # %% ../../nbs/training/01_estimators.ipynb #ba6ab170
 class ScoreNetwork(ClassifierMixin, BaseEstimator):
@@ -264,8 +330,25 @@ class ScoreNetwork(ClassifierMixin, BaseEstimator):
     classes_ : (2,)
     model_ : NetworkModel
     """
-    def __init__(self, hidden: int = 32, nets: int = 2, epochs: int = 20, alpha: float = 0.01, learning_rate: float = 0.003, positive_weight: float = 1.0, seed: int = 0, threads: int = 1):
-        self.hidden, self.nets, self.epochs, self.alpha, self.learning_rate = hidden, nets, epochs, alpha, learning_rate
+
+    def __init__(
+        self,
+        hidden: int = 32,
+        nets: int = 2,
+        epochs: int = 20,
+        alpha: float = 0.01,
+        learning_rate: float = 0.003,
+        positive_weight: float = 1.0,
+        seed: int = 0,
+        threads: int = 1,
+    ):
+        self.hidden, self.nets, self.epochs, self.alpha, self.learning_rate = (
+            hidden,
+            nets,
+            epochs,
+            alpha,
+            learning_rate,
+        )
         self.positive_weight, self.seed, self.threads = positive_weight, seed, threads
 
     def __sklearn_tags__(self):
@@ -277,15 +360,40 @@ class ScoreNetwork(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
-        if len(self.classes_) > 2: raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
-        if len(self.classes_) < 2: raise ValueError("the outcome has one class only: there is nothing to tell apart")
+        if len(self.classes_) > 2:
+            raise ValueError(
+                f"Only binary classification is supported. The type of the target is {type_of_target(y)}."
+            )
+        if len(self.classes_) < 2:
+            raise ValueError("the outcome has one class only: there is nothing to tell apart")
         scale, outcome = NormalScores.fit(X), (y == self.classes_[1]).astype(int)
         z, weights = scale.transform(X), np.where(outcome == 1, self.positive_weight, 1.0)
         worth_it = self.threads > 1 and len(z) * self.epochs * self.nets > WORTH_A_PROCESS
-        fitted = Parallel(n_jobs=min(self.threads, self.nets) if worth_it else 1, max_nbytes=None)(   # no files of shared memory: a container has little
-            delayed(_fit_network)(z, outcome, weights, self.hidden, self.epochs, self.alpha, self.learning_rate, self.seed + 1000 * i) for i in range(self.nets))
+        fitted = Parallel(
+            n_jobs=min(self.threads, self.nets) if worth_it else 1, max_nbytes=None
+        )(  # no files of shared memory: a container has little
+            delayed(_fit_network)(
+                z,
+                outcome,
+                weights,
+                self.hidden,
+                self.epochs,
+                self.alpha,
+                self.learning_rate,
+                self.seed + 1000 * i,
+            )
+            for i in range(self.nets)
+        )
         weights_in, offsets, out, intercepts = zip(*fitted)
-        self.model_ = NetworkModel(scale.starts, scale.knots, scale.scores, np.hstack(weights_in), np.concatenate(offsets), np.concatenate(out) / self.nets, float(np.mean(intercepts)))
+        self.model_ = NetworkModel(
+            scale.starts,
+            scale.knots,
+            scale.scores,
+            np.hstack(weights_in),
+            np.concatenate(offsets),
+            np.concatenate(out) / self.nets,
+            float(np.mean(intercepts)),
+        )
         return self
 
     def decision_function(self, X) -> np.ndarray:
@@ -306,14 +414,27 @@ class ScoreNetwork(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.model_
 
-WORTH_A_PROCESS = 1_000_000   # rows x epochs x networks: below, starting processes costs more than they gain
+
+WORTH_A_PROCESS = (
+    1_000_000  # rows x epochs x networks: below, starting processes costs more than they gain
+)
+
 
 @one_blas_thread
 def _fit_network(z, outcome, weights, hidden, epochs, alpha, learning_rate, seed) -> tuple:
     "Weights and offsets of the hidden units, weights out of them and the intercept."
     batch = min(len(z), int(np.clip(len(z) // 160, 128, 512)))
-    net = MLPClassifier((hidden,), activation="tanh", alpha=alpha, learning_rate_init=learning_rate, batch_size=batch, max_iter=epochs, n_iter_no_change=epochs + 1, random_state=seed % 2**32)
-    with warnings.catch_warnings():   # the number of epochs is a choice here, not a failure
+    net = MLPClassifier(
+        (hidden,),
+        activation="tanh",
+        alpha=alpha,
+        learning_rate_init=learning_rate,
+        batch_size=batch,
+        max_iter=epochs,
+        n_iter_no_change=epochs + 1,
+        random_state=seed % 2**32,
+    )
+    with warnings.catch_warnings():  # the number of epochs is a choice here, not a failure
         warnings.simplefilter("ignore", ConvergenceWarning)
         net.fit(z, outcome, sample_weight=weights)
     return net.coefs_[0], net.intercepts_[0], net.coefs_[1][:, 0], net.intercepts_[1][0]

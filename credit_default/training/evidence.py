@@ -70,28 +70,57 @@ def evidence_folds(
 ) -> Folds:
     "The training's own folds, or as many of a stratified, seeded sample of its rows."
     own = training.fitted.choice.folds
-    if most is None or len(own.y) <= most: return own
+    if most is None or len(own.y) <= most:
+        return own
     rng, rare = np.random.default_rng(own.seed), int(own.y.mean() < 0.5)
-    few = min((own.y == rare).sum(), max(round(most * (own.y == rare).mean()), 2 * len(own)))   # Folds wants two of the rarer outcome in each
-    rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(own.y == outcome))[:n] for outcome, n in ((rare, few), (1 - rare, most - few))]))
-    return Folds(own.portfolio, training.train.frame.iloc[rows].reset_index(drop=True), own.y[rows], len(own), own.seed, own.keep, own.threads, own.cache)
+    few = min(
+        (own.y == rare).sum(), max(round(most * (own.y == rare).mean()), 2 * len(own))
+    )  # Folds wants two of the rarer outcome in each
+    rows = np.sort(
+        np.concatenate(
+            [
+                rng.permutation(np.flatnonzero(own.y == outcome))[:n]
+                for outcome, n in ((rare, few), (1 - rare, most - few))
+            ]
+        )
+    )
+    return Folds(
+        own.portfolio,
+        training.train.frame.iloc[rows].reset_index(drop=True),
+        own.y[rows],
+        len(own),
+        own.seed,
+        own.keep,
+        own.threads,
+        own.cache,
+    )
 
 # %% ../../nbs/training/11_evidence.ipynb #4c61e816
 def reference_recipe(training: Training) -> Recipe:
     "The boosted trees that choices are tried on: the best free ones of the search, else those of the champion, else where a search begins."
     fitted = training.fitted
-    found = [*(fitted.tuning.best.values() if fitted.tuning else ()), *(recipe for recipe, _ in fitted.choice.members.values()), default_recipes(fitted.bundle.portfolio)[0]]
+    found = [
+        *(fitted.tuning.best.values() if fitted.tuning else ()),
+        *(recipe for recipe, _ in fitted.choice.members.values()),
+        default_recipes(fitted.bundle.portfolio)[0],
+    ]
     trees = [recipe for recipe in found if recipe.candidate == "xgboost"]
-    return _changed(next((r for r in trees if not r.monotone and r is not found[-1]), trees[0]), monotone=False)
+    return _changed(
+        next((r for r in trees if not r.monotone and r is not found[-1]), trees[0]), monotone=False
+    )
+
 
 def _changed(recipe: Recipe, parameters: dict | None = None, **choices) -> Recipe:
     "The recipe with some choices changed. Parameters of a sampler that it no longer has go with it."
     sampler = choices.get("sampler", recipe.sampler)
-    own = recipe.own("estimator") | {k: v for k, v in recipe.parameters.items() if k in SAMPLER_PARAMETERS[sampler]}
+    own = recipe.own("estimator") | {
+        k: v for k, v in recipe.parameters.items() if k in SAMPLER_PARAMETERS[sampler]
+    }
     return Recipe(**recipe.model_dump() | choices | dict(parameters=own | (parameters or {})))
 
 # %% ../../nbs/training/11_evidence.ipynb #93c266aa
-Average = list[tuple[float, Recipe, int]]   # share, recipe, and what is added to the folds' seed
+Average = list[tuple[float, Recipe, int]]  # share, recipe, and what is added to the folds' seed
+
 
 @dataclass
 class Comparison:
@@ -104,6 +133,7 @@ class Comparison:
     rivals : without it; where there are several, the best of them counts.
     method, rival_method : how each side is calibrated for its log-loss, on the other folds.
     """
+
     choice: str
     with_: str
     without: str
@@ -113,50 +143,136 @@ class Comparison:
     rival_method: str = "platt"
 
     @property
-    def averages(self) -> list[Average]: return [self.ours, *self.rivals]
+    def averages(self) -> list[Average]:
+        return [self.ours, *self.rivals]
 
     @property
     def ranks(self) -> bool:
         "Whether the sides may rank applicants differently."
         return [self.ours] != self.rivals
 
+
 def _reseeded(folds: Folds, more: int) -> Folds:
     "The same splits and matrices for models with another seed."
-    if not more: return folds
+    if not more:
+        return folds
     other = copy.copy(folds)
     other.seed, other._margins = folds.seed + more, {}
-    other.fingerprint = hashlib.sha256(f"{folds.fingerprint} and models of seed {other.seed}".encode()).hexdigest()
+    other.fingerprint = hashlib.sha256(
+        f"{folds.fingerprint} and models of seed {other.seed}".encode()
+    ).hexdigest()
     return other
 
 # %% ../../nbs/training/11_evidence.ipynb #d4c653a7
-SEEDS = 5     # models in a bag
-RATIO = 0.3   # defaulters for each other row after SMOTE
+SEEDS = 5  # models in a bag
+RATIO = 0.3  # defaulters for each other row after SMOTE
+
 
 def comparisons(training: Training, folds: Folds) -> list[Comparison]:
     "The choices that this portfolio leaves, each with and without."
-    def one(recipe: Recipe, more: int = 0) -> Average: return [(1.0, recipe, more)]
+
+    def one(recipe: Recipe, more: int = 0) -> Average:
+        return [(1.0, recipe, more)]
+
     r, out = reference_recipe(training), []
     plain = _changed(r, sampler="none")
-    native = _changed(plain if r.sampler in SYNTHETIC_SAMPLERS else r, imputation="none")   # invented rows need complete ones
+    native = _changed(
+        plain if r.sampler in SYNTHETIC_SAMPLERS else r, imputation="none"
+    )  # invented rows need complete ones
     if np.isnan(folds.clean.values).any():
         for method, words in (("mice", "MICE"), ("median", "the median")):
-            out.append(Comparison("Imputation", words, "native missing values", one(_changed(native, imputation=method)), [one(native)]))
+            out.append(
+                Comparison(
+                    "Imputation",
+                    words,
+                    "native missing values",
+                    one(_changed(native, imputation=method)),
+                    [one(native)],
+                )
+            )
     filled = _changed(plain, imputation="mice")
     smote = _changed(filled, sampler="smote", parameters=dict(ratio=RATIO, neighbours=5))
-    rare = folds.y.mean() < RATIO * (1 - folds.y.mean())   # else SMOTE has nothing to invent
-    if rare: out.append(Comparison("Sampler", "SMOTE", "no sampler (MICE on both sides)", one(smote), [one(filled)]))
-    out.append(Comparison("Sampler", "class weight", "no sampler", one(_changed(r, sampler="weight")), [one(plain)]))
+    rare = folds.y.mean() < RATIO * (1 - folds.y.mean())  # else SMOTE has nothing to invent
+    if rare:
+        out.append(
+            Comparison(
+                "Sampler", "SMOTE", "no sampler (MICE on both sides)", one(smote), [one(filled)]
+            )
+        )
+    out.append(
+        Comparison(
+            "Sampler",
+            "class weight",
+            "no sampler",
+            one(_changed(r, sampler="weight")),
+            [one(plain)],
+        )
+    )
     if folds.feature_map(True).derived:
-        out.append(Comparison("Features", "derived features", "raw fields alone", one(_changed(r, derived=True)), [one(_changed(r, derived=False))]))
+        out.append(
+            Comparison(
+                "Features",
+                "derived features",
+                "raw fields alone",
+                one(_changed(r, derived=True)),
+                [one(_changed(r, derived=False))],
+            )
+        )
     if any(f.direction for f in folds.feature_map(r.derived).features):
-        out.append(Comparison("Directions", "trees held to the directions", "free trees", one(_changed(r, monotone=True)), [one(r)]))
-    out.append(Comparison("Bag", f"an average over {SEEDS} seeds", "one seed", [(1 / SEEDS, r, more) for more in range(SEEDS)], [one(r)]))
+        out.append(
+            Comparison(
+                "Directions",
+                "trees held to the directions",
+                "free trees",
+                one(_changed(r, monotone=True)),
+                [one(r)],
+            )
+        )
+    out.append(
+        Comparison(
+            "Bag",
+            f"an average over {SEEDS} seeds",
+            "one seed",
+            [(1 / SEEDS, r, more) for more in range(SEEDS)],
+            [one(r)],
+        )
+    )
     members = list(training.fitted.choice.members.values())
     blend = [(share, recipe, 0) for recipe, share in members]
-    if len(members) > 1: out.append(Comparison("Blend", "the champion", "its best member alone", blend, [one(recipe) for recipe, _ in members]))
+    if len(members) > 1:
+        out.append(
+            Comparison(
+                "Blend",
+                "the champion",
+                "its best member alone",
+                blend,
+                [one(recipe) for recipe, _ in members],
+            )
+        )
     method = training.bundle.calibrator.method
-    out.append(Comparison("Calibration", f"calibration ({method})", "PDs as the model says", blend, [blend], method, "none"))
-    if rare: out.append(Comparison("SMOTE without calibration", "calibration (platt) of a model trained with SMOTE", "PDs as it says", one(smote), [one(smote)], "platt", "none"))
+    out.append(
+        Comparison(
+            "Calibration",
+            f"calibration ({method})",
+            "PDs as the model says",
+            blend,
+            [blend],
+            method,
+            "none",
+        )
+    )
+    if rare:
+        out.append(
+            Comparison(
+                "SMOTE without calibration",
+                "calibration (platt) of a model trained with SMOTE",
+                "PDs as it says",
+                one(smote),
+                [one(smote)],
+                "platt",
+                "none",
+            )
+        )
     return out
 
 # %% ../../nbs/training/11_evidence.ipynb #71eba279
@@ -174,9 +290,21 @@ def ablation(
     """
     planned = comparisons(training, folds)
     seeded = {more: _reseeded(folds, more) for more in range(SEEDS)}
-    _fit_all([(seeded[more], recipe) for c in planned for average in c.averages for _, recipe, more in average], progress)
-    def margins(average): return sum(share * seeded[more].margins(recipe) for share, recipe, more in average)
+    _fit_all(
+        [
+            (seeded[more], recipe)
+            for c in planned
+            for average in c.averages
+            for _, recipe, more in average
+        ],
+        progress,
+    )
+
+    def margins(average):
+        return sum(share * seeded[more].margins(recipe) for share, recipe, more in average)
+
     return pd.DataFrame([_row(c, margins, folds) for c in planned])
+
 
 def _fit_all(models: list[tuple[Folds, Recipe]], progress: bool):
     "Fits what is not fitted yet. What cannot be fitted says so later, in its own row."
@@ -184,80 +312,168 @@ def _fit_all(models: list[tuple[Folds, Recipe]], progress: bool):
     for folds, recipe in models:
         seeded[folds.seed] = folds
         recipes.setdefault(folds.seed, {})[recipe.model_dump_json()] = recipe
-    with tqdm(total=sum(len(folds) * len(recipes[seed]) for seed, folds in seeded.items()), desc="ablation", unit="fit", disable=not progress, leave=False) as bar:
-        for seed, folds in seeded.items(): folds.fit(((fold, recipe) for recipe in recipes[seed].values() for fold in range(len(folds))), bar.update)
+    with tqdm(
+        total=sum(len(folds) * len(recipes[seed]) for seed, folds in seeded.items()),
+        desc="ablation",
+        unit="fit",
+        disable=not progress,
+        leave=False,
+    ) as bar:
+        for seed, folds in seeded.items():
+            folds.fit(
+                ((fold, recipe) for recipe in recipes[seed].values() for fold in range(len(folds))),
+                bar.update,
+            )
+
 
 def _row(c: Comparison, margins, folds: Folds) -> dict:
-    words = dict(choice=c.choice, with_=c.with_, without=c.without, judged_by="AUC" if c.ranks else "log-loss", n=len(folds.y), folds=len(folds))
-    try: found = _measured(c, margins, folds)
-    except (ValueError, RuntimeError) as e:   # as in a search: a recipe that this data cannot take
-        return words | dict.fromkeys(MEASURED, np.nan) | dict(sentence=f"{_capital(c.with_)} instead of {c.without} could not be measured: {str(e).splitlines()[0]}.")
+    words = dict(
+        choice=c.choice,
+        with_=c.with_,
+        without=c.without,
+        judged_by="AUC" if c.ranks else "log-loss",
+        n=len(folds.y),
+        folds=len(folds),
+    )
+    try:
+        found = _measured(c, margins, folds)
+    except (ValueError, RuntimeError) as e:  # as in a search: a recipe that this data cannot take
+        return (
+            words
+            | dict.fromkeys(MEASURED, np.nan)
+            | dict(
+                sentence=f"{_capital(c.with_)} instead of {c.without} could not be measured: {str(e).splitlines()[0]}."
+            )
+        )
     return words | found | dict(sentence=_sentence(words | found))
 
+
 FIGURES = ("auc", "log_loss", "ece", "mean_pd_over_rate", "steps")
-MEASURED = ("difference", "low", "high", "won", *FIGURES, *(f"{f}_without" for f in FIGURES), "log_loss_gain", "gain_low", "gain_high")
+MEASURED = (
+    "difference",
+    "low",
+    "high",
+    "won",
+    *FIGURES,
+    *(f"{f}_without" for f in FIGURES),
+    "log_loss_gain",
+    "gain_low",
+    "gain_high",
+)
+
 
 def _measured(c: Comparison, margins, folds: Folds) -> dict:
     y, ids = folds.y, folds.ids
-    def ranking(m): return float(np.mean([auc(y[ids == f], pd_of(m[ids == f])) for f in range(len(folds))]))
-    def cost(average): return sum(steps(recipe) for _, recipe, _ in average)
-    a, (b, rival) = margins(c.ours), max(((margins(r), r) for r in c.rivals), key=lambda pair: ranking(pair[0]))
+
+    def ranking(m):
+        return float(np.mean([auc(y[ids == f], pd_of(m[ids == f])) for f in range(len(folds))]))
+
+    def cost(average):
+        return sum(steps(recipe) for _, recipe, _ in average)
+
+    a, (b, rival) = (
+        margins(c.ours),
+        max(((margins(r), r) for r in c.rivals), key=lambda pair: ranking(pair[0])),
+    )
     pair = paired_auc(y, pd_of(a), pd_of(b), ids)
-    (losses, ours), (losses_b, theirs) = (_calibrated(m, y, ids, method) for m, method in ((a, c.method), (b, c.rival_method)))
+    (losses, ours), (losses_b, theirs) = (
+        _calibrated(m, y, ids, method) for m, method in ((a, c.method), (b, c.rival_method))
+    )
     gain = losses_b - losses
     half = 1.96 * gain.std(ddof=1) / np.sqrt(len(y))
-    return (dict(auc=ranking(a), auc_without=ranking(b)) | {k: pair[k] for k in ("difference", "low", "high", "won")} | ours | {f"{k}_without": v for k, v in theirs.items()}
-            | dict(log_loss_gain=float(gain.mean()), gain_low=float(gain.mean() - half), gain_high=float(gain.mean() + half), steps=cost(c.ours), steps_without=cost(rival)))
+    return (
+        dict(auc=ranking(a), auc_without=ranking(b))
+        | {k: pair[k] for k in ("difference", "low", "high", "won")}
+        | ours
+        | {f"{k}_without": v for k, v in theirs.items()}
+        | dict(
+            log_loss_gain=float(gain.mean()),
+            gain_low=float(gain.mean() - half),
+            gain_high=float(gain.mean() + half),
+            steps=cost(c.ours),
+            steps_without=cost(rival),
+        )
+    )
 
-def _calibrated(margins: np.ndarray, y: np.ndarray, ids: np.ndarray, method: str) -> tuple[np.ndarray, dict]:
+
+def _calibrated(
+    margins: np.ndarray, y: np.ndarray, ids: np.ndarray, method: str
+) -> tuple[np.ndarray, dict]:
     "Losses of the rows and the figures of the PDs, by calibrators that were fitted on the other folds."
     z = _cross_fitted(margins, y.astype(float), ids, method)
     p, losses = pd_of(z), softplus(z) - y * z
-    return losses, dict(log_loss=float(losses.mean()), ece=ece(y, p), mean_pd_over_rate=float(p.mean() / y.mean()))
+    return losses, dict(
+        log_loss=float(losses.mean()), ece=ece(y, p), mean_pd_over_rate=float(p.mean() / y.mean())
+    )
 
 # %% ../../nbs/training/11_evidence.ipynb #9d009b04
 def _sentence(row: dict) -> str:
     "What a row shows."
     if row["judged_by"] == "log-loss":
-        return (f"{_capital(row['with_'])} brings the mean PD from {row['mean_pd_over_rate_without']:.2f} to {row['mean_pd_over_rate']:.2f} times the default rate and the log-loss from "
-                f"{row['log_loss_without']:.4f} to {row['log_loss']:.4f} ({_interval(row, 'log_loss_gain', 'gain_low', 'gain_high')}): {verdict(row['gain_low'], row['gain_high'])}. The order of the applicants, and so the AUC, stays.")
-    price = "" if row["steps"] == row["steps_without"] else f", at {row['steps']:,} steps a prediction instead of {row['steps_without']:,}"
+        return (
+            f"{_capital(row['with_'])} brings the mean PD from {row['mean_pd_over_rate_without']:.2f} to {row['mean_pd_over_rate']:.2f} times the default rate and the log-loss from "
+            f"{row['log_loss_without']:.4f} to {row['log_loss']:.4f} ({_interval(row, 'log_loss_gain', 'gain_low', 'gain_high')}): {verdict(row['gain_low'], row['gain_high'])}. The order of the applicants, and so the AUC, stays."
+        )
+    price = (
+        ""
+        if row["steps"] == row["steps_without"]
+        else f", at {row['steps']:,} steps a prediction instead of {row['steps_without']:,}"
+    )
     return f"With {row['with_']} instead of {row['without']} the AUC changes by {_interval(row, 'difference', 'low', 'high')}: {verdict(row['low'], row['high'])}{price}."
+
 
 def verdict(low: float, high: float) -> str:
     "What a 95 % interval of a gain says, in words."
-    if low > 0: return "a gain beyond chance"
+    if low > 0:
+        return "a gain beyond chance"
     return "a loss beyond chance" if high < 0 else "no difference that can be told from chance"
 
-def _interval(row: dict, *names: str) -> str:
-    digits = next(d for d in range(4, 9) if d == 8 or all(row[n] == 0 or round(row[n], d) for n in names))   # which side of 0 it is on has to show
-    middle, low, high = (f"{row[n]:z.{digits}f}" for n in names)
-    return f"{middle} (95 % interval {low} to {high})" if names[0] == "difference" else f"gain {middle}, 95 % interval {low} to {high}"
 
-def _capital(words: str) -> str: return words[:1].upper() + words[1:]
+def _interval(row: dict, *names: str) -> str:
+    digits = next(
+        d for d in range(4, 9) if d == 8 or all(row[n] == 0 or round(row[n], d) for n in names)
+    )  # which side of 0 it is on has to show
+    middle, low, high = (f"{row[n]:z.{digits}f}" for n in names)
+    return (
+        f"{middle} (95 % interval {low} to {high})"
+        if names[0] == "difference"
+        else f"gain {middle}, 95 % interval {low} to {high}"
+    )
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 # %% ../../nbs/training/11_evidence.ipynb #f9466671
 @chart
 def plot_ablation(
     table: pd.DataFrame,  # of `ablation`
-): # Figure
+):  # Figure
     "What each choice changes in the AUC, with its 95 % interval. Calibration, which changes nothing in it, is left out."
     t = table[(table.judged_by == "AUC") & table.difference.notna()][::-1]
     labels = [f"{_capital(a)}\ninstead of {b}" for a, b in zip(t.with_, t.without)]
     sure = (t.low > 0) | (t.high < 0)
-    fig, ax = _axes(4.6 + max((_room([line]) for label in labels for line in label.split("\n")), default=0), 1.1 + .42 * max(len(t), 3))
+    fig, ax = _axes(
+        4.6 + max((_room([line]) for label in labels for line in label.split("\n")), default=0),
+        1.1 + 0.42 * max(len(t), 3),
+    )
     for at, (row, known) in enumerate(zip(t.itertuples(), sure)):
         colour = GREY if not known else BLUE if row.difference > 0 else ORANGE
         ax.plot([row.low, row.high], [at, at], color=colour)
         ax.plot(row.difference, at, "o", color=colour, ms=6)
     ax.axvline(0, color="#333333", lw=1)
     ax.set_yticks(range(len(t)), labels, fontsize=8)
-    ax.set_ylim(-.6, len(t) - .4)
+    ax.set_ylim(-0.6, len(t) - 0.4)
     ax.grid(axis="y", visible=False)
-    ax.margins(x=.08)
+    ax.margins(x=0.08)
     ax.locator_params(axis="x", nbins=6)
     rows = f"{t.n.iloc[0]:,} rows, {t.folds.iloc[0]} folds. " if len(t) else ""
-    _titled(ax, f"{int(sure.sum())} of {len(t)} choices change the AUC beyond chance", f"{rows}Blue gains, orange loses, grey: cannot be told from chance", xlabel="change of the AUC, 95 % interval")
+    _titled(
+        ax,
+        f"{int(sure.sum())} of {len(t)} choices change the AUC beyond chance",
+        f"{rows}Blue gains, orange loses, grey: cannot be told from chance",
+        xlabel="change of the AUC, 95 % interval",
+    )
     return fig
 
 # %% ../../nbs/training/11_evidence.ipynb #aafe7359
@@ -274,7 +490,9 @@ class QuantileBins(TransformerMixin, BaseEstimator):
     edges_ : list of (bins - 1,) or fewer
         Upper ends of each column's bins, which belong to them.
     """
-    def __init__(self, bins: int = 10): self.bins = bins
+
+    def __init__(self, bins: int = 10):
+        self.bins = bins
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -295,69 +513,127 @@ class QuantileBins(TransformerMixin, BaseEstimator):
     def transform(self, X) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return np.column_stack([np.searchsorted(edges, X[:, j]) for j, edges in enumerate(self.edges_)])
+        return np.column_stack(
+            [np.searchsorted(edges, X[:, j]) for j, edges in enumerate(self.edges_)]
+        )
+
 
 def binned_scorecard(
     training: Training,
 ) -> Pipeline:  # not fitted; takes a table of raw fields
     "Logistic regression on ten bins of each feature."
     folds = training.fitted.choice.folds
-    return steps_of(FeatureTransformer(folds.portfolio, "median", keep=folds.keep, seed=folds.seed), QuantileBins(), OneHotEncoder(handle_unknown="ignore"), LogisticRegression(max_iter=1000))
+    return steps_of(
+        FeatureTransformer(folds.portfolio, "median", keep=folds.keep, seed=folds.seed),
+        QuantileBins(),
+        OneHotEncoder(handle_unknown="ignore"),
+        LogisticRegression(max_iter=1000),
+    )
 
 # %% ../../nbs/training/11_evidence.ipynb #717a71f9
 def _kept(training: Training, what: str, make) -> np.ndarray:
     "Kept where the training's margins are."
     holdout = training.holdout
-    rows = hashlib.sha256(pd.util.hash_pandas_object(holdout.frame, index=False).to_numpy().tobytes()).hexdigest()   # in their order, which a content hash leaves out
+    rows = hashlib.sha256(
+        pd.util.hash_pandas_object(holdout.frame, index=False).to_numpy().tobytes()
+    ).hexdigest()  # in their order, which a content hash leaves out
     return training.fitted.choice.folds._kept((what, rows, versions()), make)
+
 
 def _recipe_pd(training: Training, recipe: Recipe) -> np.ndarray:
     "(n_holdout,) calibrated PDs of a single recipe."
     folds = training.fitted.choice.folds
     choice = Choice({recipe.kind: (recipe, 1.0)}, folds, folds.margins(recipe))
-    return fit_choice(folds.portfolio, choice, training.train).bundle.score(training.holdout.columns, reasons=False).probability_default
+    return (
+        fit_choice(folds.portfolio, choice, training.train)
+        .bundle.score(training.holdout.columns, reasons=False)
+        .probability_default
+    )
+
 
 @one_blas_thread
 def _scorecard_pd(training: Training) -> np.ndarray:
-    return binned_scorecard(training).fit(training.train.frame, training.train.y).predict_proba(training.holdout.frame)[:, 1]
+    return (
+        binned_scorecard(training)
+        .fit(training.train.frame, training.train.y)
+        .predict_proba(training.holdout.frame)[:, 1]
+    )
+
 
 def _ebm_pd(training: Training, settings: dict) -> np.ndarray:
     from interpret.glassbox import ExplainableBoostingClassifier
+
     folds = training.fitted.choice.folds
-    prepare = FeatureTransformer(folds.portfolio, "none", derived=False, keep=folds.keep, seed=folds.seed)
-    with warnings.catch_warnings():   # that its charts do not show missing values
+    prepare = FeatureTransformer(
+        folds.portfolio, "none", derived=False, keep=folds.keep, seed=folds.seed
+    )
+    with warnings.catch_warnings():  # that its charts do not show missing values
         warnings.simplefilter("ignore", UserWarning)
-        model = ExplainableBoostingClassifier(random_state=folds.seed, n_jobs=folds.threads, **settings).fit(prepare.fit_transform(training.train.frame), training.train.y)
+        model = ExplainableBoostingClassifier(
+            random_state=folds.seed, n_jobs=folds.threads, **settings
+        ).fit(prepare.fit_transform(training.train.frame), training.train.y)
         return model.predict_proba(prepare.transform(training.holdout.frame))[:, 1]
 
 # %% ../../nbs/training/11_evidence.ipynb #3a4a0e36
-NAMES = dict(xgboost="boosted trees", forest="random forest", network="network", logistic="logistic regression")
+NAMES = dict(
+    xgboost="boosted trees",
+    forest="random forest",
+    network="network",
+    logistic="logistic regression",
+)
+
 
 def _named(recipe: Recipe) -> str:
     words = recipe.kind.split(" ", 1)
     return " ".join([NAMES[words[0]], *words[1:]])
 
+
 def _single(training: Training) -> Recipe:
-    "What `champion=\"single\"` would be."
+    'What `champion="single"` would be.'
     search, r = training.fitted.tuning, reference_recipe(training)
-    if search is not None and any(recipe.candidate == "xgboost" for recipe in search.best.values()): return next(iter(choose(search, "single").members.values()))[0]
-    return _changed(r, monotone=any(f.direction for f in training.fitted.choice.folds.feature_map(r.derived).features))
+    if search is not None and any(recipe.candidate == "xgboost" for recipe in search.best.values()):
+        return next(iter(choose(search, "single").members.values()))[0]
+    return _changed(
+        r,
+        monotone=any(
+            f.direction for f in training.fitted.choice.folds.feature_map(r.derived).features
+        ),
+    )
+
 
 def _single_models(training: Training) -> dict[str, Recipe]:
     "Recipes that stand alone, by name; none twice, and not the champion where that is one model."
     fitted = training.fitted
-    members = {kind: recipe for kind, (recipe, _) in fitted.choice.members.items()}   # networks have more nets there than in the search
-    best = {_named(recipe): members.get(kind, recipe) for kind, recipe in fitted.tuning.best.items()} if fitted.tuning else {}
-    forests = [r for r in default_recipes(fitted.bundle.portfolio) if r.candidate == "forest"] if not any(r.candidate == "forest" for r in best.values()) else []
+    members = {
+        kind: recipe for kind, (recipe, _) in fitted.choice.members.items()
+    }  # networks have more nets there than in the search
+    best = (
+        {_named(recipe): members.get(kind, recipe) for kind, recipe in fitted.tuning.best.items()}
+        if fitted.tuning
+        else {}
+    )
+    forests = (
+        [r for r in default_recipes(fitted.bundle.portfolio) if r.candidate == "forest"]
+        if not any(r.candidate == "forest" for r in best.values())
+        else []
+    )
     found, seen = {}, list(members.values()) if len(members) == 1 else []
-    for name, recipe in [("single", _single(training)), *best.items(), *((_named(r), r) for r in forests)]:
-        if recipe not in seen: found[name] = recipe; seen.append(recipe)
+    for name, recipe in [
+        ("single", _single(training)),
+        *best.items(),
+        *((_named(r), r) for r in forests),
+    ]:
+        if recipe not in seen:
+            found[name] = recipe
+            seen.append(recipe)
     return found
+
 
 def challengers(
     training: Training,
     progress: bool = True,  # a line on screen
-    ebm: bool | dict = True,  # with the explainable boosting machine (a minute and more), or its settings
+    ebm: bool
+    | dict = True,  # with the explainable boosting machine (a minute and more), or its settings
 ) -> pd.DataFrame:
     """The champion and its challengers on the holdout, the champion first, then the best.
 
@@ -366,67 +642,169 @@ def challengers(
     champion; note (why there are no figures).
     """
     fitted, folds = training.fitted, training.fitted.choice.folds
-    todo = [(name, r.describe(), steps(r), f"recipe {r.model_dump_json()}", lambda r=r: _recipe_pd(training, r)) for name, r in _single_models(training).items()]
-    todo.append(("binned scorecard", "logistic regression on ten bins of each feature", np.nan, "binned scorecard", lambda: _scorecard_pd(training)))
+    todo = [
+        (
+            name,
+            r.describe(),
+            steps(r),
+            f"recipe {r.model_dump_json()}",
+            lambda r=r: _recipe_pd(training, r),
+        )
+        for name, r in _single_models(training).items()
+    ]
+    todo.append(
+        (
+            "binned scorecard",
+            "logistic regression on ten bins of each feature",
+            np.nan,
+            "binned scorecard",
+            lambda: _scorecard_pd(training),
+        )
+    )
     settings = ebm if isinstance(ebm, dict) else {}
-    if ebm is not False: todo.append(("explainable boosting machine", "additive, with pairs of fields; raw fields, not calibrated", np.nan, _ebm_key(settings), lambda: _ebm_pd(training, settings)))
+    if ebm is not False:
+        todo.append(
+            (
+                "explainable boosting machine",
+                "additive, with pairs of fields; raw fields, not calibrated",
+                np.nan,
+                _ebm_key(settings),
+                lambda: _ebm_pd(training, settings),
+            )
+        )
     members = fitted.choice.members.values()
-    rows = [_judged(training, "champion", fitted.choice.describe(), sum(steps(r) for r, _ in members), lambda: training.scores.probability_default) | dict(champion=True)]
-    with tqdm(total=len(todo), desc="challengers", unit="model", disable=not progress, leave=False) as bar:
+    rows = [
+        _judged(
+            training,
+            "champion",
+            fitted.choice.describe(),
+            sum(steps(r) for r, _ in members),
+            lambda: training.scores.probability_default,
+        )
+        | dict(champion=True)
+    ]
+    with tqdm(
+        total=len(todo), desc="challengers", unit="model", disable=not progress, leave=False
+    ) as bar:
         for name, what, cost, key, make in todo:
-            rows.append(_judged(training, name, what, cost, lambda: _kept(training, key, make)) | dict(champion=False))
+            rows.append(
+                _judged(training, name, what, cost, lambda: _kept(training, key, make))
+                | dict(champion=False)
+            )
             bar.update()
     table = pd.DataFrame(rows)
-    return pd.concat([table[:1], table[1:].sort_values("auc", ascending=False, kind="stable")], ignore_index=True)
+    return pd.concat(
+        [table[:1], table[1:].sort_values("auc", ascending=False, kind="stable")], ignore_index=True
+    )
+
 
 def _ebm_key(settings: dict) -> str:
-    if util.find_spec("interpret") is None: return ""
+    if util.find_spec("interpret") is None:
+        return ""
     import interpret
+
     return f"ebm {interpret.__version__} {sorted(settings.items())}"
 
-JUDGED = ("auc", "low", "high", "difference", "diff_low", "diff_high", "brier", "log_loss", "ece", "mean_pd_over_rate")
+
+JUDGED = (
+    "auc",
+    "low",
+    "high",
+    "difference",
+    "diff_low",
+    "diff_high",
+    "brier",
+    "log_loss",
+    "ece",
+    "mean_pd_over_rate",
+)
+
 
 def _judged(training: Training, model: str, what: str, cost: float, answer) -> dict:
     y, named = training.holdout.y, dict(model=model, what=what)
-    try: p = answer()
+    try:
+        p = answer()
     except (ValueError, RuntimeError, ImportError) as e:
-        note = "the optional package interpret is not installed" if isinstance(e, ImportError) else str(e).splitlines()[0]
+        note = (
+            "the optional package interpret is not installed"
+            if isinstance(e, ImportError)
+            else str(e).splitlines()[0]
+        )
         return named | dict.fromkeys(JUDGED, np.nan) | dict(steps=cost, note=note)
     alone, pair = auc_interval(y, p), auc_difference(y, training.scores.probability_default, p)
-    return (named | dict(auc=auc(y, p), low=alone["low"], high=alone["high"]) | dict(difference=pair["difference"], diff_low=pair["low"], diff_high=pair["high"])
-            | dict(brier=brier(y, p), log_loss=log_loss(y, p), ece=ece(y, p), mean_pd_over_rate=float(p.mean() / y.mean()), steps=cost, note=""))
+    return (
+        named
+        | dict(auc=auc(y, p), low=alone["low"], high=alone["high"])
+        | dict(difference=pair["difference"], diff_low=pair["low"], diff_high=pair["high"])
+        | dict(
+            brier=brier(y, p),
+            log_loss=log_loss(y, p),
+            ece=ece(y, p),
+            mean_pd_over_rate=float(p.mean() / y.mean()),
+            steps=cost,
+            note="",
+        )
+    )
 
 # %% ../../nbs/training/11_evidence.ipynb #4ae86f1a
 @chart
 def plot_cost(
     table: pd.DataFrame,  # of `challengers`
-): # Figure
+):  # Figure
     "AUC with its 95 % interval against the steps of one prediction with reasons; models that are not ours have no steps and are lines."
     t = table[table.auc.notna()].reset_index(drop=True)
-    colours, marks = PALETTE[:6], "os^vPX"   # without black, which is the champion's
-    fig, ax = _axes(8.4, 2.2 + .26 * max(len(t), 7))
+    colours, marks = PALETTE[:6], "os^vPX"  # without black, which is the champion's
+    fig, ax = _axes(8.4, 2.2 + 0.26 * max(len(t), 7))
     at, handles = dict(zip(t.index, _apart(t.steps.to_numpy(float)))), []
     for i, row in enumerate(t.itertuples()):
-        look = dict(color="black" if row.champion else colours[i % 6], label=f"{row.model}: {row.auc:.4f}")
-        if np.isnan(row.steps): handles.append(ax.axhline(row.auc, ls="--" if i % 2 else ":", lw=1.3, **look)); continue
+        look = dict(
+            color="black" if row.champion else colours[i % 6], label=f"{row.model}: {row.auc:.4f}"
+        )
+        if np.isnan(row.steps):
+            handles.append(ax.axhline(row.auc, ls="--" if i % 2 else ":", lw=1.3, **look))
+            continue
         ax.vlines(at[i], row.low, row.high, lw=1.2, color=look["color"], zorder=3)
-        handles += ax.plot(at[i], row.auc, "D" if row.champion else marks[i // 6 % 6], ms=9 if row.champion else 6, zorder=4, **look)
+        handles += ax.plot(
+            at[i],
+            row.auc,
+            "D" if row.champion else marks[i // 6 % 6],
+            ms=9 if row.champion else 6,
+            zorder=4,
+            **look,
+        )
     ax.axvline(BUDGET, color=GREY, lw=1)
-    ax.annotate("budget", (BUDGET, 0), (-3, 4), xycoords=("data", "axes fraction"), textcoords="offset points", ha="right", color=GREY, fontsize=8)
+    ax.annotate(
+        "budget",
+        (BUDGET, 0),
+        (-3, 4),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right",
+        color=GREY,
+        fontsize=8,
+    )
     ax.set_xscale("log")
-    ax.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, .5))
+    ax.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     own, best = t.auc[t.champion].iloc[0], t.auc.max()
-    _titled(ax, f"The champion has the highest AUC, {own:.4f}" if own == best else f"The champion's AUC is {own:.4f}, the highest {best:.4f}",
-            "Each model's own 95 % interval: compare by the paired differences. Lines: steps not counted. Like costs stand apart",
-            xlabel="steps of one prediction with reasons", ylabel="AUC on the holdout")
+    _titled(
+        ax,
+        f"The champion has the highest AUC, {own:.4f}"
+        if own == best
+        else f"The champion's AUC is {own:.4f}, the highest {best:.4f}",
+        "Each model's own 95 % interval: compare by the paired differences. Lines: steps not counted. Like costs stand apart",
+        xlabel="steps of one prediction with reasons",
+        ylabel="AUC on the holdout",
+    )
     return fig
+
 
 def _apart(x: np.ndarray, gap: float = 1.2) -> np.ndarray:
     "Positions on a logarithmic axis: those that would cover each other are spread around where they are."
     out, order = x.copy(), [i for i in np.argsort(x, kind="stable") if not np.isnan(x[i])]
     starts = [k for k, i in enumerate(order) if k == 0 or x[i] > gap * x[order[k - 1]]]
     for start, end in zip(starts, [*starts[1:], len(order)]):
-        for k, i in enumerate(order[start:end]): out[i] = x[i] * gap ** (k - (end - start - 1) / 2)
+        for k, i in enumerate(order[start:end]):
+            out[i] = x[i] * gap ** (k - (end - start - 1) / 2)
     return out
 
 # %% ../../nbs/training/11_evidence.ipynb #22df3e6a
@@ -434,7 +812,14 @@ def _refitted(training: Training, rows: np.ndarray, seed: int) -> Bundle:
     "The champion with its members fitted again on some of the training rows; recipes, shares and calibrator stay."
     choice, bundle, train = training.fitted.choice, training.bundle, training.train
     frame, y = train.frame.iloc[rows].reset_index(drop=True), train.y[rows]
-    return replace(bundle, members=[export_member(pipeline, share) for pipeline, share in fit_members(choice, frame, y, seed)])
+    return replace(
+        bundle,
+        members=[
+            export_member(pipeline, share)
+            for pipeline, share in fit_members(choice, frame, y, seed)
+        ],
+    )
+
 
 def seed_sensitivity(
     training: Training,
@@ -446,12 +831,33 @@ def seed_sensitivity(
     Columns: seed; auc; difference (its AUC minus the champion's); mean_change and largest_change (of the PD, absolute); decisions_changed (share).
     The shares and the calibrator are the champion's.
     """
-    y, own, card, rows = training.holdout.y, training.scores.probability_default, training.bundle.scorecard, []
+    y, own, card, rows = (
+        training.holdout.y,
+        training.scores.probability_default,
+        training.bundle.scorecard,
+        [],
+    )
     tag, everybody = content_hash(training.bundle), np.arange(len(training.train))
     for seed in tqdm(seeds, desc="other seeds", unit="seed", disable=not progress, leave=False):
-        p = _kept(training, f"{tag} with seed {seed}", lambda: _refitted(training, everybody, seed).score(training.holdout.columns, reasons=False).probability_default)
-        rows.append(dict(seed=seed, auc=auc(y, p), difference=auc(y, p) - auc(y, own), mean_change=float(np.abs(p - own).mean()), largest_change=float(np.abs(p - own).max()),
-                         decisions_changed=float((card.prediction(p) != card.prediction(own)).mean())))
+        p = _kept(
+            training,
+            f"{tag} with seed {seed}",
+            lambda: (
+                _refitted(training, everybody, seed)
+                .score(training.holdout.columns, reasons=False)
+                .probability_default
+            ),
+        )
+        rows.append(
+            dict(
+                seed=seed,
+                auc=auc(y, p),
+                difference=auc(y, p) - auc(y, own),
+                mean_change=float(np.abs(p - own).mean()),
+                largest_change=float(np.abs(p - own).max()),
+                decisions_changed=float((card.prediction(p) != card.prediction(own)).mean()),
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/training/11_evidence.ipynb #da2de075
@@ -460,22 +866,29 @@ def _bootstrap(
     rng: np.random.Generator,
 ) -> np.ndarray:  # (n,) rows
     "Rows drawn with replacement, within each outcome."
-    return np.concatenate([rng.choice(rows, len(rows)) for rows in (np.flatnonzero(y == 0), np.flatnonzero(y == 1))])
+    return np.concatenate(
+        [rng.choice(rows, len(rows)) for rows in (np.flatnonzero(y == 0), np.flatnonzero(y == 1))]
+    )
+
 
 def _answers(bundle: Bundle, columns: Columns) -> np.ndarray:
     "(n, 1 + MOST) PD, then the numbers of the reasons, the strongest first and 0 where there are no more."
     scores = bundle.score(columns)
     out = np.zeros((len(scores), 1 + MOST))
     out[:, 0] = scores.probability_default
-    for row, reasons in zip(out, scores.reasons): row[1:1 + len(reasons)] = [int(r["code"].removeprefix("R")) for r in reasons]
+    for row, reasons in zip(out, scores.reasons):
+        row[1 : 1 + len(reasons)] = [int(r["code"].removeprefix("R")) for r in reasons]
     return out
 
+
 def _overlap(
-    a: np.ndarray, b: np.ndarray,  # (n, MOST) numbers of reasons
+    a: np.ndarray,
+    b: np.ndarray,  # (n, MOST) numbers of reasons
 ) -> float:
     "Mean of the reasons that two answers share, as a part of all that either gives."
     both = [(set(x) - {0}, set(z) - {0}) for x, z in zip(a.tolist(), b.tolist())]
     return float(np.mean([len(x & z) / len(x | z) for x, z in both]))
+
 
 def reason_stability(
     training: Training,
@@ -490,16 +903,42 @@ def reason_stability(
     overlap (mean share of reasons in common, Jaccard); pd_change (mean, absolute, over all rows). The shares and the calibrator are the champion's.
     """
     holdout, tag = training.holdout, content_hash(training.bundle)
-    chosen = np.sort(np.random.default_rng(seed).choice(len(holdout), min(rows, len(holdout)), replace=False))
+    chosen = np.sort(
+        np.random.default_rng(seed).choice(len(holdout), min(rows, len(holdout)), replace=False)
+    )
     columns = {name: values[chosen] for name, values in holdout.columns.items()}
     own, out = _answers(training.bundle, columns), []
     given = own[:, 1] > 0
-    for i in tqdm(range(1, resamples + 1), desc="resamples", unit="resample", disable=not progress, leave=False):
-        def make(): return _answers(_refitted(training, _bootstrap(training.train.y, np.random.default_rng([seed, i])), training.fitted.choice.folds.seed), columns)
+    for i in tqdm(
+        range(1, resamples + 1),
+        desc="resamples",
+        unit="resample",
+        disable=not progress,
+        leave=False,
+    ):
+
+        def make():
+            return _answers(
+                _refitted(
+                    training,
+                    _bootstrap(training.train.y, np.random.default_rng([seed, i])),
+                    training.fitted.choice.folds.seed,
+                ),
+                columns,
+            )
+
         other = _kept(training, f"{tag} resample {i} of seed {seed}, {len(chosen)} rows", make)
         same = float((other[given, 1] == own[given, 1]).mean()) if given.any() else np.nan
         overlap = _overlap(own[given, 1:], other[given, 1:]) if given.any() else np.nan
-        out.append(dict(resample=i, applicants=int(given.sum()), same_first=same, overlap=overlap, pd_change=float(np.abs(other[:, 0] - own[:, 0]).mean())))
+        out.append(
+            dict(
+                resample=i,
+                applicants=int(given.sum()),
+                same_first=same,
+                overlap=overlap,
+                pd_change=float(np.abs(other[:, 0] - own[:, 0]).mean()),
+            )
+        )
     return pd.DataFrame(out)
 
 # %% ../../nbs/training/11_evidence.ipynb #798ad735
@@ -507,16 +946,27 @@ def prediction_cost(
     bundle: Bundle,
     columns: Columns,  # applicants, who are taken one after another
     repeats: int = 200,
-) -> dict:  # pd_ms and reasons_ms: median milliseconds of one applicant, without and with reasons; steps
+) -> (
+    dict
+):  # pd_ms and reasons_ms: median milliseconds of one applicant, without and with reasons; steps
     "What one prediction costs here and now."
     n = len(next(iter(columns.values())))
-    single = [{name: values[i:i + 1] for name, values in columns.items()} for i in range(min(n, repeats))]
+    single = [
+        {name: values[i : i + 1] for name, values in columns.items()}
+        for i in range(min(n, repeats))
+    ]
+
     def median_ms(reasons: bool) -> float:
         taken = []
-        for r in range(repeats + 5):   # the first ones warm up
+        for r in range(repeats + 5):  # the first ones warm up
             began = time.perf_counter()
             bundle.score(single[r % len(single)], reasons=reasons)
             taken.append(time.perf_counter() - began)
         return float(np.median(taken[5:]) * 1000)
+
     recipes = [Recipe.model_validate(m["recipe"]) for m in bundle.provenance.get("members", ())]
-    return dict(pd_ms=median_ms(False), reasons_ms=median_ms(True), steps=sum(map(steps, recipes)) if recipes else np.nan)
+    return dict(
+        pd_ms=median_ms(False),
+        reasons_ms=median_ms(True),
+        steps=sum(map(steps, recipes)) if recipes else np.nan,
+    )

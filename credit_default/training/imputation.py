@@ -21,17 +21,30 @@ def fit_imputer(
     seed: int = 0,
 ) -> Imputer:
     "Fits an imputer on training rows."
-    if method == "none": return Imputer("none")
-    if method not in ("median", "mice"): raise ValueError(f"imputation must be none, median or mice, not {method!r}")
+    if method == "none":
+        return Imputer("none")
+    if method not in ("median", "mice"):
+        raise ValueError(f"imputation must be none, median or mice, not {method!r}")
     log = np.zeros(values.shape[1], bool) if log is None else np.asarray(log, bool)
     z = np.where(log, signed_log(values), values)
-    z[:, np.isnan(z).all(axis=0)] = 0.0   # a field that nobody stated: any constant serves
+    z[:, np.isnan(z).all(axis=0)] = 0.0  # a field that nobody stated: any constant serves
     mean, std = np.nanmean(z, axis=0), np.nanstd(z, axis=0)
     std[std == 0] = 1.0
     z = (z - mean) / std
-    parameters = dict(log=log, mean=mean, std=std, start=np.nanmedian(z, axis=0), low=np.nanmin(z, axis=0), high=np.nanmax(z, axis=0))
-    if method == "median": return Imputer("median", **parameters)
-    return Imputer("mice", **parameters | _fit_chain(z, parameters["low"], parameters["high"], rounds, max_rows, seed))
+    parameters = dict(
+        log=log,
+        mean=mean,
+        std=std,
+        start=np.nanmedian(z, axis=0),
+        low=np.nanmin(z, axis=0),
+        high=np.nanmax(z, axis=0),
+    )
+    if method == "median":
+        return Imputer("median", **parameters)
+    return Imputer(
+        "mice",
+        **parameters | _fit_chain(z, parameters["low"], parameters["high"], rounds, max_rows, seed),
+    )
 
 # %% ../../nbs/training/03_imputation.ipynb #298babd6
 def _fit_chain(z, low, high, rounds, max_rows, seed) -> dict[str, np.ndarray]:
@@ -42,18 +55,40 @@ def _fit_chain(z, low, high, rounds, max_rows, seed) -> dict[str, np.ndarray]:
     from sklearn.exceptions import ConvergenceWarning
 
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(z), max_rows, replace=False)) if len(z) > max_rows else np.arange(len(z))
-    if z.shape[1] < 2: return dict(start=np.nanmean(z, axis=0), target=np.zeros(0, np.int64), intercept=np.zeros(0), coefficients=np.zeros((0, z.shape[1])))
-    imputer = IterativeImputer(max_iter=rounds, tol=1e-3, random_state=seed, skip_complete=False, keep_empty_features=True,
-                               min_value=low - 1e-9, max_value=high + 1e-9)
-    with warnings.catch_warnings():   # the number of rounds is a choice here, not a failure
+    rows = (
+        np.sort(rng.choice(len(z), max_rows, replace=False))
+        if len(z) > max_rows
+        else np.arange(len(z))
+    )
+    if z.shape[1] < 2:
+        return dict(
+            start=np.nanmean(z, axis=0),
+            target=np.zeros(0, np.int64),
+            intercept=np.zeros(0),
+            coefficients=np.zeros((0, z.shape[1])),
+        )
+    imputer = IterativeImputer(
+        max_iter=rounds,
+        tol=1e-3,
+        random_state=seed,
+        skip_complete=False,
+        keep_empty_features=True,
+        min_value=low - 1e-9,
+        max_value=high + 1e-9,
+    )
+    with warnings.catch_warnings():  # the number of rounds is a choice here, not a failure
         warnings.simplefilter("ignore", ConvergenceWarning)
         imputer.fit(z[rows])
     steps = imputer.imputation_sequence_
     coefficients = np.zeros((len(steps), z.shape[1]))
-    for s, step in enumerate(steps): coefficients[s, step.neighbor_feat_idx] = step.estimator.coef_
-    return dict(start=imputer.initial_imputer_.statistics_, target=np.array([s.feat_idx for s in steps], np.int64),
-                intercept=np.array([s.estimator.intercept_ for s in steps], float), coefficients=coefficients)
+    for s, step in enumerate(steps):
+        coefficients[s, step.neighbor_feat_idx] = step.estimator.coef_
+    return dict(
+        start=imputer.initial_imputer_.statistics_,
+        target=np.array([s.feat_idx for s in steps], np.int64),
+        intercept=np.array([s.estimator.intercept_ for s in steps], float),
+        coefficients=coefficients,
+    )
 
 # %% ../../nbs/training/03_imputation.ipynb #cf248835
 def hide_at_random(
@@ -67,6 +102,7 @@ def hide_at_random(
     hidden[~(known & ~hidden).any(axis=1)] = False
     return hidden
 
+
 def hide_like_gaps(
     values: np.ndarray,  # (n, k) numbers, NaN where missing
     others: np.ndarray,  # (m, k) applicants whose gaps are copied, each to another row
@@ -74,12 +110,20 @@ def hide_like_gaps(
     "Lays the gaps of each of the others over the row that is most like it in what it states."
     hidden, known = np.zeros(values.shape, bool), ~np.isnan(values)
     std = np.nanstd(values, axis=0)
-    z, theirs = ((np.where(np.isnan(x), np.nanmedian(values, axis=0), x) / np.where(std > 0, std, 1.0)) for x in (values, others))
+    z, theirs = (
+        (np.where(np.isnan(x), np.nanmedian(values, axis=0), x) / np.where(std > 0, std, 1.0))
+        for x in (values, others)
+    )
     free = np.ones(len(values), bool)
     for gap, other in zip(np.isnan(others), theirs):
-        apart = np.where(free & (known & gap).any(axis=1) & (known & ~gap).any(axis=1), ((z - other)[:, ~gap] ** 2).sum(axis=1), np.inf)
+        apart = np.where(
+            free & (known & gap).any(axis=1) & (known & ~gap).any(axis=1),
+            ((z - other)[:, ~gap] ** 2).sum(axis=1),
+            np.inf,
+        )
         nearest = int(np.argmin(apart))
-        if np.isfinite(apart[nearest]): hidden[nearest], free[nearest] = gap & known[nearest], False
+        if np.isfinite(apart[nearest]):
+            hidden[nearest], free[nearest] = gap & known[nearest], False
     return hidden
 
 # %% ../../nbs/training/03_imputation.ipynb #5d633ae5
@@ -93,47 +137,94 @@ def _complete(
 
     from fancyimpute import KNN, IterativeSVD, MatrixFactorization, SimpleFill, SoftImpute
     from threadpoolctl import threadpool_limits
+
     rank = max(1, z.shape[1] // 5)
-    imputer = dict(mean=lambda: SimpleFill("mean"), KNN=lambda: KNN(k=15, verbose=False), SoftImpute=lambda: SoftImpute(verbose=False),
-                   IterativeSVD=lambda: IterativeSVD(rank=rank, verbose=False),
-                   MatrixFactorization=lambda: MatrixFactorization(rank=rank, max_iters=15, learning_rate=.02, shrinkage_value=.1, verbose=False))[method]()
+    imputer = dict(
+        mean=lambda: SimpleFill("mean"),
+        KNN=lambda: KNN(k=15, verbose=False),
+        SoftImpute=lambda: SoftImpute(verbose=False),
+        IterativeSVD=lambda: IterativeSVD(rank=rank, verbose=False),
+        MatrixFactorization=lambda: MatrixFactorization(
+            rank=rank, max_iters=15, learning_rate=0.02, shrinkage_value=0.1, verbose=False
+        ),
+    )[method]()
     before = np.random.get_state()
     np.random.seed(seed)
     try:
-        with warnings.catch_warnings(), threadpool_limits(1):   # so small a table gains nothing from a second thread
-            warnings.simplefilter("ignore")   # it uses names that scikit-learn is about to drop
+        with (
+            warnings.catch_warnings(),
+            threadpool_limits(1),
+        ):  # so small a table gains nothing from a second thread
+            warnings.simplefilter("ignore")  # it uses names that scikit-learn is about to drop
             return imputer.fit_transform(z.copy())
-    finally: np.random.set_state(before)
+    finally:
+        np.random.set_state(before)
 
-OTHERS = ("mean", "KNN", "SoftImpute", "IterativeSVD", "MatrixFactorization")   # of fancyimpute, without `transform`
+
+OTHERS = (
+    "mean",
+    "KNN",
+    "SoftImpute",
+    "IterativeSVD",
+    "MatrixFactorization",
+)  # of fancyimpute, without `transform`
 
 # %% ../../nbs/training/03_imputation.ipynb #ddaad06c
 def _errors(
-    e: np.ndarray, mice: np.ndarray,  # (n, k) errors of a method and of MICE, standardised
+    e: np.ndarray,
+    mice: np.ndarray,  # (n, k) errors of a method and of MICE, standardised
     hidden: np.ndarray,  # (n, k) where they count
 ) -> dict:  # name to number
     "How far filled values are from the hidden ones."
-    n, d = int(hidden.sum()), np.where(hidden, e ** 2 - mice ** 2, 0.0).sum(axis=1)
+    n, d = int(hidden.sum()), np.where(hidden, e**2 - mice**2, 0.0).sum(axis=1)
     difference = float(d.sum() / n)
     se = float(np.sqrt(((d - difference * hidden.sum(axis=1)) ** 2).sum()) / n)
-    return dict(n=n, rmse=float(np.sqrt(np.mean(e[hidden] ** 2))), median_error=float(np.median(np.abs(e[hidden]))), behind_mice=difference, behind_mice_se=se)
+    return dict(
+        n=n,
+        rmse=float(np.sqrt(np.mean(e[hidden] ** 2))),
+        median_error=float(np.median(np.abs(e[hidden]))),
+        behind_mice=difference,
+        behind_mice_se=se,
+    )
+
 
 def _study_sample(
-    values: np.ndarray, log: np.ndarray, share: float, rows: int, rng: np.random.Generator,  # as in `compare_imputers`
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:  # the sample; which of its fields vary enough; what is hidden, by the way of hiding
+    values: np.ndarray,
+    log: np.ndarray,
+    share: float,
+    rows: int,
+    rng: np.random.Generator,  # as in `compare_imputers`
+) -> tuple[
+    np.ndarray, np.ndarray, dict[str, np.ndarray]
+]:  # the sample; which of its fields vary enough; what is hidden, by the way of hiding
     "Some applicants with gaps, whose gaps are copied, and of the others those with fewest, at random among equals."
     gaps = np.isnan(values).sum(axis=1)
-    others = rng.permutation(np.flatnonzero((gaps > 0) & (gaps < values.shape[1])))[:int(share * min(rows, len(values)))]
+    others = rng.permutation(np.flatnonzero((gaps > 0) & (gaps < values.shape[1])))[
+        : int(share * min(rows, len(values)))
+    ]
     order = np.lexsort((rng.random(len(values)), gaps))
     taken = order[~np.isin(order, others)][:rows]
     known = [column[~np.isnan(column)] for column in values[taken].T]
-    fields = np.flatnonzero([len(x) and len(x) - np.unique(x, return_counts=True)[1].max() >= FEWEST for x in known])
+    fields = np.flatnonzero(
+        [len(x) and len(x) - np.unique(x, return_counts=True)[1].max() >= FEWEST for x in known]
+    )
     sample, others = values[taken][:, fields], values[others][:, fields]
-    scaled = (np.where(log[fields], signed_log(x), x) for x in (sample, others[~np.isnan(others).all(axis=1)]))
+    scaled = (
+        np.where(log[fields], signed_log(x), x)
+        for x in (sample, others[~np.isnan(others).all(axis=1)])
+    )
     real = hide_like_gaps(*scaled)
-    return sample, fields, {"at random": hide_at_random(np.where(real, np.nan, sample), share, rng), "like real gaps": real}
+    return (
+        sample,
+        fields,
+        {
+            "at random": hide_at_random(np.where(real, np.nan, sample), share, rng),
+            "like real gaps": real,
+        },
+    )
 
-FEWEST = 20   # hidden values to judge by; values of a field other than its commonest one
+
+FEWEST = 20  # hidden values to judge by; values of a field other than its commonest one
 
 # %% ../../nbs/training/03_imputation.ipynb #dd0f8dfa
 def compare_imputers(
@@ -142,27 +233,45 @@ def compare_imputers(
     share: float = 0.1,  # of the known values to hide at random, and of the rows to hide the fields of a real gap in
     rows: int = 2000,  # applicants to take, those with fewest gaps
     seed: int = 0,
-) -> tuple[list[dict], dict[str, float]]:  # errors by method, hiding and field (None: all fields); seconds by method
+) -> tuple[
+    list[dict], dict[str, float]
+]:  # errors by method, hiding and field (None: all fields); seconds by method
     "Hides known values and fills them with the median, MICE and fancyimpute's other methods. Nothing where fewer than two fields vary."
     import time
 
     log = np.zeros(values.shape[1], bool) if log is None else np.asarray(log, bool)
     sample, fields, hidden = _study_sample(values, log, share, rows, np.random.default_rng(seed))
-    if len(fields) < 2: return [], {}
+    if len(fields) < 2:
+        return [], {}
     visible, log = np.where(np.any(list(hidden.values()), axis=0), np.nan, sample), log[fields]
     base = fit_imputer("median", visible, log)
     truth, z, error, units, seconds = base.scale(sample), base.scale(visible), {}, {}, {}
     for method in ("median", "MICE", *OTHERS):
         start = time.perf_counter()
-        if method in OTHERS: filled = base.unscale(np.clip(_complete(z, method, seed), base.low, base.high))
-        else: filled = fit_imputer(method.lower(), visible, log, seed=seed).transform(visible)
-        seconds[method], error[method], units[method] = time.perf_counter() - start, base.scale(filled) - truth, np.abs(filled - sample)
+        if method in OTHERS:
+            filled = base.unscale(np.clip(_complete(z, method, seed), base.low, base.high))
+        else:
+            filled = fit_imputer(method.lower(), visible, log, seed=seed).transform(visible)
+        seconds[method], error[method], units[method] = (
+            time.perf_counter() - start,
+            base.scale(filled) - truth,
+            np.abs(filled - sample),
+        )
     found = []
     for hiding, everywhere in hidden.items():
         for j, field in ((None, None), *enumerate(fields)):
             at = everywhere if j is None else everywhere & (np.arange(len(fields)) == j)
-            if at.sum() < FEWEST: continue
+            if at.sum() < FEWEST:
+                continue
             for m, e in error.items():
-                found.append(dict(method=m, hiding=hiding, field=None if j is None else int(field), rows=len(sample)) | _errors(e, error["MICE"], at)
-                             | dict(median_error_units=None if j is None else float(np.median(units[m][at]))))
+                found.append(
+                    dict(
+                        method=m,
+                        hiding=hiding,
+                        field=None if j is None else int(field),
+                        rows=len(sample),
+                    )
+                    | _errors(e, error["MICE"], at)
+                    | dict(median_error_units=None if j is None else float(np.median(units[m][at])))
+                )
     return found, seconds

@@ -26,14 +26,52 @@ def worth_of_leaks(
     from credit_default.training.tuning import Folds
 
     absent = train.provenance.get("columns_absent", [])
-    lender, leaky = (tuple(f.name for f in train.portfolio.fields if f.role == role and f.name not in absent) for role in ("lender", "leaky"))
-    if not lender + leaky: return pd.DataFrame(columns=["out", "fields", "auc", "low", "high", "gain", "gain_low", "gain_high"])
-    plain = Recipe(derived=False, parameters=dict(n_estimators=100, learning_rate=.1, max_leaves=31, max_depth=0, grow_policy="lossguide"))
+    lender, leaky = (
+        tuple(f.name for f in train.portfolio.fields if f.role == role and f.name not in absent)
+        for role in ("lender", "leaky")
+    )
+    if not lender + leaky:
+        return pd.DataFrame(
+            columns=["out", "fields", "auc", "low", "high", "gain", "gain_low", "gain_high"]
+        )
+    plain = Recipe(
+        derived=False,
+        parameters=dict(
+            n_estimators=100, learning_rate=0.1, max_leaves=31, max_depth=0, grow_policy="lossguide"
+        ),
+    )
     both = lender and leaky
-    arms = [("nothing", lender + leaky), *([("the lender's fields", leaky)] if both else []), ("the lender's and the leaky fields" if both else "the lender's fields" if lender else "the leaky fields", ())]
-    pds = [pd_of(Folds(train.portfolio, train.frame, train.y, k, seed, keep, cache=cache).margins(plain)) for _, keep in arms]
+    arms = [
+        ("nothing", lender + leaky),
+        *([("the lender's fields", leaky)] if both else []),
+        (
+            "the lender's and the leaky fields"
+            if both
+            else "the lender's fields"
+            if lender
+            else "the leaky fields",
+            (),
+        ),
+    ]
+    pds = [
+        pd_of(
+            Folds(train.portfolio, train.frame, train.y, k, seed, keep, cache=cache).margins(plain)
+        )
+        for _, keep in arms
+    ]
     rows = []
     for (out, keep), p in zip(arms, pds):
         own, more = auc_interval(train.y, p), auc_difference(train.y, p, pds[-1])
-        rows.append(dict(out=out, fields=len(lender + leaky) - len(keep), auc=own["auc"], low=own["low"], high=own["high"], gain=more["difference"], gain_low=more["low"], gain_high=more["high"]))
+        rows.append(
+            dict(
+                out=out,
+                fields=len(lender + leaky) - len(keep),
+                auc=own["auc"],
+                low=own["low"],
+                high=own["high"],
+                gain=more["difference"],
+                gain_low=more["low"],
+                gain_high=more["high"],
+            )
+        )
     return pd.DataFrame(rows)

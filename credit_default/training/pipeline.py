@@ -33,25 +33,48 @@ def make_sampler(
     seed: int = 0,
 ) -> ScaledSampler | None:
     "The recipe's sampler, None where it invents no rows."
-    if recipe.sampler not in SYNTHETIC_SAMPLERS: return None
-    return ScaledSampler(recipe.sampler, log=tuple(f.log for f in features), seed=seed, **recipe.own("sampler"))
+    if recipe.sampler not in SYNTHETIC_SAMPLERS:
+        return None
+    return ScaledSampler(
+        recipe.sampler, log=tuple(f.log for f in features), seed=seed, **recipe.own("sampler")
+    )
+
 
 def make_estimator(
     recipe: Recipe,
     features: tuple[Feature, ...],  # the columns of the matrix
     seed: int = 0,
-    threads: int | None = None,  # networks fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
+    threads: int
+    | None = None,  # networks fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
 ) -> BaseEstimator:
     "The recipe's estimator, not fitted. Trees take one thread: a second one costs more than it gains, so several models are fitted at the same time instead."
     own = recipe.own("estimator")
-    weight = float(recipe.parameters.get("positive_weight", DEFAULT_WEIGHT)) if recipe.sampler == "weight" else 1.0
+    weight = (
+        float(recipe.parameters.get("positive_weight", DEFAULT_WEIGHT))
+        if recipe.sampler == "weight"
+        else 1.0
+    )
     directions = tuple(f.direction for f in features) if recipe.monotone else None
-    if recipe.candidate == "logistic": return ScaledLogistic(tuple(f.log for f in features), directions, positive_weight=weight, **own)
-    if recipe.candidate == "network": return ScoreNetwork(positive_weight=weight, seed=seed, threads=threads or cpu_count(), **own)
-    common = dict(tree_method="hist", random_state=seed, n_jobs=1, scale_pos_weight=weight, monotone_constraints=directions)
-    if recipe.candidate == "xgboost": return XGBClassifier(**common, **own)
+    if recipe.candidate == "logistic":
+        return ScaledLogistic(
+            tuple(f.log for f in features), directions, positive_weight=weight, **own
+        )
+    if recipe.candidate == "network":
+        return ScoreNetwork(
+            positive_weight=weight, seed=seed, threads=threads or cpu_count(), **own
+        )
+    common = dict(
+        tree_method="hist",
+        random_state=seed,
+        n_jobs=1,
+        scale_pos_weight=weight,
+        monotone_constraints=directions,
+    )
+    if recipe.candidate == "xgboost":
+        return XGBClassifier(**common, **own)
     # no shrinkage of the leaves: each holds what its rows say, as in Breiman's forest
     return XGBRFClassifier(**common, **{"reg_lambda": 0.0, "subsample": 0.63, **own})
+
 
 DEFAULT_WEIGHT = 5.0
 
@@ -65,18 +88,29 @@ def make_pipeline(
 ) -> Pipeline:  # steps features, sampler, estimator
     "The recipe as a pipeline that takes a table of raw fields."
     features = FeatureMap(portfolio, tuple(keep), recipe.derived).features
-    return Pipeline([("features", FeatureTransformer(portfolio, recipe.imputation, recipe.derived, tuple(keep), seed)),
-                     ("sampler", make_sampler(recipe, features, seed) or "passthrough"),
-                     ("estimator", make_estimator(recipe, features, seed, threads))])
+    return Pipeline(
+        [
+            (
+                "features",
+                FeatureTransformer(portfolio, recipe.imputation, recipe.derived, tuple(keep), seed),
+            ),
+            ("sampler", make_sampler(recipe, features, seed) or "passthrough"),
+            ("estimator", make_estimator(recipe, features, seed, threads)),
+        ]
+    )
 
-def is_of_trees(estimator) -> bool: return hasattr(estimator, "get_booster")
+
+def is_of_trees(estimator) -> bool:
+    return hasattr(estimator, "get_booster")
+
 
 @one_blas_thread
 def fit_together(
     pipelines: list[Pipeline],  # of `make_pipeline`
     frame,  # table of raw fields, n applicants
     y: np.ndarray,  # (n,) 1 for default
-    threads: int | None = None,  # trees fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
+    threads: int
+    | None = None,  # trees fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
 ) -> list[Pipeline]:  # the same, fitted
     "Fits pipelines on the same rows. Only trees are fitted beside others: they compute outside of Python, and touch nothing that all threads share."
     with ThreadPoolExecutor(threads or cpu_count()) as pool:
@@ -84,10 +118,14 @@ def fit_together(
         for pipeline in sorted(pipelines, key=lambda p: not is_of_trees(p[-1])):
             features, sampler, estimator = (step for _, step in pipeline.steps)
             X, target = features.fit_transform(frame, y), y
-            if sampler != "passthrough": X, target = sampler.fit_resample(X, target)
-            if is_of_trees(estimator): begun.append(pool.submit(estimator.fit, X, target))
-            else: estimator.fit(X, target)
-        for one in begun: one.result()
+            if sampler != "passthrough":
+                X, target = sampler.fit_resample(X, target)
+            if is_of_trees(estimator):
+                begun.append(pool.submit(estimator.fit, X, target))
+            else:
+                estimator.fit(X, target)
+        for one in begun:
+            one.result()
     return pipelines
 
 # %% ../../nbs/training/04_pipeline.ipynb #25f726b6
@@ -96,8 +134,10 @@ def estimator_margin(
     X: np.ndarray,  # (n, features)
 ) -> np.ndarray:  # (n,) float64
     "Uncalibrated log-odds of default."
-    if is_of_trees(estimator): return estimator.predict(X, output_margin=True).astype(np.float64)
+    if is_of_trees(estimator):
+        return estimator.predict(X, output_margin=True).astype(np.float64)
     return estimator.decision_function(X)
+
 
 def margin(
     pipeline: Pipeline,  # fitted, of `make_pipeline`

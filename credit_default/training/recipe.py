@@ -11,23 +11,48 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-
 # %% ../../nbs/training/02_recipe.ipynb #7fb3a799
 Candidate = Literal["xgboost", "network", "logistic", "forest"]
 Imputation = Literal["none", "median", "mice"]
 SamplerKind = Literal["none", "weight", "smote", "borderline", "adasyn"]
 CANDIDATES: tuple[Candidate, ...] = ("xgboost", "network", "logistic", "forest")
-SYNTHETIC_SAMPLERS = ("smote", "borderline", "adasyn")   # those that invent rows
+SYNTHETIC_SAMPLERS = ("smote", "borderline", "adasyn")  # those that invent rows
 TREES = ("xgboost", "forest")
-COMPLETE = {"logistic": "logistic regression", "network": "network"}   # those that cannot take missing values
+COMPLETE = {
+    "logistic": "logistic regression",
+    "network": "network",
+}  # those that cannot take missing values
 
 ESTIMATOR_PARAMETERS = dict(
-    xgboost={"n_estimators", "learning_rate", "max_depth", "max_leaves", "grow_policy", "subsample", "colsample_bytree",
-             "colsample_bynode", "min_child_weight", "reg_lambda", "reg_alpha", "gamma", "max_bin"},
+    xgboost={
+        "n_estimators",
+        "learning_rate",
+        "max_depth",
+        "max_leaves",
+        "grow_policy",
+        "subsample",
+        "colsample_bytree",
+        "colsample_bynode",
+        "min_child_weight",
+        "reg_lambda",
+        "reg_alpha",
+        "gamma",
+        "max_bin",
+    },
     network={"hidden", "nets", "epochs", "alpha", "learning_rate"},
-    forest={"n_estimators", "max_depth", "subsample", "colsample_bynode", "min_child_weight", "reg_lambda"},
-    logistic={"C", "clip"})
-SAMPLER_PARAMETERS = dict(none=set(), weight={"positive_weight"}) | {s: {"ratio", "neighbours"} for s in SYNTHETIC_SAMPLERS}
+    forest={
+        "n_estimators",
+        "max_depth",
+        "subsample",
+        "colsample_bynode",
+        "min_child_weight",
+        "reg_lambda",
+    },
+    logistic={"C", "clip"},
+)
+SAMPLER_PARAMETERS = dict(none=set(), weight={"positive_weight"}) | {
+    s: {"ratio", "neighbours"} for s in SYNTHETIC_SAMPLERS
+}
 
 # %% ../../nbs/training/02_recipe.ipynb #bf57061f
 class Recipe(BaseModel):
@@ -44,6 +69,7 @@ class Recipe(BaseModel):
         sampler (`positive_weight`: how often a defaulter counts; `ratio`: defaulters for each other row
         after sampling; `neighbours`).
     """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     candidate: Candidate = "xgboost"
     imputation: Imputation = "none"
@@ -55,25 +81,53 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _check(self):
         if self.imputation == "none":
-            if self.candidate in COMPLETE: raise ValueError(f"a {COMPLETE[self.candidate]} cannot take missing values: choose an imputation")
-            if self.sampler in SYNTHETIC_SAMPLERS: raise ValueError(f"{self.sampler} measures distances and cannot take missing values: choose an imputation")
-        if self.monotone and self.candidate == "network": raise ValueError("a network cannot be held to directions: monotone is for trees and the logistic regression")
-        unknown = set(self.parameters) - ESTIMATOR_PARAMETERS[self.candidate] - SAMPLER_PARAMETERS[self.sampler]
-        if unknown: raise ValueError(f"{self.candidate} with sampler {self.sampler} has no parameter {', '.join(sorted(unknown))}")
+            if self.candidate in COMPLETE:
+                raise ValueError(
+                    f"a {COMPLETE[self.candidate]} cannot take missing values: choose an imputation"
+                )
+            if self.sampler in SYNTHETIC_SAMPLERS:
+                raise ValueError(
+                    f"{self.sampler} measures distances and cannot take missing values: choose an imputation"
+                )
+        if self.monotone and self.candidate == "network":
+            raise ValueError(
+                "a network cannot be held to directions: monotone is for trees and the logistic regression"
+            )
+        unknown = (
+            set(self.parameters)
+            - ESTIMATOR_PARAMETERS[self.candidate]
+            - SAMPLER_PARAMETERS[self.sampler]
+        )
+        if unknown:
+            raise ValueError(
+                f"{self.candidate} with sampler {self.sampler} has no parameter {', '.join(sorted(unknown))}"
+            )
         return self
 
     def describe(self) -> str:
         "The choices in a few words."
-        words = [self.candidate, f"{self.imputation} imputation" if self.imputation != "none" else "native missing values",
-                 {"none": "no sampler", "weight": "class weight"}.get(self.sampler, self.sampler), "derived features" if self.derived else "raw fields"]
+        words = [
+            self.candidate,
+            f"{self.imputation} imputation"
+            if self.imputation != "none"
+            else "native missing values",
+            {"none": "no sampler", "weight": "class weight"}.get(self.sampler, self.sampler),
+            "derived features" if self.derived else "raw fields",
+        ]
         return ", ".join(words + ["monotone"] * self.monotone)
 
     @property
     def kind(self) -> str:
         "What makes recipes comparable: the candidate, and which features and directions it has."
-        return " ".join([self.candidate] + ["on raw fields"] * (not self.derived) + ["monotone"] * self.monotone)
+        return " ".join(
+            [self.candidate] + ["on raw fields"] * (not self.derived) + ["monotone"] * self.monotone
+        )
 
     def own(self, kind: Literal["estimator", "sampler"]) -> dict[str, Any]:
         "Those of the parameters that belong to the estimator or to the sampler."
-        names = ESTIMATOR_PARAMETERS[self.candidate] if kind == "estimator" else SAMPLER_PARAMETERS[self.sampler]
+        names = (
+            ESTIMATOR_PARAMETERS[self.candidate]
+            if kind == "estimator"
+            else SAMPLER_PARAMETERS[self.sampler]
+        )
         return {k: v for k, v in self.parameters.items() if k in names}

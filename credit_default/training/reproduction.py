@@ -33,6 +33,7 @@ from .tuning import Folds
 class ReproductionError(ValueError):
     "A bundle whose record does not suffice to train it again, and what is missing."
 
+
 def recorded(
     bundle: Bundle,
     *path: str,  # keys, from the outside in
@@ -40,9 +41,14 @@ def recorded(
     "A value of the provenance. Raises ReproductionError where it is not there."
     value = bundle.provenance
     try:
-        for key in path: value = value[key]
-    except (KeyError, TypeError): raise ReproductionError(f"{bundle.tag or 'the bundle'} does not record {'.'.join(path)}, so it cannot be trained again from its record") from None
+        for key in path:
+            value = value[key]
+    except (KeyError, TypeError):
+        raise ReproductionError(
+            f"{bundle.tag or 'the bundle'} does not record {'.'.join(path)}, so it cannot be trained again from its record"
+        ) from None
     return value
+
 
 def data_of(
     bundle: Bundle,
@@ -50,17 +56,35 @@ def data_of(
 ) -> Dataset:
     "The data that there is now, for the bundle's own definition of its portfolio."
     if path is None and recorded(bundle, "data", "source") == "synthetic":
-        return load(bundle.portfolio, Source("synthetic", None, recorded(bundle, "data", "message")), seed=recorded(bundle, "data", "seed"))
+        return load(
+            bundle.portfolio,
+            Source("synthetic", None, recorded(bundle, "data", "message")),
+            seed=recorded(bundle, "data", "seed"),
+        )
     return load(bundle.portfolio, find(bundle.portfolio, path), keep=bundle.keep)
+
 
 def compare_data(bundle: Bundle, dataset: Dataset) -> dict:
     "Whether a data set is the one that the bundle records."
     split_of = recorded(bundle, "data", "split")
-    then = dict(sha256=split_of["sha256"], rows=split_of["rows"], source=recorded(bundle, "data", "message"))
-    now = dict(sha256=dataset.provenance["sha256"], rows=len(dataset), source=dataset.provenance.get("message", "a table"))
-    if "dates_sha256" in split_of:   # the split follows from the dates
-        then["dates_sha256"], now["dates_sha256"] = split_of["dates_sha256"], dataset.provenance.get("dates", {}).get("sha256")
-    return dict(agrees=all(then[k] == now[k] for k in then if k.endswith("sha256")), recorded=then, found=now)
+    then = dict(
+        sha256=split_of["sha256"], rows=split_of["rows"], source=recorded(bundle, "data", "message")
+    )
+    now = dict(
+        sha256=dataset.provenance["sha256"],
+        rows=len(dataset),
+        source=dataset.provenance.get("message", "a table"),
+    )
+    if "dates_sha256" in split_of:  # the split follows from the dates
+        then["dates_sha256"], now["dates_sha256"] = (
+            split_of["dates_sha256"],
+            dataset.provenance.get("dates", {}).get("sha256"),
+        )
+    return dict(
+        agrees=all(then[k] == now[k] for k in then if k.endswith("sha256")),
+        recorded=then,
+        found=now,
+    )
 
 # %% ../../nbs/training/12_reproduction.ipynb #58aa9a0f
 def recipes_of(bundle: Bundle) -> list[Recipe]:
@@ -70,8 +94,12 @@ def recipes_of(bundle: Bundle) -> list[Recipe]:
         try:
             made.append(Recipe.model_validate_json(record["recipe"]))
             search_point(made[-1], bundle.portfolio)
-        except (ValueError, KeyError, TypeError): raise ReproductionError(f"what {bundle.tag or 'the bundle'} records as trial {i} is no recipe that the search of this version could try") from None
+        except (ValueError, KeyError, TypeError):
+            raise ReproductionError(
+                f"what {bundle.tag or 'the bundle'} records as trial {i} is no recipe that the search of this version could try"
+            ) from None
     return made
+
 
 def train_again(
     bundle: Bundle,
@@ -80,25 +108,69 @@ def train_again(
     progress: bool | Callable[[int, int, float], None] = False,  # of `tune`
 ) -> Training:
     "The training that the bundle records, on these rows. Nothing is saved."
-    portfolio, champion, how = bundle.portfolio, recorded(bundle, "champion"), recorded(bundle, "data", "split")
+    portfolio, champion, how = (
+        bundle.portfolio,
+        recorded(bundle, "champion"),
+        recorded(bundle, "data", "split"),
+    )
     train, holdout = split(dataset, how["holdout"], how["seed"] if seed is None else seed)
     seed = recorded(bundle, "seed") if seed is None else seed
     if champion in CHAMPIONS:
         recipes, search = recipes_of(bundle), recorded(bundle, "search")
-        fitted = fit_champion(portfolio, train, champion=champion, preset=search["preset"], trials=len(recipes), seed=seed, keep=bundle.keep, first=recipes, progress=progress)
-        return judge(fitted, train, holdout, champion, {k: v for k, v in search.items() if k not in ("made", "records")})
-    folds = Folds(portfolio, train.frame, train.y, recorded(bundle, "folds"), seed, bundle.keep)   # it was given without a search
-    members = {m["kind"]: (Recipe.model_validate(m["recipe"]), m["share"]) for m in recorded(bundle, "members")}
-    return judge(fit_choice(portfolio, Choice(members, folds, sum(share * folds.margins(recipe) for recipe, share in members.values())), train), train, holdout, champion)
+        fitted = fit_champion(
+            portfolio,
+            train,
+            champion=champion,
+            preset=search["preset"],
+            trials=len(recipes),
+            seed=seed,
+            keep=bundle.keep,
+            first=recipes,
+            progress=progress,
+        )
+        return judge(
+            fitted,
+            train,
+            holdout,
+            champion,
+            {k: v for k, v in search.items() if k not in ("made", "records")},
+        )
+    folds = Folds(
+        portfolio, train.frame, train.y, recorded(bundle, "folds"), seed, bundle.keep
+    )  # it was given without a search
+    members = {
+        m["kind"]: (Recipe.model_validate(m["recipe"]), m["share"])
+        for m in recorded(bundle, "members")
+    }
+    return judge(
+        fit_choice(
+            portfolio,
+            Choice(
+                members,
+                folds,
+                sum(share * folds.margins(recipe) for recipe, share in members.values()),
+            ),
+            train,
+        ),
+        train,
+        holdout,
+        champion,
+    )
 
 # %% ../../nbs/training/12_reproduction.ipynb #28f9e4de
 def differences(then, now, what: str = "") -> Iterator[dict]:
     "Where two values of JSON differ: what, recorded, found."
     if isinstance(then, dict) and isinstance(now, dict):
-        for key in [*then, *(k for k in now if k not in then)]: yield from differences(then.get(key), now.get(key), f"{what}.{key}" if what else str(key))
+        for key in [*then, *(k for k in now if k not in then)]:
+            yield from differences(
+                then.get(key), now.get(key), f"{what}.{key}" if what else str(key)
+            )
     elif isinstance(then, list) and isinstance(now, list):
-        for i, (a, b) in enumerate(zip_longest(then, now), 1): yield from differences(a, b, f"{what} {i}".strip())
-    elif then != now: yield dict(what=what, recorded=then, found=now)
+        for i, (a, b) in enumerate(zip_longest(then, now), 1):
+            yield from differences(a, b, f"{what} {i}".strip())
+    elif then != now:
+        yield dict(what=what, recorded=then, found=now)
+
 
 def part(then, now) -> dict:
     "Whether two records agree, and where they do not."
@@ -109,12 +181,22 @@ def part(then, now) -> dict:
 def compare_trials(then: list[dict], now: list[dict]) -> dict:
     "Whether two searches made the same trials, and the first in which they did not."
     for i, (a, b) in enumerate(zip_longest(map(_opened, then), map(_opened, now)), 1):
-        if a != b: return dict(agrees=False, trials=len(then), first_difference=i, differences=list(differences(a, b)) if a and b else [dict(what="trial", recorded=a, found=b)])
+        if a != b:
+            return dict(
+                agrees=False,
+                trials=len(then),
+                first_difference=i,
+                differences=list(differences(a, b))
+                if a and b
+                else [dict(what="trial", recorded=a, found=b)],
+            )
     return dict(agrees=True, trials=len(then), first_difference=None, differences=[])
+
 
 def _opened(record: dict) -> dict:
     "A trial's record with its recipe as values, so that a difference inside it has a name."
     return record | dict(recipe=json.loads(record["recipe"]))
+
 
 def compare(
     bundle: Bundle,  # as it was found
@@ -123,11 +205,17 @@ def compare(
     "Trials, members, figures and content hash, and the circumstances that may be why they differ."
     then, now, made = bundle.provenance, training.bundle.provenance, training.bundle
     return dict(
-        trials=compare_trials(then.get("search", {}).get("records", []), now.get("search", {}).get("records", [])),
+        trials=compare_trials(
+            then.get("search", {}).get("records", []), now.get("search", {}).get("records", [])
+        ),
         members=part(recorded(bundle, "members"), now["members"]),
         figures=part(bundle.metrics, made.metrics),
         content_hash=part(bundle.tag.partition(":")[2] or content_hash(bundle), content_hash(made)),
-        circumstances=list(differences({k: then.get(k) for k in CIRCUMSTANCES}, {k: now[k] for k in CIRCUMSTANCES})))
+        circumstances=list(
+            differences({k: then.get(k) for k in CIRCUMSTANCES}, {k: now[k] for k in CIRCUMSTANCES})
+        ),
+    )
+
 
 CIRCUMSTANCES = ("seed", "code", "versions")
 PARTS = ("data", "trials", "members", "figures", "content_hash")
@@ -142,40 +230,98 @@ def reproduce(
     "Trains again from the record and compares. Nothing is saved, and no model promoted."
     data = compare_data(bundle, dataset)
     found = dict.fromkeys(("trials", "members", "figures", "content_hash", "circumstances"))
-    if data["agrees"]: found = compare(bundle, train_again(bundle, dataset, seed, progress))
+    if data["agrees"]:
+        found = compare(bundle, train_again(bundle, dataset, seed, progress))
     said = dict(data=data, **found)
-    return dict(tag=bundle.tag, agrees=all(said[p] is not None and said[p]["agrees"] for p in PARTS), seed=dict(recorded=recorded(bundle, "seed"), used=recorded(bundle, "seed") if seed is None else seed), **said)
+    return dict(
+        tag=bundle.tag,
+        agrees=all(said[p] is not None and said[p]["agrees"] for p in PARTS),
+        seed=dict(
+            recorded=recorded(bundle, "seed"),
+            used=recorded(bundle, "seed") if seed is None else seed,
+        ),
+        **said,
+    )
 
 # %% ../../nbs/training/12_reproduction.ipynb #6712faef
-MOST_LINES = 20   # of differences in one part; as JSON there are all
+MOST_LINES = 20  # of differences in one part; as JSON there are all
+
 
 def in_words(found: dict) -> list[str]:
     "What `reproduce` found, as lines."
     data, seed = found["data"], found["seed"]
     if not data["agrees"]:
         return ["NOT THE SAME DATA, so it cannot be the same model; nothing was trained."] + [
-            f"{when}: {side['rows']:,} rows, content hash {side['sha256']}{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''} ({side['source']})" for when, side in (("recorded", data["recorded"]), ("found", data["found"]))]
-    lines = ["The same to the last digit." if found["agrees"] else "NOT THE SAME."] + [f"data: agrees ({data['found']['rows']:,} rows, content hash {data['found']['sha256']})"]
-    what = dict(trials=f"{found['trials']['trials']} trials, recipes and AUCs", members="recipes and shares", figures="all figures on the holdout", content_hash=found["tag"].partition(":")[2])
+            f"{when}: {side['rows']:,} rows, content hash {side['sha256']}{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''} ({side['source']})"
+            for when, side in (("recorded", data["recorded"]), ("found", data["found"]))
+        ]
+    lines = ["The same to the last digit." if found["agrees"] else "NOT THE SAME."] + [
+        f"data: agrees ({data['found']['rows']:,} rows, content hash {data['found']['sha256']})"
+    ]
+    what = dict(
+        trials=f"{found['trials']['trials']} trials, recipes and AUCs",
+        members="recipes and shares",
+        figures="all figures on the holdout",
+        content_hash=found["tag"].partition(":")[2],
+    )
     for name in PARTS[1:]:
-        if name == "trials" and found[name]["agrees"] and not found[name]["trials"]: lines.append("trials: none, the recipe was given without a search")
-        else: lines += _part_in_words(name.replace("_", " "), found[name], what[name])
-    if seed["recorded"] != seed["used"]: lines.append(f"The seed was {seed['used']} this time, and {seed['recorded']} in the record: the same model was not to be expected.")
-    if not found["agrees"] or found["circumstances"]: lines += _circumstances(found)
+        if name == "trials" and found[name]["agrees"] and not found[name]["trials"]:
+            lines.append("trials: none, the recipe was given without a search")
+        else:
+            lines += _part_in_words(name.replace("_", " "), found[name], what[name])
+    if seed["recorded"] != seed["used"]:
+        lines.append(
+            f"The seed was {seed['used']} this time, and {seed['recorded']} in the record: the same model was not to be expected."
+        )
+    if not found["agrees"] or found["circumstances"]:
+        lines += _circumstances(found)
     return lines
 
+
 def _part_in_words(name: str, part: dict, what: str) -> list[str]:
-    if part["agrees"]: return [f"{name}: agree{'' if name in ('trials', 'members', 'figures') else 's'} ({what})"]
-    where = f"from trial {part['first_difference']} on" if part.get("first_difference") else f"{len(part['differences'])} difference{'s' * (len(part['differences']) > 1)}"
-    lines = [f"  {d['what']}: recorded {_value(d['recorded'])}, found {_value(d['found'])}".replace("  : ", "  ") for d in part["differences"]]
-    return [f"{name}: DIFFER{'' if name in ('trials', 'members', 'figures') else 'S'}, {where}"] + lines[:MOST_LINES] + [f"  and {len(lines) - MOST_LINES} more"] * (len(lines) > MOST_LINES)
+    if part["agrees"]:
+        return [f"{name}: agree{'' if name in ('trials', 'members', 'figures') else 's'} ({what})"]
+    where = (
+        f"from trial {part['first_difference']} on"
+        if part.get("first_difference")
+        else f"{len(part['differences'])} difference{'s' * (len(part['differences']) > 1)}"
+    )
+    lines = [
+        f"  {d['what']}: recorded {_value(d['recorded'])}, found {_value(d['found'])}".replace(
+            "  : ", "  "
+        )
+        for d in part["differences"]
+    ]
+    return (
+        [f"{name}: DIFFER{'' if name in ('trials', 'members', 'figures') else 'S'}, {where}"]
+        + lines[:MOST_LINES]
+        + [f"  and {len(lines) - MOST_LINES} more"] * (len(lines) > MOST_LINES)
+    )
+
 
 def _circumstances(found: dict) -> list[str]:
     "What may be the reason for a difference."
-    others = [f"  {d['what']}: recorded {_value(d['recorded'])}, now {_value(d['found'])}" for d in found["circumstances"] if d["what"] != "seed"]
-    if others: return ["Not as recorded, and possibly why:" if not found["agrees"] else "Although these are not as recorded:"] + others
-    if found["seed"]["recorded"] != found["seed"]["used"]: return []
-    if found["content_hash"]["agrees"]: return ["The model is the same, with the same data, code and libraries: so what was written down about it is not what came out then."]
-    return ["Code, lock file, libraries and seed are as recorded: the record was changed, or this machine computes otherwise."]
+    others = [
+        f"  {d['what']}: recorded {_value(d['recorded'])}, now {_value(d['found'])}"
+        for d in found["circumstances"]
+        if d["what"] != "seed"
+    ]
+    if others:
+        return [
+            "Not as recorded, and possibly why:"
+            if not found["agrees"]
+            else "Although these are not as recorded:"
+        ] + others
+    if found["seed"]["recorded"] != found["seed"]["used"]:
+        return []
+    if found["content_hash"]["agrees"]:
+        return [
+            "The model is the same, with the same data, code and libraries: so what was written down about it is not what came out then."
+        ]
+    return [
+        "Code, lock file, libraries and seed are as recorded: the record was changed, or this machine computes otherwise."
+    ]
 
-def _value(value) -> str: return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+
+def _value(value) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)

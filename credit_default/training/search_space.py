@@ -12,22 +12,78 @@ from ..portfolio.definition import Portfolio
 from .recipe import COMPLETE, SYNTHETIC_SAMPLERS, Candidate, Recipe
 
 # %% ../../nbs/training/05_search_space.ipynb #d538d7e5
-SEARCHED_NETS = 2   # networks that are averaged in a search: it makes do with few
+SEARCHED_NETS = 2  # networks that are averaged in a search: it makes do with few
+
 
 def default_recipes(portfolio: Portfolio) -> list[Recipe]:
     "Starting points that a search tries first."
     derived, monotone = bool(portfolio.derived), has_directions(portfolio)
-    slow = dict(n_estimators=400, learning_rate=0.03, max_depth=4, grow_policy="depthwise", subsample=0.7, colsample_bynode=0.4, min_child_weight=50.0, reg_lambda=10.0)
-    small = dict(n_estimators=200, learning_rate=0.06, max_depth=4, grow_policy="depthwise", subsample=0.8, colsample_bynode=0.5, min_child_weight=5.0, reg_lambda=1.0)
-    leafy = dict(n_estimators=200, learning_rate=0.07, max_leaves=32, max_depth=10, grow_policy="lossguide", subsample=0.8, colsample_bynode=1.0, min_child_weight=1.0, reg_lambda=1.0)
-    return [Recipe(derived=derived, parameters=slow),
-            Recipe(candidate="network", imputation="median", derived=derived, parameters=dict(hidden=32, epochs=20, alpha=0.01, learning_rate=0.003, nets=SEARCHED_NETS)),
-            *([Recipe(derived=False, parameters=slow)] if derived else []),
-            Recipe(derived=derived, parameters=leafy),
-            *([Recipe(derived=derived, monotone=True, parameters=slow)] if monotone else []),
-            Recipe(candidate="logistic", imputation="mice", derived=derived, monotone=monotone, parameters=dict(C=1.0, clip=0.05)),
-            Recipe(candidate="forest", derived=derived, parameters=dict(n_estimators=100, max_depth=12, colsample_bynode=0.4, min_child_weight=1.0)),
-            Recipe(imputation="mice", sampler="smote", derived=derived, parameters=small | dict(ratio=0.3, neighbours=5))]
+    slow = dict(
+        n_estimators=400,
+        learning_rate=0.03,
+        max_depth=4,
+        grow_policy="depthwise",
+        subsample=0.7,
+        colsample_bynode=0.4,
+        min_child_weight=50.0,
+        reg_lambda=10.0,
+    )
+    small = dict(
+        n_estimators=200,
+        learning_rate=0.06,
+        max_depth=4,
+        grow_policy="depthwise",
+        subsample=0.8,
+        colsample_bynode=0.5,
+        min_child_weight=5.0,
+        reg_lambda=1.0,
+    )
+    leafy = dict(
+        n_estimators=200,
+        learning_rate=0.07,
+        max_leaves=32,
+        max_depth=10,
+        grow_policy="lossguide",
+        subsample=0.8,
+        colsample_bynode=1.0,
+        min_child_weight=1.0,
+        reg_lambda=1.0,
+    )
+    return [
+        Recipe(derived=derived, parameters=slow),
+        Recipe(
+            candidate="network",
+            imputation="median",
+            derived=derived,
+            parameters=dict(
+                hidden=32, epochs=20, alpha=0.01, learning_rate=0.003, nets=SEARCHED_NETS
+            ),
+        ),
+        *([Recipe(derived=False, parameters=slow)] if derived else []),
+        Recipe(derived=derived, parameters=leafy),
+        *([Recipe(derived=derived, monotone=True, parameters=slow)] if monotone else []),
+        Recipe(
+            candidate="logistic",
+            imputation="mice",
+            derived=derived,
+            monotone=monotone,
+            parameters=dict(C=1.0, clip=0.05),
+        ),
+        Recipe(
+            candidate="forest",
+            derived=derived,
+            parameters=dict(
+                n_estimators=100, max_depth=12, colsample_bynode=0.4, min_child_weight=1.0
+            ),
+        ),
+        Recipe(
+            imputation="mice",
+            sampler="smote",
+            derived=derived,
+            parameters=small | dict(ratio=0.3, neighbours=5),
+        ),
+    ]
+
 
 def has_directions(portfolio: Portfolio) -> bool:
     "Whether the portfolio names any monotone direction."
@@ -40,57 +96,124 @@ def suggest(
     portfolio: Portfolio,
 ) -> Recipe:
     "A recipe for a candidate, as the trial proposes it."
-    def choice(name, values): return trial.suggest_categorical(f"{candidate}.{name}", values)
-    def real(name, low, high, log=False): return trial.suggest_float(f"{candidate}.{name}", low, high, log=log)
-    def whole(name, low, high, log=False): return trial.suggest_int(f"{candidate}.{name}", low, high, log=log)
+
+    def choice(name, values):
+        return trial.suggest_categorical(f"{candidate}.{name}", values)
+
+    def real(name, low, high, log=False):
+        return trial.suggest_float(f"{candidate}.{name}", low, high, log=log)
+
+    def whole(name, low, high, log=False):
+        return trial.suggest_int(f"{candidate}.{name}", low, high, log=log)
 
     # a network takes as long as ten boosters, and several times as many invented rows would teach it nothing new
-    sampler = choice("sampler", ["none", "weight"] if candidate == "network" else ["none", "weight", *SYNTHETIC_SAMPLERS])
-    complete = candidate in COMPLETE or sampler in SYNTHETIC_SAMPLERS   # cannot take missing values
-    imputation = choice("imputation_complete", ["median", "mice"]) if complete else choice("imputation", ["none", "median", "mice"])
+    sampler = choice(
+        "sampler",
+        ["none", "weight"] if candidate == "network" else ["none", "weight", *SYNTHETIC_SAMPLERS],
+    )
+    complete = candidate in COMPLETE or sampler in SYNTHETIC_SAMPLERS  # cannot take missing values
+    imputation = (
+        choice("imputation_complete", ["median", "mice"])
+        if complete
+        else choice("imputation", ["none", "median", "mice"])
+    )
     derived = bool(portfolio.derived) and choice("derived", [True, False])
-    monotone = has_directions(portfolio) and candidate != "network" and choice("monotone", [True, False])
+    monotone = (
+        has_directions(portfolio) and candidate != "network" and choice("monotone", [True, False])
+    )
     parameters = SPACES[candidate](choice, real, whole)
-    if sampler == "weight": parameters["positive_weight"] = real("positive_weight", 1.5, 20.0, log=True)
-    elif sampler != "none": parameters |= dict(ratio=real("ratio", 0.15, 1.0, log=True), neighbours=whole("neighbours", 3, 15))
-    return Recipe(candidate=candidate, imputation=imputation, sampler=sampler, derived=derived, monotone=monotone, parameters=parameters)
+    if sampler == "weight":
+        parameters["positive_weight"] = real("positive_weight", 1.5, 20.0, log=True)
+    elif sampler != "none":
+        parameters |= dict(
+            ratio=real("ratio", 0.15, 1.0, log=True), neighbours=whole("neighbours", 3, 15)
+        )
+    return Recipe(
+        candidate=candidate,
+        imputation=imputation,
+        sampler=sampler,
+        derived=derived,
+        monotone=monotone,
+        parameters=parameters,
+    )
 
 # %% ../../nbs/training/05_search_space.ipynb #7be95c5f
 def _xgboost_space(choice, real, whole) -> dict:
     grow_policy = choice("grow_policy", ["depthwise", "lossguide"])
-    shape = dict(max_depth=whole("max_depth", 2, 5)) if grow_policy == "depthwise" else dict(max_leaves=whole("max_leaves", 6, 32, log=True), max_depth=whole("max_depth_leafwise", 3, 10))
-    return dict(n_estimators=whole("n_estimators", 100, 500, log=True), learning_rate=real("learning_rate", 0.015, 0.2, log=True), grow_policy=grow_policy, **shape,
-                subsample=real("subsample", 0.5, 1.0), colsample_bynode=real("colsample_bynode", 0.2, 1.0),
-                min_child_weight=real("min_child_weight", 0.5, 100.0, log=True), reg_lambda=real("reg_lambda", 0.1, 50.0, log=True))
+    shape = (
+        dict(max_depth=whole("max_depth", 2, 5))
+        if grow_policy == "depthwise"
+        else dict(
+            max_leaves=whole("max_leaves", 6, 32, log=True),
+            max_depth=whole("max_depth_leafwise", 3, 10),
+        )
+    )
+    return dict(
+        n_estimators=whole("n_estimators", 100, 500, log=True),
+        learning_rate=real("learning_rate", 0.015, 0.2, log=True),
+        grow_policy=grow_policy,
+        **shape,
+        subsample=real("subsample", 0.5, 1.0),
+        colsample_bynode=real("colsample_bynode", 0.2, 1.0),
+        min_child_weight=real("min_child_weight", 0.5, 100.0, log=True),
+        reg_lambda=real("reg_lambda", 0.1, 50.0, log=True),
+    )
+
 
 def _network_space(choice, real, whole) -> dict:
-    return dict(hidden=whole("hidden", 16, 64, log=True), epochs=whole("epochs", 15, 60, log=True), alpha=real("alpha", 1e-3, 0.3, log=True), learning_rate=real("learning_rate", 1e-3, 1e-2, log=True), nets=SEARCHED_NETS)
+    return dict(
+        hidden=whole("hidden", 16, 64, log=True),
+        epochs=whole("epochs", 15, 60, log=True),
+        alpha=real("alpha", 1e-3, 0.3, log=True),
+        learning_rate=real("learning_rate", 1e-3, 1e-2, log=True),
+        nets=SEARCHED_NETS,
+    )
+
 
 def _forest_space(choice, real, whole) -> dict:
-    return dict(n_estimators=whole("n_estimators", 50, 200), max_depth=whole("max_depth", 6, 14),
-                colsample_bynode=real("colsample_bynode", 0.2, 0.8), min_child_weight=real("min_child_weight", 0.25, 10.0, log=True))
+    return dict(
+        n_estimators=whole("n_estimators", 50, 200),
+        max_depth=whole("max_depth", 6, 14),
+        colsample_bynode=real("colsample_bynode", 0.2, 0.8),
+        min_child_weight=real("min_child_weight", 0.25, 10.0, log=True),
+    )
+
 
 def _logistic_space(choice, real, whole) -> dict:
     return dict(C=real("C", 1e-3, 100.0, log=True), clip=real("clip", 0.002, 0.1, log=True))
 
-SPACES = dict(xgboost=_xgboost_space, network=_network_space, forest=_forest_space, logistic=_logistic_space)
+
+SPACES = dict(
+    xgboost=_xgboost_space, network=_network_space, forest=_forest_space, logistic=_logistic_space
+)
 
 # %% ../../nbs/training/05_search_space.ipynb #f9114ee2
 class _Answers:
     "A trial that proposes one recipe, and writes down what it was asked."
+
     def __init__(self, recipe: Recipe):
         self.said: dict[str, Any] = {"candidate": recipe.candidate}
         self.values = recipe.model_dump(exclude={"parameters"}) | recipe.parameters
-        self.values |= dict(imputation_complete=recipe.imputation, max_depth_leafwise=recipe.parameters.get("max_depth"))
+        self.values |= dict(
+            imputation_complete=recipe.imputation,
+            max_depth_leafwise=recipe.parameters.get("max_depth"),
+        )
 
     def _answer(self, name: str, possible):
         value = self.said[name] = self.values[name.split(".")[1]]
-        if not possible(value): raise ValueError(f"{name} = {value} lies outside the space that is searched")
+        if not possible(value):
+            raise ValueError(f"{name} = {value} lies outside the space that is searched")
         return value
 
-    def suggest_categorical(self, name, choices): return self._answer(name, lambda v: v in choices)
-    def suggest_float(self, name, low, high, log=False): return self._answer(name, lambda v: low <= v <= high)
-    def suggest_int(self, name, low, high, log=False): return self._answer(name, lambda v: low <= v <= high)
+    def suggest_categorical(self, name, choices):
+        return self._answer(name, lambda v: v in choices)
+
+    def suggest_float(self, name, low, high, log=False):
+        return self._answer(name, lambda v: low <= v <= high)
+
+    def suggest_int(self, name, low, high, log=False):
+        return self._answer(name, lambda v: low <= v <= high)
+
 
 def search_point(recipe: Recipe, portfolio: Portfolio) -> dict[str, Any]:
     "The point of the search space that proposes this recipe. Raises ValueError or KeyError where none does."

@@ -39,7 +39,8 @@ from .tuning import Folds, TuningResult, code_hash, how_many_folds, tune
 
 # %% ../../nbs/training/09_training.ipynb #9e0e298c
 CHAMPIONS = ("blend", "single")
-NETS = dict(quick=SEARCHED_NETS, full=12)   # networks that are averaged in the champion
+NETS = dict(quick=SEARCHED_NETS, full=12)  # networks that are averaged in the champion
+
 
 @dataclass
 class Choice:
@@ -51,6 +52,7 @@ class Choice:
     folds : of the training rows; margins : (n,) out-of-fold log-odds of the members together.
     path : how the members were found (`blending.Blend.path`), None where they were given.
     """
+
     members: dict[str, tuple[Recipe, float]]
     folds: Folds
     margins: np.ndarray
@@ -58,7 +60,11 @@ class Choice:
 
     def describe(self) -> str:
         "The members in a few words."
-        return " + ".join(f"{share:.2f} x ({recipe.describe()})" if len(self.members) > 1 else recipe.describe() for recipe, share in self.members.values())
+        return " + ".join(
+            f"{share:.2f} x ({recipe.describe()})" if len(self.members) > 1 else recipe.describe()
+            for recipe, share in self.members.values()
+        )
+
 
 def choose(
     tuning: TuningResult,
@@ -69,18 +75,39 @@ def choose(
     folds, best = tuning.folds, tuning.best
     if champion == "single":
         trees = [recipe for recipe in best.values() if recipe.candidate == "xgboost"]
-        held = [recipe for recipe in trees if recipe.monotone]   # none where the portfolio names no directions
-        if not trees: raise ValueError("no trial of boosted trees came to its end: more trials are needed for a single model")
+        held = [
+            recipe for recipe in trees if recipe.monotone
+        ]  # none where the portfolio names no directions
+        if not trees:
+            raise ValueError(
+                "no trial of boosted trees came to its end: more trials are needed for a single model"
+            )
         return _alone((held or trees)[0], folds)
-    best = {kind: _with_nets(recipe, nets) for kind, recipe in best.items()}   # those that would be served
+    best = {
+        kind: _with_nets(recipe, nets) for kind, recipe in best.items()
+    }  # those that would be served
     margins = {kind: folds.margins(recipe) for kind, recipe in best.items()}
-    blend = choose_blend(margins, {kind: steps(recipe) for kind, recipe in best.items()}, folds.y, folds.ids)
-    return Choice({kind: (best[kind], share) for kind, share in blend.shares.items()}, folds, sum(share * margins[kind] for kind, share in blend.shares.items()), blend.path)
+    blend = choose_blend(
+        margins, {kind: steps(recipe) for kind, recipe in best.items()}, folds.y, folds.ids
+    )
+    return Choice(
+        {kind: (best[kind], share) for kind, share in blend.shares.items()},
+        folds,
+        sum(share * margins[kind] for kind, share in blend.shares.items()),
+        blend.path,
+    )
 
-def _alone(recipe: Recipe, folds: Folds) -> Choice: return Choice({recipe.kind: (recipe, 1.0)}, folds, folds.margins(recipe))
+
+def _alone(recipe: Recipe, folds: Folds) -> Choice:
+    return Choice({recipe.kind: (recipe, 1.0)}, folds, folds.margins(recipe))
+
 
 def _with_nets(recipe: Recipe, nets: int) -> Recipe:
-    return recipe.model_copy(update=dict(parameters=recipe.parameters | dict(nets=nets))) if recipe.candidate == "network" else recipe
+    return (
+        recipe.model_copy(update=dict(parameters=recipe.parameters | dict(nets=nets)))
+        if recipe.candidate == "network"
+        else recipe
+    )
 
 # %% ../../nbs/training/09_training.ipynb #c14bb20a
 @dataclass
@@ -95,6 +122,7 @@ class Fitted:
     calibration : the calibrators that were compared.
     tuning : the search, or None where the recipe was given.
     """
+
     bundle: Bundle
     pipelines: list[tuple[object, float]]
     choice: Choice
@@ -105,14 +133,30 @@ class Fitted:
         "(n,) log-odds before calibration, by the pipelines."
         return sum(share * margin(pipeline, frame) for pipeline, share in self.pipelines)
 
+
 def fit_members(
     choice: Choice,
-    frame, y,  # the rows to fit them on
+    frame,
+    y,  # the rows to fit them on
     seed: int,
 ) -> list[tuple[object, float]]:  # fitted pipelines with their shares
     "A champion's members."
     folds, recipes, shares = choice.folds, *zip(*choice.members.values())
-    return list(zip(fit_together([make_pipeline(folds.portfolio, recipe, folds.keep, seed, folds.threads) for recipe in recipes], frame, y, folds.threads), shares))
+    return list(
+        zip(
+            fit_together(
+                [
+                    make_pipeline(folds.portfolio, recipe, folds.keep, seed, folds.threads)
+                    for recipe in recipes
+                ],
+                frame,
+                y,
+                folds.threads,
+            ),
+            shares,
+        )
+    )
+
 
 def fit_choice(
     portfolio: Portfolio,
@@ -125,10 +169,21 @@ def fit_choice(
     calibrator, table = choose_calibrator(choice.margins, train.y, choice.folds.ids)
     pipelines = fit_members(choice, train.frame, train.y, seed)
     scale, costs = portfolio.scale, portfolio.costs
-    scorecard = Scorecard(**scale.model_dump(), cut_off=cut_off_from_costs(costs.default, costs.decline))
-    bundle = Bundle(portfolio, [export_member(pipeline, share) for pipeline, share in pipelines], calibrator, scorecard, keep=keep)
-    bundle.golden = golden_rows(bundle, parse_table(portfolio, synthesize(portfolio, GOLDEN, seed)[0]))
+    scorecard = Scorecard(
+        **scale.model_dump(), cut_off=cut_off_from_costs(costs.default, costs.decline)
+    )
+    bundle = Bundle(
+        portfolio,
+        [export_member(pipeline, share) for pipeline, share in pipelines],
+        calibrator,
+        scorecard,
+        keep=keep,
+    )
+    bundle.golden = golden_rows(
+        bundle, parse_table(portfolio, synthesize(portfolio, GOLDEN, seed)[0])
+    )
     return Fitted(bundle, pipelines, choice, table, tuning)
+
 
 def fit_champion(
     portfolio: Portfolio,
@@ -147,11 +202,27 @@ def fit_champion(
     cache: str | Path | None = None,  # folder where margins are kept
 ) -> Fitted:
     "Searches, chooses, calibrates, fits and exports. All of it on these rows."
-    if champion not in CHAMPIONS: raise ValueError(f"champion must be one of {', '.join(CHAMPIONS)}, not {champion!r}")
-    tuning = tune(portfolio, train.frame, train.y, preset=preset, trials=trials, timeout=timeout, seed=seed, keep=keep, storage=storage, resume=resume, progress=progress, first=first, cache=cache)
+    if champion not in CHAMPIONS:
+        raise ValueError(f"champion must be one of {', '.join(CHAMPIONS)}, not {champion!r}")
+    tuning = tune(
+        portfolio,
+        train.frame,
+        train.y,
+        preset=preset,
+        trials=trials,
+        timeout=timeout,
+        seed=seed,
+        keep=keep,
+        storage=storage,
+        resume=resume,
+        progress=progress,
+        first=first,
+        cache=cache,
+    )
     return fit_choice(portfolio, choose(tuning, champion, NETS[preset]), train, tuning)
 
-GOLDEN = 300        # rows of the synthetic sample that a bundle carries
+
+GOLDEN = 300  # rows of the synthetic sample that a bundle carries
 
 # %% ../../nbs/training/09_training.ipynb #cc112d88
 def lock_hash() -> str:
@@ -159,56 +230,133 @@ def lock_hash() -> str:
     lock = Path(credit_default.__file__).parent.parent / "requirements.lock"
     return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
 
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "imbalanced-learn", "fancyimpute", "optuna", "xgboost-cpu", "xgboost")
+
+LIBRARIES = (
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "imbalanced-learn",
+    "fancyimpute",
+    "optuna",
+    "xgboost-cpu",
+    "xgboost",
+)
+
 
 def versions() -> dict[str, str]:
     "Versions of Python and of the libraries that take part in a training."
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
-        try: found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError: pass   # xgboost and xgboost-cpu are one library under two names
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass  # xgboost and xgboost-cpu are one library under two names
     return found
 
 # %% ../../nbs/training/09_training.ipynb #989e4ed8
-def _provenance(fitted: Fitted, train: Dataset, holdout: Dataset, champion: str, asked: dict, noticed: list[Finding] | None) -> dict:
+def _provenance(
+    fitted: Fitted,
+    train: Dataset,
+    holdout: Dataset,
+    champion: str,
+    asked: dict,
+    noticed: list[Finding] | None,
+) -> dict:
     "Data, code, seed, everything that was asked for and everything that was chosen, as plain JSON values."
     folds, search = fitted.choice.folds, {}
     if fitted.tuning is not None:
-        records = [dict(recipe=r.recipe, state=r.state, auc=None if r.auc != r.auc else r.auc) for r in fitted.tuning.trials.itertuples()]
+        records = [
+            dict(recipe=r.recipe, state=r.state, auc=None if r.auc != r.auc else r.auc)
+            for r in fitted.tuning.trials.itertuples()
+        ]
         search = asked | dict(made=len(records), records=records)
     return dict(
-        synthetic=train.synthetic, data=train.provenance, rows=dict(train=len(train), holdout=len(holdout)),
-        code=dict(version=credit_default.__version__, sha256=code_hash(), lock=lock_hash()), versions=versions(), seed=folds.seed, keep=list(folds.keep), champion=champion,
-        members=[dict(kind=kind, share=share, recipe=recipe.model_dump(mode="json")) for kind, (recipe, share) in fitted.choice.members.items()],
-        folds=len(folds), calibration=dict(method=fitted.bundle.calibrator.method), search=search,
-        **({} if noticed is None else dict(audit={f.column: dict(verdict=f.verdict, reason=f.reason) for f in noticed})))
+        synthetic=train.synthetic,
+        data=train.provenance,
+        rows=dict(train=len(train), holdout=len(holdout)),
+        code=dict(version=credit_default.__version__, sha256=code_hash(), lock=lock_hash()),
+        versions=versions(),
+        seed=folds.seed,
+        keep=list(folds.keep),
+        champion=champion,
+        members=[
+            dict(kind=kind, share=share, recipe=recipe.model_dump(mode="json"))
+            for kind, (recipe, share) in fitted.choice.members.items()
+        ],
+        folds=len(folds),
+        calibration=dict(method=fitted.bundle.calibrator.method),
+        search=search,
+        **(
+            {}
+            if noticed is None
+            else dict(audit={f.column: dict(verdict=f.verdict, reason=f.reason) for f in noticed})
+        ),
+    )
 
 # %% ../../nbs/training/09_training.ipynb #ef7bfc9c
 OUT_OF_TIME = "No out-of-time test was made: the holdout is a random part of the same loans."
-DECLINED = "Applicants who were declined have no outcome; the model has learned from loans that were made."
+DECLINED = (
+    "Applicants who were declined have no outcome; the model has learned from loans that were made."
+)
+
 
 def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores) -> dict:
     "The card as plain JSON values."
     bundle, portfolio = fitted.bundle, fitted.bundle.portfolio
     limits = list(portfolio.limits)
     since = train.provenance["split"].get("since")
-    if not since and "out-of-time" not in " ".join(limits): limits.append(OUT_OF_TIME)
-    if "declined" not in " ".join(limits): limits.append(DECLINED)
-    if train.synthetic: limits.insert(0, "SYNTHETIC: trained on the project's own sample. It must not decide about anybody.")
-    interval = auc_interval(holdout.y, scores.probability_default) if 2 <= holdout.y.sum() <= len(holdout) - 2 else {}
+    if not since and "out-of-time" not in " ".join(limits):
+        limits.append(OUT_OF_TIME)
+    if "declined" not in " ".join(limits):
+        limits.append(DECLINED)
+    if train.synthetic:
+        limits.insert(
+            0, "SYNTHETIC: trained on the project's own sample. It must not decide about anybody."
+        )
+    interval = (
+        auc_interval(holdout.y, scores.probability_default)
+        if 2 <= holdout.y.sum() <= len(holdout) - 2
+        else {}
+    )
     return dict(
-        portfolio=portfolio.title, description=portfolio.description, default=portfolio.default_definition, performance_window_months=portfolio.performance_window_months,
-        intended_use=portfolio.intended_use, limits=limits,
-        model=[dict(kind=kind, share=share, what=recipe.describe(), parameters=recipe.parameters) for kind, (recipe, share) in fitted.choice.members.items()],
-        directions="every member is held to the directions that the portfolio names" if all(recipe.monotone for recipe, _ in fitted.choice.members.values()) else "not held to directions",
-        calibration=bundle.calibrator.method, cut_off=dict(pd=bundle.scorecard.cut_off, **portfolio.costs.model_dump()),
-        data=dict(source=train.provenance.get("message", "a table in memory"), sha256=train.provenance["split"]["sha256"], rows_train=len(train), rows_holdout=len(holdout), default_rate_train=float(train.y.mean())),
-        fields_used=list(bundle.names), fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
-        figures=dict(bundle.metrics, auc_low=interval.get("low"), auc_high=interval.get("high"), on=f"holdout: the latest loans, from {since} on; everything was fitted on earlier ones" if since else "holdout, which nothing of the model has seen"),
-        explanation="contributions in log-odds: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged with the members' shares")
+        portfolio=portfolio.title,
+        description=portfolio.description,
+        default=portfolio.default_definition,
+        performance_window_months=portfolio.performance_window_months,
+        intended_use=portfolio.intended_use,
+        limits=limits,
+        model=[
+            dict(kind=kind, share=share, what=recipe.describe(), parameters=recipe.parameters)
+            for kind, (recipe, share) in fitted.choice.members.items()
+        ],
+        directions="every member is held to the directions that the portfolio names"
+        if all(recipe.monotone for recipe, _ in fitted.choice.members.values())
+        else "not held to directions",
+        calibration=bundle.calibrator.method,
+        cut_off=dict(pd=bundle.scorecard.cut_off, **portfolio.costs.model_dump()),
+        data=dict(
+            source=train.provenance.get("message", "a table in memory"),
+            sha256=train.provenance["split"]["sha256"],
+            rows_train=len(train),
+            rows_holdout=len(holdout),
+            default_rate_train=float(train.y.mean()),
+        ),
+        fields_used=list(bundle.names),
+        fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
+        figures=dict(
+            bundle.metrics,
+            auc_low=interval.get("low"),
+            auc_high=interval.get("high"),
+            on=f"holdout: the latest loans, from {since} on; everything was fitted on earlier ones"
+            if since
+            else "holdout, which nothing of the model has seen",
+        ),
+        explanation="contributions in log-odds: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged with the members' shares",
+    )
 
 # %% ../../nbs/training/09_training.ipynb #2596c711
-HOLDOUT = 0.2       # share of rows that no model sees
+HOLDOUT = 0.2  # share of rows that no model sees
+
 
 @dataclass
 class Training:
@@ -220,13 +368,16 @@ class Training:
     train, holdout : the two sides of the split.
     scores : the bundle's answers for the holdout.
     """
+
     fitted: Fitted
     train: Dataset
     holdout: Dataset
     scores: Scores
 
     @property
-    def bundle(self) -> Bundle: return self.fitted.bundle
+    def bundle(self) -> Bundle:
+        return self.fitted.bundle
+
 
 def judge(
     fitted: Fitted,
@@ -234,21 +385,32 @@ def judge(
     holdout: Dataset,
     champion: str,  # blend, single, or a recipe that was given
     asked: dict | None = None,  # of the search, for the provenance
-    noticed: list[Finding] | None = None,  # by the audit, of the fields that the model sees; None where there was no audit
+    noticed: list[Finding]
+    | None = None,  # by the audit, of the fields that the model sees; None where there was no audit
 ) -> Training:
     "Scores the holdout by the bundle, and writes into it what is to be known about it."
     bundle, columns = fitted.bundle, holdout.columns
     scores = bundle.score(columns, reasons=False)
     bundle.reference = reference_of(bundle.portfolio, columns, scores)
-    bundle.metrics = {k: None if v != v else v for k, v in evaluate(holdout.y, scores.probability_default).items()}   # a slope may not exist
+    bundle.metrics = {
+        k: None if v != v else v for k, v in evaluate(holdout.y, scores.probability_default).items()
+    }  # a slope may not exist
     bundle.provenance = _provenance(fitted, train, holdout, champion, asked or {}, noticed)
     bundle.card = model_card(fitted, train, holdout, scores)
     return Training(fitted, train, holdout, scores)
 
+
 def reference_of(portfolio: Portfolio, columns, scores: Scores) -> Reference:
     "Bins, shares and summaries of the holdout's fields, PD, score and rating: what later traffic is held against."
-    categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | {"rating": [band.rating for band in RATINGS]}
-    return Reference.fit(columns | scores.monitored(), codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes}, categories=categories)
+    categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | {
+        "rating": [band.rating for band in RATINGS]
+    }
+    return Reference.fit(
+        columns | scores.monitored(),
+        codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes},
+        categories=categories,
+    )
+
 
 def fit_recipe(
     portfolio: Portfolio,
@@ -261,6 +423,7 @@ def fit_recipe(
     "One recipe, without a search: calibrated, fitted, exported and judged on the holdout."
     folds = Folds(portfolio, train.frame, train.y, how_many_folds(len(train)), seed, tuple(keep))
     return judge(fit_choice(portfolio, _alone(recipe, folds), train), train, holdout, "given")
+
 
 def train_model(
     portfolio: Portfolio,
@@ -275,17 +438,39 @@ def train_model(
     **search,  # storage, resume, progress, first and cache of `fit_champion`
 ) -> Training:
     "Splits, audits, searches, calibrates, fits, exports and judges. Raises LeakError where a field tells the outcome and the portfolio does not mark it."
-    keep = tuple(portfolio[k].name for k in keep)   # an alias is welcome too
+    keep = tuple(portfolio[k].name for k in keep)  # an alias is welcome too
     train, holdout = split(dataset, HOLDOUT, seed)
     noticed = refuse_leaks(train, keep)
-    fitted = fit_champion(portfolio, train, champion=champion, preset=preset, trials=trials, timeout=timeout, seed=seed, keep=keep, **search)
-    return judge(fitted, train, holdout, champion, dict(preset=preset, trials=trials, timeout=timeout), noticed)
+    fitted = fit_champion(
+        portfolio,
+        train,
+        champion=champion,
+        preset=preset,
+        trials=trials,
+        timeout=timeout,
+        seed=seed,
+        keep=keep,
+        **search,
+    )
+    return judge(
+        fitted,
+        train,
+        holdout,
+        champion,
+        dict(preset=preset, trials=trials, timeout=timeout),
+        noticed,
+    )
+
 
 def save_training(training: Training) -> str:  # the bundle's tag
     "Puts the bundle into the model store, and the reference rows beside it."
     tag = save_bundle(training.bundle)
     folder = beside(training.bundle.portfolio.name) / tag.split(":")[1]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = training.holdout.frame.assign(probability_default=training.scores.probability_default, credit_score=training.scores.credit_score, outcome=training.holdout.y)
+    rows = training.holdout.frame.assign(
+        probability_default=training.scores.probability_default,
+        credit_score=training.scores.credit_score,
+        outcome=training.holdout.y,
+    )
     rows.to_parquet(folder / "reference.parquet", index=False)
     return tag

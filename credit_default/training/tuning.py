@@ -40,7 +40,7 @@ from .recipe import CANDIDATES, TREES, Candidate, Recipe
 from .search_space import default_recipes, search_point, suggest
 
 # %% ../../nbs/training/06_tuning.ipynb #627bda65
-with warnings.catch_warnings():   # Optuna asks for a progress widget that is not used here
+with warnings.catch_warnings():  # Optuna asks for a progress widget that is not used here
     warnings.simplefilter("ignore", TqdmWarning)
     import optuna
 
@@ -64,21 +64,43 @@ class Folds:
     splits : (training rows, validation rows) of each fold
     ids : (n,) the fold whose validation part a row is in
     """
-    def __init__(self, portfolio: Portfolio, frame, y: np.ndarray, folds: int = 3, seed: int = 0, keep: tuple[str, ...] = (), threads: int | None = None, cache: Path | None = None):
-        self.portfolio, self.y, self.seed, self.keep = portfolio, np.asarray(y).astype(int), seed, tuple(keep)
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        frame,
+        y: np.ndarray,
+        folds: int = 3,
+        seed: int = 0,
+        keep: tuple[str, ...] = (),
+        threads: int | None = None,
+        cache: Path | None = None,
+    ):
+        self.portfolio, self.y, self.seed, self.keep = (
+            portfolio,
+            np.asarray(y).astype(int),
+            seed,
+            tuple(keep),
+        )
         rarest = np.bincount(self.y, minlength=2)[:2].min()
-        if rarest < 2 * folds: raise ValueError(f"{rarest} rows with the rarer outcome are too few for {folds} folds: there must be at least {2 * folds}")
+        if rarest < 2 * folds:
+            raise ValueError(
+                f"{rarest} rows with the rarer outcome are too few for {folds} folds: there must be at least {2 * folds}"
+            )
         columns = checked_columns(portfolio, frame, self.keep)
         self.clean = self.feature_map(False).clean(columns)
         self.splits = equal_folds(columns, self.y, folds, seed)
         self.ids = np.empty(len(self.y), np.int64)
-        for fold, (_, valid) in enumerate(self.splits): self.ids[valid] = fold
+        for fold, (_, valid) in enumerate(self.splits):
+            self.ids[valid] = fold
         self.threads, self.cache = threads or cpu_count(), cache and Path(cache)
         self._imputed, self._matrices, self._margins, self._alone = {}, {}, {}, Lock()
 
-    def __len__(self): return len(self.splits)
+    def __len__(self):
+        return len(self.splits)
 
-    def feature_map(self, derived: bool) -> FeatureMap: return FeatureMap(self.portfolio, self.keep, derived)
+    def feature_map(self, derived: bool) -> FeatureMap:
+        return FeatureMap(self.portfolio, self.keep, derived)
 
     def matrices(
         self,
@@ -89,8 +111,14 @@ class Folds:
         "What the pipeline's first step makes of a fold, kept for the next trial."
         key = (fold, imputation, derived)
         if key not in self._matrices:
-            parts, make = [rows_of(self.clean, rows) for rows in self.splits[fold]], self.feature_map(derived).matrix
-            self._matrices[key] = tuple(make(part, filled) for part, filled in zip(parts, self._filled(fold, imputation, parts)))
+            parts, make = (
+                [rows_of(self.clean, rows) for rows in self.splits[fold]],
+                self.feature_map(derived).matrix,
+            )
+            self._matrices[key] = tuple(
+                make(part, filled)
+                for part, filled in zip(parts, self._filled(fold, imputation, parts))
+            )
         return self._matrices[key]
 
     def _filled(self, fold: int, imputation: str, parts: list[Clean]) -> list[np.ndarray]:
@@ -102,7 +130,8 @@ class Folds:
     def margin(self, fold: int, recipe: Recipe) -> np.ndarray:
         "(n_valid,) uncalibrated log-odds of a fold's validation part, by the recipe fitted on its training part. Made once."
         key = (fold, recipe.model_dump_json())
-        if key not in self._margins: self._margins[key] = self._kept(key, lambda: self._fit(fold, recipe))
+        if key not in self._margins:
+            self._margins[key] = self._kept(key, lambda: self._fit(fold, recipe))
         return self._margins[key]
 
     @one_blas_thread
@@ -112,33 +141,56 @@ class Folds:
         done: Callable[[], Any] = lambda: None,  # called after each
     ):
         "Makes margins that will be asked for, trees of several at the same time. What a recipe cannot take is left to `margin`, which says why."
+
         def one(asked: tuple[int, Recipe]):
-            try: self.margin(*asked)
-            except (ValueError, RuntimeError): pass
+            try:
+                self.margin(*asked)
+            except (ValueError, RuntimeError):
+                pass
             done()
-        with ThreadPoolExecutor(self.threads) as pool: list(pool.map(one, wanted))
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(one, wanted))
 
     def _kept(self, key: tuple[int, str], make: Callable[[], np.ndarray]) -> np.ndarray:
-        if self.cache is None: return make()
-        told = self.fingerprint, code_hash("credit_default.training.tuning"), tuple(map(metadata.version, ("numpy", "scikit-learn", "imbalanced-learn", "fancyimpute"))), xgboost.__version__, key
+        if self.cache is None:
+            return make()
+        told = (
+            self.fingerprint,
+            code_hash("credit_default.training.tuning"),
+            tuple(
+                map(metadata.version, ("numpy", "scikit-learn", "imbalanced-learn", "fancyimpute"))
+            ),
+            xgboost.__version__,
+            key,
+        )
         path = self.cache / f"{hashlib.sha256(repr(told).encode()).hexdigest()[:32]}.npy"
-        try: return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError): made = make()   # not there, or cut short
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            made = make()  # not there, or cut short
         self.cache.mkdir(parents=True, exist_ok=True)
         waiting = path.with_suffix(f".{os.getpid()}")
-        with waiting.open("wb") as file: np.save(file, made)
+        with waiting.open("wb") as file:
+            np.save(file, made)
         waiting.replace(path)
         return made
 
     def _fit(self, fold: int, recipe: Recipe) -> np.ndarray:
         train, valid = self.splits[fold]
-        with self._alone:   # as in `fit_together`
+        with self._alone:  # as in `fit_together`
             X, X_valid = self.matrices(fold, recipe.imputation, recipe.derived)
             features, target = self.feature_map(recipe.derived).features, self.y[train]
-            sampler, estimator = make_sampler(recipe, features, self.seed), make_estimator(recipe, features, self.seed, self.threads)
-            if sampler is not None: X, target = sampler.fit_resample(X, target)
-            if recipe.candidate not in TREES: estimator.fit(X, target)
-        if recipe.candidate in TREES: estimator.fit(X, target)
+            sampler, estimator = (
+                make_sampler(recipe, features, self.seed),
+                make_estimator(recipe, features, self.seed, self.threads),
+            )
+            if sampler is not None:
+                X, target = sampler.fit_resample(X, target)
+            if recipe.candidate not in TREES:
+                estimator.fit(X, target)
+        if recipe.candidate in TREES:
+            estimator.fit(X, target)
         return estimator_margin(estimator, X_valid)
 
     def auc(self, fold: int, recipe: Recipe) -> float:
@@ -149,48 +201,72 @@ class Folds:
         "(n,) uncalibrated log-odds of each row by a model that has not seen it."
         self.fit((fold, recipe) for fold in range(len(self)))
         out = np.empty(len(self.y))
-        for fold, (_, valid) in enumerate(self.splits): out[valid] = self.margin(fold, recipe)
+        for fold, (_, valid) in enumerate(self.splits):
+            out[valid] = self.margin(fold, recipe)
         return out
 
     @cached_property
     def fingerprint(self) -> str:
         "What makes two searches comparable: the data, the portfolio, the folds, the seed."
-        digest = hashlib.sha256(repr((self.portfolio.to_json(), len(self), self.seed, self.keep)).encode())
-        for array in (self.clean.values, self.clean.coded, self.clean.levels, self.y): digest.update(np.ascontiguousarray(array).tobytes())
+        digest = hashlib.sha256(
+            repr((self.portfolio.to_json(), len(self), self.seed, self.keep)).encode()
+        )
+        for array in (self.clean.values, self.clean.coded, self.clean.levels, self.y):
+            digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+
 RELATIVE_IMPORT = re.compile(r"^[ \t]*from (\.+[\w.]*) import (?:\(([^)]*)\)|([^\n(#]+))", re.M)
+
 
 def imported_by(module: str) -> set[str]:
     "The names of the package's own modules that `module` imports, directly or through others, itself among them."
     found, todo = set(), [module]
     while todo:
         name = todo.pop()
-        if name in found: continue
+        if name in found:
+            continue
         found.add(name)
         source = find_spec(name)
         inside = name if source.submodule_search_locations else name.rpartition(".")[0]
         text = Path(source.origin).read_text(encoding="utf-8")
-        for origin, several, line in RELATIVE_IMPORT.findall(text):   # not by `ast`, which several threads may not use at once before Python 3.12
+        for origin, several, line in RELATIVE_IMPORT.findall(
+            text
+        ):  # not by `ast`, which several threads may not use at once before Python 3.12
             origin = resolve_name(origin, inside)
             aliases = re.findall(r"\w+", several or line)
-            todo += [one for one in (origin, *(f"{origin}.{alias}" for alias in aliases)) if one != "credit_default" and is_module(one)]
+            todo += [
+                one
+                for one in (origin, *(f"{origin}.{alias}" for alias in aliases))
+                if one != "credit_default" and is_module(one)
+            ]
     return found
+
 
 def is_module(name: str) -> bool:
     "Whether there is a module of that name."
-    try: return find_spec(name) is not None
-    except ModuleNotFoundError: return False   # its parent is no package
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False  # its parent is no package
+
 
 @cache
 def code_hash(
-    module: str | None = None,  # only what it imports, itself included; all of the package unless given
+    module: str
+    | None = None,  # only what it imports, itself included; all of the package unless given
 ) -> str:
     "SHA-256 over the package's own modules."
     package, digest = Path(credit_default.__file__).parent, hashlib.sha256()
-    paths = package.rglob("*.py") if module is None else (Path(find_spec(name).origin) for name in imported_by(module))
-    for name, path in sorted((path.relative_to(package).as_posix(), path) for path in paths): digest.update(name.encode() + b"\0" + path.read_bytes())
+    paths = (
+        package.rglob("*.py")
+        if module is None
+        else (Path(find_spec(name).origin) for name in imported_by(module))
+    )
+    for name, path in sorted((path.relative_to(package).as_posix(), path) for path in paths):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
 
 def rows_of(clean: Clean, rows: np.ndarray) -> Clean:
     "Some of the cleaned applicants."
@@ -199,16 +275,25 @@ def rows_of(clean: Clean, rows: np.ndarray) -> Clean:
 # %% ../../nbs/training/06_tuning.ipynb #4185388e
 class PairedPruner(optuna.pruners.BasePruner):
     "Gives a trial up when it lags behind the best finished one of its kind, by more than `margin` in the mean over the folds done."
-    def __init__(self, margin: float = 0.001): self.margin = margin
+
+    def __init__(self, margin: float = 0.001):
+        self.margin = margin
 
     def prune(self, study, trial) -> bool:
         own = trial.intermediate_values
-        rivals = [t for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)) if _kind(t) == _kind(trial)]
-        if not own or not rivals: return False
+        rivals = [
+            t
+            for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+            if _kind(t) == _kind(trial)
+        ]
+        if not own or not rivals:
+            return False
         best = max(rivals, key=lambda t: t.value).intermediate_values
         return float(np.mean([best[fold] - auc for fold, auc in own.items()])) > self.margin
 
-def _kind(trial) -> str: return Recipe.model_validate_json(trial.user_attrs["recipe"]).kind
+
+def _kind(trial) -> str:
+    return Recipe.model_validate_json(trial.user_attrs["recipe"]).kind
 
 # %% ../../nbs/training/06_tuning.ipynb #7061863d
 def open_study(
@@ -219,32 +304,65 @@ def open_study(
 ) -> optuna.Study:
     "A new study, or the last one of the portfolio in the file."
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if resume and storage is None: raise ValueError("there is nothing to resume: name the file that the study is kept in (storage)")
-    if storage is None: return _create_study(None, f"{portfolio.name}-1", folds)
+    if resume and storage is None:
+        raise ValueError(
+            "there is nothing to resume: name the file that the study is kept in (storage)"
+        )
+    if storage is None:
+        return _create_study(None, f"{portfolio.name}-1", folds)
     Path(storage).parent.mkdir(parents=True, exist_ok=True)
-    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(storage)))
-    names = [n for n in optuna.get_all_study_names(journal) if n.rpartition("-")[0] == portfolio.name]
-    if not resume: return _create_study(journal, f"{portfolio.name}-{len(names) + 1}", folds)
-    if not names: raise ValueError(f"{Path(storage).name} holds no study of portfolio {portfolio.name} that could be resumed")
+    journal = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(storage))
+    )
+    names = [
+        n for n in optuna.get_all_study_names(journal) if n.rpartition("-")[0] == portfolio.name
+    ]
+    if not resume:
+        return _create_study(journal, f"{portfolio.name}-{len(names) + 1}", folds)
+    if not names:
+        raise ValueError(
+            f"{Path(storage).name} holds no study of portfolio {portfolio.name} that could be resumed"
+        )
     last = max(names, key=lambda n: int(n.rpartition("-")[2]))
     study = optuna.load_study(study_name=last, storage=journal, pruner=PairedPruner())
     if study.user_attrs.get("fingerprint") != folds.fingerprint:
-        raise ValueError(f"study {last} was made with other data, fields, folds or seed: start a new one instead of resuming it")
-    for t in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):   # cut off when the earlier run ended
+        raise ValueError(
+            f"study {last} was made with other data, fields, folds or seed: start a new one instead of resuming it"
+        )
+    for t in study.get_trials(
+        states=(optuna.trial.TrialState.RUNNING,)
+    ):  # cut off when the earlier run ended
         study.tell(t.number, state=optuna.trial.TrialState.FAIL)
     return study
 
+
 def _create_study(storage, name: str, folds: Folds) -> optuna.Study:
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", pruner=PairedPruner())
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", pruner=PairedPruner()
+    )
     study.set_user_attr("fingerprint", folds.fingerprint)
     return study
 
 # %% ../../nbs/training/06_tuning.ipynb #b87ea3cb
-PRESETS = dict(quick=9, full=120)   # trials
-TURNS = ("xgboost", "xgboost", "network", "xgboost", "xgboost", "forest", "xgboost", "xgboost", "network", "logistic")   # whose trial is next, after the first recipes
-FEW = 40_000   # rows: with fewer, more folds, which leave more rows to fit on
+PRESETS = dict(quick=9, full=120)  # trials
+TURNS = (
+    "xgboost",
+    "xgboost",
+    "network",
+    "xgboost",
+    "xgboost",
+    "forest",
+    "xgboost",
+    "xgboost",
+    "network",
+    "logistic",
+)  # whose trial is next, after the first recipes
+FEW = 40_000  # rows: with fewer, more folds, which leave more rows to fit on
 
-def how_many_folds(n: int) -> int: return 3 if n >= FEW else 5
+
+def how_many_folds(n: int) -> int:
+    return 3 if n >= FEW else 5
+
 
 @dataclass
 class TuningResult:
@@ -259,6 +377,7 @@ class TuningResult:
     study : name of the study.
     folds : with the margins of the trials, for what is built on them.
     """
+
     champion: Recipe
     best: dict[str, Recipe]
     trials: pd.DataFrame
@@ -278,46 +397,82 @@ def tune(
     keep: tuple[str, ...] = (),  # lender's or leaky fields that models may see
     storage: str | Path | None = None,  # journal file; None keeps the study in memory
     resume: bool = False,  # go on with the last study in `storage`
-    progress: bool | Callable[[int, int, float], None] = True,  # a line on screen, or a function of trials done, trials, best AUC
+    progress: bool
+    | Callable[
+        [int, int, float], None
+    ] = True,  # a line on screen, or a function of trials done, trials, best AUC
     folds: int | None = None,  # 3, or 5 where there are few rows
     candidates: tuple[Candidate, ...] = CANDIDATES,
-    first: list[Recipe] | None = None,  # tried before the sampler proposes any; None: `default_recipes`
+    first: list[Recipe]
+    | None = None,  # tried before the sampler proposes any; None: `default_recipes`
     threads: int | None = None,  # as for `Folds`
     cache: Path | None = None,  # folder where margins are kept for the next run
 ) -> TuningResult:
     "Searches for the best recipe."
-    if preset not in PRESETS: raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     shared = Folds(portfolio, frame, y, folds or how_many_folds(len(y)), seed, keep, threads, cache)
     study = open_study(portfolio, shared, storage, resume)
-    first = [r for r in (default_recipes(portfolio) if first is None else first) if r.candidate in candidates]
+    first = [
+        r
+        for r in (default_recipes(portfolio) if first is None else first)
+        if r.candidate in candidates
+    ]
     total, began = PRESETS[preset] if trials is None else trials, time.monotonic()
-    bar = tqdm(total=total, desc=f"search {portfolio.name}", unit="trial", disable=progress is not True, leave=False)
+    bar = tqdm(
+        total=total,
+        desc=f"search {portfolio.name}",
+        unit="trial",
+        disable=progress is not True,
+        leave=False,
+    )
     with bar:
         while (done := len(_finished(study))) < total:
-            if done and timeout is not None and time.monotonic() - began > timeout: break
+            if done and timeout is not None and time.monotonic() - began > timeout:
+                break
             bar.update(done - bar.n)
             _one_trial(study, shared, candidates, first)
             best = _best_value(study)
             bar.set_postfix_str(f"best AUC {best:.4f}")
-            if callable(progress): progress(len(_finished(study)), total, best)
+            if callable(progress):
+                progress(len(_finished(study)), total, best)
     return _result(study, shared)
 
 # %% ../../nbs/training/06_tuning.ipynb #681b80bb
 STATES = {optuna.trial.TrialState.COMPLETE: "complete", optuna.trial.TrialState.PRUNED: "pruned"}
 
+
 def _finished(study: optuna.Study) -> list:
     "Trials that came to an end: those cut off are made again."
-    return [t for t in study.get_trials(deepcopy=False) if t.state in STATES or "error" in t.user_attrs]
+    return [
+        t for t in study.get_trials(deepcopy=False) if t.state in STATES or "error" in t.user_attrs
+    ]
+
 
 def _best_value(study: optuna.Study) -> float:
-    return max((t.value for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))), default=float("nan"))
+    return max(
+        (
+            t.value
+            for t in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        ),
+        default=float("nan"),
+    )
 
-def _one_trial(study: optuna.Study, folds: Folds, candidates: tuple[Candidate, ...], first: list[Recipe]):
+
+def _one_trial(
+    study: optuna.Study, folds: Folds, candidates: tuple[Candidate, ...], first: list[Recipe]
+):
     "One trial: one of the first recipes while there are any, then what the sampler proposes from the trials before."
     number = len(_finished(study))
-    study.sampler = optuna.samplers.TPESampler(seed=(1_000_003 * folds.seed + number) % 2**32, n_startup_trials=len(first))
+    study.sampler = optuna.samplers.TPESampler(
+        seed=(1_000_003 * folds.seed + number) % 2**32, n_startup_trials=len(first)
+    )
     turns = [c for c in TURNS if c in candidates]
-    study.enqueue_trial(search_point(first[number], folds.portfolio) if number < len(first) else dict(candidate=turns[number % len(turns)]))
+    study.enqueue_trial(
+        search_point(first[number], folds.portfolio)
+        if number < len(first)
+        else dict(candidate=turns[number % len(turns)])
+    )
     trial = study.ask()
     candidate = trial.suggest_categorical("candidate", list(candidates))
     recipe = suggest(trial, candidate, folds.portfolio)
@@ -325,30 +480,53 @@ def _one_trial(study: optuna.Study, folds: Folds, candidates: tuple[Candidate, .
     aucs = []
     try:
         for fold in range(len(folds)):
-            if candidate in TREES and fold % folds.threads == 0: folds.fit((next_, recipe) for next_ in range(fold, min(fold + folds.threads, len(folds))))   # some in vain where the trial is pruned: the time is that of one
+            if candidate in TREES and fold % folds.threads == 0:
+                folds.fit(
+                    (next_, recipe) for next_ in range(fold, min(fold + folds.threads, len(folds)))
+                )  # some in vain where the trial is pruned: the time is that of one
             aucs.append(folds.auc(fold, recipe))
             trial.report(aucs[-1], fold)
-            if fold + 1 < len(folds) and trial.should_prune(): return study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    except (ValueError, RuntimeError) as e:   # a recipe that this data cannot take, such as ADASYN without neighbours
+            if fold + 1 < len(folds) and trial.should_prune():
+                return study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    except (
+        ValueError,
+        RuntimeError,
+    ) as e:  # a recipe that this data cannot take, such as ADASYN without neighbours
         trial.set_user_attr("error", str(e).splitlines()[0][:200])
         return study.tell(trial, state=optuna.trial.TrialState.FAIL)
     study.tell(trial, float(np.mean(aucs)))
+
 
 def _result(study: optuna.Study, folds: Folds) -> TuningResult:
     rows = []
     for i, t in enumerate(_finished(study), start=1):
         aucs = [t.intermediate_values.get(f, np.nan) for f in range(len(folds))]
-        rows.append(dict(trial=i, kind=_kind(t), recipe=t.user_attrs["recipe"], state=STATES.get(t.state, "failed"), folds=len(t.intermediate_values),
-                         auc=float(np.nanmean(aucs)) if t.intermediate_values else np.nan, **{f"auc_{f + 1}": a for f, a in enumerate(aucs)},
-                         error=t.user_attrs.get("error", ""), seconds=t.duration.total_seconds()))
+        rows.append(
+            dict(
+                trial=i,
+                kind=_kind(t),
+                recipe=t.user_attrs["recipe"],
+                state=STATES.get(t.state, "failed"),
+                folds=len(t.intermediate_values),
+                auc=float(np.nanmean(aucs)) if t.intermediate_values else np.nan,
+                **{f"auc_{f + 1}": a for f, a in enumerate(aucs)},
+                error=t.user_attrs.get("error", ""),
+                seconds=t.duration.total_seconds(),
+            )
+        )
     table = pd.DataFrame(rows)
     complete = table[table.state == "complete"].sort_values("auc", ascending=False, kind="stable")
-    if complete.empty: raise ValueError("no trial came to its end: " + "; ".join(sorted(set(table.error) - {""})))
-    best = {k: Recipe.model_validate_json(r) for k, r in complete.drop_duplicates("kind")[["kind", "recipe"]].itertuples(index=False)}
+    if complete.empty:
+        raise ValueError("no trial came to its end: " + "; ".join(sorted(set(table.error) - {""})))
+    best = {
+        k: Recipe.model_validate_json(r)
+        for k, r in complete.drop_duplicates("kind")[["kind", "recipe"]].itertuples(index=False)
+    }
     return TuningResult(next(iter(best.values())), best, table, study.study_name, folds)
 
 # %% ../../nbs/training/06_tuning.ipynb #8374fbdf
 COLOURS = dict(xgboost="#0072B2", network="#D55E00", logistic="#999999", forest="#009E73")
+
 
 def behind(
     trials: pd.DataFrame,  # of a `TuningResult`
@@ -356,23 +534,48 @@ def behind(
     "How far each trial lies behind the best complete one, in mean AUC over the folds that it has seen."
     aucs = trials[[c for c in trials if c.startswith("auc_")]].to_numpy(float)
     best = aucs[trials.auc.where(trials.state == "complete").argmax()]
-    return np.array([np.mean((best - own)[~np.isnan(own)]) if (~np.isnan(own)).any() else np.nan for own in aucs])
+    return np.array(
+        [
+            np.mean((best - own)[~np.isnan(own)]) if (~np.isnan(own)).any() else np.nan
+            for own in aucs
+        ]
+    )
+
 
 def plot_trials(result: TuningResult, ax=None):
     "Each trial's distance from the champion by candidate, on a logarithmic scale; hollow where the trial was given up."
     import matplotlib.pyplot as plt
+
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
     floor = 1e-5
-    lag = np.maximum(behind(result.trials), floor)   # given up on folds where it led: at the floor too
+    lag = np.maximum(
+        behind(result.trials), floor
+    )  # given up on folds where it led: at the floor too
     for candidate, colour in COLOURS.items():
         mine = (result.trials.kind.str.split().str[0] == candidate).to_numpy()
         done = (result.trials.state == "complete").to_numpy()
-        if not mine.any(): continue
-        ax.plot(result.trials.trial[mine & done], lag[mine & done], "o", ms=4, color=colour, label=candidate)
-        ax.plot(result.trials.trial[mine & ~done], lag[mine & ~done], "o", ms=4, color=colour, mfc="none")
-    ax.set(xlabel="trial", ylabel="AUC behind the best", yscale="log"); ax.invert_yaxis()
+        if not mine.any():
+            continue
+        ax.plot(
+            result.trials.trial[mine & done],
+            lag[mine & done],
+            "o",
+            ms=4,
+            color=colour,
+            label=candidate,
+        )
+        ax.plot(
+            result.trials.trial[mine & ~done],
+            lag[mine & ~done],
+            "o",
+            ms=4,
+            color=colour,
+            mfc="none",
+        )
+    ax.set(xlabel="trial", ylabel="AUC behind the best", yscale="log")
+    ax.invert_yaxis()
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(.5, 1), frameon=False)
+    ax.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return ax
 
 # %% ../../nbs/training/06_tuning.ipynb #445ed213

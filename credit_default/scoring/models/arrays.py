@@ -15,19 +15,24 @@ import numpy as np
 def array_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     "Arrays as the bytes of an .npz file."
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)   # uncompressed: its bytes are the same on each run
+    np.savez(buffer, **arrays)  # uncompressed: its bytes are the same on each run
     return buffer.getvalue()
+
 
 def bytes_arrays(data: bytes) -> dict[str, np.ndarray]:
     "The arrays of an .npz file. Object arrays, which would need pickle, are refused."
-    with np.load(io.BytesIO(data), allow_pickle=False) as npz: return {k: npz[k] for k in npz.files}
+    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+        return {k: npz[k] for k in npz.files}
 
 # %% ../../../nbs/scoring/models/01_arrays.ipynb #a4315e44
 class ArrayModel:
     "A model that is nothing but arrays, named in its dataclass."
+
     suffix = "npz"
 
-    def to_bytes(self) -> bytes: return array_bytes({f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+    def to_bytes(self) -> bytes:
+        return array_bytes({f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
 
     @classmethod
-    def from_bytes(cls, data: bytes, threads: int = 1): return cls(**bytes_arrays(data))
+    def from_bytes(cls, data: bytes, threads: int = 1):
+        return cls(**bytes_arrays(data))

@@ -24,6 +24,7 @@ class LinearModel(ArrayModel):
     low, high, mean, std : (m,) limits and standardisation, on that scale.
     coefficients : (m,) in log-odds for one standard deviation; intercept : in log-odds, at the mean.
     """
+
     log: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -35,9 +36,17 @@ class LinearModel(ArrayModel):
 
     def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "(n,) the margin, (n, features) coefficient x distance from the mean, and (n,) the base they start from."
-        parts = (np.clip(np.where(self.log, signed_log(X), X), self.low, self.high) - self.mean) / self.std * self.coefficients
+        parts = (
+            (np.clip(np.where(self.log, signed_log(X), X), self.low, self.high) - self.mean)
+            / self.std
+            * self.coefficients
+        )
         base = np.full(len(X), float(self.intercept))
-        return np.add.accumulate(np.column_stack([base, parts]), axis=1)[:, -1], parts, base   # in a fixed order, so that one row and many give the same bits
+        return (
+            np.add.accumulate(np.column_stack([base, parts]), axis=1)[:, -1],
+            parts,
+            base,
+        )  # in a fixed order, so that one row and many give the same bits
 
     def margin(self, X: np.ndarray) -> np.ndarray:
         "(n,) uncalibrated log-odds."

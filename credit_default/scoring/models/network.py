@@ -23,6 +23,7 @@ class NormalScores:
     knots : values of the columns, rising within each.
     scores : the standardised normal score at each knot.
     """
+
     starts: np.ndarray
     knots: np.ndarray
     scores: np.ndarray
@@ -30,7 +31,9 @@ class NormalScores:
     def transform(self, X: np.ndarray) -> np.ndarray:
         "(n, m), 0 where a column has its mean score. Values beyond the knots count as the outermost one."
         spans = [slice(a, b) for a, b in zip(self.starts[:-1], self.starts[1:])]
-        return np.column_stack([np.interp(X[:, j], self.knots[s], self.scores[s]) for j, s in enumerate(spans)])
+        return np.column_stack(
+            [np.interp(X[:, j], self.knots[s], self.scores[s]) for j, s in enumerate(spans)]
+        )
 
     @classmethod
     def fit(
@@ -40,13 +43,17 @@ class NormalScores:
     ) -> "NormalScores":
         "Equal values get the score in the middle of their share of the rows."
         from scipy.special import ndtri
+
         knots, scores = [], []
         for x in X.T:
             x = np.sort(x)
             at = np.unique(x[np.linspace(0, len(x) - 1, n_knots).round().astype(int)])
             below, upto = np.searchsorted(x, at, "left"), np.searchsorted(x, at, "right")
-            knots.append(at); scores.append(ndtri(np.clip((below + upto) / 2 / len(x), .001, .999)))
-        made = cls(np.cumsum([0] + [len(k) for k in knots]), np.concatenate(knots), np.concatenate(scores))
+            knots.append(at)
+            scores.append(ndtri(np.clip((below + upto) / 2 / len(x), 0.001, 0.999)))
+        made = cls(
+            np.cumsum([0] + [len(k) for k in knots]), np.concatenate(knots), np.concatenate(scores)
+        )
         z = made.transform(X)
         std = z.std(axis=0)
         columns = np.repeat(np.arange(X.shape[1]), np.diff(made.starts))
@@ -54,7 +61,8 @@ class NormalScores:
         return made
 
 # %% ../../../nbs/scoring/models/04_network.ipynb #888942a6
-CHUNK = 50   # rows at a time: what reaches the hidden units stays in the processor's cache
+CHUNK = 50  # rows at a time: what reaches the hidden units stays in the processor's cache
+
 
 @dataclass
 class NetworkModel(ArrayModel):
@@ -66,6 +74,7 @@ class NetworkModel(ArrayModel):
     weights : (m, h) into the hidden units; offsets : (h,) of the hidden units.
     output : (h,) out of them; intercept : in log-odds.
     """
+
     starts: np.ndarray
     knots: np.ndarray
     scores: np.ndarray
@@ -75,7 +84,8 @@ class NetworkModel(ArrayModel):
     intercept: float
     kind = "network"
 
-    def __post_init__(self): self._scale = NormalScores(self.starts, self.knots, self.scores)
+    def __post_init__(self):
+        self._scale = NormalScores(self.starts, self.knots, self.scores)
 
     def _into(self, z: np.ndarray) -> np.ndarray:
         "(n, h) what reaches the hidden units. Summed column by column, so that one row and many give the same bits."
@@ -88,18 +98,22 @@ class NetworkModel(ArrayModel):
         "(n,) uncalibrated log-odds."
         out = np.empty(len(X))
         for i in range(0, len(X), CHUNK):
-            out[i:i + CHUNK] = (np.tanh(self._into(self._scale.transform(X[i:i + CHUNK]))) * self.output).sum(axis=1) + self.intercept
+            out[i : i + CHUNK] = (
+                np.tanh(self._into(self._scale.transform(X[i : i + CHUNK]))) * self.output
+            ).sum(axis=1) + self.intercept
         return out
 
     def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "(n,) the margin, (n, features) exact Aumann-Shapley values in log-odds, and (n,) the base they start from."
         start, margin, parts = np.tanh(self.offsets), np.empty(len(X)), np.empty(X.shape)
         for i in range(0, len(X), CHUNK):
-            z = self._scale.transform(X[i:i + CHUNK])
+            z = self._scale.transform(X[i : i + CHUNK])
             total = self._into(z)
             end, way = np.tanh(total), total - self.offsets
-            margin[i:i + CHUNK] = (end * self.output).sum(axis=1) + self.intercept
-            near = np.abs(way) < 1e-6   # the slope itself, where start and end are one
-            slope = np.where(near, 1 - start ** 2, (end - start) / np.where(near, 1.0, way)) * self.output
-            parts[i:i + CHUNK] = z * (slope[:, None] * self.weights).sum(axis=2)
+            margin[i : i + CHUNK] = (end * self.output).sum(axis=1) + self.intercept
+            near = np.abs(way) < 1e-6  # the slope itself, where start and end are one
+            slope = (
+                np.where(near, 1 - start**2, (end - start) / np.where(near, 1.0, way)) * self.output
+            )
+            parts[i : i + CHUNK] = z * (slope[:, None] * self.weights).sum(axis=2)
         return margin, parts, np.full(len(X), float((start * self.output).sum() + self.intercept))

@@ -15,7 +15,8 @@ import numpy as np
 import xgboost as xgb
 
 # %% ../../../nbs/scoring/models/02_trees.ipynb #d305f23b
-HIGH = 2   # questions from a branch's root to its lowest leaf, at most
+HIGH = 2  # questions from a branch's root to its lowest leaf, at most
+
 
 @dataclass
 class Branch:
@@ -26,6 +27,7 @@ class Branch:
     questions : nodes that are asked, those on the way first.
     leaves : of each leaf the positions of its path's nodes among the questions, the answers that lead to it, its value, and the shares of the training rows that gave these answers.
     """
+
     questions: list[int]
     leaves: list[tuple[tuple[int, ...], tuple[bool, ...], float, tuple[float, ...]]]
 
@@ -34,26 +36,55 @@ class Branch:
         asked = column[self.questions].tolist()
         return tuple(map(asked.index, asked)), tuple(leaf[:2] for leaf in self.leaves)
 
+
 def branches_of(
-    tree: dict,   # as XGBoost writes it in JSON
+    tree: dict,  # as XGBoost writes it in JSON
     nodes: list,  # (column, threshold, answer where the value is missing) of the trees before; this one's are added
 ) -> list[Branch]:
     "A tree's branches."
-    left, right, column, split, default, rows = (tree[k] for k in ("left_children", "right_children", "split_indices", "split_conditions", "default_left", "sum_hessian"))
+    left, right, column, split, default, rows = (
+        tree[k]
+        for k in (
+            "left_children",
+            "right_children",
+            "split_indices",
+            "split_conditions",
+            "default_left",
+            "sum_hessian",
+        )
+    )
     out, inner = [], [at for at in range(len(left)) if left[at] >= 0]
     node = {at: len(nodes) + i for i, at in enumerate(inner)}
-    def high(at): return 0 if left[at] < 0 else 1 + max(high(left[at]), high(right[at]))
+
+    def high(at):
+        return 0 if left[at] < 0 else 1 + max(high(left[at]), high(right[at]))
+
     def below(at, path, questions, leaves):
-        if left[at] < 0: leaves.append((tuple(questions.index(n) for n, _, _ in path), tuple(answer for _, answer, _ in path), split[at], tuple(share for _, _, share in path)))
+        if left[at] < 0:
+            leaves.append(
+                (
+                    tuple(questions.index(n) for n, _, _ in path),
+                    tuple(answer for _, answer, _ in path),
+                    split[at],
+                    tuple(share for _, _, share in path),
+                )
+            )
         else:
-            if node[at] not in questions: questions.append(node[at])
-            for child, answer in ((left[at], True), (right[at], False)): below(child, path + ((node[at], answer, rows[child] / rows[at]),), questions, leaves)
+            if node[at] not in questions:
+                questions.append(node[at])
+            for child, answer in ((left[at], True), (right[at], False)):
+                below(
+                    child, path + ((node[at], answer, rows[child] / rows[at]),), questions, leaves
+                )
+
     def walk(at, path):
         if high(at) > HIGH:
-            for child, answer in ((left[at], True), (right[at], False)): walk(child, path + ((node[at], answer, rows[child] / rows[at]),))
+            for child, answer in ((left[at], True), (right[at], False)):
+                walk(child, path + ((node[at], answer, rows[child] / rows[at]),))
         else:
             out.append(Branch([n for n, _, _ in path], []))
             below(at, path, out[-1].questions, out[-1].leaves)
+
     walk(0, ())
     nodes += [(column[at], split[at], default[at]) for at in inner]
     return out
@@ -67,119 +98,189 @@ def shapley_weights(
     "The sum of the formula above."
     e, k = [np.ones((len(z), len(o)))], o.shape[1]
     for j in range(k):
-        if j == i: continue
-        e = [(e[s] * z[:, [j]] if s < len(e) else 0.0) + (e[s - 1] * o[:, j] if s else 0.0) for s in range(len(e) + 1)]
+        if j == i:
+            continue
+        e = [
+            (e[s] * z[:, [j]] if s < len(e) else 0.0) + (e[s - 1] * o[:, j] if s else 0.0)
+            for s in range(len(e) + 1)
+        ]
     return sum(factorial(s) * factorial(k - 1 - s) / factorial(k) * one for s, one in enumerate(e))
 
 # %% ../../../nbs/scoring/models/02_trees.ipynb #ae42a0e5
-MOST_ENTRIES = 2_000_000   # of a table, 8 MB: deeper trees are left to XGBoost
+MOST_ENTRIES = 2_000_000  # of a table, 8 MB: deeper trees are left to XGBoost
+
 
 class TreeTables:
     "Margins and exact Shapley values of a booster, by tables. Raises ValueError where a booster is not of plain trees, or too deep."
+
     def __init__(self, booster: xgb.Booster):
         told = json.loads(bytes(booster.save_raw("json")))["learner"]
-        if told["gradient_booster"]["name"] != "gbtree" or told["objective"]["name"] != "binary:logistic": raise ValueError("not plain boosted trees for a probability")
-        self.columns, trees = int(told["learner_model_param"]["num_feature"]), told["gradient_booster"]["model"]["trees"]
-        nodes, branches, self.first = [], [], []   # (column, threshold, where a missing value goes); branches of all trees; the first branch of each tree
+        if (
+            told["gradient_booster"]["name"] != "gbtree"
+            or told["objective"]["name"] != "binary:logistic"
+        ):
+            raise ValueError("not plain boosted trees for a probability")
+        self.columns, trees = (
+            int(told["learner_model_param"]["num_feature"]),
+            told["gradient_booster"]["model"]["trees"],
+        )
+        nodes, branches, self.first = (
+            [],
+            [],
+            [],
+        )  # (column, threshold, where a missing value goes); branches of all trees; the first branch of each tree
         for tree in trees:
             self.first.append(len(branches))
             branches += branches_of(tree, nodes)
-        sizes, width = np.array([2 ** len(b.questions) for b in branches]), max(len(b.questions) for b in branches)
-        if sizes.sum() * width > MOST_ENTRIES or not width: raise ValueError("the trees are too deep for tables")
+        sizes, width = (
+            np.array([2 ** len(b.questions) for b in branches]),
+            max(len(b.questions) for b in branches),
+        )
+        if sizes.sum() * width > MOST_ENTRIES or not width:
+            raise ValueError("the trees are too deep for tables")
         column, threshold, default = zip(*nodes)
-        self.column, self.threshold, self.default = np.array(column), np.array(threshold, np.float32), np.array(default, bool)
+        self.column, self.threshold, self.default = (
+            np.array(column),
+            np.array(threshold, np.float32),
+            np.array(default, bool),
+        )
         self.start = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.asked, self.of = np.full((width, len(branches)), len(nodes)), np.full((len(branches), width), self.columns)   # where a branch asks less: a node that says no, a column that nobody reads
+        self.asked, self.of = (
+            np.full((width, len(branches)), len(nodes)),
+            np.full((len(branches), width), self.columns),
+        )  # where a branch asks less: a node that says no, a column that nobody reads
         for i, b in enumerate(branches):
-            self.asked[:len(b.questions), i] = b.questions
-            self.of[i, :len(b.questions)] = self.column[b.questions]
-        self.worth, self.table, self.expected = np.zeros(sizes.sum(), np.float32), np.zeros((sizes.sum(), width)), 0.0
-        alike = {}   # branches that are built alike
-        for i, b in enumerate(branches): alike.setdefault(b.shape(self.column), []).append(i)
-        for rows in alike.values(): self._fill([branches[i] for i in rows], self.start[rows])
-        self.table = self.table.astype(np.float32)   # half the size, and what XGBoost's own are
-        self.base = self._base(booster, float(told["learner_model_param"]["base_score"].strip("[]")))
+            self.asked[: len(b.questions), i] = b.questions
+            self.of[i, : len(b.questions)] = self.column[b.questions]
+        self.worth, self.table, self.expected = (
+            np.zeros(sizes.sum(), np.float32),
+            np.zeros((sizes.sum(), width)),
+            0.0,
+        )
+        alike = {}  # branches that are built alike
+        for i, b in enumerate(branches):
+            alike.setdefault(b.shape(self.column), []).append(i)
+        for rows in alike.values():
+            self._fill([branches[i] for i in rows], self.start[rows])
+        self.table = self.table.astype(np.float32)  # half the size, and what XGBoost's own are
+        self.base = self._base(
+            booster, float(told["learner_model_param"]["base_score"].strip("[]"))
+        )
 
     def _fill(self, branches: list["Branch"], starts: np.ndarray):
         "The tables of branches that are built alike."
         like = branches[0]
-        answers = np.arange(2 ** len(like.questions))[:, None] >> np.arange(len(like.questions)) & 1 == 1   # for each pattern, whether a question's answer is yes
+        answers = (
+            np.arange(2 ** len(like.questions))[:, None] >> np.arange(len(like.questions)) & 1 == 1
+        )  # for each pattern, whether a question's answer is yes
         rows = starts[:, None] + np.arange(len(answers))
         columns = self.column[like.questions].tolist()
-        for leaf, (at, sides, _, _) in enumerate(like.leaves):   # positions of the questions on its path, and the answers that lead to it
-            values, shares = np.array([b.leaves[leaf][2] for b in branches]), np.array([b.leaves[leaf][3] for b in branches])
+        for leaf, (at, sides, _, _) in enumerate(
+            like.leaves
+        ):  # positions of the questions on its path, and the answers that lead to it
+            values, shares = (
+                np.array([b.leaves[leaf][2] for b in branches]),
+                np.array([b.leaves[leaf][3] for b in branches]),
+            )
             kept = answers[:, at] == np.array(sides, bool)
             self.worth[rows] += np.where(kept.all(axis=1), values[:, None], 0).astype(np.float32)
-            players = list(dict.fromkeys(columns[j] for j in at))   # the columns on its path
+            players = list(dict.fromkeys(columns[j] for j in at))  # the columns on its path
             steps = [[d for d, j in enumerate(at) if columns[j] == player] for player in players]
-            o = np.column_stack([kept[:, s].all(axis=1) for s in steps] or [np.zeros((len(kept), 0))]).astype(float)
-            z = np.column_stack([shares[:, s].prod(axis=1) for s in steps] or [np.zeros((len(values), 0))])
+            o = np.column_stack(
+                [kept[:, s].all(axis=1) for s in steps] or [np.zeros((len(kept), 0))]
+            ).astype(float)
+            z = np.column_stack(
+                [shares[:, s].prod(axis=1) for s in steps] or [np.zeros((len(values), 0))]
+            )
             self.expected += (values * z.prod(axis=1)).sum()
-            for i, player in enumerate(players): self.table[rows, columns.index(player)] += values[:, None] * (o[:, i] - z[:, [i]]) * shapley_weights(o, z, i)
+            for i, player in enumerate(players):
+                self.table[rows, columns.index(player)] += (
+                    values[:, None] * (o[:, i] - z[:, [i]]) * shapley_weights(o, z, i)
+                )
 
     def _base(self, booster: xgb.Booster, p: float) -> np.float32:
         "The margin that the trees add to: the log-odds of the model's base score, with XGBoost's own bits."
-        near = -np.log(np.float32(1) / np.float32(p) - np.float32(1))   # in single precision, as XGBoost has it; the logarithm's last digits are the machine's
-        rows = np.random.default_rng(0).choice(np.concatenate([self.threshold, [np.nan]]), (500, self.columns)).astype(float)
+        near = -np.log(
+            np.float32(1) / np.float32(p) - np.float32(1)
+        )  # in single precision, as XGBoost has it; the logarithm's last digits are the machine's
+        rows = (
+            np.random.default_rng(0)
+            .choice(np.concatenate([self.threshold, [np.nan]]), (500, self.columns))
+            .astype(float)
+        )
         wanted, patterns = booster.inplace_predict(rows, predict_type="margin"), self.patterns(rows)
         for units in sorted(range(-4, 5), key=abs):
             self.base = near + np.float32(units) * np.spacing(near)
-            if (self.margin(patterns) == wanted).all(): return self.base
+            if (self.margin(patterns) == wanted).all():
+                return self.base
         raise ValueError("this machine adds up otherwise than XGBoost does")
 
     def patterns(self, X: np.ndarray) -> np.ndarray:
         "(n, branches) the answers to a branch's questions, as bits: a row of its table."
-        x = X.astype(np.float32)[:, self.column]   # trees compare in single precision
+        x = X.astype(np.float32)[:, self.column]  # trees compare in single precision
         yes = np.zeros((len(x), x.shape[1] + 1), bool)
         np.less(x, self.threshold, out=yes[:, :-1])
         missing = np.isnan(x)
-        if missing.any(): np.copyto(yes[:, :-1], self.default, where=missing)
+        if missing.any():
+            np.copyto(yes[:, :-1], self.default, where=missing)
         out = self.start + yes[:, self.asked[0]]
-        for d, asked in enumerate(self.asked[1:], 1): out += yes[:, asked].astype(np.int64) << d
+        for d, asked in enumerate(self.asked[1:], 1):
+            out += yes[:, asked].astype(np.int64) << d
         return out
 
     def margin(self, patterns: np.ndarray) -> np.ndarray:
         "(n,) the booster's margin, added up in single precision and in the order of the trees, as XGBoost does."
-        reached = np.add.reduceat(self.worth[patterns], self.first, axis=1)   # of a tree's branches one has a leaf for the applicant, the others 0
+        reached = np.add.reduceat(
+            self.worth[patterns], self.first, axis=1
+        )  # of a tree's branches one has a leaf for the applicant, the others 0
         reached[:, 0] += self.base
         return np.add.accumulate(reached, axis=1, dtype=np.float32)[:, -1]
 
     def contributions(self, patterns: np.ndarray) -> np.ndarray:
         "(n, columns) exact Shapley values in log-odds; with `expected` and `base` they add up to the margin."
         n, width = len(patterns), self.columns + 1
-        at = self.of.ravel() if n == 1 else (self.of.ravel() + width * np.arange(n)[:, None]).ravel()
+        at = (
+            self.of.ravel() if n == 1 else (self.of.ravel() + width * np.arange(n)[:, None]).ravel()
+        )
         return np.bincount(at, self.table[patterns].ravel(), n * width).reshape(n, width)[:, :-1]
 
 # %% ../../../nbs/scoring/models/02_trees.ipynb #7c4e713d
-FEW = 50   # applicants at a time, for which the tables' work stays in the processor's cache
+FEW = 50  # applicants at a time, for which the tables' work stays in the processor's cache
+
 
 class BoosterModel:
     "Boosted trees or a random forest, as XGBoost's own booster."
+
     kind, suffix = "booster", "ubj"
 
     def __init__(self, booster: xgb.Booster, threads: int = 1):
-        booster.set_param({"nthread": threads})   # one thread is fastest for single applicants
+        booster.set_param({"nthread": threads})  # one thread is fastest for single applicants
         self.booster, self.threads = booster, threads
 
     @cached_property
     def tables(self) -> TreeTables | None:
         "None where XGBoost has to do it."
-        try: return TreeTables(self.booster)
-        except ValueError: return None
+        try:
+            return TreeTables(self.booster)
+        except ValueError:
+            return None
 
     def margin(self, X: np.ndarray) -> np.ndarray:
         "(n,) uncalibrated log-odds."
-        if len(X) <= FEW and self.tables: return self.tables.margin(self.tables.patterns(X)).astype(np.float64)
+        if len(X) <= FEW and self.tables:
+            return self.tables.margin(self.tables.patterns(X)).astype(np.float64)
         return self.booster.inplace_predict(X, predict_type="margin").astype(np.float64)
 
     def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "(n,) the margin, (n, features) exact Shapley values in log-odds, and (n,) the base they start from."
-        if not len(X): return np.zeros(0), np.zeros(X.shape), np.zeros(0)
-        if not self.tables: return self._by_xgboost(X)
+        if not len(X):
+            return np.zeros(0), np.zeros(X.shape), np.zeros(0)
+        if not self.tables:
+            return self._by_xgboost(X)
         margin, parts, t = np.empty(len(X)), np.empty(X.shape), self.tables
         for i in range(0, len(X), FEW):
-            patterns = t.patterns(X[i:i + FEW])
-            margin[i:i + FEW], parts[i:i + FEW] = t.margin(patterns), t.contributions(patterns)
+            patterns = t.patterns(X[i : i + FEW])
+            margin[i : i + FEW], parts[i : i + FEW] = t.margin(patterns), t.contributions(patterns)
         return margin, parts, np.full(len(X), t.expected + float(t.base))
 
     def _by_xgboost(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -188,7 +289,8 @@ class BoosterModel:
         values = self.booster.predict(rows, pred_contribs=True).astype(np.float64)
         return margin, values[:, :-1], values[:, -1]
 
-    def to_bytes(self) -> bytes: return bytes(self.booster.save_raw("ubj"))
+    def to_bytes(self) -> bytes:
+        return bytes(self.booster.save_raw("ubj"))
 
     @classmethod
     def from_bytes(cls, data: bytes, threads: int = 1) -> "BoosterModel":

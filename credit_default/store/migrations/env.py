@@ -1,4 +1,5 @@
 """What Alembic runs: in the transaction, and under the lock, of `credit_default.store.Store.upgrade`, which hands its connection over."""
+
 from alembic import context
 
 context.configure(connection=context.config.attributes["connection"])
