@@ -24,11 +24,11 @@ NBDEV_TEST = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT INT TERM && \
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve report lab check test test-all readme lock clean
+.PHONY: help run serve report lab check export format docs docs-serve test test-all readme lock clean
 
 help: ## List the targets
 	@echo 'Usage: make TARGET [PORTFOLIO=gmsc]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(SET_UP) ## Data, EDA, training, drift report and a served prediction of PORTFOLIO
 	@$(BIN)/credit-default run --portfolio "$(PORTFOLIO)"
@@ -44,9 +44,26 @@ report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into report
 lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans a notebook on saving it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(LAB_FLAGS)
 
-check: $(SET_UP) ## Is every notebook clean and exported, and do imports run one way? Changes nothing
+check: $(SET_UP) ## Export, format, layers: is all as it should be? Changes nothing
 	@$(BIN)/python tools/source_of_truth.py
+	@$(BIN)/ruff format --check --quiet . || { echo 'Not formatted: `make format`, then `make export`.' >&2; exit 1; }
 	@$(BIN)/lint-imports --no-cache
+
+export: $(SET_UP) ## Write the modules and README.md of the notebooks
+	@$(BIN)/nbdev_export
+	@$(BIN)/python tools/readme.py
+
+format: $(SET_UP) ## Format notebooks and Python
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix . || true
+
+docs: $(SET_UP) ## Build the documentation site into _docs/html; it needs no network
+	@$(BIN)/python docs/pages.py _docs/source
+	@$(BIN)/sphinx-build -q -W --keep-going -b html -c docs -d _docs/doctrees _docs/source _docs/html
+	@echo "_docs/html/index.html"
+
+docs-serve: docs ## Build the documentation site and serve it on this machine
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs/html 8000
 
 # Chapters are tested on the synthetic sample, whatever data this machine holds; test-all lets them see it.
 test: check ## Check, then test chapters and modules, all but the slow tests

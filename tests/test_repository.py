@@ -187,7 +187,7 @@ def test_make_without_a_target_lists_the_targets():
 
 @pytest.fixture
 def stub_checkout(tmp_path):
-    "The Makefile where no Python will do: the commands named python on PATH say that they are 3.10."
+    "The Makefile where no Python will do, since all that are found say they are 3.10."
     for name in ("Makefile", "requirements.lock", "settings.ini", "setup.py"):
         shutil.copy(ROOT / name, tmp_path)
     commands = tmp_path / "commands"
