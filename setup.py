@@ -22,6 +22,7 @@ class BuildWithTemplates(build_py):
     "Ships the report notebooks inside the package; in a checkout they are read from nbs/reports."
 
     def run(self):
+        "Build, then copy the templates."
         super().run()
         if self.editable_mode:
             return

@@ -2,12 +2,14 @@
 
     python benchmarks/accuracy.py [--portfolio gmsc] [--models champion,lightgbm,ebm] [--json FILE]
 
-Shuffles the portfolio's labelled rows (of CREDIT_DEFAULT_DATA or data/) by `sample(frac=1, random_state=42)` and cuts
-them by StratifiedKFold(3, shuffle=True, random_state=0). Each model is fitted on two folds and predicts the third.
-Whatever is chosen, tuned, stopped, weighted or calibrated is so inside the two. Predictions are cached: a second run
-prints the tables in seconds, and computes only models whose code, library or data changed.
+Shuffles the portfolio's labelled rows (of CREDIT_DEFAULT_DATA or data/) by `sample(frac=1,
+random_state=42)` and cuts them by StratifiedKFold(3, shuffle=True, random_state=0). Each model is
+fitted on two folds and predicts the third. Whatever is chosen, tuned, stopped, weighted or
+calibrated is so inside the two. Predictions are cached: a second run prints the tables in seconds,
+and computes only models whose code, library or data changed.
 
-The other models see the raw fields, without those that the portfolio leaves out, and are set as their names say.
+The other models see the raw fields, without those that the portfolio leaves out, and are set as
+their names say.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +44,9 @@ FOLDS, THREADS = 3, 2
 
 @dataclass
 class Model:
-    "What is compared: a function that fits on the training part and answers the PDs of the test part."
+    """What is compared: a function that fits on the training part and answers the PDs of the test
+    part.
+    """
 
     title: str
     libraries: tuple[str, ...]  # whose versions matter
@@ -105,7 +110,9 @@ def single(train, test, keep, preset, trials):
 
 
 def numbers(train, test):
-    "Both tables as numbers: a column of 0 and 1 for each category, gaps filled by the median of `train`."
+    """Both tables as numbers: a column of 0 and 1 for each category, gaps filled by the median of
+    `train`.
+    """
     train, test = (pd.get_dummies(table, dtype=float) for table in (train, test))
     middle = train.median().fillna(0)
     return train.fillna(middle), test.fillna(middle)
@@ -199,7 +206,9 @@ def catboost(train, y, test):
 
 
 def bagged(fitted, train, y, test):
-    "Mean PD of eight models, each fitted on seven parts of `train` and stopped by the eighth; both libraries remember the best round."
+    """Mean PD of eight models, each fitted on seven parts of `train` and stopped by the eighth;
+    both libraries remember the best round.
+    """
     parts = StratifiedKFold(8, shuffle=True, random_state=0).split(train, y)
     return np.mean(
         [
@@ -251,7 +260,9 @@ def ebm(train, y, test):
 
 
 def raw(dataset, keep, plausible=False):
-    "The fields that a model may see, as they come, or with codes and implausible values as missing."
+    """The fields that a model may see, as they come, or with codes and implausible values as
+    missing.
+    """
 
     def column(f):
         values = dataset.frame[f.name].to_numpy()
@@ -294,12 +305,15 @@ def versions(entry):
         return {name: importlib.import_module(name).__version__ for name in entry.libraries}
     except ModuleNotFoundError as e:
         sys.exit(
-            f"{e.name} is not installed; benchmarks/README.md says how to install what this benchmark needs"
+            f"{e.name} is not installed; benchmarks/README.md says how to install what this "
+            "benchmark needs"
         )
 
 
 def content(table, y):
-    "SHA-256 of a table and its outcomes: of the rows in their order, since the folds follow from it."
+    """SHA-256 of a table and its outcomes: of the rows in their order, since the folds follow from
+    it.
+    """
     names = [
         [c, list(table[c].cat.categories) if table[c].dtype == "category" else []] for c in table
     ]
@@ -361,24 +375,27 @@ def cached(path, again, compute):
     began = time.monotonic()
     answer, seconds = np.asarray(compute(), np.float64), time.monotonic() - began
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(unfinished := path.with_suffix(f".{os.getpid()}"), "wb") as file:
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with unfinished.open("wb") as file:
         np.savez(file, pd=answer, seconds=seconds)
-    os.replace(unfinished, path)  # a run that is cut off leaves no half of a file behind
+    unfinished.replace(path)  # a run that is cut off leaves no half of a file behind
     return answer, seconds, False
 
 
 def compare(outcomes, answers, seconds, judged):
-    "The two tables: each model, and the judged one against each other model. Outcomes and answers are by fold."
+    """The two tables: each model, and the judged one against each other model. Outcomes and answers
+    are by fold.
+    """
     rows = []
     for name, pds in answers.items():
-        each = [auc(y, p) for y, p in zip(outcomes, pds)]
+        each = [auc(y, p) for y, p in zip(outcomes, pds, strict=True)]
         rows.append(
             dict(
                 model=name,
                 title=MODELS[name].title,
                 auc=float(np.mean(each)),
                 **{f"auc_{k + 1}": float(a) for k, a in enumerate(each)},
-                brier=float(np.mean([brier(y, p) for y, p in zip(outcomes, pds)])),
+                brier=float(np.mean([brier(y, p) for y, p in zip(outcomes, pds, strict=True)])),
                 mean_pd=float(np.mean(np.concatenate(pds))),
                 seconds=float(np.mean(seconds[name])),
             )
@@ -423,7 +440,10 @@ def main():
     parser.add_argument(
         "--champion",
         default="champion",
-        help="the model that is held against each other one (the best, where it is not among --models)",
+        help=(
+            "the model that is held against each other one (the best, where it is not among "
+            "--models)"
+        ),
     )
     parser.add_argument(
         "--preset", choices=("quick", "full"), default="full", help="how long ours search"
@@ -471,12 +491,13 @@ def main():
             answer, took, known = cached(
                 path,
                 asked.again,
-                lambda: predict(name, dataset, keep, asked.preset, asked.trials, fit, judge),
+                partial(predict, name, dataset, keep, asked.preset, asked.trials, fit, judge),
             )
             answers[name].append(answer)
             seconds[name].append(took)
             print(
-                f"{name}, fold {k} of {FOLDS}: AUC {auc(dataset.y[judge], answer):.4f}, {took:.1f} s{', cached' * known}",
+                f"{name}, fold {k} of {FOLDS}: AUC {auc(dataset.y[judge], answer):.4f}, {took:.1f} "
+                f"s{', cached' * known}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -485,7 +506,8 @@ def main():
         [dataset.y[judge] for _, judge in parts], answers, seconds, asked.champion
     )
     print(
-        f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.4f}; means over {FOLDS} folds, seconds to fit and predict one\n"
+        f"{dataset.title}: {len(dataset):,} rows, default rate {dataset.y.mean():.4f}; means over "
+        f"{FOLDS} folds, seconds to fit and predict one\n"
     )
     print(
         shown(
@@ -496,7 +518,8 @@ def main():
     )
     if pairs:
         print(
-            f"\n{pairs[0]['model']} against each other model: difference of the AUC with its 95 % interval, paired\n"
+            f"\n{pairs[0]['model']} against each other model: difference of the AUC with its 95 % "
+            "interval, paired\n"
         )
     if pairs:
         print(

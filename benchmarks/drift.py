@@ -1,10 +1,12 @@
-"""Drift over a million logged predictions, beside the service that answers new ones; and over a file, beside Evidently.
+"""Drift over a million logged predictions, beside the service that answers new ones; and over a
+file, beside Evidently.
 
     python benchmarks/drift.py [--rows 1000000] [--arms sqlite,postgresql,file] [--json FILE]
 
-The log: seconds and memory of `detect` in its own process, as the endpoint runs it, and the latency of predictions at a steady
-rate while POST /drift/detect goes over the whole log again and again. The file: `Reference.compare` and Evidently's
-DataDriftPreset(method="psi") on the same rows. See benchmarks/README.md.
+The log: seconds and memory of `detect` in its own process, as the endpoint runs it, and the latency
+of predictions at a steady rate while POST /drift/detect goes over the whole log again and again.
+The file: `Reference.compare` and Evidently's DataDriftPreset(method="psi") on the same rows. See
+benchmarks/README.md.
 """
 
 import argparse
@@ -36,19 +38,25 @@ WARM_UP = 3  # seconds of requests that are not counted
 TARGETS = dict(seconds=3, megabytes=300, p99=2, evidently=5)
 
 
-# The log: some thousand applicants as the service would write them, and the rest by SQL with ids and times of their own
+# The log: some thousand applicants as the service would write them, and the rest by SQL with ids
+# and times of their own
 
 SQLITE = """INSERT INTO predictions ({columns})
     WITH RECURSIVE one(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM one WHERE i < {rows} - 1)
     SELECT {values} FROM one JOIN predictions p ON p.seq = 1 + one.i % {applicants}"""
 POSTGRESQL = """INSERT INTO predictions ({columns})
-    SELECT {values} FROM generate_series(0, {rows} - 1) AS one(i) JOIN predictions p ON p.seq = 1 + mod(one.i, {applicants})"""
+    SELECT {values} FROM generate_series(0, {rows} - 1) AS one(i)
+    JOIN predictions p ON p.seq = 1 + mod(one.i, {applicants})"""
 NEW = dict(
     sqlite=dict(
         at="strftime('%Y-%m-%d %H:%M:%f', '{begin}', (one.i * {step}) || ' seconds') || '000'",
         reference="'A-' || one.i",
         request_id="lower(hex(randomblob(16)))",
-        prediction_id="lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-a' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))",
+        prediction_id=(
+            "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || "
+            "substr(hex(randomblob(2)), 2) || '-a' || substr(hex(randomblob(2)), 2) || '-' || "
+            "hex(randomblob(6)))"
+        ),
     ),
     postgresql=dict(
         at="timestamptz '{begin}Z' + one.i * interval '{step} seconds'",
@@ -119,8 +127,11 @@ async def measured(check):
     while not under_way.done():
         resident = 0
         for process in psutil.Process().children(recursive=True):
-            try: resident += process.memory_info().rss; cpu[process.pid] = sum(process.cpu_times()[:2])
-            except psutil.Error: continue   # it has ended
+            try:
+                resident += process.memory_info().rss
+                cpu[process.pid] = sum(process.cpu_times()[:2])
+            except psutil.Error:
+                continue  # it has ended
         most = max(most, resident)
         await asyncio.sleep(0.02)
     return time.perf_counter() - begin, most / 1e6, cpu, under_way.result()
@@ -130,14 +141,19 @@ async def several():
     first, *_ = await measured(check)
     seconds, megabytes, cpu, found = await measured(check)
     await check.close()
-    json.dump(dict(first=first, seconds=seconds, cpu=max(cpu.values()), megabytes=megabytes, samples=found["samples_analysed"], verdict=found["verdict"]), sys.stdout)
+    figures = dict(first=first, seconds=seconds, cpu=max(cpu.values()), megabytes=megabytes)
+    figures |= dict(samples=found["samples_analysed"], verdict=found["verdict"])
+    json.dump(figures, sys.stdout)
 
 asyncio.run(several())
 """
 
 
 def alone(task):
-    "A check as the endpoint runs it: seconds of the first, with the start of the process that waits for checks, and of one after it; its computing, and the most memory of both processes together."
+    """A check as the endpoint runs it: seconds of the first, with the start of the process that
+    waits for checks, and of one after it; its computing, and the most memory of both processes
+    together.
+    """
     done = subprocess.run(
         [sys.executable, "-c", ALONE],
         input=json.dumps(task),
@@ -151,7 +167,9 @@ def alone(task):
 
 
 def client(port, rate, seconds):
-    "Sends the bodies of standard input at a steady rate; milliseconds from when each was due to its answer. A process of its own."
+    """Sends the bodies of standard input at a steady rate; milliseconds from when each was due to
+    its answer. A process of its own.
+    """
     told = json.load(sys.stdin)
     bodies, headers, took = told["bodies"], told["headers"], {}
     begin = time.perf_counter() + 0.1
@@ -269,7 +287,8 @@ def log_arm(asked, url, bundle, bodies, folder):
                 if busy:
                     endpoint += again.seconds
                 print(
-                    f"round {turn + 1}, {'while drift is detected' if busy else 'usual'}: p50 {found['p50']:.1f}, p99 {found['p99']:.1f} ms; load {os.getloadavg()[0]:.1f}",
+                    f"round {turn + 1}, {'while drift is detected' if busy else 'usual'}: p50 "
+                    f"{found['p50']:.1f}, p99 {found['p99']:.1f} ms; load {os.getloadavg()[0]:.1f}",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -291,6 +310,27 @@ def log_arm(asked, url, bundle, bodies, folder):
 # The file
 
 
+def drawn_samples(bundle, rows):
+    "The columns that are compared, a reference sample and a current one with incomes a third lower."
+    import pandas as pd
+
+    from credit_default.data.synthetic import synthesize
+    from credit_default.portfolio.columns import parse_table
+
+    portfolio = bundle.portfolio
+    names = [*(f.name for f in portfolio.fields), "probability_default", "credit_score"]
+
+    def scored(rows, seed):
+        columns = parse_table(portfolio, synthesize(portfolio, rows, seed=seed)[0])
+        scores = bundle.score(columns, reasons=False).monitored()
+        return pd.DataFrame({name: (columns | scores)[name] for name in names})
+
+    parts = [scored(100_000, 32 + i) for i in range(-(-rows // 100_000))]
+    now = pd.concat(parts, ignore_index=True)[:rows]
+    now["MonthlyIncome"] = (now["MonthlyIncome"] * 0.7).round()
+    return names, scored(REFERENCE, 31), now
+
+
 def file_arm(asked, bundle, folder):
     "Seconds of our comparison and of Evidently's, on the same rows."
     import pandas as pd
@@ -299,27 +339,10 @@ def file_arm(asked, bundle, folder):
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    from credit_default.data.synthetic import synthesize
-    from credit_default.portfolio.columns import parse_table
     from credit_default.scoring import stability
 
-    portfolio, names = (
-        bundle.portfolio,
-        [f.name for f in bundle.portfolio.fields] + ["probability_default", "credit_score"],
-    )
-
-    def scored(rows, seed):
-        columns = parse_table(portfolio, synthesize(portfolio, rows, seed=seed)[0])
-        scores = bundle.score(columns, reasons=False).monitored()
-        return pd.DataFrame({name: (columns | scores)[name] for name in names})
-
-    before, now = (
-        scored(REFERENCE, 31),
-        pd.concat(
-            [scored(100_000, 32 + i) for i in range(-(-asked.rows // 100_000))], ignore_index=True
-        )[: asked.rows],
-    )
-    now["MonthlyIncome"] = (now["MonthlyIncome"] * 0.7).round()
+    portfolio = bundle.portfolio
+    names, before, now = drawn_samples(bundle, asked.rows)
     for name, frame in (("before", before), ("now", now)):
         frame.to_parquet(folder / f"{name}.parquet")
     definition = DataDefinition(
@@ -483,7 +506,8 @@ def markdown(found):
 
     m = found["machine"]
     parts = [
-        f"{m['cores']} cores of {m['cpu']}, Python {m['python']}; load {m['load']} before and {found['load_after']} after."
+        f"{m['cores']} cores of {m['cpu']}, Python {m['python']}; load {m['load']} before and "
+        f"{found['load_after']} after."
     ]
     if found["logs"]:
         rows = [
@@ -503,7 +527,8 @@ def markdown(found):
             for name, one in found["logs"].items()
         ]
         parts.append(
-            f"{found['rows']:,} predictions in the log. Latency at {found['rate']:g} predictions a second, median of {found['rounds']} rounds of {found['seconds']} s."
+            f"{found['rows']:,} predictions in the log. Latency at {found['rate']:g} predictions a "
+            f"second, median of {found['rounds']} rounds of {found['seconds']} s."
         )
         parts.append(
             table(
@@ -566,7 +591,8 @@ def names(text):
 
 def main():
     if sys.argv[1:2] == ["--client"]:
-        return client(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+        client(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,13 +1,15 @@
-"""`credit-default train` against a default LightGBM on the same rows, judged on rows that neither has seen.
+"""`credit-default train` against a default LightGBM on the same rows, judged on rows that neither
+has seen.
 
     python benchmarks/holdout.py --portfolio gmsc [--seeds 0 1 2]
     python benchmarks/holdout.py --portfolio mortgage [--keep credit_type,property_value,LTV,dtir1]
 
-Splits the portfolio's labelled rows (of CREDIT_DEFAULT_DATA or data/) into 80 and 20 percent, at random or, where the
-loans have dates, into the earlier and the latest; trains by the command line on the one part, judges with
-`credit-default evaluate --json` on the other, and fits LightGBM with its default settings on the raw columns of the
-same 80 percent, without those that the portfolio leaves out. `--keep` gives both of them lender's or leaky fields.
-Training holds out a fifth of its rows once more for its own report; LightGBM gets all of them.
+Splits the portfolio's labelled rows (of CREDIT_DEFAULT_DATA or data/) into 80 and 20 percent, at
+random or, where the loans have dates, into the earlier and the latest; trains by the command line
+on the one part, judges with `credit-default evaluate --json` on the other, and fits LightGBM with
+its default settings on the raw columns of the same 80 percent, without those that the portfolio
+leaves out. `--keep` gives both of them lender's or leaky fields. Training holds out a fifth of its
+rows once more for its own report; LightGBM gets all of them.
 """
 
 import argparse
@@ -76,7 +78,7 @@ def once(portfolio, name, table, seed, preset, keep):
         )
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{part}.csv" for part in ("train", "test")]
-        for path, part in zip(paths, (train, test)):
+        for path, part in zip(paths, (train, test), strict=True):
             part.to_csv(path, index=False)
         environment = os.environ | {"BENTOML_HOME": f"{folder}/bentoml", "DO_NOT_TRACK": "1"}
         kept = ["--keep", ",".join(keep)] if keep else []

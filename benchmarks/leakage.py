@@ -1,15 +1,18 @@
-"""What the fields that a portfolio leaves out are worth, and ours beside a default LightGBM without them and with them.
+"""What the fields that a portfolio leaves out are worth, and ours beside a default LightGBM without
+them and with them.
 
     python benchmarks/leakage.py [--portfolios mortgage personal] [--seeds 0 1 2]
 
-Two arms on the same rows: as the portfolio ships, without the lender's and the leaky fields; and as published figures
-have it, with those that most of them keep. Each is `holdout.py` once: `credit-default train` and `credit-default
-evaluate` against LightGBM as it comes, on a fifth of the rows that neither has seen.
+Two arms on the same rows: as the portfolio ships, without the lender's and the leaky fields; and as
+published figures have it, with those that most of them keep. Each is `holdout.py` once:
+`credit-default train` and `credit-default evaluate` against LightGBM as it comes, on a fifth of the
+rows that neither has seen.
 """
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import pandas as pd
 from holdout import once
@@ -58,7 +61,7 @@ def main():
         [row for name in asked.portfolios for row in measured(name, asked.seeds, asked.preset)]
     )
     if asked.json:
-        with open(asked.json, "w", encoding="utf-8") as file:
+        with Path(asked.json).open("w", encoding="utf-8") as file:
             json.dump(rows.to_dict("records"), file, indent=1)
     shown = [
         "portfolio",
@@ -87,10 +90,13 @@ def main():
     for name, gain in worth.items():
         print(f"{name}: the fields that are kept are worth {gain:+.4f} of AUC")
     print(
-        f"not below LightGBM, in the mean of the splits of each arm: {'met' if (means.ahead >= 0).all() else 'NOT met'}"
+        f"not below LightGBM, in the mean of the splits of each arm: "
+        f"{'met' if (means.ahead >= 0).all() else 'NOT met'}"
     )
     print(
-        f"ECE at most {MOST_ECE}: {'met' if (rows.ece <= MOST_ECE).all() else 'NOT met'}; within what chance gives true PDs: {'met' if (rows.ece <= rows.ece_by_chance).all() else 'NOT met'}"
+        f"ECE at most {MOST_ECE}: {'met' if (rows.ece <= MOST_ECE).all() else 'NOT met'}; within "
+        f"what chance gives true PDs: "
+        f"{'met' if (rows.ece <= rows.ece_by_chance).all() else 'NOT met'}"
     )
 
 

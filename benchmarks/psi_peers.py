@@ -1,10 +1,12 @@
-"""The PSI of `credit_default.scoring.stability` beside OptBinning's, on the same bins of the same rows: equal to 1e-12 where no bin is empty.
+"""The PSI of `credit_default.scoring.stability` beside OptBinning's, on the same bins of the same
+rows: equal to 1e-12 where no bin is empty.
 
     python benchmarks/psi_peers.py [--rows 20000] [--json FILE]
 
-Two comparisons on the portfolios' synthetic samples, the current one with incomes a fifth lower. Each field's bins, as the
-project makes them, with OptBinning's divergence of the shares; and OptBinning's whole way, a scorecard and its
-`ScorecardMonitoring`, whose bins of the score the project then counts and compares by itself. Fails where a PSI differs.
+Two comparisons on the portfolios' synthetic samples, the current one with incomes a fifth lower.
+Each field's bins, as the project makes them, with OptBinning's divergence of the shares; and
+OptBinning's whole way, a scorecard and its `ScorecardMonitoring`, whose bins of the score the
+project then counts and compares by itself. Fails where a PSI differs.
 """
 
 import argparse
@@ -93,7 +95,7 @@ def of_a_score(name, before, y_before, now, y_now):
     bins = Bins.fit("score", then, edges=edges)
     counts = bins.counts(current)
     assert [(r["Count A"], r["Count E"]) for r in table] == list(
-        zip(counts.tolist(), bins.reference[:-1])
+        zip(counts.tolist(), bins.reference[:-1], strict=True)
     ), "the bins are not the same"
     return dict(
         what=f"{name}: OptBinning's score",

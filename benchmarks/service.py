@@ -1,10 +1,12 @@
-"""Requests a second and latency: ours, BentoML, FastAPI and the usual pickled Pipeline, side by side on one machine.
+"""Requests a second and latency: ours, BentoML, FastAPI and the usual pickled Pipeline, side by
+side on one machine.
 
     python benchmarks/service.py [--arms a,b,d] [--seconds 4] [--rounds 3] [--json FILE]
 
-Each arm is a server of one worker on a port of its own, asked by wrk over 1, 8 and 32 connections. The arms take turns, in
-short rounds, and each figure is the median of its rounds, so that what else the machine does hits all alike. An answer
-that is not 2xx, or one that is missing in the prediction log, fails the run. See benchmarks/README.md.
+Each arm is a server of one worker on a port of its own, asked by wrk over 1, 8 and 32 connections.
+The arms take turns, in short rounds, and each figure is the median of its rounds, so that what else
+the machine does hits all alike. An answer that is not 2xx, or one that is missing in the prediction
+log, fails the run. See benchmarks/README.md.
 """
 
 import argparse
@@ -116,7 +118,9 @@ def pipeline(portfolio, train):
 
 
 def champion_of(home, portfolio):
-    "The champion in the user's own model store, else a blend of the synthetic sample; and which it is."
+    """The champion in the user's own model store, else a blend of the synthetic sample; and which
+    it is.
+    """
     from credit_default.scoring.bundle import read_bundle
 
     events = home / "credit_default" / portfolio.name / "champion.json"
@@ -132,7 +136,9 @@ def champion_of(home, portfolio):
 
 
 def prepare(folder, home, arms):
-    "Writes models, bodies and a CSV file into `folder`; the tag for each arm of ours, and words about the champion."
+    """Writes models, bodies and a CSV file into `folder`; the tag for each arm of ours, and words
+    about the champion.
+    """
     from credit_default.data.loading import load
     from credit_default.data.sources import Source
     from credit_default.data.split import split
@@ -257,7 +263,8 @@ class Server:
     def checked(self, answer):
         if not answer.is_success:
             self.fail(
-                f"answered {answer.status_code} to {answer.request.method} {answer.request.url.path}: {answer.text[:500]}"
+                f"answered {answer.status_code} to {answer.request.method} "
+                f"{answer.request.url.path}: {answer.text[:500]}"
             )
         return answer
 
@@ -293,7 +300,9 @@ class Server:
 SCRIPT = """
 local headers, requests, at = {HEADERS}, {}, 0
 function init(args)
-  for body in io.lines(BODIES) do requests[#requests + 1] = wrk.format("POST", "/predict", headers, body) end
+  for body in io.lines(BODIES) do
+    requests[#requests + 1] = wrk.format("POST", "/predict", headers, body)
+  end
 end
 function request()
   at = at % #requests + 1
@@ -301,8 +310,11 @@ function request()
 end
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('RESULT {"requests": %d, "microseconds": %d, "refused": %d, "broken": %d, "p50": %f, "p99": %f}\\n', summary.requests,
-    summary.duration, e.status, e.connect + e.read + e.write + e.timeout, latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+  local form = '{"requests": %d, "microseconds": %d, "refused": %d, "broken": %d, '
+    .. '"p50": %f, "p99": %f}'
+  io.write('RESULT ' .. string.format(form, summary.requests, summary.duration, e.status,
+    e.connect + e.read + e.write + e.timeout,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000) .. '\\n')
 end
 """
 
@@ -448,7 +460,8 @@ def run(asked, folder, home):
                 found = measure(servers[name], scripts[name], connections, asked.seconds)
                 runs.setdefault((name, connections), []).append(found)
                 print(
-                    f"round {turn + 1}, {connections} connections, {name}: {found['rps']:.0f}/s, p99 {found['p99']:.1f} ms",
+                    f"round {turn + 1}, {connections} connections, {name}: {found['rps']:.0f}/s, "
+                    f"p99 {found['p99']:.1f} ms",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -544,18 +557,23 @@ def markdown(found):
         for what, value, target, met in ratios(found)
     ]
     parts = [
-        f"{m['cores']} cores of {m['cpu']}, Python {m['python']}, one worker each; load {m['load']} before and {found['load_after']} after. "
-        f"Median of {found['rounds']} rounds of {found['seconds']} s; columns by number of connections. "
-        f"fsync on the log's disk: {found['fsync_ms']['p50']:.2f} ms, p99 {found['fsync_ms']['p99']:.2f} ms.",
+        f"{m['cores']} cores of {m['cpu']}, Python {m['python']}, one worker each; load "
+        f"{m['load']} before and {found['load_after']} after. "
+        f"Median of {found['rounds']} rounds of {found['seconds']} s; columns by number of "
+        "connections. "
+        f"fsync on the log's disk: {found['fsync_ms']['p50']:.2f} ms, p99 "
+        f"{found['fsync_ms']['p99']:.2f} ms.",
         table(header, rows),
     ]
     if found["champion"]:
         parts.append(
-            f"(champion) is {found['champion']}; all other arms that predict hold {TREES['n_estimators']} trees of depth {TREES['max_depth']}."
+            f"(champion) is {found['champion']}; all other arms that predict hold "
+            f"{TREES['n_estimators']} trees of depth {TREES['max_depth']}."
         )
     if found["csv_seconds"]:
         parts.append(
-            f"POST /predict_csv, {CSV_ROWS:,} rows: {found['csv_seconds']:.2f} s, {found['csv_seconds'] / CSV_ROWS * 1e6:.1f} µs a row."
+            f"POST /predict_csv, {CSV_ROWS:,} rows: {found['csv_seconds']:.2f} s, "
+            f"{found['csv_seconds'] / CSV_ROWS * 1e6:.1f} µs a row."
         )
     if held:
         parts.append(table(["", "found", "target", "met"], held))
@@ -595,7 +613,8 @@ def main():
     asked = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit(
-            "wrk is not on the PATH. It is in Debian's and Ubuntu's package of that name: apt-get install wrk"
+            "wrk is not on the PATH. It is in Debian's and Ubuntu's package of that name: apt-get "
+            "install wrk"
         )
     asked.folder.mkdir(parents=True, exist_ok=True)
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")

@@ -1,9 +1,11 @@
-"""What a start of the service costs: its imports, and the time from `bentoml serve` to the first answer.
+"""What a start of the service costs: its imports, and the time from `bentoml serve` to the first
+answer.
 
     python benchmarks/startup.py [--serve] [PYTHON ...]
 
-Measures this interpreter, or those that are named, such as that of an environment with the serving requirements alone.
-Each figure is the best of several runs. `--serve` starts the service too: BENTOML_HOME must hold a champion.
+Measures this interpreter, or those that are named, such as that of an environment with the serving
+requirements alone. Each figure is the best of several runs. `--serve` starts the service too:
+BENTOML_HOME must hold a champion.
 """
 
 import argparse
@@ -18,12 +20,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Each adds to the one before. `import bentoml` alone loads next to nothing: what any BentoML service loads comes with `bentoml.service`.
+# Each adds to the one before. `import bentoml` alone loads next to nothing: what any BentoML
+# service loads comes with `bentoml.service`.
 STEPS = {
     "bentoml, xgboost": "import bentoml, xgboost",
-    "what any BentoML service loads": "import bentoml, xgboost; bentoml.service, bentoml.models.BentoModel",
-    "FastAPI, pydantic-settings": "import bentoml, xgboost; bentoml.service, bentoml.models.BentoModel; import fastapi, pydantic_settings",
-    "credit_default.service": "import bentoml, xgboost; bentoml.service, bentoml.models.BentoModel; import fastapi, pydantic_settings; import credit_default.service",
+    "what any BentoML service loads": (
+        "import bentoml, xgboost; bentoml.service, bentoml.models.BentoModel"
+    ),
+    "FastAPI, pydantic-settings": (
+        "import bentoml, xgboost; bentoml.service, "
+        "bentoml.models.BentoModel; import fastapi, pydantic_settings"
+    ),
+    "credit_default.service": (
+        "import bentoml, xgboost; bentoml.service, "
+        "bentoml.models.BentoModel; import fastapi, pydantic_settings; import "
+        "credit_default.service"
+    ),
 }
 TIMED = "import time\nbegin = time.perf_counter()\n{}\nprint(time.perf_counter() - begin)"
 
@@ -46,7 +58,9 @@ def imports(python, runs=7):
 
 
 def own(python):
-    "Seconds that the package's own modules take by themselves, as -X importtime has it, without what they import."
+    """Seconds that the package's own modules take by themselves, as -X importtime has it, without
+    what they import.
+    """
     done = subprocess.run(
         [
             python,
@@ -125,5 +139,6 @@ if __name__ == "__main__":
         print(f"  {own(python):6.3f} s  of that in our own modules alone")
         if given.serve:
             print(
-                f"  {min(serve(python) for _ in range(3)):6.2f} s  from `bentoml serve` to the first answer"
+                f"  {min(serve(python) for _ in range(3)):6.2f} s  from `bentoml serve` to the "
+                "first answer"
             )

@@ -1,11 +1,14 @@
-"""Time and peak memory of a trial, of `train --preset quick` and of `train --preset full`, by number of rows.
+"""Time and peak memory of a trial, of `train --preset quick` and of `train --preset full`, by
+number of rows.
 
-    python benchmarks/training.py [--portfolio gmsc] [--rows 12000 60000 120000] [--presets quick full]
+    python benchmarks/training.py [--portfolio gmsc] [--rows 12000 60000 120000] [--presets quick
+    full]
 
-Draws the rows at random (by outcome, seeded) from the portfolio's labelled file (of CREDIT_DEFAULT_DATA or data/). A
-trial is one recipe fitted and judged on three folds, features and imputation included; LightGBM with its defaults on
-the same folds stands beside it as a yardstick, so that machines can be compared. Memory is what the command and all
-its children hold together, shared pages counted once, at its peak.
+Draws the rows at random (by outcome, seeded) from the portfolio's labelled file (of
+CREDIT_DEFAULT_DATA or data/). A trial is one recipe fitted and judged on three folds, features and
+imputation included; LightGBM with its defaults on the same folds stands beside it as a yardstick,
+so that machines can be compared. Memory is what the command and all its children hold together,
+shared pages counted once, at its peak.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What all tests share: homes of their own, settings of nobody, and real data where there is any."""
+"""What all tests share: homes of their own, nobody's settings, and real data where there is any."""
 
 import os
 import shutil
@@ -18,7 +18,9 @@ former_environment = pytest.StashKey[dict]()
 
 
 def pytest_configure(config):
-    "Cut this run off from the user's model store and settings, before any test module imports bentoml."
+    """Cut this run off from the user's model store and settings, before any test module imports
+    bentoml.
+    """
     config.stash[former_environment] = dict(os.environ)
     given = getattr(config, "workerinput", os.environ)  # of pytest-xdist: see pytest_configure_node
     config.stash[data_folder] = given.get(DATA, "")
@@ -36,7 +38,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    "Tell a worker of pytest-xdist what it cannot see any more: the settings were gone when it began."
+    """Tell a worker of pytest-xdist what it cannot see any more: the settings were gone when it
+    began.
+    """
     former = node.config.stash[former_environment]
     node.workerinput |= {name: former[name] for name in (DATA, NO_SKIP) if name in former}
 
@@ -57,7 +61,9 @@ def bentoml_home(pytestconfig):
 
 @pytest.fixture
 def real_data(pytestconfig, monkeypatch):
-    "`real_data('gmsc')`: the folder of that portfolio's real data; the test sees CREDIT_DEFAULT_DATA, or is skipped."
+    """`real_data('gmsc')`: the folder of that portfolio's real data; the test sees
+    CREDIT_DEFAULT_DATA, or is skipped.
+    """
 
     def folder(portfolio):
         root = pytestconfig.stash[data_folder]
@@ -137,8 +143,10 @@ def store(url):
     made.close()
 
 
-# With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool that went missing
-# there must not turn into tests that quietly no longer run. Real data is another matter, since it may not be handed
+# With CREDIT_DEFAULT_NO_SKIP=1 (continuous integration) a skip is a failure: a browser or a tool
+# that went missing
+# there must not turn into tests that quietly no longer run. Real data is another matter, since it
+# may not be handed
 # out: where it was not provided, the tests that need it are left out, and counted as deselected.
 
 

@@ -39,7 +39,9 @@ MODULE_THAT_SKIPS = 'import pytest\n\npytest.importorskip("no_such_module")\n'
 
 @pytest.fixture
 def run(tmp_path):
-    "Runs pytest on TESTS with conftest.py beside them, under the given settings; its exit code and output."
+    """Runs pytest on TESTS with conftest.py beside them, under the given settings; its exit code
+    and output.
+    """
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     (tmp_path / "test_some.py").write_text(TESTS)
 

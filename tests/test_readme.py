@@ -1,4 +1,6 @@
-"""README.md is what nbs/index.ipynb makes, and what it says of commands, settings, routes and answers is so."""
+"""README.md is what nbs/index.ipynb makes, and what it says of commands, settings, routes and
+answers is so.
+"""
 
 import json
 import re
@@ -110,7 +112,7 @@ def walk():
     begins = [i for i, line in enumerate(lines) if line.startswith("$ ")]
     return [
         (lines[i].removeprefix("$ "), lines[i + 1 : j])
-        for i, j in zip(begins, [*begins[1:], len(lines)])
+        for i, j in zip(begins, [*begins[1:], len(lines)], strict=True)
     ]
 
 

@@ -1,4 +1,6 @@
-"""What surrounds the package holds together: the lock, the environments, the Makefile, the wheel, JupyterLab."""
+"""What surrounds the package holds together: the lock, the environments, the Makefile, the wheel,
+JupyterLab.
+"""
 
 import json
 import os
@@ -125,8 +127,11 @@ def test_conda_users_get_the_direct_requirements_at_the_locked_versions():
 # setup.py's own view of its requirements, without building anything.
 METADATA = """
 import json, setuptools
-setuptools.setup = lambda **given: print(json.dumps(given["extras_require"] | {"": given["install_requires"]}))
-exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__file__": "setup.py", "__name__": "__main__"})
+def shown(**given):
+    print(json.dumps(given["extras_require"] | {"": given["install_requires"]}))
+setuptools.setup = shown
+code = compile(open("setup.py").read(), "setup.py", "exec")
+exec(code, {"__file__": "setup.py", "__name__": "__main__"})
 """
 
 

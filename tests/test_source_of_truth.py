@@ -1,4 +1,6 @@
-"""Notebooks are the source: the check in this checkout, and the proof on small projects that it finds what it must."""
+"""Notebooks are the source: the check in this checkout, and the proof on small projects that it
+finds what it must.
+"""
 
 import json
 import re
@@ -24,7 +26,10 @@ CHAPTER = {
             "id": "a2",
             "metadata": {},
             "outputs": [],
-            "source": '#| export\ndef utilisation(balance, limit):\n    "Share of the limit in use."\n    return balance / limit',
+            "source": (
+                '#| export\ndef utilisation(balance, limit):\n    "Share of the limit in '
+                'use."\n    return balance / limit'
+            ),
         },
     ],
     "metadata": {},

@@ -26,7 +26,9 @@ def direct(lists=LISTS):
 
 
 def locked(text=None):
-    "The lock's entries: a pinned Requirement with its hashes. One name may have several, told apart by markers."
+    """The lock's entries: a pinned Requirement with its hashes. One name may have several, told
+    apart by markers.
+    """
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8") if text is None else text
     entries = []
     for entry in text.replace("\\\n", " ").splitlines():
@@ -37,7 +39,9 @@ def locked(text=None):
 
 
 def environment():
-    "The text of environment.yml: Python from conda, the direct requirements from the registry that the lock is of."
+    """The text of environment.yml: Python from conda, the direct requirements from the registry
+    that the lock is of.
+    """
     pins = {}
     for pin, _ in locked():
         pins.setdefault(canonicalize_name(pin.name), []).append(str(pin))
@@ -48,8 +52,10 @@ def environment():
     ]
     return "\n".join(
         [
-            "# For those who use conda. Written by `make lock`: the direct requirements of settings.ini at the versions",
-            "# of requirements.lock, which alone holds the indirect ones and the hashes (`make run` installs from it).",
+            "# For those who use conda. Written by `make lock`: the direct requirements of "
+            "settings.ini at the versions",
+            "# of requirements.lock, which alone holds the indirect ones and the hashes (`make "
+            "run` installs from it).",
             "name: credit-default",
             "channels:",
             "  - conda-forge",

@@ -1,4 +1,6 @@
-"""Makes README.md of nbs/index.ipynb: `python tools/readme.py` writes it, `--check` only says whether it is up to date."""
+"""Makes README.md of nbs/index.ipynb: `python tools/readme.py` writes it, `--check` only says
+whether it is up to date.
+"""
 
 import posixpath
 import re
@@ -13,7 +15,9 @@ LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s]+)(\))")
 
 
 def from_root(link):
-    "A Markdown `link` (a match of LINK) as it reads from the repository's root, where README.md lies; the notebook lies in nbs/."
+    """A Markdown `link` (a match of LINK) as it reads from the repository's root, where README.md
+    lies; the notebook lies in nbs/.
+    """
     opening, target, closing = link.groups()
     if not re.match(r"[a-z]+:|[#/]", target):
         target = posixpath.normpath(posixpath.join(NOTEBOOK.parent.name, target))

@@ -1,4 +1,5 @@
-"""Prints requirements-serving.lock: the part of requirements.lock that serving needs on Linux, where images are built.
+"""Prints requirements-serving.lock: the part of requirements.lock that serving needs on Linux,
+where images are built.
 
     python tools/serving.py > requirements-serving.lock    (`make lock` does it)
 
@@ -58,7 +59,9 @@ def entries(text):
 
 
 def needed():
-    "The names of all packages that the serving requirements need, by uv, at the versions of the lock."
+    """The names of all packages that the serving requirements need, by uv, at the versions of the
+    lock.
+    """
     compiled = subprocess.run(
         [
             sys.executable,

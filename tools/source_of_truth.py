@@ -1,7 +1,8 @@
 """Says where notebooks and modules disagree, and changes neither.
 
-nbdev_export and nbdev_clean run in a temporary copy, which is then compared with the checkout: run in the checkout,
-they would erase the very edit that this is meant to find, and report that all is well.
+nbdev_export and nbdev_clean run in a temporary copy, which is then compared with the checkout: run
+in the checkout, they would erase the very edit that this is meant to find, and report that all is
+well.
 """
 
 import difflib
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Under the package, but no notebook's: the schema's history, and a package's docstring.
 HAND_WRITTEN = re.compile(r"store/migrations/|.*/__init__\.py$")
 
-# Exported as they stand first: a notebook that lacks cell ids gets random ones on cleaning, and export writes them down.
+# Exported as they stand first: a notebook that lacks cell ids gets random ones on cleaning, and
+# export writes them down.
 EXPORT_AND_CLEAN = """
 from nbdev.clean import nbdev_clean
 from nbdev.doclinks import nbdev_export
@@ -73,7 +75,9 @@ def first_differences(exported, found, limit=8):
 
 
 def exported_and_cleaned(root, copy):
-    "Run nbdev on `copy`, made of the notebooks and hand-written modules of `root`; its complaint, or None."
+    """Run nbdev on `copy`, made of the notebooks and hand-written modules of `root`; its complaint,
+    or None.
+    """
     package, notebooks = folders(root)
     shutil.copy(root / "settings.ini", copy)
     for folder in (package, notebooks):
@@ -86,7 +90,8 @@ def exported_and_cleaned(root, copy):
     for name in modules(package):
         if name != "__init__.py":
             (copy / package.relative_to(root) / name).unlink()
-    # With IN_TEST set, as inside nbdev_test, nbdev_export silently does nothing; and nobody's own settings count here.
+    # With IN_TEST set, as inside nbdev_test, nbdev_export silently does nothing; and nobody's own
+    # settings count here.
     environment = {key: value for key, value in os.environ.items() if key != "IN_TEST"}
     done = subprocess.run(
         [sys.executable, "-c", EXPORT_AND_CLEAN],
@@ -121,15 +126,18 @@ def problems(root=ROOT):
         path = (package / name).relative_to(root)
         if name not in found:
             messages.append(
-                f"{path} is missing, but {source_of(expected[name]) or 'nbdev'} exports it: `nbdev_export`."
+                f"{path} is missing, but {source_of(expected[name]) or 'nbdev'} exports it: "
+                "`nbdev_export`."
             )
         elif name not in expected:
             messages.append(f"{path} is exported by no notebook: write it as one, or remove it.")
         elif found[name] != expected[name]:
             notebook = source_of(expected[name])
             advice = (
-                f"Was the notebook edited: `nbdev_export`. Was the module edited: make the edit in {notebook} "
-                f"instead, or `nbdev_update {path}` carries it there; do that first, nbdev_export erases it."
+                f"Was the notebook edited: `nbdev_export`. Was the module edited: make the edit in "
+                f"{notebook} "
+                f"instead, or `nbdev_update {path}` carries it there; do that first, nbdev_export "
+                "erases it."
                 if notebook
                 else "`nbdev_export` writes it."
             )

@@ -1,4 +1,6 @@
-"""Arm d: a pickled scikit-learn Pipeline behind FastAPI, the applicant as a DataFrame of one row. No users, no log, no reasons."""
+"""Arm d: a pickled scikit-learn Pipeline behind FastAPI, the applicant as a DataFrame of one row.
+No users, no log, no reasons.
+"""
 
 import os
 import pickle
