@@ -198,7 +198,8 @@ class Figures:
         self.run |= plain({"made": self.started.isoformat(timespec="seconds")} | run)
         lines = identity | {"Made": f"{self.started:%Y-%m-%d %H:%M} UTC"} | run
         return Html(
-            f'{synthetic_banner() if synthetic else ""}<p class="subject">{html.escape(subject)}</p><table class="identity">'
+            f"{synthetic_banner() if synthetic else ''}<p "
+            f'class="subject">{html.escape(subject)}</p><table class="identity">'
             + "".join(
                 f"<tr><th>{html.escape(k)}</th><td>{shown(v)}</td></tr>" for k, v in lines.items()
             )
@@ -219,7 +220,9 @@ class Figures:
         key: str,
         rows,  # a DataFrame or a list of dictionaries, all of which is recorded
         columns: dict
-        | None = None,  # what is shown: name to heading, or to (heading, format); a format may be a function of the row
+        # what is shown: name to heading, or to (heading, format); a format may be a function of the
+        # row
+        | None = None,
         read: str = "",  # how to read it
         decides: str = "",  # the figure that decides, as a sentence with values
         on: str = "",  # the rows that it was computed on
@@ -257,7 +260,10 @@ class Figures:
         )
         return Html(
             self._decides(key, decides, values)
-            + f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+            + (
+                f'<div class="wide"><table '
+                f'class="figures"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+            )
             + self._reading(key, read, on)
         )
 
@@ -329,11 +335,14 @@ def _words(yes: bool) -> str:
 DPI, CSS_DPI = (
     144,
     108,
-)  # pixels of the image and of the page for one inch of the figure: sharp on good screens, and all charts on one scale
+    # pixels of the image and of the page for one inch of the figure: sharp on good screens, and all
+    # charts on one scale
+)
 
 
 def image(
-    fig,  # a matplotlib figure; pyplot forgets it, so that a notebook does not show it a second time
+    # a matplotlib figure; pyplot forgets it, so that a notebook does not show it a second time
+    fig,
     alt: str,
 ) -> str:
     "A matplotlib figure as an HTML image that needs no file."
@@ -344,13 +353,17 @@ def image(
     plt.close(fig)
     png = buffer.getvalue()
     width = int.from_bytes(png[16:20], "big")  # where a PNG file says it
-    return f'<img class="chart" width="{width * CSS_DPI // DPI}" alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return (
+        f'<img class="chart" width="{width * CSS_DPI // DPI}" alt="{html.escape(alt)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    )
 
 
 def synthetic_banner() -> str:
     "Nobody may take a figure of the synthetic sample for one of a lender's."
     return (
-        "<div class=\"synthetic\"><b>SYNTHETIC</b> This report was made from the project's own synthetic sample, not from a lender's data. "
+        '<div class="synthetic"><b>SYNTHETIC</b> This report was made from the project\'s own '
+        "synthetic sample, not from a lender's data. "
         "Its figures say nothing about any real portfolio.</div>"
     )
 
@@ -457,7 +470,8 @@ def to_html(
 
 # %% ../../nbs/reporting/01_reporting.ipynb #f371e96a
 BAR = re.compile(
-    r"(?P<what>.*?): +\d+%\|[^|]*\| *(?P<done>\d+)/(?P<total>\d+) \[[\d:]+<(?P<left>[\d:?]+),[^,\]]*(?:, (?P<note>.*))?\]"
+    r"(?P<what>.*?): +\d+%\|[^|]*\| *(?P<done>\d+)/(?P<total>\d+) "
+    r"\[[\d:]+<(?P<left>[\d:?]+),[^,\]]*(?:, (?P<note>.*))?\]"
 )
 
 
@@ -478,13 +492,17 @@ def bar_in_words(
 
 # %% ../../nbs/reporting/01_reporting.ipynb #a80d1691
 class Terminal:
-    "One line on the terminal of whoever runs a report: the cell that is run, or the bar that its kernel draws."
+    """One line on the terminal of whoever runs a report: the cell that is run, or the bar that its
+    kernel draws.
+    """
 
     def __init__(self, name: str, out=None):
         self.name, self.out, self.cell, self.bar, self.length = name, out or sys.stderr, "", "", 0
 
     def write(self, text: str):
-        "Takes what the kernel writes to stderr. What is no line that is written over stays in the notebook alone."
+        """Takes what the kernel writes to stderr. What is no line that is written over stays in the
+        notebook alone.
+        """
         if "\r" not in text:
             return
         drawn = [line for line in text.split("\r") if line.strip()]
@@ -597,7 +615,9 @@ def failure(
 
 
 def _raised_by_us(traceback: list[str]) -> bool:
-    "Whether the error was raised by a `raise` of this package or of the notebook, not inside a library."
+    """Whether the error was raised by a `raise` of this package or of the notebook, not inside a
+    library.
+    """
     text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
     places = re.findall(r"^(?:File (\S+?):\d+|Cell In\[\d+\], line \d+)", text, re.M)
     lines = re.findall(r"^-+> \d+ (.*)$", text, re.M)
@@ -612,7 +632,9 @@ def new_folder(
     parent: Path,
     run: str = "",  # the run's name; the time (UTC) unless given
 ) -> Path:
-    "The folder of a run. Named by time, it is a new one; a given name may hold other reports of the same run."
+    """The folder of a run. Named by time, it is a new one; a given name may hold other reports of
+    the same run.
+    """
     if run and not re.fullmatch(r"[\w.-]+", run):
         raise ReportError(
             f"{run!r} is no name for a run: letters, digits, dots, hyphens and underscores"
@@ -646,7 +668,8 @@ def run_report(
     unknown = [k for k in given if k not in known]
     if unknown:
         raise ReportError(
-            f"the {template.stem} report has no parameter {', '.join(unknown)}; it has {', '.join(known)}"
+            f"the {template.stem} report has no parameter {', '.join(unknown)}; it has "
+            f"{', '.join(known)}"
         )
     folder = new_folder(Path(root) / get_portfolio(portfolio).name, run)
     made = Run(
@@ -684,7 +707,8 @@ def run_report(
             terminal.say("")
     if not made.figures.exists():
         raise ReportError(
-            f"the {template.stem} report wrote no {made.figures.name}: its last cell must call `figures.write(out)`"
+            f"the {template.stem} report wrote no {made.figures.name}: its last cell must call "
+            "`figures.write(out)`"
         )
     to_html(made.notebook, made.html)
     return made
@@ -693,7 +717,9 @@ def run_report(
 def outside_references(
     page: str,  # HTML
 ) -> list[str]:
-    "What a page would fetch from elsewhere when it is opened: there must be nothing. Links that a reader may follow are not fetched."
+    """What a page would fetch from elsewhere when it is opened: there must be nothing. Links that a
+    reader may follow are not fetched.
+    """
     fetched = re.findall(
         r"""<(?!a\b)[a-z][^<>]*?\b(?:src|href|srcset|poster|action|data)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
         page,

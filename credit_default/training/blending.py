@@ -23,7 +23,9 @@ CALL = 10_000  # steps: what calling a booster costs, whatever its size
 
 
 def steps(recipe: Recipe) -> int:
-    "Steps that the exact contributions of one applicant take: leaves times the usual depth of a leaf."
+    """Steps that the exact contributions of one applicant take: leaves times the usual depth of a
+    leaf.
+    """
     p = recipe.parameters
     if recipe.candidate in ("xgboost", "forest"):
         depth = int(p.get("max_depth", 6))
@@ -64,8 +66,9 @@ class Blend:
     Attributes
     ----------
     shares : by name, none negative, with sum 1; the largest first.
-    path : the best combination of each size: members, log_loss and auc (mean over the folds), gain (of log-loss over the
-        row before, paired) with its 95 % interval low and high, steps, chosen. Then the models that were too costly alone.
+    path : the best combination of each size: members, log_loss and auc (mean over the folds), gain
+        (of log-loss over the row before, paired) with its 95 % interval low and high, steps, chosen. Then the models that
+        were too costly alone.
     """
 
     shares: dict[str, float]
@@ -79,7 +82,9 @@ def choose_blend(
     fold_ids: np.ndarray,  # (n,)
     budget: int = BUDGET,
 ) -> Blend:
-    "The combination with the lowest log-loss within the budget. Raises ValueError where no model is within it."
+    """The combination with the lowest log-loss within the budget. Raises ValueError where no model
+    is within it.
+    """
     y = np.asarray(y, float)
 
     def answers(names):
@@ -138,7 +143,9 @@ def choose_blend(
 
 
 def _pool(losses: dict[str, float]) -> list[str]:
-    "The names worth combining: the best of each candidate (the name's first word), then the best of what is left."
+    """The names worth combining: the best of each candidate (the name's first word), then the best
+    of what is left.
+    """
     order = sorted(losses, key=losses.get)
     first = list({n.split()[0]: n for n in reversed(order)}.values())
     return sorted(order, key=lambda n: (n not in first, losses[n]))[:POOL]

@@ -57,7 +57,9 @@ def matching_intercept(
 
 # %% ../../nbs/training/08_calibration.ipynb #86cfcd74
 def _logistic(F: np.ndarray, y: np.ndarray) -> np.ndarray:
-    "Coefficients of a logistic regression, the intercept last, by Newton's method with shortened steps."
+    """Coefficients of a logistic regression, the intercept last, by Newton's method with shortened
+    steps.
+    """
     F = np.column_stack([F, np.ones(len(F))])
     w = np.zeros(F.shape[1])
     w[-1] = np.log(y.mean() / (1 - y.mean()))
@@ -84,7 +86,9 @@ def rising_slopes(
     F: np.ndarray,  # (n, k) margins, or curves of one
     y: np.ndarray,  # (n,) 1 for default
 ) -> np.ndarray:  # (k,)
-    "Slopes of a logistic regression on F. One that came out negative is set to 0 and the others are fitted again."
+    """Slopes of a logistic regression on F. One that came out negative is set to 0 and the others
+    are fitted again.
+    """
     used = np.ones(F.shape[1], bool)
     while used.any():
         slopes = np.zeros(F.shape[1])
@@ -132,7 +136,9 @@ def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
 
 
 def _joined(steps: np.ndarray, least: int) -> np.ndarray:
-    "Steps (rows, defaults, sum of margins) joined with the next until each holds enough defaults and enough others, and each rate is above the one before."
+    """Steps (rows, defaults, sum of margins) joined with the next until each holds enough defaults
+    and enough others, and each rate is above the one before.
+    """
 
     def enough(step):
         return min(step[1], step[0] - step[1]) >= least

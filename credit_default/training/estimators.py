@@ -32,7 +32,8 @@ from .imputation import fit_imputer
 from .recipe import SYNTHETIC_SAMPLERS
 
 # %% ../../nbs/training/01_estimators.ipynb #2827d264
-# Matrices here are small: a second thread of the linear algebra gains nothing, and on a busy machine costs a lot.
+# Matrices here are small: a second thread of the linear algebra gains nothing, and on a busy
+# machine costs a lot.
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 # %% ../../nbs/training/01_estimators.ipynb #007f5d4d
@@ -121,7 +122,8 @@ def checked_columns(
     if problems:
         first = problems[0]
         raise ValueError(
-            f"{len(problems)} value(s) are refused; the first: row {first.row}, {first.field} {first.message}"
+            f"{len(problems)} value(s) are refused; the first: row {first.row}, {first.field} "
+            f"{first.message}"
         )
     return columns
 
@@ -129,8 +131,9 @@ def checked_columns(
 class ScaledSampler(BaseEstimator):
     """SMOTE and its kin on standardised columns.
 
-    Neighbours are looked for on the standardised signed-logarithmic scale; what is made up is brought back
-    to the columns' own units, and columns of 0 and 1 are rounded. Real rows keep their bits and come first.
+    Neighbours are looked for on the standardised signed-logarithmic scale; what is made up is
+    brought back to the columns' own units, and columns of 0 and 1 are rounded. Real rows keep their
+    bits and come first.
 
     Parameters
     ----------
@@ -197,7 +200,8 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
     C : float
         Inverse strength of the ridge penalty.
     clip : float
-        Columns are clipped at this quantile and at 1 minus it. One that would become constant keeps its range.
+        Columns are clipped at this quantile and at 1 minus it. One that would become constant keeps
+        its range.
     positive_weight : float
         How often a row of the second class counts.
 
@@ -238,7 +242,8 @@ class ScaledLogistic(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         if len(self.classes_) > 2:
             raise ValueError(
-                f"Only binary classification is supported. The type of the target is {type_of_target(y)}."
+                f"Only binary classification is supported. The type of the target is "
+                f"{type_of_target(y)}."
             )
         if len(self.classes_) < 2:
             raise ValueError("the outcome has one class only: there is nothing to tell apart")
@@ -362,7 +367,8 @@ class ScoreNetwork(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         if len(self.classes_) > 2:
             raise ValueError(
-                f"Only binary classification is supported. The type of the target is {type_of_target(y)}."
+                f"Only binary classification is supported. The type of the target is "
+                f"{type_of_target(y)}."
             )
         if len(self.classes_) < 2:
             raise ValueError("the outcome has one class only: there is nothing to tell apart")

@@ -97,7 +97,9 @@ def evidence_folds(
 
 # %% ../../nbs/training/11_evidence.ipynb #4c61e816
 def reference_recipe(training: Training) -> Recipe:
-    "The boosted trees that choices are tried on: the best free ones of the search, else those of the champion, else where a search begins."
+    """The boosted trees that choices are tried on: the best free ones of the search, else those of
+    the champion, else where a search begins.
+    """
     fitted = training.fitted
     found = [
         *(fitted.tuning.best.values() if fitted.tuning else ()),
@@ -111,7 +113,9 @@ def reference_recipe(training: Training) -> Recipe:
 
 
 def _changed(recipe: Recipe, parameters: dict | None = None, **choices) -> Recipe:
-    "The recipe with some choices changed. Parameters of a sampler that it no longer has go with it."
+    """The recipe with some choices changed. Parameters of a sampler that it no longer has go with
+    it.
+    """
     sampler = choices.get("sampler", recipe.sampler)
     own = recipe.own("estimator") | {
         k: v for k, v in recipe.parameters.items() if k in SAMPLER_PARAMETERS[sampler]
@@ -283,10 +287,11 @@ def ablation(
 ) -> pd.DataFrame:
     """What each choice gains, one row a comparison.
 
-    Columns: choice, with_, without; auc, auc_without (means over the folds), difference with its 95 % interval low and high
-    (DeLong, within the folds), won (folds) of folds; log_loss, ece and mean_pd_over_rate with and `_without`;
-    log_loss_gain with its interval gain_low and gain_high; steps and steps_without (of one prediction with reasons); n (rows);
-    judged_by (AUC or log-loss); sentence.
+    Columns: choice, with_, without; auc, auc_without (means over the folds), difference with its 95
+    % interval low and high (DeLong, within the folds), won (folds) of folds; log_loss, ece and
+    mean_pd_over_rate with and `_without`; log_loss_gain with its interval gain_low and gain_high;
+    steps and steps_without (of one prediction with reasons); n (rows); judged_by (AUC or log-loss);
+    sentence.
     """
     planned = comparisons(training, folds)
     seeded = {more: _reseeded(folds, more) for more in range(SEEDS)}
@@ -342,7 +347,10 @@ def _row(c: Comparison, margins, folds: Folds) -> dict:
             words
             | dict.fromkeys(MEASURED, np.nan)
             | dict(
-                sentence=f"{_capital(c.with_)} instead of {c.without} could not be measured: {str(e).splitlines()[0]}."
+                sentence=(
+                    f"{_capital(c.with_)} instead of {c.without} could not be measured: "
+                    f"{str(e).splitlines()[0]}."
+                )
             )
         )
     return words | found | dict(sentence=_sentence(words | found))
@@ -399,7 +407,9 @@ def _measured(c: Comparison, margins, folds: Folds) -> dict:
 def _calibrated(
     margins: np.ndarray, y: np.ndarray, ids: np.ndarray, method: str
 ) -> tuple[np.ndarray, dict]:
-    "Losses of the rows and the figures of the PDs, by calibrators that were fitted on the other folds."
+    """Losses of the rows and the figures of the PDs, by calibrators that were fitted on the other
+    folds.
+    """
     z = _cross_fitted(margins, y.astype(float), ids, method)
     p, losses = pd_of(z), softplus(z) - y * z
     return losses, dict(
@@ -411,15 +421,24 @@ def _sentence(row: dict) -> str:
     "What a row shows."
     if row["judged_by"] == "log-loss":
         return (
-            f"{_capital(row['with_'])} brings the mean PD from {row['mean_pd_over_rate_without']:.2f} to {row['mean_pd_over_rate']:.2f} times the default rate and the log-loss from "
-            f"{row['log_loss_without']:.4f} to {row['log_loss']:.4f} ({_interval(row, 'log_loss_gain', 'gain_low', 'gain_high')}): {verdict(row['gain_low'], row['gain_high'])}. The order of the applicants, and so the AUC, stays."
+            f"{_capital(row['with_'])} brings the mean PD from "
+            f"{row['mean_pd_over_rate_without']:.2f} to {row['mean_pd_over_rate']:.2f} times the "
+            "default rate and the log-loss from "
+            f"{row['log_loss_without']:.4f} to {row['log_loss']:.4f} "
+            f"({_interval(row, 'log_loss_gain', 'gain_low', 'gain_high')}): "
+            f"{verdict(row['gain_low'], row['gain_high'])}. The order of the applicants, and so "
+            "the AUC, stays."
         )
     price = (
         ""
         if row["steps"] == row["steps_without"]
         else f", at {row['steps']:,} steps a prediction instead of {row['steps_without']:,}"
     )
-    return f"With {row['with_']} instead of {row['without']} the AUC changes by {_interval(row, 'difference', 'low', 'high')}: {verdict(row['low'], row['high'])}{price}."
+    return (
+        f"With {row['with_']} instead of {row['without']} the AUC changes by "
+        f"{_interval(row, 'difference', 'low', 'high')}: "
+        f"{verdict(row['low'], row['high'])}{price}."
+    )
 
 
 def verdict(low: float, high: float) -> str:
@@ -449,7 +468,9 @@ def _capital(words: str) -> str:
 def plot_ablation(
     table: pd.DataFrame,  # of `ablation`
 ):  # Figure
-    "What each choice changes in the AUC, with its 95 % interval. Calibration, which changes nothing in it, is left out."
+    """What each choice changes in the AUC, with its 95 % interval. Calibration, which changes
+    nothing in it, is left out.
+    """
     t = table[(table.judged_by == "AUC") & table.difference.notna()][::-1]
     labels = [f"{_capital(a)}\ninstead of {b}" for a, b in zip(t.with_, t.without)]
     sure = (t.low > 0) | (t.high < 0)
@@ -483,7 +504,8 @@ class QuantileBins(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     bins : int
-        Of equal count, at most. A value that fills one alone ends a bin; the other values share the rest.
+        Of equal count, at most. A value that fills one alone ends a bin; the other values share the
+        rest.
 
     Attributes
     ----------
@@ -637,9 +659,10 @@ def challengers(
 ) -> pd.DataFrame:
     """The champion and its challengers on the holdout, the champion first, then the best.
 
-    Columns: model, what; auc with its 95 % interval low and high; difference (champion minus it) with diff_low and diff_high (DeLong,
-    paired); brier, log_loss, ece, mean_pd_over_rate; steps (of one prediction with reasons, NaN for models that are not ours);
-    champion; note (why there are no figures).
+    Columns: model, what; auc with its 95 % interval low and high; difference (champion minus it)
+    with diff_low and diff_high (DeLong, paired); brier, log_loss, ece, mean_pd_over_rate; steps (of
+    one prediction with reasons, NaN for models that are not ours); champion; note (why there are no
+    figures).
     """
     fitted, folds = training.fitted, training.fitted.choice.folds
     todo = [
@@ -751,7 +774,9 @@ def _judged(training: Training, model: str, what: str, cost: float, answer) -> d
 def plot_cost(
     table: pd.DataFrame,  # of `challengers`
 ):  # Figure
-    "AUC with its 95 % interval against the steps of one prediction with reasons; models that are not ours have no steps and are lines."
+    """AUC with its 95 % interval against the steps of one prediction with reasons; models that are
+    not ours have no steps and are lines.
+    """
     t = table[table.auc.notna()].reset_index(drop=True)
     colours, marks = PALETTE[:6], "os^vPX"  # without black, which is the champion's
     fig, ax = _axes(8.4, 2.2 + 0.26 * max(len(t), 7))
@@ -791,7 +816,8 @@ def plot_cost(
         f"The champion has the highest AUC, {own:.4f}"
         if own == best
         else f"The champion's AUC is {own:.4f}, the highest {best:.4f}",
-        "Each model's own 95 % interval: compare by the paired differences. Lines: steps not counted. Like costs stand apart",
+        "Each model's own 95 % interval: compare by the paired differences. Lines: steps not "
+        "counted. Like costs stand apart",
         xlabel="steps of one prediction with reasons",
         ylabel="AUC on the holdout",
     )
@@ -799,7 +825,9 @@ def plot_cost(
 
 
 def _apart(x: np.ndarray, gap: float = 1.2) -> np.ndarray:
-    "Positions on a logarithmic axis: those that would cover each other are spread around where they are."
+    """Positions on a logarithmic axis: those that would cover each other are spread around where
+    they are.
+    """
     out, order = x.copy(), [i for i in np.argsort(x, kind="stable") if not np.isnan(x[i])]
     starts = [k for k, i in enumerate(order) if k == 0 or x[i] > gap * x[order[k - 1]]]
     for start, end in zip(starts, [*starts[1:], len(order)]):
@@ -809,7 +837,9 @@ def _apart(x: np.ndarray, gap: float = 1.2) -> np.ndarray:
 
 # %% ../../nbs/training/11_evidence.ipynb #22df3e6a
 def _refitted(training: Training, rows: np.ndarray, seed: int) -> Bundle:
-    "The champion with its members fitted again on some of the training rows; recipes, shares and calibrator stay."
+    """The champion with its members fitted again on some of the training rows; recipes, shares and
+    calibrator stay.
+    """
     choice, bundle, train = training.fitted.choice, training.bundle, training.train
     frame, y = train.frame.iloc[rows].reset_index(drop=True), train.y[rows]
     return replace(
@@ -828,8 +858,9 @@ def seed_sensitivity(
 ) -> pd.DataFrame:
     """What other seeds would have changed on the holdout, one row a seed.
 
-    Columns: seed; auc; difference (its AUC minus the champion's); mean_change and largest_change (of the PD, absolute); decisions_changed (share).
-    The shares and the calibrator are the champion's.
+    Columns: seed; auc; difference (its AUC minus the champion's); mean_change and largest_change
+    (of the PD, absolute); decisions_changed (share). The shares and the calibrator are the
+    champion's.
     """
     y, own, card, rows = (
         training.holdout.y,
@@ -872,7 +903,9 @@ def _bootstrap(
 
 
 def _answers(bundle: Bundle, columns: Columns) -> np.ndarray:
-    "(n, 1 + MOST) PD, then the numbers of the reasons, the strongest first and 0 where there are no more."
+    """(n, 1 + MOST) PD, then the numbers of the reasons, the strongest first and 0 where there are
+    no more.
+    """
     scores = bundle.score(columns)
     out = np.zeros((len(scores), 1 + MOST))
     out[:, 0] = scores.probability_default
@@ -899,8 +932,9 @@ def reason_stability(
 ) -> pd.DataFrame:
     """What other training rows would have changed in the reasons, one row a resample.
 
-    Columns: resample; applicants (those whom the champion gives a reason), same_first (share of them with the same first reason),
-    overlap (mean share of reasons in common, Jaccard); pd_change (mean, absolute, over all rows). The shares and the calibrator are the champion's.
+    Columns: resample; applicants (those whom the champion gives a reason), same_first (share of
+    them with the same first reason), overlap (mean share of reasons in common, Jaccard); pd_change
+    (mean, absolute, over all rows). The shares and the calibrator are the champion's.
     """
     holdout, tag = training.holdout, content_hash(training.bundle)
     chosen = np.sort(

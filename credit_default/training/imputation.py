@@ -197,7 +197,9 @@ def _study_sample(
 ) -> tuple[
     np.ndarray, np.ndarray, dict[str, np.ndarray]
 ]:  # the sample; which of its fields vary enough; what is hidden, by the way of hiding
-    "Some applicants with gaps, whose gaps are copied, and of the others those with fewest, at random among equals."
+    """Some applicants with gaps, whose gaps are copied, and of the others those with fewest, at
+    random among equals.
+    """
     gaps = np.isnan(values).sum(axis=1)
     others = rng.permutation(np.flatnonzero((gaps > 0) & (gaps < values.shape[1])))[
         : int(share * min(rows, len(values)))
@@ -230,13 +232,16 @@ FEWEST = 20  # hidden values to judge by; values of a field other than its commo
 def compare_imputers(
     values: np.ndarray,  # (m, k) cleaned numbers, NaN where missing
     log: np.ndarray | None = None,  # (k,) fields to take on the logarithmic scale
-    share: float = 0.1,  # of the known values to hide at random, and of the rows to hide the fields of a real gap in
+    # of the known values to hide at random, and of the rows to hide the fields of a real gap in
+    share: float = 0.1,
     rows: int = 2000,  # applicants to take, those with fewest gaps
     seed: int = 0,
 ) -> tuple[
     list[dict], dict[str, float]
 ]:  # errors by method, hiding and field (None: all fields); seconds by method
-    "Hides known values and fills them with the median, MICE and fancyimpute's other methods. Nothing where fewer than two fields vary."
+    """Hides known values and fills them with the median, MICE and fancyimpute's other methods.
+    Nothing where fewer than two fields vary.
+    """
     import time
 
     log = np.zeros(values.shape[1], bool) if log is None else np.asarray(log, bool)

@@ -20,8 +20,13 @@ def worth_of_leaks(
     k: int = 3,  # folds
     seed: int = 0,
     cache: Path | None = None,  # folder where margins are kept for the next time, as in a search
-) -> pd.DataFrame:  # out (what is left out), fields (how many), auc, low, high; gain over the last row with gain_low, gain_high
-    "The AUC of a plain booster with the fields that the portfolio leaves out, and without them; no row where it leaves out none."
+    # out (what is left out), fields (how many), auc, low, high; gain over the last row with
+    # gain_low,
+    # gain_high
+) -> pd.DataFrame:
+    """The AUC of a plain booster with the fields that the portfolio leaves out, and without them;
+    no row where it leaves out none.
+    """
     from credit_default.training.recipe import Recipe
     from credit_default.training.tuning import Folds
 

@@ -45,9 +45,13 @@ def make_estimator(
     features: tuple[Feature, ...],  # the columns of the matrix
     seed: int = 0,
     threads: int
-    | None = None,  # networks fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
+    # networks fitted at the same time; None: as many as there are cores. Their number changes
+    # nothing in the result
+    | None = None,
 ) -> BaseEstimator:
-    "The recipe's estimator, not fitted. Trees take one thread: a second one costs more than it gains, so several models are fitted at the same time instead."
+    """The recipe's estimator, not fitted. Trees take one thread: a second one costs more than it
+    gains, so several models are fitted at the same time instead.
+    """
     own = recipe.own("estimator")
     weight = (
         float(recipe.parameters.get("positive_weight", DEFAULT_WEIGHT))
@@ -110,9 +114,13 @@ def fit_together(
     frame,  # table of raw fields, n applicants
     y: np.ndarray,  # (n,) 1 for default
     threads: int
-    | None = None,  # trees fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
+    # trees fitted at the same time; None: as many as there are cores. Their number changes nothing
+    # in the result
+    | None = None,
 ) -> list[Pipeline]:  # the same, fitted
-    "Fits pipelines on the same rows. Only trees are fitted beside others: they compute outside of Python, and touch nothing that all threads share."
+    """Fits pipelines on the same rows. Only trees are fitted beside others: they compute outside of
+    Python, and touch nothing that all threads share.
+    """
     with ThreadPoolExecutor(threads or cpu_count()) as pool:
         begun = []
         for pipeline in sorted(pipelines, key=lambda p: not is_of_trees(p[-1])):

@@ -65,9 +65,9 @@ class Recipe(BaseModel):
     sampler : what is done about the rarity of default.
     derived : with the derived features.
     monotone : the PD may move with a feature only in the direction that the portfolio names.
-    parameters : of the estimator (those of XGBoost, of `ScaledLogistic` or of `ScoreNetwork`) and of the
-        sampler (`positive_weight`: how often a defaulter counts; `ratio`: defaulters for each other row
-        after sampling; `neighbours`).
+    parameters : of the estimator (those of XGBoost, of `ScaledLogistic` or of `ScoreNetwork`) and
+        of the sampler (`positive_weight`: how often a defaulter counts; `ratio`: defaulters for each other
+        row after sampling; `neighbours`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,11 +87,13 @@ class Recipe(BaseModel):
                 )
             if self.sampler in SYNTHETIC_SAMPLERS:
                 raise ValueError(
-                    f"{self.sampler} measures distances and cannot take missing values: choose an imputation"
+                    f"{self.sampler} measures distances and cannot take missing values: choose an "
+                    "imputation"
                 )
         if self.monotone and self.candidate == "network":
             raise ValueError(
-                "a network cannot be held to directions: monotone is for trees and the logistic regression"
+                "a network cannot be held to directions: monotone is for trees and the logistic "
+                "regression"
             )
         unknown = (
             set(self.parameters)
@@ -100,7 +102,8 @@ class Recipe(BaseModel):
         )
         if unknown:
             raise ValueError(
-                f"{self.candidate} with sampler {self.sampler} has no parameter {', '.join(sorted(unknown))}"
+                f"{self.candidate} with sampler {self.sampler} has no parameter "
+                f"{', '.join(sorted(unknown))}"
             )
         return self
 

@@ -45,7 +45,8 @@ def recorded(
             value = value[key]
     except (KeyError, TypeError):
         raise ReproductionError(
-            f"{bundle.tag or 'the bundle'} does not record {'.'.join(path)}, so it cannot be trained again from its record"
+            f"{bundle.tag or 'the bundle'} does not record {'.'.join(path)}, so it cannot be "
+            "trained again from its record"
         ) from None
     return value
 
@@ -96,7 +97,8 @@ def recipes_of(bundle: Bundle) -> list[Recipe]:
             search_point(made[-1], bundle.portfolio)
         except (ValueError, KeyError, TypeError):
             raise ReproductionError(
-                f"what {bundle.tag or 'the bundle'} records as trial {i} is no recipe that the search of this version could try"
+                f"what {bundle.tag or 'the bundle'} records as trial {i} is no recipe that the "
+                "search of this version could try"
             ) from None
     return made
 
@@ -226,7 +228,10 @@ def reproduce(
     dataset: Dataset,  # of `data_of`
     seed: int | None = None,  # None: the recorded one
     progress: bool | Callable[[int, int, float], None] = False,  # of `tune`
-) -> dict:  # tag, agrees, seed, data, trials, members, figures, content_hash, circumstances; the last five None where the data differs
+    # tag, agrees, seed, data, trials, members, figures, content_hash, circumstances; the last five
+    # None
+    # where the data differs
+) -> dict:
     "Trains again from the record and compares. Nothing is saved, and no model promoted."
     data = compare_data(bundle, dataset)
     found = dict.fromkeys(("trials", "members", "figures", "content_hash", "circumstances"))
@@ -252,7 +257,9 @@ def in_words(found: dict) -> list[str]:
     data, seed = found["data"], found["seed"]
     if not data["agrees"]:
         return ["NOT THE SAME DATA, so it cannot be the same model; nothing was trained."] + [
-            f"{when}: {side['rows']:,} rows, content hash {side['sha256']}{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''} ({side['source']})"
+            f"{when}: {side['rows']:,} rows, content hash "
+            f"{side['sha256']}{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''}"
+            f" ({side['source']})"
             for when, side in (("recorded", data["recorded"]), ("found", data["found"]))
         ]
     lines = ["The same to the last digit." if found["agrees"] else "NOT THE SAME."] + [
@@ -271,7 +278,8 @@ def in_words(found: dict) -> list[str]:
             lines += _part_in_words(name.replace("_", " "), found[name], what[name])
     if seed["recorded"] != seed["used"]:
         lines.append(
-            f"The seed was {seed['used']} this time, and {seed['recorded']} in the record: the same model was not to be expected."
+            f"The seed was {seed['used']} this time, and {seed['recorded']} in the record: the "
+            "same model was not to be expected."
         )
     if not found["agrees"] or found["circumstances"]:
         lines += _circumstances(found)
@@ -316,10 +324,12 @@ def _circumstances(found: dict) -> list[str]:
         return []
     if found["content_hash"]["agrees"]:
         return [
-            "The model is the same, with the same data, code and libraries: so what was written down about it is not what came out then."
+            "The model is the same, with the same data, code and libraries: so what was written "
+            "down about it is not what came out then."
         ]
     return [
-        "Code, lock file, libraries and seed are as recorded: the record was changed, or this machine computes otherwise."
+        "Code, lock file, libraries and seed are as recorded: the record was changed, or this "
+        "machine computes otherwise."
     ]
 
 

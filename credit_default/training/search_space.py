@@ -106,7 +106,8 @@ def suggest(
     def whole(name, low, high, log=False):
         return trial.suggest_int(f"{candidate}.{name}", low, high, log=log)
 
-    # a network takes as long as ten boosters, and several times as many invented rows would teach it nothing new
+    # a network takes as long as ten boosters, and several times as many invented rows would teach
+    # it nothing new
     sampler = choice(
         "sampler",
         ["none", "weight"] if candidate == "network" else ["none", "weight", *SYNTHETIC_SAMPLERS],
@@ -216,7 +217,9 @@ class _Answers:
 
 
 def search_point(recipe: Recipe, portfolio: Portfolio) -> dict[str, Any]:
-    "The point of the search space that proposes this recipe. Raises ValueError or KeyError where none does."
+    """The point of the search space that proposes this recipe. Raises ValueError or KeyError where
+    none does.
+    """
     answers = _Answers(recipe)
     suggest(answers, recipe.candidate, portfolio)
     return answers.said

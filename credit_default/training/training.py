@@ -80,7 +80,8 @@ def choose(
         ]  # none where the portfolio names no directions
         if not trees:
             raise ValueError(
-                "no trial of boosted trees came to its end: more trials are needed for a single model"
+                "no trial of boosted trees came to its end: more trials are needed for a single "
+                "model"
             )
         return _alone((held or trees)[0], folds)
     best = {
@@ -262,7 +263,9 @@ def _provenance(
     asked: dict,
     noticed: list[Finding] | None,
 ) -> dict:
-    "Data, code, seed, everything that was asked for and everything that was chosen, as plain JSON values."
+    """Data, code, seed, everything that was asked for and everything that was chosen, as plain JSON
+    values.
+    """
     folds, search = fitted.choice.folds, {}
     if fitted.tuning is not None:
         records = [
@@ -351,7 +354,10 @@ def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores)
             if since
             else "holdout, which nothing of the model has seen",
         ),
-        explanation="contributions in log-odds: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged with the members' shares",
+        explanation=(
+            "contributions in log-odds: exact Shapley values of trees, exact "
+            "Aumann-Shapley values of networks, averaged with the members' shares"
+        ),
     )
 
 # %% ../../nbs/training/09_training.ipynb #2596c711
@@ -401,7 +407,9 @@ def judge(
 
 
 def reference_of(portfolio: Portfolio, columns, scores: Scores) -> Reference:
-    "Bins, shares and summaries of the holdout's fields, PD, score and rating: what later traffic is held against."
+    """Bins, shares and summaries of the holdout's fields, PD, score and rating: what later traffic
+    is held against.
+    """
     categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | {
         "rating": [band.rating for band in RATINGS]
     }
@@ -437,7 +445,9 @@ def train_model(
     timeout: float | None = None,  # seconds after which no new trial begins
     **search,  # storage, resume, progress, first and cache of `fit_champion`
 ) -> Training:
-    "Splits, audits, searches, calibrates, fits, exports and judges. Raises LeakError where a field tells the outcome and the portfolio does not mark it."
+    """Splits, audits, searches, calibrates, fits, exports and judges. Raises LeakError where a
+    field tells the outcome and the portfolio does not mark it.
+    """
     keep = tuple(portfolio[k].name for k in keep)  # an alias is welcome too
     train, holdout = split(dataset, HOLDOUT, seed)
     noticed = refuse_leaks(train, keep)

@@ -56,7 +56,8 @@ class Folds:
     folds : how many
     seed : of the split and of what is fitted
     keep : lender's or leaky fields that models may see
-    threads : models fitted at the same time; None: as many as there are cores. Their number changes nothing in the result
+    threads : models fitted at the same time; None: as many as there are
+        cores. Their number changes nothing in the result
     cache : folder where margins are kept for the next run, or None
 
     Attributes
@@ -85,7 +86,8 @@ class Folds:
         rarest = np.bincount(self.y, minlength=2)[:2].min()
         if rarest < 2 * folds:
             raise ValueError(
-                f"{rarest} rows with the rarer outcome are too few for {folds} folds: there must be at least {2 * folds}"
+                f"{rarest} rows with the rarer outcome are too few for {folds} folds: there must "
+                f"be at least {2 * folds}"
             )
         columns = checked_columns(portfolio, frame, self.keep)
         self.clean = self.feature_map(False).clean(columns)
@@ -128,7 +130,9 @@ class Folds:
         return self._imputed[fold, imputation]
 
     def margin(self, fold: int, recipe: Recipe) -> np.ndarray:
-        "(n_valid,) uncalibrated log-odds of a fold's validation part, by the recipe fitted on its training part. Made once."
+        """(n_valid,) uncalibrated log-odds of a fold's validation part, by the recipe fitted on its
+        training part. Made once.
+        """
         key = (fold, recipe.model_dump_json())
         if key not in self._margins:
             self._margins[key] = self._kept(key, lambda: self._fit(fold, recipe))
@@ -140,7 +144,9 @@ class Folds:
         wanted: Iterable[tuple[int, Recipe]],  # folds and recipes
         done: Callable[[], Any] = lambda: None,  # called after each
     ):
-        "Makes margins that will be asked for, trees of several at the same time. What a recipe cannot take is left to `margin`, which says why."
+        """Makes margins that will be asked for, trees of several at the same time. What a recipe
+        cannot take is left to `margin`, which says why.
+        """
 
         def one(asked: tuple[int, Recipe]):
             try:
@@ -220,7 +226,9 @@ RELATIVE_IMPORT = re.compile(r"^[ \t]*from (\.+[\w.]*) import (?:\(([^)]*)\)|([^
 
 
 def imported_by(module: str) -> set[str]:
-    "The names of the package's own modules that `module` imports, directly or through others, itself among them."
+    """The names of the package's own modules that `module` imports, directly or through others,
+    itself among them.
+    """
     found, todo = set(), [module]
     while todo:
         name = todo.pop()
@@ -274,7 +282,9 @@ def rows_of(clean: Clean, rows: np.ndarray) -> Clean:
 
 # %% ../../nbs/training/06_tuning.ipynb #4185388e
 class PairedPruner(optuna.pruners.BasePruner):
-    "Gives a trial up when it lags behind the best finished one of its kind, by more than `margin` in the mean over the folds done."
+    """Gives a trial up when it lags behind the best finished one of its kind, by more than `margin`
+    in the mean over the folds done.
+    """
 
     def __init__(self, margin: float = 0.001):
         self.margin = margin
@@ -321,13 +331,15 @@ def open_study(
         return _create_study(journal, f"{portfolio.name}-{len(names) + 1}", folds)
     if not names:
         raise ValueError(
-            f"{Path(storage).name} holds no study of portfolio {portfolio.name} that could be resumed"
+            f"{Path(storage).name} holds no study of portfolio {portfolio.name} that could be "
+            "resumed"
         )
     last = max(names, key=lambda n: int(n.rpartition("-")[2]))
     study = optuna.load_study(study_name=last, storage=journal, pruner=PairedPruner())
     if study.user_attrs.get("fingerprint") != folds.fingerprint:
         raise ValueError(
-            f"study {last} was made with other data, fields, folds or seed: start a new one instead of resuming it"
+            f"study {last} was made with other data, fields, folds or seed: start a new one "
+            "instead of resuming it"
         )
     for t in study.get_trials(
         states=(optuna.trial.TrialState.RUNNING,)
@@ -372,8 +384,9 @@ class TuningResult:
     ----------
     champion : the recipe with the best mean AUC.
     best : the best recipe of each kind (`Recipe.kind`) that finished a trial, best first.
-    trials : one row a trial: trial, kind, recipe (JSON), state (complete, pruned or failed), folds (done), auc (mean over
-        those), auc_1 ... auc_k, error, seconds. `seconds` is for information and differs between runs.
+    trials : one row a trial: trial, kind, recipe (JSON), state (complete, pruned or failed), folds
+        (done), auc (mean over those), auc_1 ... auc_k, error, seconds. `seconds` is for information and differs between
+        runs.
     study : name of the study.
     folds : with the margins of the trials, for what is built on them.
     """
@@ -462,7 +475,9 @@ def _best_value(study: optuna.Study) -> float:
 def _one_trial(
     study: optuna.Study, folds: Folds, candidates: tuple[Candidate, ...], first: list[Recipe]
 ):
-    "One trial: one of the first recipes while there are any, then what the sampler proposes from the trials before."
+    """One trial: one of the first recipes while there are any, then what the sampler proposes from
+    the trials before.
+    """
     number = len(_finished(study))
     study.sampler = optuna.samplers.TPESampler(
         seed=(1_000_003 * folds.seed + number) % 2**32, n_startup_trials=len(first)
@@ -531,7 +546,9 @@ COLOURS = dict(xgboost="#0072B2", network="#D55E00", logistic="#999999", forest=
 def behind(
     trials: pd.DataFrame,  # of a `TuningResult`
 ) -> np.ndarray:  # (trials,)
-    "How far each trial lies behind the best complete one, in mean AUC over the folds that it has seen."
+    """How far each trial lies behind the best complete one, in mean AUC over the folds that it has
+    seen.
+    """
     aucs = trials[[c for c in trials if c.startswith("auc_")]].to_numpy(float)
     best = aucs[trials.auc.where(trials.state == "complete").argmax()]
     return np.array(
@@ -543,7 +560,9 @@ def behind(
 
 
 def plot_trials(result: TuningResult, ax=None):
-    "Each trial's distance from the champion by candidate, on a logarithmic scale; hollow where the trial was given up."
+    """Each trial's distance from the champion by candidate, on a logarithmic scale; hollow where
+    the trial was given up.
+    """
     import matplotlib.pyplot as plt
 
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
