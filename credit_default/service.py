@@ -151,7 +151,9 @@ def of_any(path: str) -> str:
 
 
 def least_role(method: str, path: str) -> Role | None:
-    "The least role that may ask; None where nobody needs one. A path that does not exist is told only to those with a token."
+    """The least role that may ask; None where nobody needs one. A path that does not exist is told
+    only to those with a token.
+    """
     method, path = "GET" if method == "HEAD" else method, of_any(path)
     if (method, path) in LEAST:
         return LEAST[method, path]
@@ -195,7 +197,10 @@ FILE = {
                         "file": {
                             "type": "string",
                             "contentMediaType": "application/octet-stream",
-                            "description": "CSV, UTF-8, its columns named as the fields; further columns pass through",
+                            "description": (
+                                "CSV, UTF-8, its columns named as the fields; further "
+                                "columns pass through"
+                            ),
                         }
                     },
                 },
@@ -241,7 +246,9 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
         summary="PD of one applicant",
     )
     async def predict(request: Request) -> Response:
-        "Score, rating, decision and reasons of one applicant. A field that is null or left out is a missing value."
+        """Score, rating, decision and reasons of one applicant. A field that is null or left out is
+        a missing value.
+        """
         body = await read_body(request, settings.max_applicant_bytes)
 
         async def make(once):
@@ -262,7 +269,9 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
         summary="PDs of a list of applicants",
     )
     async def predict_batch(request: Request) -> Response:
-        "The answers in the order of the applicants. All are scored, or none: one bad applicant refuses the list."
+        """The answers in the order of the applicants. All are scored, or none: one bad applicant
+        refuses the list.
+        """
         body = await read_body(request, settings.max_body_bytes)
 
         async def make(once):
@@ -307,7 +316,9 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
         summary="PDs of a file of applicants",
     )
     async def predict_csv(request: Request) -> Response:
-        "The file's rows in their order, with the columns of the answer. A row that cannot be scored carries its error."
+        """The file's rows in their order, with the columns of the answer. A row that cannot be
+        scored carries its error.
+        """
         upload = await read_upload(request, settings.max_csv_bytes, settings.timeout - 1)
         run, loop = serving.pool, asyncio.get_running_loop()
 
@@ -460,7 +471,9 @@ CLOCKS = timedelta(minutes=5)  # by which a client's clock may be ahead
 
 
 async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
-    "The bundle of that tag, or the one that answers. Raises Refused (404) where there is none of this portfolio."
+    """The bundle of that tag, or the one that answers. Raises Refused (404) where there is none of
+    this portfolio.
+    """
     current = one.model().bundle
     if tag in (None, current.tag):
         return current
@@ -480,7 +493,9 @@ async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
 
 
 async def computed(serving: Serving, task: dict) -> dict:
-    "What a task gives, in a process of its own. Raises Refused: 503, or 422 where the log holds what cannot be compared."
+    """What a task gives, in a process of its own. Raises Refused: 503, or 422 where the log holds
+    what cannot be compared.
+    """
     end = (
         time.monotonic() + serving.settings.timeout - 1
     )  # with the wait for others: later BentoML would answer, in another form
@@ -549,7 +564,8 @@ async def drift_state(serving: Serving, one: Served) -> dict:
 def model_routes(routes: APIRouter, serving: Serving, one: Served):
     "Routes that tell what a portfolio's model is, and how it is doing."
 
-    # two routes for one path: the first takes HEAD as well, which probes like, the second describes GET in the document
+    # two routes for one path: the first takes HEAD as well, which probes like, the second describes
+    # GET in the document
     @routes.get(
         "/model",
         response_model=ModelCard,
@@ -578,7 +594,9 @@ def model_routes(routes: APIRouter, serving: Serving, one: Served):
         summary="Compare logged applicants with the reference",
     )
     async def drift_detect(request: Request) -> Response:
-        "Each field's PSI with its bin shares counted over all predictions of the window, its severity, and whether it is beyond chance. The last 24 hours unless the body says otherwise."
+        """Each field's PSI with its bin shares counted over all predictions of the window, its
+        severity, and whether it is beyond chance. The last 24 hours unless the body says otherwise.
+        """
         window = checked(DriftWindow, read_json(await read_body(request, FORM_BYTES) or b"{}"))
         bundle, (since, until) = await model_of(serving, one, window.model_version), window.span()
         found = await computed(
@@ -613,11 +631,16 @@ def model_routes(routes: APIRouter, serving: Serving, one: Served):
             None,
             ge=0,
             le=600,
-            description="months after which a loan's outcome counts; the portfolio's performance window unless given",
+            description=(
+                "months after which a loan's outcome counts; the portfolio's performance "
+                "window unless given"
+            ),
         ),
         by: Literal["auto", *UNITS] = Query("auto", description="period of the cohorts"),
     ) -> Response:
-        "Discrimination and calibration of predictions whose performance window has passed, with intervals, for each model version, rating and cohort."
+        """Discrimination and calibration of predictions whose performance window has passed, with
+        intervals, for each model version, rating and cohort.
+        """
         bundle = await model_of(serving, one, model_version)
         return Response(
             to_json(
@@ -650,7 +673,9 @@ def outcome_routes(app: FastAPI, serving: Serving):
         summary="What became of loans",
     )
     async def outcomes(request: Request) -> Response:
-        "Sent again, nothing changes. Of two outcomes of one prediction the one that was observed later counts. An analyst tells of the own predictions, an administrator of all."
+        """Sent again, nothing changes. Of two outcomes of one prediction the one that was observed
+        later counts. An analyst tells of the own predictions, an administrator of all.
+        """
         told, user, now = (
             checked(Outcomes, read_json(await read_body(request, serving.settings.max_body_bytes))),
             request.state.user,
@@ -680,7 +705,9 @@ def user_routes(app: FastAPI, serving: Serving):
         summary="Become a user",
     )
     async def signup(request: Request) -> Response:
-        "Open, by invitation, or closed, as the service is set. A new user is an analyst, or what the invitation says."
+        """Open, by invitation, or closed, as the service is set. A new user is an analyst, or what
+        the invitation says.
+        """
         wanted = checked(Signup, read_json(await read_body(request, FORM_BYTES)))
         try:
             user = await serving.users.signup(wanted, serving.settings.signup, serving.passwords)
@@ -858,7 +885,9 @@ def make_app(serving: Serving) -> FastAPI:
             routes(router, serving, one)
             app.routes.extend(
                 router.routes
-            )  # not include_router, which keeps them from the sight of whoever looks for routes without a role
+                # not include_router, which keeps them from the sight of whoever looks for routes
+                # without a role
+            )
     for routes in (log_routes, outcome_routes, user_routes, service_routes):
         routes(app, serving)
     error_forms(app)
@@ -903,7 +932,10 @@ def role_table() -> str:
     return (
         "| role | may ask, besides what stands above |\n|---|---|\n"
         + "\n".join(f"| {who} | {what} |" for who, what in rows)
-        + "\n\nAn analyst reads the own predictions, an admin all. A token comes from `POST /login` and goes into the header `Authorization: Bearer ...`."
+        + (
+            "\n\nAn analyst reads the own predictions, an admin all. A token comes from `POST "
+            "/login` and goes into the header `Authorization: Bearer ...`."
+        )
     )
 
 
@@ -1151,8 +1183,10 @@ SETTINGS = SERVING.settings
 if inside_server():
     configure_logs(SETTINGS.log_level)  # the supervising process and the workers, not a notebook
 APP = make_app(SERVING)
-# What `bentoml containerize` makes. A file that a later step removes still lies in an image: so what BentoML calls as uv brings uv for that one step,
-# and takes it away again, with its cache and the packages' own tests. `distro=""`: no compiler and no git, all packages are wheels.
+# What `bentoml containerize` makes. A file that a later step removes still lies in an image: so
+# what BentoML calls as uv brings uv for that one step,
+# and takes it away again, with its cache and the packages' own tests. `distro=""`: no compiler and
+# no git, all packages are wheels.
 UV = "uv==0.13.8"  # that of requirements.lock
 IMAGE = (
     bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="", python_version="3.11")
@@ -1206,7 +1240,9 @@ class CreditDefault(Models):
     @bentoml.on_deployment
     @staticmethod
     def verify():
-        "Before any worker starts: no service without a key, and for each portfolio a model that may be used."
+        """Before any worker starts: no service without a key, and for each portfolio a model that
+        may be used.
+        """
         own_figures()
         os.environ[SUPERVISOR] = str(os.getpid())
         try:

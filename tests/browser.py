@@ -1,6 +1,8 @@
-"""A headless chromium without a network: what a page asks for, what it complains about, and how it looks.
+"""A headless chromium without a network: what a page asks for, what it complains about, and how it
+looks.
 
-It is driven through the pipes of the DevTools protocol, so that no port and no further package is needed.
+It is driven through the pipes of the DevTools protocol, so that no port and no further package is
+needed.
 """
 
 import base64
@@ -23,7 +25,9 @@ def chromium():
 
 
 class Browser:
-    "One page in a browser of its own: `with Browser(profile_folder) as browser: browser.open(path)`."
+    """One page in a browser of its own: `with Browser(profile_folder) as browser:
+    browser.open(path)`.
+    """
 
     def __init__(self, profile, width=1200, height=900):
         self.profile, self.width, self.height = Path(profile), width, height
@@ -48,7 +52,8 @@ class Browser:
             f"--window-size={self.width},{self.height}",
         ]
 
-        def as_three_and_four():  # what the protocol reads and writes, whatever numbers the pipes got here
+        # what the protocol reads and writes, whatever numbers the pipes got here
+        def as_three_and_four():
             ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read_there, write_there)]
             for end, number in zip(ends, (3, 4)):
                 os.dup2(end, number)

@@ -41,7 +41,9 @@ def user():
 
 
 class Postgres:
-    "A server on a free port of 127.0.0.1, with a folder and a password of its own. What it does is durable: fsync is on."
+    """A server on a free port of 127.0.0.1, with a folder and a password of its own. What it does
+    is durable: fsync is on.
+    """
 
     @staticmethod
     def missing():
@@ -121,7 +123,9 @@ class Postgres:
                 time.sleep(0.05)
 
     def stop(self, immediate=False):
-        "Stop it: connections are closed and transactions rolled back; `immediate`: without a word, as after a power cut."
+        """Stop it: connections are closed and transactions rolled back; `immediate`: without a
+        word, as after a power cut.
+        """
         self.resume()
         self.process.send_signal(signal.SIGQUIT if immediate else signal.SIGINT)
         self.process.wait(60)

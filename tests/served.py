@@ -1,4 +1,6 @@
-"""The service as tests see it: a model of the synthetic sample, and the real `bentoml serve` on a port of its own."""
+"""The service as tests see it: a model of the synthetic sample, and the real `bentoml serve` on a
+port of its own.
+"""
 
 import json
 import os
@@ -40,7 +42,9 @@ def blend_of(portfolio, train, shares=BLEND):
 
 
 def synthetic_bundle(name="gmsc", rows=4000):
-    "A bundle of portfolio `name`, trained on its synthetic sample in seconds: a blend of a model of each form, no search."
+    """A bundle of portfolio `name`, trained on its synthetic sample in seconds: a blend of a model
+    of each form, no search.
+    """
     from credit_default.data.loading import load
     from credit_default.data.sources import Source
     from credit_default.data.split import split
@@ -81,7 +85,9 @@ def free_port():
 
 
 class Server:
-    "`bentoml serve` in a process group of its own: `with Server(home, log) as server: server.client.post(...)`."
+    """`bentoml serve` in a process group of its own: `with Server(home, log) as server:
+    server.client.post(...)`.
+    """
 
     def __init__(self, home, log, python=sys.executable, target=SERVICE, cwd=ROOT, **settings):
         self.log, self.port = Path(log), free_port()
@@ -195,7 +201,9 @@ def log_in(client, account=ACCOUNT):
 
 
 def add_user(database, username, role="analyst", **more):
-    "A user of the service, as `credit-default user add` makes one; its password is that of ACCOUNT."
+    """A user of the service, as `credit-default user add` makes one; its password is that of
+    ACCOUNT.
+    """
     from credit_default.serving.auth import Passwords
     from credit_default.store.store import Store
 
@@ -214,7 +222,9 @@ def add_user(database, username, role="analyst", **more):
 
 
 def token_of(user, key=KEY, algorithm="HS256", **claims):
-    "A token for a user, as the service makes it, but for what `claims` say; a claim that is None is left out."
+    """A token for a user, as the service makes it, but for what `claims` say; a claim that is None
+    is left out.
+    """
     claims = dict(sub=user["id"], role=user["role"], exp=int(time.time()) + 600) | claims
     return jwt.encode(
         {name: value for name, value in claims.items() if value is not None}, key, algorithm
@@ -237,7 +247,9 @@ def check_error(answer):
 
 
 def check_documented(documented, method, path, answer):
-    "Raises where an answer's status is not in the OpenAPI document, or an error has not the form of errors."
+    """Raises where an answer's status is not in the OpenAPI document, or an error has not the form
+    of errors.
+    """
     assert str(answer.status_code) in documented["paths"][path][method.lower()]["responses"], (
         method,
         path,

@@ -1,4 +1,6 @@
-"""The commands for whoever keeps a service running, as a person or a script meets them: what they print, their exit codes, what is in the database."""
+"""The commands for whoever keeps a service running, as a person or a script meets them: what they
+print, their exit codes, what is in the database.
+"""
 
 import asyncio
 import json
@@ -140,8 +142,10 @@ def test_a_group_lists_its_commands(group):
 
 def test_help_of_a_command_needs_nothing_heavy():
     code = (
-        "import sys; from credit_default.cli.app import app; app(['log', 'export', '--help'], standalone_mode=False); "
-        "print(sorted({'numpy', 'pandas', 'sqlalchemy', 'alembic', 'argon2', 'jwt', 'pyarrow', 'rich'} & set(sys.modules)))"
+        "import sys; from credit_default.cli.app import app; app(['log', 'export', '--help'], "
+        "standalone_mode=False); "
+        "print(sorted({'numpy', 'pandas', 'sqlalchemy', 'alembic', 'argon2', 'jwt', 'pyarrow', "
+        "'rich'} & set(sys.modules)))"
     )
     assert subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -437,7 +441,9 @@ def test_an_invitation_makes_one_user_with_its_role(store, monkeypatch):
 
 
 def at_terminal(*arguments, replies):
-    "The console script as somebody at a terminal meets it: what it showed, its exit code. `replies`: what is typed after which text."
+    """The console script as somebody at a terminal meets it: what it showed, its exit code.
+    `replies`: what is typed after which text.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(SCRIPT, ["credit-default", *arguments])

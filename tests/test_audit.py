@@ -1,4 +1,6 @@
-"""The leakage audit: each of its rules on a small made table, the shipped portfolios, the public files row by row."""
+"""The leakage audit: each of its rules on a small made table, the shipped portfolios, the public
+files row by row.
+"""
 
 import json
 import time
@@ -515,7 +517,9 @@ def test_a_portfolio_that_leaves_a_column_out():
 
 
 def leaking(name, role="applicant"):
-    "Gmsc's sample, with incomes that are missing for all who defaulted; its portfolio says that role of it."
+    """Gmsc's sample, with incomes that are missing for all who defaulted; its portfolio says that
+    role of it.
+    """
     sample = load(SHIPPED["gmsc"])
     fields = tuple(
         f.model_copy(update=dict(role=role)) if f.name == name else f
@@ -535,7 +539,10 @@ def test_training_refuses_what_nobody_marked():
     for keep in ((), ("MonthlyIncome",)):
         with pytest.raises(
             LeakError,
-            match=r"MonthlyIncome: this field tells the outcome.*Mark it in the portfolio \(role = \"leaky\"\).*--keep",
+            match=(
+                r"MonthlyIncome: this field tells the outcome.*Mark it in the portfolio \(role = "
+                r"\"leaky\"\).*--keep"
+            ),
         ):
             train_model(dataset.portfolio, dataset, keep=keep, trials=1, progress=False)
 
@@ -603,7 +610,9 @@ def test_the_command_has_one_line_a_column(file):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig", "utf-16"])
 def test_the_command_tells_the_form_of_the_file(file, tmp_path, encoding):
-    "Semicolons, decimal commas, points between thousands, a hyphen for a gap: the same verdicts as of the plain file."
+    """Semicolons, decimal commas, points between thousands, a hyphen for a gap: the same verdicts
+    as of the plain file.
+    """
     table = pd.read_csv(file)
     table["Größe"] = np.where(np.arange(len(table)) % 5, "groß", "klein")
     table.to_csv(tmp_path / "plain.csv", index=False)
@@ -668,7 +677,8 @@ def test_data_says_it_in_a_line(tmp_path, monkeypatch):
 
 # on the public files
 
-MORTGAGE = {  # what is known of it: the rule that finds it, the words that name it, the least verdict
+# what is known of it: the rule that finds it, the words that name it, the least verdict
+MORTGAGE = {
     "Interest_rate_spread": ("absence", "missing in exactly", "leaky"),
     "rate_of_interest": ("absence", "missing 100.00 % default", "leaky"),
     "Upfront_charges": ("absence", "stated 0.14 %", "leaky"),

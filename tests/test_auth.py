@@ -1,4 +1,6 @@
-"""Who may ask, across processes, databases and time: the real store, a flood of logins, a database that hangs, limits that several workers share."""
+"""Who may ask, across processes, databases and time: the real store, a flood of logins, a database
+that hangs, limits that several workers share.
+"""
 
 import asyncio
 import json
@@ -535,7 +537,9 @@ def redis(folder, port):
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis: no redis-server on PATH")
 def test_machines_share_a_limit_through_redis(tmp_path, monkeypatch):
-    "With files of their own, which they do not use. Without the server nobody is counted, and nobody waits; with the next one counting begins anew."
+    """With files of their own, which they do not use. Without the server nobody is counted, and
+    nobody waits; with the next one counting begins anew.
+    """
     monkeypatch.setattr("credit_default.serving.auth.PAUSE", 0.2)
     port = free_port()
     with redis(tmp_path, port) as url:
@@ -646,7 +650,10 @@ def test_counters_that_come_back_count_again(tmp_path, monkeypatch):
 
 
 def test_the_service_can_do_without_the_packages_of_training():
-    code = "import sys, credit_default.serving.auth; print([name for name in ('pandas', 'sklearn', 'scipy', 'pyarrow', 'redis') if name in sys.modules])"
+    code = (
+        "import sys, credit_default.serving.auth; print([name for name in ('pandas', 'sklearn', "
+        "'scipy', 'pyarrow', 'redis') if name in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,6 @@
-"""The command line as a person or a script meets it: what it prints, its exit codes, the files that it leaves."""
+"""The command line as a person or a script meets it: what it prints, its exit codes, the files that
+it leaves.
+"""
 
 import csv
 import json
@@ -137,8 +139,10 @@ def test_serve_lists_the_settings():
 
 def test_help_needs_nothing_heavy():
     code = (
-        "import sys; from credit_default.cli.app import app; app(['--help'], standalone_mode=False); "
-        "print(sorted({'numpy', 'pandas', 'xgboost', 'bentoml', 'sklearn', 'pydantic', 'rich', 'matplotlib'} & set(sys.modules)))"
+        "import sys; from credit_default.cli.app import app; app(['--help'], "
+        "standalone_mode=False); "
+        "print(sorted({'numpy', 'pandas', 'xgboost', 'bentoml', 'sklearn', 'pydantic', 'rich', "
+        "'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -949,7 +953,9 @@ def searched(bentoml_home, tmp_path_factory):
 
 
 def reproduced(*arguments):
-    "What `reproduce --json` says, its exit code, and the assurance that it left everything as it was."
+    """What `reproduce --json` says, its exit code, and the assurance that it left everything as it
+    was.
+    """
     from credit_default.scoring.registry import (
         promotion_history,
         stored_tags,
@@ -1006,7 +1012,9 @@ def test_reproduce_with_another_seed_says_so(searched, here):
 
 @pytest.fixture
 def tampered(searched):
-    "`tampered(change)`: a change of the bundle's record, with all hashes of files in order; mended afterwards."
+    """`tampered(change)`: a change of the bundle's record, with all hashes of files in order;
+    mended afterwards.
+    """
     from credit_default.scoring.bundle import write_bundle
     from credit_default.scoring.registry import (
         bundle_path,
@@ -1066,9 +1074,11 @@ def port_is_free(url):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number):
     script = (
-        "import signal, sys, time; from pathlib import Path; from credit_default.cli.app import running_service\n"
+        "import signal, sys, time; from pathlib import Path; from credit_default.cli.app import "
+        "running_service\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-        "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); time.sleep(100)"
+        "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); "
+        "time.sleep(100)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     url = process.stdout.readline().strip()

@@ -1,4 +1,6 @@
-"""What the drift check finds and what it leaves alone: every scenario's own fields in windows of 1,000 applicants, nothing in small windows without drift."""
+"""What the drift check finds and what it leaves alone: every scenario's own fields in windows of
+1,000 applicants, nothing in small windows without drift.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,9 @@ def outputs(pds):
 
 
 def reference_of(portfolio, columns):
-    "Bins of a sample such as the holdout, as training makes them; with outputs where the columns have them."
+    """Bins of a sample such as the holdout, as training makes them; with outputs where the columns
+    have them.
+    """
     categories = {f.name: f.categories for f in portfolio.fields if not f.numeric} | (
         {"rating": [band.rating for band in RATINGS]} if "rating" in columns else {}
     )
@@ -42,7 +46,9 @@ def reference_of(portfolio, columns):
 
 @pytest.fixture(scope="module")
 def synthetic():
-    "By portfolio: a reference of 30,000 synthetic rows, and the 100,000 other applicants that all windows are cut from."
+    """By portfolio: a reference of 30,000 synthetic rows, and the 100,000 other applicants that all
+    windows are cut from.
+    """
     made = {}
     for name, portfolio in SHIPPED.items():
         frame, _, pds = synthesize(portfolio, 30_000)

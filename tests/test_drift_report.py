@@ -1,4 +1,6 @@
-"""The drift report on a prediction log: windows, outcomes, an earlier run, nothing to compare, and what stands in for current applicants."""
+"""The drift report on a prediction log: windows, outcomes, an earlier run, nothing to compare, and
+what stands in for current applicants.
+"""
 
 import dataclasses
 import html
@@ -46,7 +48,9 @@ def day(*ymd):
 
 
 def trained(dataset):
-    "A small model in the store, and its reference rows beside it. It is not promoted: the store is that of all tests."
+    """A small model in the store, and its reference rows beside it. It is not promoted: the store
+    is that of all tests.
+    """
     recipe = next(one for one in default_recipes(GMSC) if one.candidate == "logistic")
     return load_bundle(save_training(fit_recipe(GMSC, recipe, *split(dataset, 0.3, seed=0))))
 
@@ -84,7 +88,9 @@ def log(store, bundle, frame, first, step):
 
 @pytest.fixture(scope="module")
 def world(bentoml_home, tmp_path_factory):
-    "Two years of loans, of which those of 2024 default twice as often as their PDs say, and a spring of other applicants, some of whom another model answered."
+    """Two years of loans, of which those of 2024 default twice as often as their PDs say, and a
+    spring of other applicants, some of whom another model answered.
+    """
     folder = tmp_path_factory.mktemp("drift")
     with pytest.MonkeyPatch.context() as environment:
         for name, value in dict(
@@ -136,7 +142,8 @@ def world(bentoml_home, tmp_path_factory):
             day(2026, 3, 2),
             timedelta(minutes=1),
         )
-        # in May a model of the same tag, with a reference without the rating, declined all that it was asked
+        # in May a model of the same tag, with a reference without the rating, declined all that it
+        # was asked
         before = dataclasses.replace(
             bundle,
             reference=Reference(dict(list(bundle.reference.bins.items())[:-1])),
@@ -340,8 +347,8 @@ def test_what_another_reference_binned_is_not_counted_and_that_is_said(world):
         content["identity"]["Predictions of other models in the window"],
     ) == (40, 40, 0)
     assert (
-        "40 predictions of the window were counted. 40 more bear this model's tag, but their values were sorted into the bins of another reference: they are left out."
-        in said
+        "40 predictions of the window were counted. 40 more bear this model's tag, but their "
+        "values were sorted into the bins of another reference: they are left out." in said
     )
     declined = content["figures"]["outputs"]["values"]["declined_now"]
     assert 0 < declined < 0.8 and found["summary_rows"] == 40 and numbers_shown(run)[1] == []
@@ -368,7 +375,9 @@ def test_a_window_without_predictions_is_no_failure(world):
 
 
 def test_few_predictions_and_few_outcomes_are_said(world):
-    "Twelve predictions: chance reaches further than the drift bands. Ten loans: no verdict on the model."
+    """Twelve predictions: chance reaches further than the drift bands. Ten loans: no verdict on the
+    model.
+    """
     run = few(world)
     result, page = run.content["result"], run.html.read_text(encoding="utf-8")
     assert (result["drift"], result["n_current"]) == (False, 12) and max(
@@ -423,7 +432,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_a_labelled_file_is_never_taken_for_the_synthetic_sample(world, elsewhere):
-    "The champion is synthetic, and where the data lies there is the lender's labelled file only. The machine has no reference rows."
+    """The champion is synthetic, and where the data lies there is the lender's labelled file only.
+    The machine has no reference rows.
+    """
     lenders_file(elsewhere, 3, age=80.0)
     reference_rows(world.bundle).rename(elsewhere / "reference.parquet")
     try:
@@ -438,8 +449,8 @@ def test_a_labelled_file_is_never_taken_for_the_synthetic_sample(world, elsewher
         GMSC.synthetic.rows,
     )
     assert (
-        "No current applicants were given: the synthetic sample stands in for them, so this says nothing of today's. No drift in"
-        in said
+        "No current applicants were given: the synthetic sample stands in for them, so this says "
+        "nothing of today's. No drift in" in said
     )
     assert (
         GMSC.file not in json.dumps(run.content)
@@ -500,7 +511,9 @@ def test_a_real_models_training_rows_stand_in_for_applicants(world, real):
 
 @pytest.mark.parametrize("loans", ["others", pytest.param("none", marks=pytest.mark.slow)])
 def test_no_other_loans_are_taken_for_training_rows(world, real, elsewhere, loans):
-    "Neither another file of the same name, nor the synthetic sample that stands in for a file which is not there."
+    """Neither another file of the same name, nor the synthetic sample that stands in for a file
+    which is not there.
+    """
     (elsewhere / "gmsc" / GMSC.file).unlink()
     if loans == "others":
         lenders_file(elsewhere, 4)

@@ -1,4 +1,6 @@
-"""A portfolio of one's own: what `credit-default init` makes of files that nobody has described, and that its file is enough for all that follows."""
+"""A portfolio of one's own: what `credit-default init` makes of files that nobody has described,
+and that its file is enough for all that follows.
+"""
 
 import json
 import time
@@ -453,7 +455,9 @@ def test_the_command(tmp_path):
 
 
 def export(n, seed):
-    "What a lender's system might write: German numbers, Windows letters, a hyphen for nothing, a column without any value."
+    """What a lender's system might write: German numbers, Windows letters, a hyphen for nothing, a
+    column without any value.
+    """
     rng = np.random.default_rng(seed)
     age, income, late = (
         rng.integers(19, 78, n),
@@ -491,7 +495,9 @@ def export(n, seed):
 
 @pytest.mark.slow
 def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
-    "init, train, evaluate, score, serve and predict, drift, with the definition as it was written, in five minutes."
+    """init, train, evaluate, score, serve and predict, drift, with the definition as it was
+    written, in five minutes.
+    """
     began = time.monotonic()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))

@@ -1,4 +1,6 @@
-"""Monitoring over a real log, in SQLite and PostgreSQL: the figures of other chapters, windows cut by hand, a process of its own."""
+"""Monitoring over a real log, in SQLite and PostgreSQL: the figures of other chapters, windows cut
+by hand, a process of its own.
+"""
 
 import asyncio
 import json
@@ -375,7 +377,9 @@ def test_what_bins_of_equal_width_and_dropped_gaps_do_not_see_is_found(
 
 
 def by_hand(rows, said, as_of, months):
-    "The rows whose window has passed, and of those the outcomes that count: one after another, as the words have it."
+    """The rows whose window has passed, and of those the outcomes that count: one after another, as
+    the words have it.
+    """
     mature, counted = [], []
     for one in rows:
         end = one["at"] + relativedelta(months=months)
@@ -408,7 +412,9 @@ def test_windows_and_cohorts_are_those_cut_by_hand(store):
         datetime(2022, 1, 1, tzinfo=UTC) + timedelta(seconds=int(s))
         for s in rng.integers(0, 4 * 365 * 86_400, 1500)
     ]
-    for as_of in AS_OF:  # around the moment that decides, to the microsecond, and on the days that a short month folds together
+    # around the moment that decides, to the microsecond, and on the days that a short month folds
+    # together
+    for as_of in AS_OF:
         for months in (1, 24):
             cut = as_of - relativedelta(months=months)
             times += [
@@ -477,7 +483,9 @@ def test_windows_and_cohorts_are_those_cut_by_hand(store):
 @pytest.mark.parametrize("midnight", ["T00:00:00+00:00", "T00:00:00+14:00", "T00:00:00-11:00"])
 @pytest.mark.parametrize("hour", [0, 11, 23])
 def test_an_outcome_may_be_dated_with_the_last_day_of_its_window(tmp_path, hour, midnight):
-    "Whatever the lender's zone and the hour of the loan: repaid on the window's last day counts, a day earlier nothing is final."
+    """Whatever the lender's zone and the hour of the loan: repaid on the window's last day counts,
+    a day earlier nothing is final.
+    """
     store, zone = (
         Store(f"sqlite:///{tmp_path}/log.db"),
         datetime.fromisoformat(f"2026-03-01{midnight}").tzinfo,
@@ -527,7 +535,9 @@ def loans(
     first=datetime(2023, 1, 1, tzinfo=UTC),
     **other,
 ):
-    "Predictions of 2023 and their outcomes, default drawn from `true` of the PD; outcomes and PDs in the order of the log."
+    """Predictions of 2023 and their outcomes, default drawn from `true` of the PD; outcomes and PDs
+    in the order of the log.
+    """
     rng = np.random.default_rng(seed)
     p = np.clip(rng.beta(1, 12, n), 1e-3, 0.29)
     y = rng.random(n) < true(p)
@@ -679,9 +689,9 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
     assert why(f"sqlite:///{tmp_path}/none.db") == SCHEMA
     server.pause()
     try:
-        assert (
-            why(url, TooLong, timeout=4)
-            == "the check did not end within 4 seconds: ask for one model version, or give it more time"
+        assert why(url, TooLong, timeout=4) == (
+            "the check did not end within 4 seconds: ask for one model version, or give it "
+            "more time"
         )
     finally:
         server.resume()
@@ -729,7 +739,9 @@ def others():
 
 
 def ended(pids):
-    "Whether these processes end within some seconds. Who took over an orphan may be slow to take notice."
+    """Whether these processes end within some seconds. Who took over an orphan may be slow to take
+    notice.
+    """
 
     def runs(pid):
         try:
@@ -762,7 +774,9 @@ def test_whoever_no_longer_waits_ends_the_process(tmp_path):
 
 
 def waiting():
-    "Those that wait: one that was forked has a process of ours for its parent, and may be about to end."
+    """Those that wait: one that was forked has a process of ours for its parent, and may be about
+    to end.
+    """
     ours = {child.pid for child in psutil.Process().children()}
     return checking() & ours
 
@@ -868,7 +882,10 @@ def test_importing_it_imports_nothing_heavy():
         "alembic",
         "credit_default.evaluation",
     )
-    code = f"import sys, credit_default.monitoring.process; print([m for m in {heavy!r} if m in sys.modules])"
+    code = (
+        f"import sys, credit_default.monitoring.process; print([m for m in {heavy!r} if m in "
+        "sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

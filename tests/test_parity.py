@@ -1,4 +1,6 @@
-"""The notebook's pipeline, the bundle in memory, the bundle from the store and single rows give the same answers."""
+"""The notebook's pipeline, the bundle in memory, the bundle from the store and single rows give the
+same answers.
+"""
 
 import functools
 import shutil
@@ -44,7 +46,9 @@ def synthetic(name, rows=4000):
 
 
 def recipe_of(portfolio, kind):
-    "A recipe of each kind of model; `smote` is the one with MICE and SMOTE, whose PDs the calibrator has to mend."
+    """A recipe of each kind of model; `smote` is the one with MICE and SMOTE, whose PDs the
+    calibrator has to mend.
+    """
     if kind == "smote":
         return next(
             r
@@ -65,7 +69,9 @@ def trained(name, kind):
 
 
 def same_margins(pipeline, member, holdout):
-    "Raises where a pipeline and its export differ in a bit: both compute with `credit_default.scoring.models`."
+    """Raises where a pipeline and its export differ in a bit: both compute with
+    `credit_default.scoring.models`.
+    """
     np.testing.assert_array_equal(
         member.model.margin(member.matrix(holdout.columns)), margin(pipeline, holdout.frame)
     )

@@ -1,4 +1,6 @@
-"""Mortgage, whose columns leak, and lending, in three tables with dates: the same way as every other portfolio."""
+"""Mortgage, whose columns leak, and lending, in three tables with dates: the same way as every
+other portfolio.
+"""
 
 import ast
 import csv
@@ -45,7 +47,9 @@ def test_a_model_knows_neither_the_lenders_columns_nor_the_protected_ones(model)
 
 
 def test_what_an_applicant_need_not_say_changes_no_answer(model):
-    "Prices, leaks and protected fields may be sent or left out: the PD and the reasons are the same."
+    """Prices, leaks and protected fields may be sent or left out: the PD and the reasons are the
+    same.
+    """
     frame, _ = applicants(model.portfolio, 50)
     others = [f.name for f in model.portfolio.fields if f.role != "applicant"]
     full, bare = (
@@ -57,7 +61,9 @@ def test_what_an_applicant_need_not_say_changes_no_answer(model):
 
 
 def test_it_serves(model, bentoml_home, tmp_path):
-    "The example of its own document, and applicants of the sample: the same answer as the bundle's own."
+    """The example of its own document, and applicants of the sample: the same answer as the
+    bundle's own.
+    """
     frame, sent = applicants(model.portfolio, 20)
     scores = model.score(parse_table(model.portfolio, frame))
     with Server(
@@ -92,7 +98,9 @@ def test_it_serves(model, bentoml_home, tmp_path):
 
 
 def test_nothing_is_done_for_a_portfolio_by_its_name():
-    "No `if portfolio == ...` outside the definitions: neither in the package nor in the report templates, and no exception to it."
+    """No `if portfolio == ...` outside the definitions: neither in the package nor in the report
+    templates, and no exception to it.
+    """
     code = {path: path.read_text() for path in (ROOT / "credit_default").rglob("*.py")}
     for path in (ROOT / "nbs" / "reports").glob("*.ipynb"):
         code[path] = "\n".join(
@@ -105,7 +113,9 @@ def test_nothing_is_done_for_a_portfolio_by_its_name():
 
 
 def by_name(code):
-    "The lines that decide by a shipped portfolio's name: that compare with it, look it up among others, or match it."
+    """The lines that decide by a shipped portfolio's name: that compare with it, look it up among
+    others, or match it.
+    """
 
     def names(node):
         return any(isinstance(n, ast.Constant) and n.value in SHIPPED for n in ast.walk(node))
@@ -154,7 +164,9 @@ def test_that_test_sees_each_way(code):
 
 @pytest.fixture
 def tables(tmp_path):
-    "The three files of a small sample, as `credit-default data --portfolio lending --sample` writes them."
+    """The three files of a small sample, as `credit-default data --portfolio lending --sample`
+    writes them.
+    """
     return save_sample(LENDING, tmp_path, 2000, seed=5)
 
 
@@ -209,9 +221,9 @@ def test_a_loan_without_a_customer_is_refused_and_counted(tables):
         and dataset.provenance["rows_read"] == 2000
     )
     rewrite(tables, "customers", customers[300:])
-    assert (
-        said(tables)
-        == "more than 5% of the 2,000 rows of SYNTHETIC-loans.csv cannot be joined (cust_id not in customers 300): do the files belong together?"
+    assert said(tables) == (
+        "more than 5% of the 2,000 rows of SYNTHETIC-loans.csv cannot be joined (cust_id not in "
+        "customers 300): do the files belong together?"
     )
 
 
@@ -231,9 +243,9 @@ def test_a_customer_without_a_bureau_row_stays_and_is_counted(tables):
 def test_a_customer_twice_is_an_error_that_names_rows_and_nobody(tables, name):
     rows = rows_of(tables, name)
     rewrite(tables, name, rows + [rows[3], rows[11], rows[3]])
-    assert (
-        said(tables)
-        == f"SYNTHETIC-{name}.csv: 2 values of cust_id stand more than once, the first in rows 4 and {len(rows) + 1:,}; a row for each is expected, or loans would be doubled"
+    assert said(tables) == (
+        f"SYNTHETIC-{name}.csv: 2 values of cust_id stand more than once, the first in rows 4 "
+        f"and {len(rows) + 1:,}; a row for each is expected, or loans would be doubled"
     )
     assert rows[3]["cust_id"] not in said(tables)
 
@@ -251,9 +263,9 @@ def test_customers_without_a_loan_are_left_aside_and_said(tables):
 
 def test_a_file_that_is_not_there_is_named(tables):
     (tables / "SYNTHETIC-bureau_data.csv").unlink()
-    assert (
-        said(tables)
-        == f"there is no bureau_data.csv in the folder {tables.name}: Three tables: customers, loans, bureau is made of 3 tables"
+    assert said(tables) == (
+        f"there is no bureau_data.csv in the folder {tables.name}: Three tables: customers, "
+        "loans, bureau is made of 3 tables"
     )
     (tables / "SYNTHETIC-loans.csv").unlink()
     (tables / "SYNTHETIC-customers.csv").unlink()

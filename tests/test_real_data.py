@@ -1,4 +1,6 @@
-"""On the real files: each row is accepted, the synthetic sample resembles them, the derived features earn their place."""
+"""On the real files: each row is accepted, the synthetic sample resembles them, the derived
+features earn their place.
+"""
 
 import numpy as np
 import pytest
@@ -86,7 +88,9 @@ def test_what_the_definition_of_personal_says_of_the_leak(real_data):
     ("name", "depth", "trees", "margin"), [("gmsc", 4, 200, 0.0), ("personal", 6, 300, -0.01)]
 )
 def test_features_against_lightgbm(real_data, name, depth, trees, margin):
-    "Paired over the same folds: LightGBM as it comes on all raw columns but the lender's, XGBoost on the derived features."
+    """Paired over the same folds: LightGBM as it comes on all raw columns but the lender's, XGBoost
+    on the derived features.
+    """
     import lightgbm
     import xgboost
     from sklearn.metrics import roc_auc_score

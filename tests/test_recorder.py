@@ -1,4 +1,6 @@
-"""The recorder with the real store: nothing that was acknowledged is lost, doubled or out of order, whatever dies, hangs or fills up."""
+"""The recorder with the real store: nothing that was acknowledged is lost, doubled or out of order,
+whatever dies, hangs or fills up.
+"""
 
 import asyncio
 import itertools
@@ -207,7 +209,9 @@ class Load:
 
 
 def check_kept(store, acknowledged):
-    "All that was acknowledged is there, once, and what one client sent is in the order in which he sent it."
+    """All that was acknowledged is there, once, and what one client sent is in the order in which
+    he sent it.
+    """
     kept = ids(store)
     assert acknowledged and len(kept) == len(set(kept))
     assert not set(acknowledged) - set(kept)
@@ -308,7 +312,9 @@ def test_away_and_back_under_load(outage, urls):
 
 
 def test_a_database_that_hangs_keeps_nobody_else_waiting(server, urls):
-    "Stopped in the middle, it says nothing at all: the first group waits for its time-out, the event loop and the groups after it do not."
+    """Stopped in the middle, it says nothing at all: the first group waits for its time-out, the
+    event loop and the groups after it do not.
+    """
     with recording(made(server.database(), timeout=1.0), made(urls[1])) as (recorder, _):
 
         async def hang():
@@ -541,7 +547,9 @@ def child(do, store_url, spool_url, switch, name="c", out=subprocess.DEVNULL):
 
 
 def be_child(do, store_url, spool_url, switch, name):
-    "What a child does: `switch` is the file that makes its store be away; `switch`.end tells it to stop."
+    """What a child does: `switch` is the file that makes its store be away; `switch`.end tells it
+    to stop.
+    """
     switch, end = Path(switch), Path(f"{switch}.end")
     if do == "keyed":
         made(store_url).append([entry("theirs", key="order-1")])
@@ -605,7 +613,9 @@ def test_killed_between_the_commits_of_store_and_spool(urls, tmp_path):
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_anywhere(urls, tmp_path, times):
-    "kill -9 under load while the database comes and goes; each child takes over what the one before left."
+    """kill -9 under load while the database comes and goes; each child takes over what the one
+    before left.
+    """
     switch, acknowledged = tmp_path / "away", []
     store, spool = made(urls[0]), made(urls[1])
     for i in range(times):

@@ -1,4 +1,6 @@
-"""The report templates: run by papermill with parameters, offline HTML, and every figure in the JSON."""
+"""The report templates: run by papermill with parameters, offline HTML, and every figure in the
+JSON.
+"""
 
 import html
 import json
@@ -111,7 +113,8 @@ def test_what_the_reports_found(made):
     )
 
 
-CHECKLIST = dict(  # what a validator asks for, by topic, and the figures of the training report that answer it
+# what a validator asks for, by topic, and the figures of the training report that answer it
+CHECKLIST = dict(
     identity=("summary", "checks", "identity", "members", "limits", "card", "provenance"),
     data=(
         "split",
@@ -271,7 +274,9 @@ def test_the_training_report_shows_age_and_the_fields_that_it_left_out(made):
     "made", ["personal"], indirect=True
 )  # gmsc has no category that could be protected
 def test_a_single_champion_and_a_protected_field(made, tmp_path):
-    "One model, held to the portfolio's directions, and fairness figures for a field that no model sees; margins are kept."
+    """One model, held to the portfolio's directions, and fairness figures for a field that no model
+    sees; margins are kept.
+    """
     definition = get_portfolio(made.portfolio)
     field = next(f for f in definition.fields if not f.numeric)
     definition = definition.model_copy(
@@ -344,7 +349,9 @@ def test_the_eda_names_the_fields_that_the_portfolio_leaves_out(made):
 
 @pytest.mark.parametrize("name", ["eda", "training"])
 def test_the_reports_say_what_leakage_would_have_been_worth(made, name):
-    "With all that is left out, without the lender's, without the leaky as well: an arm more for each role that the portfolio has."
+    """With all that is left out, without the lender's, without the leaky as well: an arm more for
+    each role that the portfolio has.
+    """
     figure, roles = (
         made.runs[name].content["figures"]["worth"],
         [f.role for f in get_portfolio(made.portfolio).fields if f.role in ("lender", "leaky")],
@@ -417,7 +424,9 @@ def test_drift_is_found_and_named(made, tmp_path):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
-    "Loans with dates that default from an age on and never before, one of them without the grade that the model is to see."
+    """Loans with dates that default from an age on and never before, one of them without the grade
+    that the model is to see.
+    """
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("odd")

@@ -1,4 +1,6 @@
-"""The reports in a real browser with no network: nothing asked for, nothing complained about, everything seen."""
+"""The reports in a real browser with no network: nothing asked for, nothing complained about,
+everything seen.
+"""
 
 import pytest
 from browser import Browser, chromium
@@ -16,7 +18,8 @@ def browser(tmp_path_factory):
 def test_the_browser_notices_what_it_is_meant_to(browser, tmp_path):
     page = tmp_path / "bad.html"
     page.write_text(
-        '<script src="http://cdn.example/x.js"></script><script>console.error("oops"); nothing.there</script>'
+        '<script src="http://cdn.example/x.js"></script><script>console.error("oops"); '
+        "nothing.there</script>"
     )
     browser.open(page)
     assert browser.requests() == ["http://cdn.example/x.js"]
@@ -39,7 +42,8 @@ def test_a_report_opens_offline(browser, name):
     assert browser.run("document.images.length") >= 3
     assert browser.run("document.querySelector('.synthetic').getBoundingClientRect().height") > 20
     sections = browser.run(
-        "[...document.querySelectorAll('nav a')].map(a => document.querySelector(a.getAttribute('href')) !== null)"
+        "[...document.querySelectorAll('nav a')].map(a => "
+        "document.querySelector(a.getAttribute('href')) !== null)"
     )
     assert len(sections) >= 6 and all(sections)
 

@@ -537,7 +537,8 @@ def test_single_applicants_need_not_wait_for_a_long_list(service, valid):
 
 def test_a_client_that_goes_away_is_no_error(service, valid):
     for sent in (
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+        b"500\r\n\r\n{",
         b"POST /pre",
     ):
         with socket.create_connection(("127.0.0.1", service.port)) as connection:
@@ -604,7 +605,9 @@ def test_a_wrong_setting_is_named(tmp_path):
 
 @pytest.fixture
 def inside(synthetic_bundle, tmp_path):
-    "The application in this process, behind its guard, to break it: the state, and an analyst's client."
+    """The application in this process, behind its guard, to break it: the state, and an analyst's
+    client.
+    """
     import warnings
 
     warnings.filterwarnings("ignore", message=".*starlette.testclient.*")
@@ -689,7 +692,8 @@ def test_a_body_that_never_ends_is_given_up(service):
     assert BODY_SECONDS < 15  # BentoML's own timeout, which would answer in another form
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: "
+            b"application/json\r\nContent-Length: 500\r\n\r\n{"
         )
         connection.settimeout(BODY_SECONDS + 5)
         assert b" 408 " in connection.recv(1000)

@@ -1,4 +1,6 @@
-"""Who may ask the service what: tokens on every route there is, signing up and in, limits, and what outlasts a restart."""
+"""Who may ask the service what: tokens on every route there is, signing up and in, limits, and what
+outlasts a restart.
+"""
 
 import base64
 import hmac
@@ -83,7 +85,8 @@ def role_table(documented):
 
 # Tokens, on every route
 
-# What the document does not name, or not by this method. The service must not tell those without a token what there is.
+# What the document does not name, or not by this method. The service must not tell those without a
+# token what there is.
 BESIDES = [
     ("GET", "/schema.json"),
     ("GET", "/openapi.json"),
@@ -484,7 +487,8 @@ def test_who_has_no_token_is_refused_before_anything_is_read(service):
     for path in ("/predict", "/predict_batch", "/predict_csv"):
         with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
             connection.sendall(
-                f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n{{".encode()
+                f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                f"application/json\r\nContent-Length: 1000000000\r\n\r\n{{".encode()
             )
             assert b" 401 " in connection.recv(1000).partition(b"\r\n")[0]
 
@@ -656,7 +660,9 @@ def test_of_many_who_want_a_name_at_once_one_gets_it(service):
 
 
 def test_login_does_not_tell_who_there_is(service, clients, people, documented):
-    "The same bytes, and about the same time, whether the name or the password is wrong or the user is disabled."
+    """The same bytes, and about the same time, whether the name or the password is wrong or the
+    user is disabled.
+    """
     wrong = "a wrong battery horse"
     asked = {
         "password": (people["analyst"]["username"], wrong),
@@ -735,7 +741,9 @@ UPLOAD = 200_000  # bytes
 
 @pytest.fixture(scope="module")
 def changed(synthetic_bundle, bentoml_home, tmp_path_factory):
-    "A service that ran with an old key and no signup, and runs now with a new key, two workers, signup by invitation and limits; and what it said before."
+    """A service that ran with an old key and no signup, and runs now with a new key, two workers,
+    signup by invitation and limits; and what it said before.
+    """
     folder = tmp_path_factory.mktemp("changed")
     settings = dict(
         CREDIT_DEFAULT_DATABASE_URL=f"sqlite:///{folder / 'service.db'}",
@@ -986,7 +994,9 @@ def counted(send, n):
 
 
 def check_limited(make, after):
-    "Of twice as many as are allowed just half is answered; the rest is told when to come again, and is answered then. `make()` gives a function that sends."
+    """Of twice as many as are allowed just half is answered; the rest is told when to come again,
+    and is answered then. `make()` gives a function that sends.
+    """
     for _ in range(3):
         send = make()
         answers, seconds = counted(send, 2 * MOST)

@@ -1,4 +1,6 @@
-"""What clients may rely on: repeated requests, files, the log of their predictions, and an answer as documented to whatever they send."""
+"""What clients may rely on: repeated requests, files, the log of their predictions, and an answer
+as documented to whatever they send.
+"""
 
 import csv
 import gzip
@@ -208,7 +210,9 @@ def test_another_user_may_use_the_same_key(service, ada, bob, valid, reference, 
 
 @each_route
 def test_a_key_at_once_is_one_request(service, documented, ada, valid, reference, body, n):
-    "Those that come while the first is being answered wait or are told to; none is predicted twice."
+    """Those that come while the first is being answered wait or are told to; none is predicted
+    twice.
+    """
     token, sent = ada.headers["Authorization"].split()[1], body(valid, reference, 0)
 
     def send(_):
@@ -291,7 +295,9 @@ def test_without_a_key_each_request_is_one_of_its_own(service, ada, valid, refer
 
 @pytest.fixture(scope="module")
 def mixed(synthetic_bundle):
-    "5,000 applicants, good and bad, with columns of the lender's own: the file's bytes, and which rows are bad."
+    """5,000 applicants, good and bad, with columns of the lender's own: the file's bytes, and which
+    rows are bad.
+    """
     _, sent = applicants(synthetic_bundle.portfolio, 5000)
     aliases = [field.alias for field in synthetic_bundle.portfolio.fields]
     header = ['Kundin, "Nr."', *aliases, "application_reference", "note"]
@@ -474,9 +480,8 @@ def test_an_address_in_place_of_a_file_is_refused_and_never_fetched(documented, 
             422,
             multipart(
                 (
-                    'name="file"; filename="a.csv"\r\nContent-Type: message/external-body; access-type=URL; URL="'
-                    + address
-                    + '"',
+                    'name="file"; filename="a.csv"\r\nContent-Type: message/external-body; '
+                    'access-type=URL; URL="' + address + '"',
                     "",
                 )
             ),
@@ -586,7 +591,10 @@ def test_files_of_few_rows(ada, valid):
         ),
         (
             dict(
-                content=b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: \xff\xfe\r\n\r\nage\r\n--b--\r\n',
+                content=(
+                    b'--b\r\nContent-Disposition: form-data; name="file"; '
+                    b'filename="a"\r\nContent-Type: \xff\xfe\r\n\r\nage\r\n--b--\r\n'
+                ),
                 headers={"Content-Type": "multipart/form-data; boundary=b"},
             ),
             422,
@@ -1014,7 +1022,9 @@ def shortened(text):
 
 
 def tried(service, documented, clients, folder, *options):
-    "Runs schemathesis with all its checks, as the first of these users, none of whom may see what is another's; says how many cases it made, and how many answers of each status it got."
+    """Runs schemathesis with all its checks, as the first of these users, none of whom may see what
+    is another's; says how many cases it made, and how many answers of each status it got.
+    """
     header = ",".join(
         name
         for name in documented["components"]["schemas"]["Applicant"]["properties"]

@@ -1,4 +1,6 @@
-"""The service where it hurts: processes killed, databases that go and come, full disks, models exchanged under load. Nothing that was acknowledged is lost."""
+"""The service where it hurts: processes killed, databases that go and come, full disks, models
+exchanged under load. Nothing that was acknowledged is lost.
+"""
 
 import itertools
 import json
@@ -29,7 +31,9 @@ BUSY = "the prediction could not be recorded"
 
 
 class Connection:
-    "One keep-alive connection at a time. An answer is a status; else what stands for it: refused, closed (before a byte), half, silent."
+    """One keep-alive connection at a time. An answer is a status; else what stands for it: refused,
+    closed (before a byte), half, silent.
+    """
 
     def __init__(self, port, token, seconds=40):
         self.port, self.seconds, self.socket = port, seconds, None
@@ -52,7 +56,8 @@ class Connection:
             return "refused", b""
         try:
             self.socket.sendall(
-                f"{method} {path} HTTP/1.1\r\n{self.headers}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                f"{method} {path} HTTP/1.1\r\n{self.headers}Content-Type: "
+                f"{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
                 + body
             )
             while (answer := whole(got)) is None:
@@ -85,7 +90,9 @@ def whole(got):
 
 
 class Load:
-    "Clients who send one applicant after the other: `with Load(port, token, sent) as load: load.more(100)`."
+    """Clients who send one applicant after the other: `with Load(port, token, sent) as load:
+    load.more(100)`.
+    """
 
     def __init__(self, port, token, sent, clients=4, pause=0.002):
         self.port, self.token, self.pause = port, token, pause
@@ -173,7 +180,9 @@ def rows_of(file):
 
 
 def check_kept(acknowledged, rows, expected=None):
-    "Every acknowledged prediction is there once, as it was answered; what else is there are requests whose clients got no answer."
+    """Every acknowledged prediction is there once, as it was answered; what else is there are
+    requests whose clients got no answer.
+    """
     counted = Counter(one for one, *_ in rows)
     assert acknowledged and not {one: n for one, n in counted.items() if n > 1}
     lost = acknowledged.keys() - counted.keys()
@@ -190,7 +199,9 @@ def check_kept(acknowledged, rows, expected=None):
 
 @pytest.fixture(scope="module")
 def models(bentoml_home, synthetic_bundle, tmp_path_factory):
-    "A folder with a model store of two bundles, the applicants that clients send, and what each bundle says of them."
+    """A folder with a model store of two bundles, the applicants that clients send, and what each
+    bundle says of them.
+    """
     from credit_default.scoring.registry import save_bundle
 
     bundle = another_bundle(rows=2500)
@@ -227,7 +238,9 @@ class Service(Server):
         lean, temporary = (
             folder / "lean",
             folder / "tmp",
-        )  # the worker starts in half the time, as where only the serving requirements are installed
+            # the worker starts in half the time, as where only the serving requirements are
+            # installed
+        )
         for one in (lean, temporary):
             one.mkdir(exist_ok=True)
         (lean / "sitecustomize.py").write_text(
@@ -317,11 +330,14 @@ class Service(Server):
 
 
 class Commands:
-    "`credit-default ...` for one service, one command after the other in one process: it is the imports that take time."
+    """`credit-default ...` for one service, one command after the other in one process: it is the
+    imports that take time.
+    """
 
     def __init__(self, service):
         code = (
-            "import shlex, sys\nfrom credit_default.cli.app import app\nfor line in sys.stdin:\n    try: app(shlex.split(line), prog_name='credit-default')\n"
+            "import shlex, sys\nfrom credit_default.cli.app import app\nfor line in sys.stdin:\n   "
+            " try: app(shlex.split(line), prog_name='credit-default')\n"
             "    except SystemExit as e: print(f'exit {e.code or 0}', flush=True)\n"
         )
         self.process = subprocess.Popen(
@@ -377,7 +393,9 @@ def two_workers(models, tmp_path_factory):
 
 @pytest.fixture
 def running(two_workers):
-    "A service of two workers on SQLite. It serves several tests; one that ends it leaves it to the next to start it again."
+    """A service of two workers on SQLite. It serves several tests; one that ends it leaves it to
+    the next to start it again.
+    """
     if not two_workers.processes():
         two_workers.up()
     return two_workers
@@ -431,7 +449,9 @@ def kill(*processes):
             one.kill()
 
 
-# worker: one of two; tree: all at once; parent: the supervising process alone; young: all at once, and then the parent of the next ones alone while its workers are still starting; respawned: nobody, but both workers are there
+# worker: one of two; tree: all at once; parent: the supervising process alone; young: all at once,
+# and then the parent of the next ones alone while its workers are still starting; respawned:
+# nobody, but both workers are there
 SHORT = ["worker", "parent", "worker", "young", "worker"]
 LONG = ["worker", "worker", "respawned", "parent", "tree", "young"]
 
@@ -462,7 +482,8 @@ def test_killed_under_load(make, models, victims):
                 parent, starts, workers = service.process, supervisor.starts, service.workers()
                 if victim == "worker":
                     kill(chance.choice(workers))
-                    continue  # the other one goes on; where there is none, clients wait for the next
+                    # the other one goes on; where there is none, clients wait for the next
+                    continue
                 if victim == "respawned":
                     until(lambda: len(service.workers()) == 2)
                     continue
@@ -507,7 +528,9 @@ def in_words(answer, error, where=None):
 
 
 def cut_off(server):
-    "As by a power cut, also where it hangs: one that goes on again first would take up the connections that wait for it."
+    """As by a power cut, also where it hangs: one that goes on again first would take up the
+    connections that wait for it.
+    """
     server._signal(signal.SIGKILL)
     server.process.wait(20)
 
@@ -548,7 +571,8 @@ def test_postgresql_comes_and_goes(make, models, times):
                 "database" in body["error"] or "log" in body["error"] for _, body in early.refused
             )
             assert slowest < 1, (
-                f"PostgreSQL {away}: a request that waits for it keeps all others waiting for {slowest:.1f} s"
+                f"PostgreSQL {away}: a request that waits for it keeps all others waiting for "
+                f"{slowest:.1f} s"
             )
             said = service.client.post(
                 "/login", json={k: ACCOUNT[k] for k in ("username", "password")}
@@ -592,7 +616,9 @@ def test_postgresql_comes_and_goes(make, models, times):
 
 @pytest.fixture
 def volume(tmp_path):
-    "Makes small disks of the given megabytes: a folder each, and a function that fills it to the last byte, or makes room again."
+    """Makes small disks of the given megabytes: a folder each, and a function that fills it to the
+    last byte, or makes room again.
+    """
     made = []
 
     def volume(name, megabytes=96):
@@ -686,7 +712,9 @@ def test_a_full_disk(make, models, volume, kept_apart):
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_of_everything(make, models, volume):
-    "Log, spool, home and the workers' figures on one disk, as in a container: no worker dies of it, and each request is told."
+    """Log, spool, home and the workers' figures on one disk, as in a container: no worker dies of
+    it, and each request is told.
+    """
     disk, fill = volume("disk", 160)
     (disk / "tmp").mkdir()
     service = make(home=disk / "home", TMPDIR=str(disk / "tmp")).up()
@@ -769,7 +797,9 @@ def test_promoted_back_and_forth_under_load(running, command, models, times):
 
 
 def test_a_damaged_champion_is_not_taken_up(running, command, models):
-    "Written into champion.json by hand, as no command would: the old one goes on. Mended or taken back, all is well again."
+    """Written into champion.json by hand, as no command would: the old one goes on. Mended or taken
+    back, all is well again.
+    """
     first, second = models[2]
     champions, folder = (
         running.home / "credit_default" / "gmsc" / "champion.json",
@@ -875,7 +905,8 @@ CSV_ROWS = 20_000
 def csv_upload(portfolio, rows):
     frame, _ = applicants(portfolio, rows, seed=4)
     return (
-        b'--part\r\nContent-Disposition: form-data; name="file"; filename="loans.csv"\r\nContent-Type: text/csv\r\n\r\n'
+        b'--part\r\nContent-Disposition: form-data; name="file"; '
+        b'filename="loans.csv"\r\nContent-Type: text/csv\r\n\r\n'
         + frame.to_csv(index=False).encode()
         + b"\r\n--part--\r\n"
     )
@@ -883,7 +914,9 @@ def csv_upload(portfolio, rows):
 
 @pytest.mark.parametrize("whom", ["parent", pytest.param("everybody", marks=pytest.mark.slow)])
 def test_sigterm_under_load(running, models, synthetic_bundle, whom):
-    "To the supervising process alone, as `docker stop` does, or to all processes at once, as systemd does."
+    """To the supervising process alone, as `docker stop` does, or to all processes at once, as
+    systemd does.
+    """
     upload, many = (
         csv_upload(synthetic_bundle.portfolio, CSV_ROWS),
         json.dumps(models[1] * 25).encode(),
@@ -953,8 +986,10 @@ def test_memory_stays(make, models, tmp_path):
     script = tmp_path / "post.lua"
     bodies = ", ".join(f"[[{json.dumps(one)}]]" for one in models[1])
     script.write_text(
-        f"local bodies, i = {{{bodies}}}, 0\nwrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n"
-        f"wrk.headers['Authorization'] = 'Bearer {service.token}'\nrequest = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodies[i]) end\n"
+        f"local bodies, i = {{{bodies}}}, 0\nwrk.method = 'POST'\nwrk.headers['Content-Type'] = "
+        "'application/json'\n"
+        f"wrk.headers['Authorization'] = 'Bearer {service.token}'\nrequest = function() i = i % "
+        "#bodies + 1; return wrk.format(nil, nil, nil, bodies[i]) end\n"
     )
 
     def answered():

@@ -1,4 +1,6 @@
-"""Drift, outcomes and performance, as people ask a running service for them; and the whole way from a recession to the report, by the command line."""
+"""Drift, outcomes and performance, as people ask a running service for them; and the whole way from
+a recession to the report, by the command line.
+"""
 
 import asyncio
 import dataclasses
@@ -107,7 +109,9 @@ def put(database, bundle, frame, at, **more):
 
 
 def settings(folder, **more):
-    "A log of its own. A check gives way to everything else on the machine, so it may take its time here."
+    """A log of its own. A check gives way to everything else on the machine, so it may take its
+    time here.
+    """
     return (
         dict(
             CREDIT_DEFAULT_DATABASE_URL=f"sqlite:///{folder / 'log.db'}",
@@ -120,8 +124,10 @@ def settings(folder, **more):
 
 @pytest.fixture(scope="module")
 def running(synthetic_bundle, other, bentoml_home, tmp_path_factory):
-    """A service with a log of its own. In it: today's applicants (`usual`, and then `poor`, whose incomes fell), those of yesterday's morning (`earlier`), some
-    whom another model answered (`others`), and loans of three years ago (`old`)."""
+    """A service with a log of its own. In it: today's applicants (`usual`, and then `poor`, whose
+    incomes fell), those of yesterday's morning (`earlier`), some whom another model answered
+    (`others`), and loans of three years ago (`old`).
+    """
     folder = tmp_path_factory.mktemp("monitoring")
     with Server(bentoml_home, folder / "log", **settings(folder)) as server:
         users = {
@@ -172,7 +178,9 @@ def running(synthetic_bundle, other, bentoml_home, tmp_path_factory):
 
 
 def fits(documented, name, answer):
-    "Raises where an answer has not all the parts of its schema and no others, or one of them is not what the schema says."
+    """Raises where an answer has not all the parts of its schema and no others, or one of them is
+    not what the schema says.
+    """
 
     def whole(schema, part):
         if "$ref" in schema:
@@ -198,7 +206,9 @@ def fits(documented, name, answer):
 
 @pytest.fixture
 def ask(running):
-    "`ask(who, method, path)`: the answer, which the document knows and which holds to its schema; no error repeats what was sent."
+    """`ask(who, method, path)`: the answer, which the document knows and which holds to its schema;
+    no error repeats what was sent.
+    """
     names = {
         "/drift/status": "DriftStatus",
         "/drift/detect": "DriftReport",
@@ -225,7 +235,9 @@ def detected(ask, **window):
 
 
 def check_compared(found, bundle, *frames):
-    "Raises where an answer is not, to the last digit, what the reference says of these applicants, or names others than those that drifted."
+    """Raises where an answer is not, to the last digit, what the reference says of these
+    applicants, or names others than those that drifted.
+    """
     parts = [parse_table(GMSC, frame) for frame in frames]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     expected = {
@@ -464,7 +476,8 @@ def held(running):
                 row.prediction_id: (bool(row.defaulted), row.recorded_by)
                 for row in c.execute(
                     sa.text(
-                        "SELECT p.prediction_id, o.defaulted, o.recorded_by FROM outcomes o JOIN predictions p USING (seq)"
+                        "SELECT p.prediction_id, o.defaulted, o.recorded_by FROM outcomes o JOIN "
+                        "predictions p USING (seq)"
                     )
                 )
             }
@@ -602,7 +615,9 @@ def test_the_first_and_the_last_day_there_is(running, ask, at):
 
 @pytest.fixture(scope="module")
 def repaid(running):
-    "What became of the loans of three years ago: one in 50 was lost from sight, the declined got none. The rows, and 1 for each that defaulted."
+    """What became of the loans of three years ago: one in 50 was lost from sight, the declined got
+    none. The rows, and 1 for each that defaulted.
+    """
     rng, rows = (
         np.random.default_rng(8),
         [row for row in running.rows["old"] if row["decision"] == "Approved"],
@@ -787,7 +802,8 @@ def test_applicants_are_answered_while_a_long_check_runs(running, ask, many):
             if children(running.server):
                 waited.append(time.perf_counter() - asked)
     print(
-        f"{len(waited)} predictions in {time.perf_counter() - begin:.1f} s of checking, the slowest in {1000 * max(waited):.0f} ms"
+        f"{len(waited)} predictions in {time.perf_counter() - begin:.1f} s of checking, the "
+        f"slowest in {1000 * max(waited):.0f} ms"
     )
     assert (
         checks[0].result()["samples_analysed"] == 200_000
@@ -811,7 +827,9 @@ def test_who_waits_too_long_for_another_check_is_told(synthetic_bundle):
 
 
 def test_bins_of_another_reference_are_said(running, ask):
-    "As after a bundle was exchanged under the same tag: nothing is compared with the wrong reference."
+    """As after a bundle was exchanged under the same tag: nothing is compared with the wrong
+    reference.
+    """
     put(
         running.server.database,
         running.other,
@@ -918,7 +936,9 @@ def test_a_database_that_is_away_is_said(synthetic_bundle, bentoml_home, tmp_pat
 
 @pytest.fixture(scope="module")
 def live(synthetic_bundle, bentoml_home, tmp_path_factory):
-    "A service of two workers that nobody has asked yet, and the command line of its operator: `live.command('watch', code=3)`."
+    """A service of two workers that nobody has asked yet, and the command line of its operator:
+    `live.command('watch', code=3)`.
+    """
     folder = tmp_path_factory.mktemp("live")
     told_to = f"cat >> {folder}/alerts.jsonl; echo >> {folder}/alerts.jsonl"
     with Server(
@@ -1018,7 +1038,9 @@ def days_pass(live, before):
 
 
 def before_and_after(cohorts, day):
-    "The verdicts on all loans of before that day, and on those from then on: who applies around midnight is in two cohorts of one time."
+    """The verdicts on all loans of before that day, and on those from then on: who applies around
+    midnight is in two cohorts of one time.
+    """
     group, y, pd = [], [], []
     for i, side in enumerate(
         [
@@ -1043,8 +1065,10 @@ def before_and_after(cohorts, day):
 
 
 def test_a_recession_is_found_told_and_shown(live, tmp_path):
-    """Applicants go through the service, and half-way comes a recession. A check names what moved. The watch tells it once. What becomes of the loans shows that the
-    PDs no longer hold, and the report says both."""
+    """Applicants go through the service, and half-way comes a recession. A check names what moved.
+    The watch tells it once. What becomes of the loans shows that the PDs no longer hold, and the
+    report says both.
+    """
     said = live.command(
         "simulate", "--rows", 1600, "--scenario", "recession", "--change-at", 0.5, "--url", live.url
     )
@@ -1157,7 +1181,8 @@ def test_a_recession_is_found_told_and_shown(live, tmp_path):
         browser.open(report)
         assert browser.requests() == [] and browser.complaints() == []
         assert browser.run(
-            "[...document.querySelectorAll('.verdict.bad')].map(one => one.getBoundingClientRect().bottom < innerHeight)"
+            "[...document.querySelectorAll('.verdict.bad')].map(one => "
+            "one.getBoundingClientRect().bottom < innerHeight)"
         ) == [True, True]
         browser.screenshot(picture := live.folder / "report.png")
         browser.screenshot(live.folder / "whole.png", height=browser.height_of_page())

@@ -1,4 +1,6 @@
-"""One service, several portfolios: each under its own address, with its own applicant, champion, figures and checks."""
+"""One service, several portfolios: each under its own address, with its own applicant, champion,
+figures and checks.
+"""
 
 import dataclasses
 import json
@@ -75,7 +77,9 @@ def both(bentoml_home, synthetic_bundle, personal, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def of(synthetic_bundle, personal):
-    "Of each portfolio: where it is asked, its bundle, some applicants as a table and as clients send them."
+    """Of each portfolio: where it is asked, its bundle, some applicants as a table and as clients
+    send them.
+    """
     return {
         where: (bundle, *applicants(bundle.portfolio, 40))
         for where, bundle in (
@@ -340,7 +344,10 @@ def test_no_service_starts_without_the_model_of_each(bentoml_home, synthetic_bun
 
 def test_a_bento_holds_the_models_of_all(bentoml_home, synthetic_bundle, personal):
     "What BentoML is told: the models to take in, and what the container is to serve."
-    told = "import json; from credit_default.service import CreditDefault as c; print(json.dumps([[str(m.tag) for m in c.models], {e.name: e.value for e in c.envs}]))"
+    told = (
+        "import json; from credit_default.service import CreditDefault as c; "
+        "print(json.dumps([[str(m.tag) for m in c.models], {e.name: e.value for e in c.envs}]))"
+    )
     environment = os.environ | dict(
         BENTOML_HOME=str(bentoml_home),
         CREDIT_DEFAULT_MORE_PORTFOLIOS="personal",

@@ -1,4 +1,6 @@
-"""The service where nothing is installed but what it needs, and inside a bento: the same digits, and nothing too much."""
+"""The service where nothing is installed but what it needs, and inside a bento: the same digits,
+and nothing too much.
+"""
 
 import json
 import os
@@ -62,7 +64,9 @@ def test_the_serving_lock_is_a_part_of_the_lock():
 
 
 def needed_here():
-    "What settings.ini asks of a server, and what that asks for in turn as the packages installed here say it: all requirements."
+    """What settings.ini asks of a server, and what that asks for in turn as the packages installed
+    here say it: all requirements.
+    """
     todo, reached = direct(), {}
     for requirement in todo:  # grows on the way
         name = canonicalize_name(requirement.name)
@@ -120,13 +124,16 @@ def serving_python(tmp_path_factory):
         if done.returncode == 0:
             return python
     pytest.skip(
-        f"serving environment: the packages of {LOCK.name} cannot be had: {done.stderr.strip().splitlines()[-1]}"
+        f"serving environment: the packages of {LOCK.name} cannot be had: "
+        f"{done.stderr.strip().splitlines()[-1]}"
     )
 
 
 @pytest.fixture(scope="session")
 def serving_modules(serving_python):
-    "The files of the package that an image needs, below the checkout: those that its entrances load where nothing of training is installed."
+    """The files of the package that an image needs, below the checkout: those that its entrances
+    load where nothing of training is installed.
+    """
     code = f"""
 import importlib, importlib.util, sys
 print([name for name in {TRAINING!r} if importlib.util.find_spec(name)])
@@ -180,7 +187,9 @@ def test_the_same_digits_where_only_serving_is_installed(
 
 @pytest.mark.slow
 def test_it_starts_within_eight_seconds(serving_python, synthetic_bundle, bentoml_home, tmp_path):
-    "Seconds of computing, which a busy machine does not lengthen; benchmarks/startup.py takes those on the clock."
+    """Seconds of computing, which a busy machine does not lengthen; benchmarks/startup.py takes
+    those on the clock.
+    """
 
     def spent():
         return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])

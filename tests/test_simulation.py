@@ -49,7 +49,9 @@ def logged(service, run):
 
 @pytest.fixture(scope="module")
 def recession(service):
-    "A recession at half time, through the real service; what was said of it, and the number done as it was told."
+    """A recession at half time, through the real service; what was said of it, and the number done
+    as it was told.
+    """
     told = []
     made = simulate(
         str(service.client.base_url),
@@ -161,7 +163,9 @@ def test_applicants_of_a_file(service, tmp_path):
 
 
 class Bad(BaseHTTPRequestHandler):
-    "Says what the test's `answers` has for a path and how often it was asked; predictions are answered well."
+    """Says what the test's `answers` has for a path and how often it was asked; predictions are
+    answered well.
+    """
 
     protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
@@ -233,7 +237,9 @@ def error(text, detail=()):
 
 
 def test_outcomes_as_they_are_sent(bad, monkeypatch):
-    "Of approved applicants only, each once, as the service's own contract takes them, within the performance window or just after it."
+    """Of approved applicants only, each once, as the service's own contract takes them, within the
+    performance window or just after it.
+    """
     monkeypatch.setattr("credit_default.monitoring.simulation.OUTCOMES", 150)
     service = bad(taken)
     made = simulate(service.url, "t", GMSC, 500, "recession", seed=3, run="r")
@@ -287,7 +293,10 @@ def test_a_service_that_stays_away_is_given_up_in_its_own_words(bad):
     )
     with pytest.raises(
         SimulationError,
-        match=r"/predict: 503, the prediction log is away \(database connection refused\); not waited for longer than 0.5 seconds",
+        match=(
+            r"/predict: 503, the prediction log is away \(database connection refused\); not "
+            r"waited for longer than 0.5 seconds"
+        ),
     ):
         simulate(service.url, "t", GMSC, 50, patience=0.5)
 
@@ -360,6 +369,9 @@ def test_a_token_that_runs_out_is_renewed(bad):
 def test_a_scenario_that_there_is_not_is_named_with_those_there_are():
     with pytest.raises(
         ValueError,
-        match="no scenario 'boom'; there are: none .*income-shift .*missing-income .*recession .*new-segment",
+        match=(
+            "no scenario 'boom'; there are: none .*income-shift .*missing-income .*recession "
+            ".*new-segment"
+        ),
     ):
         simulate("http://127.0.0.1:1", "t", GMSC, 5, "boom")

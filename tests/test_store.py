@@ -1,4 +1,6 @@
-"""The store with SQLite and with a real PostgreSQL server: the same answers, nothing lost, and `Away` within seconds."""
+"""The store with SQLite and with a real PostgreSQL server: the same answers, nothing lost, and
+`Away` within seconds.
+"""
 
 import json
 import multiprocessing
@@ -352,7 +354,9 @@ GMSC = row()["model_version"]
 
 @pytest.fixture
 def logged(store, monkeypatch):
-    "Predictions of two models and two portfolios, mixed, a third of them of one moment; slices of seven."
+    """Predictions of two models and two portfolios, mixed, a third of them of one moment; slices of
+    seven.
+    """
     monkeypatch.setattr(windows, "SLICE", 7)
     kinds = [
         dict(),
@@ -461,7 +465,9 @@ def test_totals_and_unknown_windows(store, logged):
 
 @pytest.mark.parametrize("among", [1, 2, 50], ids=["alone", "every second row", "every 50th row"])
 def test_samples_are_spread_evenly(store, monkeypatch, among):
-    "Also where another portfolio's rows come in between in a fixed order. The circle is a small one: many rows go round it."
+    """Also where another portfolio's rows come in between in a fixed order. The circle is a small
+    one: many rows go round it.
+    """
     monkeypatch.setattr(windows, "_CIRCLE", 1024)
     monkeypatch.setattr(windows, "_STEP", 633)
     store.append(
@@ -737,7 +743,9 @@ def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
 
 
 def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
-    "Nobody fails, nothing is counted twice, no older statement wins, and no outcome is left without its prediction."
+    """Nobody fails, nothing is counted twice, no older statement wins, and no outcome is left
+    without its prediction.
+    """
     rows = [row(i) for i in range(60)]
     store.append([Entry(rows)])
     with ThreadPoolExecutor(8) as pool:
@@ -1064,7 +1072,8 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
     ]
     assert list(frame.outcome_observed_at.notna()) == list(frame.defaulted.notna())
 
-    # another database, whose table is of a time before there were outcomes, gets what became known since
+    # another database, whose table is of a time before there were outcomes, gets what became known
+    # since
     older = sa.Table(
         "predictions",
         sa.MetaData(),
@@ -1231,12 +1240,15 @@ print(store.count())
     "before, after, says",
     [
         (
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))",
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, "
+            "resource.RLIM_INFINITY))",
             engine.BROKEN_DISK,
         ),
         (
-            "store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
+            "store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); "
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
             "resource.setrlimit(resource.RLIMIT_NOFILE, limits)",
             engine.UNOPENED,
         ),
@@ -1393,7 +1405,9 @@ def test_a_commit_is_durable_whatever_the_database_is_set_to(server):
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["stopped", "killed"])
 def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server, immediate):
-    "Whoever writes tries again until it is written, as the recorder does: what was returned is there, once."
+    """Whoever writes tries again until it is written, as the recorder does: what was returned is
+    there, once.
+    """
     store = Store(own_server.database(), timeout=3)
     store.upgrade()
     stop, acknowledged, misses = threading.Event(), [], []

@@ -1,4 +1,6 @@
-"""Against the truth: on the synthetic sample each applicant's PD is known, so a PD can be wrong in a way that outcomes never show."""
+"""Against the truth: on the synthetic sample each applicant's PD is known, so a PD can be wrong in
+a way that outcomes never show.
+"""
 
 from dataclasses import replace
 
@@ -34,7 +36,9 @@ def test_calibrated_pds_are_near_the_truth(sample):
     found, truth = training.scores.probability_default, training.holdout.true_pd
     error = np.abs(found - truth).mean()
     print(
-        f"mean |PD - true PD| {error:.4f}; mean PD {found.mean():.4f}, true {truth.mean():.4f}; AUC {auc(training.holdout.y, found):.4f}, of the true PD {auc(training.holdout.y, truth):.4f}; {training.fitted.choice.describe()}"
+        f"mean |PD - true PD| {error:.4f}; mean PD {found.mean():.4f}, true {truth.mean():.4f}; "
+        f"AUC {auc(training.holdout.y, found):.4f}, of the true PD "
+        f"{auc(training.holdout.y, truth):.4f}; {training.fitted.choice.describe()}"
     )
     assert error <= 0.01
     assert abs(found.mean() / truth.mean() - 1) < 0.03

@@ -1,4 +1,6 @@
-"""Alerts to real receivers on this machine that refuse, hang or are not there; and checks that tell each change of state once, whatever dies in between."""
+"""Alerts to real receivers on this machine that refuse, hang or are not there; and checks that tell
+each change of state once, whatever dies in between.
+"""
 
 import json
 import logging
@@ -336,7 +338,8 @@ def test_no_log_holds_the_address_of_a_webhook(web, mailbox, caplog, capfd):
     ways = [Webhook(web.url), mail(f"risk:{SECRET}@{box.address}"), Command(f": {SECRET}; exit 7")]
     problems = send(ALERT, ways, attempts=3, **AT_ONCE)
     assert [str(problem) for problem in problems] == [
-        "alert by webhook: answered with status 302: is the address still the right one?, at the last of 2 attempts",
+        "alert by webhook: answered with status 302: is the address still the right one?, at the "
+        "last of 2 attempts",
         "alert by email: the mail server answered with code 554, at the last of 2 attempts",
         "alert by command: ended with exit code 7, at the last of 3 attempts",
     ]
@@ -354,7 +357,8 @@ def test_no_log_holds_the_address_of_a_webhook(web, mailbox, caplog, capfd):
 def test_a_command_gets_the_figures_and_the_text_and_no_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("CREDIT_DEFAULT_SECRET_KEY", SECRET * 3)
     Command(
-        f'cat > {tmp_path}/json; printf %s "$CREDIT_DEFAULT_ALERT" > {tmp_path}/text; env > {tmp_path}/env'
+        f'cat > {tmp_path}/json; printf %s "$CREDIT_DEFAULT_ALERT" > {tmp_path}/text; env > '
+        f"{tmp_path}/env"
     ).deliver(ALERT)
     assert json.loads((tmp_path / "json").read_text()) == ALERT.payload | dict(
         subject=ALERT.subject, text=ALERT.text
@@ -566,7 +570,9 @@ DAY = timedelta(days=1)
 def test_each_change_is_told_once_by_processes_that_fail_and_end(
     store, model, process, web, mailbox
 ):
-    "As cron does it: each check is a process of its own, and the receivers refuse twice before they take anything."
+    """As cron does it: each check is a process of its own, and the receivers refuse twice before
+    they take anything.
+    """
     box = mailbox(auth_require_tls=False)
     settings = dict(
         alert_webhook=web.url,
@@ -666,7 +672,9 @@ def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
     killed, begun = (
         process.start(
             NOON + DAY / 2,
-            alert_command=f"echo $$ > {tmp_path}/pid; mv {tmp_path}/pid {tmp_path}/begun; exec sleep 600",
+            alert_command=(
+                f"echo $$ > {tmp_path}/pid; mv {tmp_path}/pid {tmp_path}/begun; exec sleep 600"
+            ),
         ),
         tmp_path / "begun",
     )
@@ -746,8 +754,8 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     )
     assert "credit_default: gmsc: more defaults than expected" in web.taken[0]["text"]
     assert (
-        "Of 400 loans whose performance window has passed 80 defaulted, 20.00%; the model expected 5.00%."
-        in web.taken[0]["text"]
+        "Of 400 loans whose performance window has passed 80 defaulted, 20.00%; the model expected "
+        "5.00%." in web.taken[0]["text"]
     )
     assert (
         check(store, settings, model, now=later + DAY).troubles == [PERFORMANCE]
@@ -790,7 +798,9 @@ def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web
 
 
 def test_only_a_watchs_own_reports_are_removed(tmp_path):
-    "Not a report that somebody asked for, nor a run that somebody copied, renamed or wrote a note into, nor what a link points to."
+    """Not a report that somebody asked for, nor a run that somebody copied, renamed or wrote a note
+    into, nor what a link points to.
+    """
 
     def run(name, claimed=True, *more):
         folder = tmp_path / "gmsc" / name
@@ -857,7 +867,9 @@ print("ended")
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_the_loop_ends_cleanly_while_it_waits_to_try_again(store, model, process, number):
-    "The receiver is down: left alone, this check would wait for 15 seconds in all before it gives up."
+    """The receiver is down: left alone, this check would wait for 15 seconds in all before it gives
+    up.
+    """
     log(store, model, NOON, factor=0.4)
     running = process.start(
         NOON + DAY / 2, LOOP, alert_webhook=f"http://127.0.0.1:{free_port()}/{SECRET}"

@@ -32,7 +32,9 @@ from credit_default.cli.terminal import (
 
 # %% ../../nbs/cli/02_administration.ipynb #6d510b13
 def given(path: Path) -> set[str]:
-    "The variables that the environment or a file of settings holds; an empty one counts as not given."
+    """The variables that the environment or a file of settings holds; an empty one counts as not
+    given.
+    """
     from dotenv import dotenv_values
 
     return {
@@ -44,7 +46,9 @@ def given(path: Path) -> set[str]:
 
 
 def make_env(path: Path | str) -> bool:  # whether there was none
-    "Makes a secret key for this machine where there is none, and lets people sign up. Adds to the file, changes nothing in it."
+    """Makes a secret key for this machine where there is none, and lets people sign up. Adds to the
+    file, changes nothing in it.
+    """
     import fcntl
     import secrets
 
@@ -58,7 +62,8 @@ def make_env(path: Path | str) -> bool:  # whether there was none
         os.fchmod(file.fileno(), 0o600)
         before = file.read()
         lines = [
-            "# Made by credit-default for this machine's own use. Anywhere else set a key of your own, and decide who may sign up.",
+            "# Made by credit-default for this machine's own use. Anywhere else set a key of your "
+            "own, and decide who may sign up.",
             f"{key}={secrets.token_urlsafe(48)}",
         ] + ["CREDIT_DEFAULT_SIGNUP=open"] * ("CREDIT_DEFAULT_SIGNUP" not in held)
         file.write(
@@ -67,7 +72,8 @@ def make_env(path: Path | str) -> bool:  # whether there was none
             ).encode()
         )
     note(
-        f"{path}: made a key to sign tokens with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else ', and opened sign-up, for the use of this machine'}"
+        f"{path}: made a key to sign tokens "
+        f"with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else ', and opened sign-up, for the use of this machine'}"
     )
     return True
 
@@ -90,7 +96,8 @@ db = group(help="Looks after the database.")
 def db_upgrade(as_json: AsJson = False):
     """Makes the tables, or brings them up to date.
 
-    The database is that of CREDIT_DEFAULT_DATABASE_URL, from the environment or .env. Only one upgrade runs at a time; a second one waits and finds nothing to do.
+    The database is that of CREDIT_DEFAULT_DATABASE_URL, from the environment or .env. Only one
+    upgrade runs at a time; a second one waits and finds nothing to do.
     """
     store = open_store(upgraded=False)
     before = store.version()
@@ -99,7 +106,8 @@ def db_upgrade(as_json: AsJson = False):
     if as_json:
         return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
     typer.echo(
-        f"{store.url_shown}: {f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}"
+        f"{store.url_shown}: "
+        f"{f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}"
     )
 
 # %% ../../nbs/cli/02_administration.ipynb #0edb20b3
@@ -205,7 +213,8 @@ user = group(help="Looks after the users of the service.")
     "add",
     epilog=examples(
         "user add anna --email anna@bank.example.com",
-        "user add nightly --email risk@bank.example.com --role viewer --password-stdin < password.txt",
+        "user add nightly --email risk@bank.example.com --role viewer --password-stdin < "
+        "password.txt",
     ),
 )
 def user_add(
@@ -266,7 +275,9 @@ def set_disabled(username: str, disabled: bool, as_json: bool):
     typer.echo(
         to_json(shown(found | dict(disabled=disabled)))
         if as_json
-        else f"{found['username']} is {word} {'already' if found['disabled'] == disabled else 'now'}"
+        else (
+            f"{found['username']} is {word} {'already' if found['disabled'] == disabled else 'now'}"
+        )
     )
 
 
@@ -306,7 +317,8 @@ def user_role(
 def user_password(username: Username, password_stdin: Stdin = False, as_json: AsJson = False):
     """Gives a user another password, and asks for it.
 
-    A token given out before is good until it runs out. Disable the user for that long where the old password is in wrong hands.
+    A token given out before is good until it runs out. Disable the user for that long where the old
+    password is in wrong hands.
     """
     from credit_default.serving.auth import Passwords
 
@@ -401,7 +413,10 @@ def log_export(
 ):
     """Copies predictions, and what became of the loans, to a file or another database.
 
-    They are applicants' data: the file is for its owner alone. It appears when it is complete. A database's rows are added to its table `predictions`, which is made where there is none; a row that it has already gets an outcome that became known since. `defaulted` and `outcome_observed_at` are null where none is known.
+    They are applicants' data: the file is for its owner alone. It appears when it is complete. A
+    database's rows are added to its table `predictions`, which is made where there is none; a row
+    that it has already gets an outcome that became known since. `defaulted` and
+    `outcome_observed_at` are null where none is known.
     """
     if since and until and since >= until:
         raise InputError("--since has to be before --until")
@@ -459,10 +474,12 @@ def log_prune(
     if found and not yes:
         if not typer.get_text_stream("stdin").isatty():
             raise InputError(
-                f"this removes {counted(found)}, and there is no terminal to ask at; --yes answers for it"
+                f"this removes {counted(found)}, and there is no terminal to ask at; --yes answers "
+                "for it"
             )
         typer.confirm(
-            f"Remove {counted(found)} from before {before:%Y-%m-%d %H:%M} UTC in {store.url_shown}?",
+            f"Remove {counted(found)} from before {before:%Y-%m-%d %H:%M} UTC in "
+            f"{store.url_shown}?",
             abort=True,
             err=True,
         )
@@ -492,7 +509,8 @@ def log_erase(
 ):
     """Removes what is stored under one applicant's reference, for good.
 
-    From the database, and from what waits for it on this machine. Backups and exports that were made before still hold it.
+    From the database, and from what waits for it on this machine. Backups and exports that were
+    made before still hold it.
     """
     import filelock
 
@@ -510,7 +528,8 @@ def log_erase(
                 removed = spool.erase(reference) + store.erase(reference)
         except filelock.Timeout:
             raise CommandError(
-                "the service is moving predictions from the spool to the database; nothing was removed, repeat this in a minute"
+                "the service is moving predictions from the spool to the database; nothing was "
+                "removed, repeat this in a minute"
             ) from None
     else:
         removed = store.erase(reference)
@@ -533,7 +552,8 @@ def log_backup(
 ):
     """Copies the database, with predictions and users, while it is in use.
 
-    For SQLite. To go back to it: stop the service, remove the database's files (service.db, service.db-wal, service.db-shm), copy FILE in their place, start the service.
+    For SQLite. To go back to it: stop the service, remove the database's files (service.db,
+    service.db-wal, service.db-shm), copy FILE in their place, start the service.
     """
     store = open_store(upgraded=False)  # a backup is made before an upgrade
     store.backup(file)

@@ -59,7 +59,8 @@ from credit_default.cli.terminal import (
 # %% ../../nbs/cli/03_app.ipynb #3aab8420
 app = group(
     cls=Commands,
-    help="From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API.\n\n"
+    help="From a table of past loans to a reviewed, calibrated, explained probability of default "
+    "behind an HTTP API.\n\n"
     "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.",
 )
 
@@ -83,7 +84,10 @@ def load_data(
     return dataset
 
 
-SYNTHETIC = "SYNTHETIC: these are not real loans, and whatever is made from them says nothing about any. `credit-default data --help` tells how to bring real ones."
+SYNTHETIC = (
+    "SYNTHETIC: these are not real loans, and whatever is made from them says nothing "
+    "about any. `credit-default data --help` tells how to bring real ones."
+)
 
 
 @app.command(
@@ -112,7 +116,8 @@ def data(
 ):
     """Finds, checks and describes the data.
 
-    It is looked for at --path, in $CREDIT_DEFAULT_DATA/PORTFOLIO and in data/PORTFOLIO. Where there is none, a synthetic sample stands in.
+    It is looked for at --path, in $CREDIT_DEFAULT_DATA/PORTFOLIO and in data/PORTFOLIO. Where there
+    is none, a synthetic sample stands in.
     """
     if sum(map(bool, (path, fetch, sample))) > 1:
         raise InputError("--path, --fetch and --sample are three ways to a file: give one of them")
@@ -197,7 +202,10 @@ def train(
     champion: Annotated[
         Champion,
         typer.Option(
-            help="A blend of models of different kinds, or a single one that keeps to the portfolio's directions."
+            help=(
+                "A blend of models of different kinds, or a single one that keeps to the "
+                "portfolio's directions."
+            )
         ),
     ] = Champion.blend,
     trials: Annotated[
@@ -227,7 +235,9 @@ def train(
 ):
     """Trains a model and writes its report.
 
-    What the models of the search and of the evidence say about the training rows is kept in reports/PORTFOLIO/margins, so that a repeated run need not fit them again. That folder may be deleted at any time.
+    What the models of the search and of the evidence say about the training rows is kept in
+    reports/PORTFOLIO/margins, so that a repeated run need not fit them again. That folder may be
+    deleted at any time.
     """
     training(portfolio, path, preset.value, champion.value, trials, timeout, seed, keep, resume)
 
@@ -304,7 +314,9 @@ STUDY, MARGINS = "study.log", "margins"
 
 
 def warn_of_leaks(dataset, seed: int, keep: tuple[str, ...]):
-    "Says which fields the audit suspects; one that is leaky and not marked ends a training here, before it begins."
+    """Says which fields the audit suspects; one that is leaky and not marked ends a training here,
+    before it begins.
+    """
     from credit_default.data.split import split
     from credit_default.evaluation.leakage import refuse_leaks
 
@@ -318,11 +330,14 @@ def standing(tag: str, before: str | None, now: str | None, synthetic: bool) -> 
         return (
             "It is the champion already: the same data and seed gave the same model."
             if before == tag
-            else f"It is the champion now: there was {'none' if before is None else f'only {before}, a synthetic one'}."
+            else (
+                f"It is the champion now: there was "
+                f"{'none' if before is None else f'only {before}, a synthetic one'}."
+            )
         )
     return (
-        f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes that."
-        + (" This one is synthetic." if synthetic else "")
+        f"It is not the champion: {now} is, and only `credit-default models promote {tag}` changes "
+        "that." + (" This one is synthetic." if synthetic else "")
     )
 
 # %% ../../nbs/cli/03_app.ipynb #8897b4cd
@@ -344,21 +359,30 @@ def drift(
         float | None,
         typer.Option(
             metavar="N",
-            help="The predictions that the service answered in the last N hours, from the prediction log.",
+            help=(
+                "The predictions that the service answered in the last N hours, from the "
+                "prediction log."
+            ),
         ),
     ] = None,
     since: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in UTC unless it has an offset.",
+            help=(
+                "Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in "
+                "UTC unless it has an offset."
+            ),
         ),
     ] = "",
     as_of: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="With --window-hours or --since: performance as it is known at this time, such as 2027-01-31; now unless given.",
+            help=(
+                "With --window-hours or --since: performance as it is known at this time, such as "
+                "2027-01-31; now unless given."
+            ),
         ),
     ] = "",
     model: Model = "champion",
@@ -367,11 +391,16 @@ def drift(
 
     The holdout is what the model was judged on. Exit code 3 where the applicants have drifted.
 
-    With --window-hours or --since it is about what was really asked, and about performance where outcomes are known. Without any of the three it is the portfolio's unlabelled file where the data lies. Where there is none, a synthetic sample stands in for a model of the synthetic sample, and the model's own training rows for a real one. That says nothing of today's applicants, and the report says so.
+    With --window-hours or --since it is about what was really asked, and about performance where
+    outcomes are known. Without any of the three it is the portfolio's unlabelled file where the
+    data lies. Where there is none, a synthetic sample stands in for a model of the synthetic
+    sample, and the model's own training rows for a real one. That says nothing of today's
+    applicants, and the report says so.
     """
     if sum(map(bool, (current, window_hours is not None, since))) > 1:
         raise InputError(
-            "--current, --window-hours and --since are three sources of applicants: give one of them"
+            "--current, --window-hours and --since are three sources of applicants: give one "
+            "of them"
         )
     if as_of and window_hours is None and not since:
         raise InputError(
@@ -418,7 +447,8 @@ def drift(
     typer.echo(f"report: {made.html}")
     if result["stand_in"]:
         note(
-            f"No current applicants were given: {result['stand_in']} in their place. This says nothing of today's."
+            f"No current applicants were given: {result['stand_in']} in their place. This says "
+            "nothing of today's."
         )
     typer.echo(
         f"{'DRIFT in ' + ', '.join(result['drifted_features'] + result.get('drifted_outputs', [])) if result['drift'] else 'no drift'}: {result['n_current']:,} applicants against {bundle.tag}"
@@ -463,7 +493,9 @@ def log_report(
 def served(
     portfolio: str | None,  # None: that of the settings
 ) -> tuple[str, str]:
-    "The portfolio that is watched and its model, as the service has them: a model that is set belongs to the portfolio that is set, of any other the champion answers."
+    """The portfolio that is watched and its model, as the service has them: a model that is set
+    belongs to the portfolio that is set, of any other the champion answers.
+    """
     from credit_default.core.settings import read_settings
 
     settings = read_settings()
@@ -489,14 +521,20 @@ def watch(
             "--portfolio",
             "-p",
             metavar="NAME",
-            help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.",
+            help=(
+                "A shipped portfolio, or the path of a TOML file; that of the settings unless "
+                "given."
+            ),
         ),
     ] = None,
     every: Annotated[
         str,
         typer.Option(
             metavar="INTERVAL",
-            help="Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of your own.",
+            help=(
+                "Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of "
+                "your own."
+            ),
         ),
     ] = "",
     window_hours: Annotated[
@@ -512,7 +550,10 @@ def watch(
         str,
         typer.Option(
             metavar="TIME",
-            help="Performance as it is known at this time, such as 2028-12-31, for a single check; now unless given.",
+            help=(
+                "Performance as it is known at this time, such as 2028-12-31, for a single check; "
+                "now unless given."
+            ),
         ),
     ] = "",
     reports: Annotated[
@@ -523,7 +564,10 @@ def watch(
         typer.Option(
             metavar="N",
             min=0,
-            help="Keep so many of the newest reports that a watch made, and remove older ones of its own; 0 keeps all.",
+            help=(
+                "Keep so many of the newest reports that a watch made, and remove older ones of "
+                "its own; 0 keeps all."
+            ),
         ),
     ] = 30,
     try_alert: Annotated[
@@ -532,7 +576,10 @@ def watch(
 ):
     """Checks the prediction log for drift and performance, and alerts on a change.
 
-    Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL and CREDIT_DEFAULT_ALERT_COMMAND (`serve --help` lists all settings), once when something begins and once when it is over. The service shows the last check in /metrics and /drift/status. Exit code 3 where a single check finds drift.
+    Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL and
+    CREDIT_DEFAULT_ALERT_COMMAND (`serve --help` lists all settings), once when something begins and
+    once when it is over. The service shows the last check in /metrics and /drift/status. Exit code
+    3 where a single check finds drift.
     """
     from credit_default.core.settings import read_settings
     from credit_default.monitoring import watch as watching
@@ -592,7 +639,8 @@ def trial(settings):
     there = channels(settings)
     if not there:
         raise InputError(
-            "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or CREDIT_DEFAULT_ALERT_COMMAND"
+            "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or "
+            "CREDIT_DEFAULT_ALERT_COMMAND"
         )
     problems = send(
         Alert(
@@ -622,7 +670,10 @@ def audit(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Loans with their outcome, CSV or Parquet; the form of a CSV file is told from it, or is that of the portfolio.",
+            help=(
+                "Loans with their outcome, CSV or Parquet; the form of a CSV file is told from "
+                "it, or is that of the portfolio."
+            ),
         ),
     ],
     target: Annotated[
@@ -637,21 +688,28 @@ def audit(
             "--portfolio",
             "-p",
             metavar="NAME",
-            help="A shipped portfolio, or the path of a TOML file, whose marks are used; none unless given.",
+            help=(
+                "A shipped portfolio, or the path of a TOML file, whose marks are used; none "
+                "unless given."
+            ),
         ),
     ] = "",
     positive: Annotated[
         list[str] | None,
         typer.Option(
             metavar="VALUE",
-            help="A value of the outcome that means default, where it is not 1, Yes, True and the like; may be given again.",
+            help=(
+                "A value of the outcome that means default, where it is not 1, Yes, True and the "
+                "like; may be given again."
+            ),
         ),
     ] = None,
     as_json: AsJson = False,
 ):
     """Says of each column of a table whether it leaks.
 
-    One line a column, the worst first: its name, `leaky`, `suspect` or `fine`, and why. A leaky column knows the outcome; what a suspect has done is worth a question.
+    One line a column, the worst first: its name, `leaky`, `suspect` or `fine`, and why. A leaky
+    column knows the outcome; what a suspect has done is worth a question.
     """
     definition = portfolio_of(portfolio) if portfolio else None
     if not (target or definition):
@@ -711,7 +769,10 @@ def init(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="The lender's file, CSV or Parquet; a CSV file's encoding, separator and decimal mark are told from it.",
+            help=(
+                "The lender's file, CSV or Parquet; a CSV file's encoding, separator and decimal "
+                "mark are told from it."
+            ),
         ),
     ],
     target: Annotated[str, typer.Option(metavar="COL", help="The column with the outcome.")],
@@ -719,7 +780,10 @@ def init(
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Where the definition goes; beside the lender's file, by the portfolio's name, unless given.",
+            help=(
+                "Where the definition goes; beside the lender's file, by the portfolio's name, "
+                "unless given."
+            ),
         ),
     ] = None,
     name: Annotated[
@@ -730,13 +794,17 @@ def init(
         list[str] | None,
         typer.Option(
             metavar="VALUE",
-            help="A value of the outcome that means default; may be given more than once. All others then mean none. 1, yes, true, default and the like are known.",
+            help=(
+                "A value of the outcome that means default; may be given more than once. All "
+                "others then mean none. 1, yes, true, default and the like are known."
+            ),
         ),
     ] = None,
 ):
     """Proposes a portfolio's definition from a file, as a TOML file with comments.
 
-    What a table cannot tell is asked there: read it through. The file is then all that the other commands need, as their --portfolio.
+    What a table cannot tell is asked there: read it through. The file is then all that the other
+    commands need, as their --portfolio.
     """
     from credit_default.evaluation.proposal import init as write
 
@@ -762,7 +830,8 @@ def init(
             f"\n{definition['date']} is the date of the loan: the latest loans are the holdout"
         )
     typer.echo(
-        f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, {' or '.join(definition['negative'])} does not"
+        f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, "
+        f"{' or '.join(definition['negative'])} does not"
     )
     for remark in proposal.head:
         note(remark)
@@ -808,7 +877,8 @@ def score(
 ):
     """Scores a file, row for row.
 
-    A row that cannot be scored carries its error in the column `error`. Columns that the model does not know pass through.
+    A row that cannot be scored carries its error in the column `error`. Columns that the model does
+    not know pass through.
     """
     from credit_default.scoring.batch import score_file
 
@@ -819,12 +889,15 @@ def score(
     if counts.absent:
         note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
     typer.echo(
-        f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}"
+        f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} "
+        f"refused{' (see the column error)' if counts.refused else ''}. {target}, by {bundle.tag}"
     )
 
 # %% ../../nbs/cli/03_app.ipynb #a8968033
 def known_rows(bundle, columns, y) -> bool:
-    "Whether a table holds exactly the rows that a model was made from. A part of them is not recognised: a bundle knows no row."
+    """Whether a table holds exactly the rows that a model was made from. A part of them is not
+    recognised: a bundle knows no row.
+    """
     import pandas as pd
 
     from credit_default.data.dataset import content_hash
@@ -848,7 +921,8 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
     table = read_table(path, portfolio)
     if portfolio.target not in table:
         raise InputError(
-            f"{path.name} has no column {portfolio.target}: a model is judged on loans whose outcome is known"
+            f"{path.name} has no column {portfolio.target}: a model is judged on loans whose "
+            "outcome is known"
         )
     known_columns(portfolio, [str(c) for c in table], bundle.keep)
     columns = parse_table(portfolio, table)
@@ -880,11 +954,13 @@ def evaluate(
     columns, y, left_out = labelled_rows(bundle, file)
     if left_out:
         note(
-            f"{left_out:,} of {left_out + len(y):,} rows are left out: without an outcome, or with a value that the service refuses."
+            f"{left_out:,} of {left_out + len(y):,} rows are left out: without an outcome, or with "
+            "a value that the service refuses."
         )
     if known_rows(bundle, columns, y):
         note(
-            "These are the rows that the model was trained on and judged by: the figures flatter it."
+            "These are the rows that the model was trained on and judged by: the figures "
+            "flatter it."
         )
     figures = figures_of(y, bundle.score(columns, reasons=False).probability_default)
     figures = {k: None if v != v else v for k, v in figures.items()} | dict(
@@ -967,16 +1043,20 @@ def _said(key: str, value) -> list[str]:
     "An entry of the card as paragraphs."
     if key == "model":
         return [
-            f"{m['share']:.3f} x {m['what']}: {', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in m['parameters'].items())}"
+            f"{m['share']:.3f} x {m['what']}: "
+            f"{', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in m['parameters'].items())}"
             for m in value or []
         ]
     if key == "cut_off" and value:
         return [
-            f"declined from a PD of {value['pd']:.4f}: a default costs {value['default']:g}, a good applicant who is declined {value['decline']:g}"
+            f"declined from a PD of {value['pd']:.4f}: a default costs {value['default']:g}, a "
+            f"good applicant who is declined {value['decline']:g}"
         ]
     if key == "data" and value:
         return [
-            f"{value['source']}. {value['rows_train']:,} rows for training, {value['rows_holdout']:,} in the holdout, default rate {value['default_rate_train']:.2%}; content hash {value['sha256']}"
+            f"{value['source']}. {value['rows_train']:,} rows for training, "
+            f"{value['rows_holdout']:,} in the holdout, default rate "
+            f"{value['default_rate_train']:.2%}; content hash {value['sha256']}"
         ]
     if key == "performance_window_months" and value:
         return [f"{value} months"]
@@ -1019,7 +1099,8 @@ def models_list(portfolio: Name = DEFAULT, as_json: AsJson = False):
         )
     elif not rows:
         note(
-            f"portfolio {name} has no model yet: train one with `credit-default train --portfolio {portfolio}`"
+            f"portfolio {name} has no model yet: train one with `credit-default train --portfolio "
+            f"{portfolio}`"
         )
     else:
         table(
@@ -1047,7 +1128,9 @@ def models_show(
     portfolio: Name = DEFAULT,
     as_json: AsJson = False,
 ):
-    "One model: its card, its figures on the holdout, where it comes from, when it was champion. It is verified on the way."
+    """One model: its card, its figures on the holdout, where it comes from, when it was champion.
+    It is verified on the way.
+    """
     from credit_default.scoring.registry import (
         promotion_history,
     )
@@ -1070,16 +1153,20 @@ def models_show(
     )
     made = found["provenance"]
     typer.echo(
-        f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default reproduce {bundle.tag}` trains it again"
+        f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default "
+        f"reproduce {bundle.tag}` trains it again"
     )
     for event in found["history"]:
         typer.echo(
-            f"champion since {event['at']}, by {event['by'] or 'unknown'}: {event['why'] or 'no reason given'}"
+            f"champion since {event['at']}, by {event['by'] or 'unknown'}: "
+            f"{event['why'] or 'no reason given'}"
         )
 
 
 def paired(tags: list[str], portfolio: str) -> dict | None:
-    "The difference of two AUCs loan by loan; None where the rows of both holdouts are not at hand, or not the same."
+    """The difference of two AUCs loan by loan; None where the rows of both holdouts are not at
+    hand, or not the same.
+    """
     import pandas as pd
 
     from credit_default.core.paths import beside
@@ -1160,11 +1247,13 @@ def models_compare(
     )
     if test:
         typer.echo(
-            f"AUC on the same loans: {test['difference']:+.4f} (95 % interval {test['low']:+.4f} to {test['high']:+.4f}, p = {test['p_value']:.3f})"
+            f"AUC on the same loans: {test['difference']:+.4f} (95 % interval {test['low']:+.4f} "
+            f"to {test['high']:+.4f}, p = {test['p_value']:.3f})"
         )
     if not same:
         note(
-            "The two holdouts are not the same rows: hold both models against one file with `credit-default evaluate FILE --model TAG`."
+            "The two holdouts are not the same rows: hold both models against one file with "
+            "`credit-default evaluate FILE --model TAG`."
         )
 
 
@@ -1182,7 +1271,10 @@ def models_promote(
         bool,
         typer.Option(
             "--other-requests",
-            help="Even where it takes other requests than the champion: other fields, ranges or categories.",
+            help=(
+                "Even where it takes other requests than the champion: other fields, ranges or "
+                "categories."
+            ),
         ),
     ] = False,
     as_json: AsJson = False,
@@ -1248,14 +1340,19 @@ def reproduce(
             min=0,
             max=MOST_SEED,
             metavar="S",
-            help="Another seed than the recorded one; the model will differ then, and this shows by how much.",
+            help=(
+                "Another seed than the recorded one; the model will differ then, and this shows "
+                "by how much."
+            ),
         ),
     ] = None,
     as_json: AsJson = False,
 ):
     """Trains a model again from its record and compares.
 
-    Data first: if it is not the recorded one, nothing is trained. Then the recorded trials, the members, all figures and the content hash, to the last digit. Nothing is saved, no model promoted. Exit code 0 only where all of it agrees.
+    Data first: if it is not the recorded one, nothing is trained. Then the recorded trials, the
+    members, all figures and the content hash, to the last digit. Nothing is saved, no model
+    promoted. Exit code 0 only where all of it agrees.
     """
     from credit_default.training import reproduction
 
@@ -1345,14 +1442,20 @@ def serve(
             "--portfolio",
             "-p",
             metavar="NAME",
-            help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.",
+            help=(
+                "A shipped portfolio, or the path of a TOML file; that of the settings unless "
+                "given."
+            ),
         ),
     ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A further portfolio, or the path of a TOML file; give it again for more. All are then under /portfolios/NAME.",
+            help=(
+                "A further portfolio, or the path of a TOML file; give it again for more. All are "
+                "then under /portfolios/NAME."
+            ),
         ),
     ] = None,
     host: Annotated[
@@ -1363,13 +1466,17 @@ def serve(
         bool,
         typer.Option(
             "--make-key",
-            help="Where there is no secret key, make one into .env and open sign-up, for this machine's own use.",
+            help=(
+                "Where there is no secret key, make one into .env and open sign-up, for this "
+                "machine's own use."
+            ),
         ),
     ] = False,
 ):
     """Serves the champion over HTTP.
 
-    This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the champion: `models promote` takes effect within seconds.
+    This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the
+    champion: `models promote` takes effect within seconds.
     """
     from credit_default.core.settings import env_file, read_settings, secret_key
 
@@ -1435,7 +1542,8 @@ def passing_user(url: str):  # its token
             gone = False
         if not gone:
             note(
-                f"the user {name}, who signed up for this, is still there: the service keeps its users in another database than that of the settings here"
+                f"the user {name}, who signed up for this, is still there: the service keeps its "
+                "users in another database than that of the settings here"
             )
 
 
@@ -1499,7 +1607,8 @@ def stop(process: subprocess.Popen, patience: float = 15):
 def run(portfolio: Name = DEFAULT, seed: Seed = 0):
     """All of it once, to a served prediction.
 
-    Data, EDA, training, drift report and one prediction through the HTTP service, then a table of what was made.
+    Data, EDA, training, drift report and one prediction through the HTTP service, then a table of
+    what was made.
     """
     from credit_default.core.settings import env_file, read_settings, secret_key
     from credit_default.reporting.reporting import new_folder
@@ -1559,7 +1668,8 @@ def run(portfolio: Name = DEFAULT, seed: Seed = 0):
         made.append(
             (
                 "served prediction",
-                f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} ({answer['rating']}), {answer['decision']}, by {answer['model_version']}",
+                f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} "
+                f"({answer['rating']}), {answer['decision']}, by {answer['model_version']}",
             )
         )
     typer.secho(f"\nMade in {time.monotonic() - begin:.0f} s", bold=True)
@@ -1586,7 +1696,10 @@ def simulate(
         str,
         typer.Option(
             metavar="NAME",
-            help="none, income-shift, missing-income, recession or new-segment; what the portfolio defines.",
+            help=(
+                "none, income-shift, missing-income, recession or new-segment; what the portfolio "
+                "defines."
+            ),
         ),
     ] = "none",
     change_at: Annotated[
@@ -1627,7 +1740,10 @@ def simulate(
         str,
         typer.Option(
             metavar="NAME",
-            help="An analyst of the service; CREDIT_DEFAULT_PASSWORD or a question gives the password. Unless given, one signs up for the time of the run.",
+            help=(
+                "An analyst of the service; CREDIT_DEFAULT_PASSWORD or a question gives the "
+                "password. Unless given, one signs up for the time of the run."
+            ),
         ),
     ] = "",
     seed: Seed = 0,
@@ -1635,7 +1751,8 @@ def simulate(
 ):
     """Sends applicants through a running service.
 
-    They are marked in the log by references that begin with simulated/, and their outcomes lie a performance window in the future: look at them with --as-of.
+    They are marked in the log by references that begin with simulated/, and their outcomes lie a
+    performance window in the future: look at them with --as-of.
     """
     from credit_default.monitoring.simulation import simulate as run_simulation
 
@@ -1666,7 +1783,10 @@ def simulate(
         return typer.echo(to_json(made))
     told = made["outcomes"]
     typer.echo(
-        f"{made['scored']:,} of {made['rows']:,} applicants scored in {made['seconds']:.1f} s ({made['title']}): {', '.join(f'{n:,} {name}' for name, n in made['decisions'].items())}; mean PD {made['mean_pd']:.2%}"
+        f"{made['scored']:,} of {made['rows']:,} applicants scored in {made['seconds']:.1f} s "
+        f"({made['title']}): "
+        f"{', '.join(f'{n:,} {name}' for name, n in made['decisions'].items())}; mean PD "
+        f"{made['mean_pd']:.2%}"
         + ("" if made["mean_true_pd"] is None else f", true {made['mean_true_pd']:.2%}")
     )
     if made["refused"]:

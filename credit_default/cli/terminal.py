@@ -145,7 +145,9 @@ def table(rows: list[dict], columns: dict[str, str] | None = None):
 # %% ../../nbs/cli/01_terminal.ipynb #e9edbc78
 @contextmanager
 def progress_bar(label: str, total: int | None):
-    "A bar on a terminal, and nothing in a log: standard error, so that it never mixes with results."
+    """A bar on a terminal, and nothing in a log: standard error, so that it never mixes with
+    results.
+    """
     if not total or not sys.stderr.isatty():
         yield None
         return
@@ -233,7 +235,8 @@ def model_tag(
         bundle_path(tag)
     except BundleError:
         raise InputError(
-            f"no model {tag} in the model store; `credit-default models list --portfolio {portfolio}` shows those that there are"
+            f"no model {tag} in the model store; `credit-default models list --portfolio "
+            f"{portfolio}` shows those that there are"
         ) from None
     return tag
 
@@ -250,6 +253,7 @@ def load_model(model: str, portfolio: str):  # a verified Bundle
     )  # so that its data is found beside the definition
     if bundle.synthetic:
         note(
-            f"SYNTHETIC: {bundle.tag} was trained on the synthetic sample; what it says about real applicants is worth nothing."
+            f"SYNTHETIC: {bundle.tag} was trained on the synthetic sample; what it says about real "
+            "applicants is worth nothing."
         )
     return bundle

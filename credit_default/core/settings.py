@@ -40,7 +40,10 @@ class Settings(BaseSettings):
     )
     more_portfolios: str = Field(
         "",
-        description="further portfolios to serve, separated by commas; where there are several, each is under /portfolios/NAME too, and the champions of these are followed",
+        description=(
+            "further portfolios to serve, separated by commas; where there are several, "
+            "each is under /portfolios/NAME too, and the champions of these are followed"
+        ),
     )
     reasons: bool = Field(
         True, description="give reasons with each prediction; without them it takes half the time"
@@ -60,26 +63,39 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="prediction log and users: any SQLAlchemy URL of SQLite or PostgreSQL; a file beside the model store unless set",
+        description=(
+            "prediction log and users: any SQLAlchemy URL of SQLite or PostgreSQL; a file "
+            "beside the model store unless set"
+        ),
     )
     spool: Path | None = Field(
         None,
-        description="file that takes predictions while the database is away; beside the model store unless set",
+        description=(
+            "file that takes predictions while the database is away; beside the model "
+            "store unless set"
+        ),
     )
     rate_limit: str = Field(
         "",
-        description="most requests of a user, and of an address, such as `100/minute;2000/hour`; no limit unless set",
+        description=(
+            "most requests of a user, and of an address, such as `100/minute;2000/hour`; "
+            "no limit unless set"
+        ),
     )
     rate_limit_storage: str | None = Field(
         None,
-        description="`redis://...` where several machines share the limits; else the workers of this one do",
+        description=(
+            "`redis://...` where several machines share the limits; else the workers of this one do"
+        ),
     )
     workers: int = Field(1, ge=1, description="processes that answer requests")
     timeout: float = Field(
         15.0,
         ge=2,
         le=600,
-        description="seconds within which an answer has to begin; an upload must have arrived by then",
+        description=(
+            "seconds within which an answer has to begin; an upload must have arrived by then"
+        ),
     )
     max_applicant_bytes: int = Field(
         64 * 1024, ge=1024, description="largest body of POST /predict, in bytes"
@@ -102,13 +118,19 @@ class Settings(BaseSettings):
     )
     smtp_url: SecretStr | None = Field(
         None,
-        description="mail server of the alerts: smtp://USER:PASSWORD@HOST:587, or smtps://; with a password only over TLS, or to this machine",
+        description=(
+            "mail server of the alerts: smtp://USER:PASSWORD@HOST:587, or smtps://; with a "
+            "password only over TLS, or to this machine"
+        ),
     )
     alert_email: str = Field("", description="who gets the alerts by e-mail, separated by commas")
     alert_from: str = Field("", description="their sender; the first who gets them unless set")
     alert_command: SecretStr | None = Field(
         None,
-        description="shell command that is run with each alert: JSON on its standard input, the text in CREDIT_DEFAULT_ALERT",
+        description=(
+            "shell command that is run with each alert: JSON on its standard input, the "
+            "text in CREDIT_DEFAULT_ALERT"
+        ),
     )
 
     @pydantic.field_validator("secret_key", "previous_secret_key")
@@ -183,7 +205,9 @@ class Settings(BaseSettings):
 
 
 def name_of(portfolio: str) -> str:
-    "The name of a portfolio that is given by its name or by the file that defines it; the file's other parts are not looked at."
+    """The name of a portfolio that is given by its name or by the file that defines it; the file's
+    other parts are not looked at.
+    """
     if not portfolio.endswith((".toml", ".json")):
         return portfolio
     text = Path(portfolio).read_text(encoding="utf-8-sig")
@@ -210,7 +234,8 @@ def parts_of(
         good = False  # a port that is no number, a bracket too many, a host that no DNS can hold
     if not good:
         raise ValueError(
-            f"must begin with {' or '.join(f'{s}://' for s in schemes)} and name a host; in a password, write %2F for / and %23 for #"
+            f"must begin with {' or '.join(f'{s}://' for s in schemes)} and name a host; in a "
+            "password, write %2F for / and %23 for #"
         )
     return parts
 
@@ -257,7 +282,9 @@ def read_settings(**values) -> Settings:
 
 
 def secret_key(settings: Settings) -> str:
-    "The key that signs. Raises SettingsError where there is none: a default that everybody knows would be worse than no service."
+    """The key that signs. Raises SettingsError where there is none: a default that everybody knows
+    would be worse than no service.
+    """
     if settings.secret_key is None:
         raise SettingsError(f"{variable('secret_key')} is not set; {HOW}, and keep it to yourself")
     return settings.secret_key.get_secret_value()

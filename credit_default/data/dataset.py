@@ -25,17 +25,22 @@ def parse_outcome(
     portfolio: Portfolio,
     values: Sequence,  # as in the file
 ) -> np.ndarray:  # (n,) 1 for default, 0 for none
-    "The outcome of each row. Raises DataError where one is missing or unknown, and where all are the same."
+    """The outcome of each row. Raises DataError where one is missing or unknown, and where all are
+    the same.
+    """
     known = {v: 1 for v in portfolio.positive} | {v: 0 for v in portfolio.negative}
     y = np.fromiter((known.get(str(v).strip(), -1) for v in values), np.int64, len(values))
     if len(bad := np.flatnonzero(y < 0)):
         raise DataError(
-            f"the outcome {portfolio.target} is missing or unknown in {len(bad):,} of {len(y):,} rows, the first of them row {bad[0] + 1}: "
-            f"it must be one of {', '.join(portfolio.positive)} for a default, or {', '.join(portfolio.negative)} for none"
+            f"the outcome {portfolio.target} is missing or unknown in {len(bad):,} of {len(y):,} "
+            f"rows, the first of them row {bad[0] + 1}: "
+            f"it must be one of {', '.join(portfolio.positive)} for a default, or "
+            f"{', '.join(portfolio.negative)} for none"
         )
     if len(y) and y.min() == y.max():
         raise DataError(
-            f"the outcome {portfolio.target} is {'a default' if y[0] else 'no default'} in each of the {len(y):,} rows: there is nothing to learn"
+            f"the outcome {portfolio.target} is {'a default' if y[0] else 'no default'} in each of "
+            f"the {len(y):,} rows: there is nothing to learn"
         )
     return y
 
@@ -134,7 +139,9 @@ class Dataset:
 
 # %% ../../nbs/data/02_dataset.ipynb #83918175
 def _row_bytes(columns: Columns) -> np.ndarray:
-    "(n,) each row as a string of bytes: equal rows are equal, a missing value equals a missing value."
+    """(n,) each row as a string of bytes: equal rows are equal, a missing value equals a missing
+    value.
+    """
     parts = []
     for values in columns.values():
         if (
@@ -160,7 +167,9 @@ def content_hash(
     frame: pd.DataFrame,  # parsed fields
     y: np.ndarray | None,
 ) -> str:
-    "SHA-256 of the fields' names and of the parsed rows with their outcome, whatever the order of the rows."
+    """SHA-256 of the fields' names and of the parsed rows with their outcome, whatever the order of
+    the rows.
+    """
     columns = {c: frame[c].to_numpy() for c in frame} | (
         {} if y is None else {"outcome": y.astype(float)}
     )
@@ -178,7 +187,9 @@ def _span(dates: np.ndarray) -> dict[str, str]:
 def _found_columns(
     portfolio: Portfolio, table: pd.DataFrame, labelled: bool, keep: tuple[str, ...]
 ) -> dict[str, str]:
-    "The name in the file of each field that it has. Raises DataError where a needed column is missing."
+    """The name in the file of each field that it has. Raises DataError where a needed column is
+    missing.
+    """
     _check_header([str(c) for c in table], portfolio)
     for f in portfolio.fields:
         if f.alias != f.name and f.name in table and f.alias in table:
@@ -200,7 +211,9 @@ def _found_columns(
 def _refusals(
     portfolio: Portfolio, columns: Columns, keep: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
-    "The rows that `check` finds something wrong with, as one boolean array for each field that is the reason."
+    """The rows that `check` finds something wrong with, as one boolean array for each field that is
+    the reason.
+    """
     used = portfolio.used(keep)
     bad = {f.name: refused(f, columns[f.name], f.required and f in used) for f in portfolio.fields}
     return {name: b for name, b in bad.items() if b.any()}
@@ -213,7 +226,9 @@ def _check_refusals(
     keep: tuple[str, ...],
     tolerated: float,
 ) -> None:
-    "Raises DataError where so many rows are refused that the definition and the table do not belong together."
+    """Raises DataError where so many rows are refused that the definition and the table do not
+    belong together.
+    """
     n = len(next(iter(columns.values())))
     if not bad or np.any(list(bad.values()), axis=0).sum() <= tolerated * n:
         return
@@ -250,7 +265,8 @@ def _check_lost(portfolio: Portfolio, tables: list[dict[str, Any]], tolerated: f
     lost, rows = _lost(portfolio, tables), tables[0]["rows"]
     if max([0, *lost.values()]) > tolerated * rows:
         raise DataError(
-            f"more than {tolerated:.0%} of the {rows:,} rows of {tables[0]['file']} cannot be joined ({_listed(lost)}): do the files belong together?"
+            f"more than {tolerated:.0%} of the {rows:,} rows of {tables[0]['file']} cannot be "
+            f"joined ({_listed(lost)}): do the files belong together?"
         )
 
 
@@ -422,7 +438,8 @@ def summary(dataset: Dataset) -> str:
     out.append(f"{len(dataset):,} applicants, {rate}, content {p['sha256'][:12]}.")
     if p["rows_refused"]:
         out.append(
-            f"{p['rows_refused']:,} of {p['rows_read']:,} rows were refused ({_listed(p['refused'])})."
+            f"{p['rows_refused']:,} of {p['rows_read']:,} rows were refused "
+            f"({_listed(p['refused'])})."
         )
     for t in p.get("tables", [])[1:]:
         if t["without"] and t["optional"]:
@@ -431,11 +448,13 @@ def summary(dataset: Dataset) -> str:
             )
         if t["unused"]:
             out.append(
-                f"Rows of {t['file']} that no row of {p['tables'][0]['file']} asks for: {t['unused']:,}."
+                f"Rows of {t['file']} that no row of {p['tables'][0]['file']} asks for: "
+                f"{t['unused']:,}."
             )
     if p.get("dates"):
         out.append(
-            f"Dates ({p['dates']['column']}) from {p['dates'].get('first')} to {p['dates'].get('last')}: the holdout will be the latest loans."
+            f"Dates ({p['dates']['column']}) from {p['dates'].get('first')} to "
+            f"{p['dates'].get('last')}: the holdout will be the latest loans."
         )
     if p.get("respelt"):
         out.append(f"Misspelt, and read as what is meant: {_listed(p['respelt'])}.")
@@ -445,7 +464,8 @@ def summary(dataset: Dataset) -> str:
         out.append(f"Codes, not counts: {_listed(p['coded'])}.")
     if p["duplicates"]:
         out.append(
-            f"Rows that repeat another applicant: {p['duplicates']:,}; they stay, on the same side of each split."
+            f"Rows that repeat another applicant: {p['duplicates']:,}; they stay, on the same side "
+            "of each split."
         )
     if p["columns_dropped"]:
         out.append(

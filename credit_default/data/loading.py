@@ -17,7 +17,8 @@ from ..portfolio.definition import Portfolio
 def load(
     portfolio: Portfolio,
     source: Source | str | Path | None = None,  # from `find`, or a file; None looks for it
-    labelled: bool = True,  # the outcome has to be there; without, it is read where it stands in every row
+    # the outcome has to be there; without, it is read where it stands in every row
+    labelled: bool = True,
     keep: tuple[str, ...] = (),  # lender's or leaky fields that are needed all the same
     tolerated: float = 0.05,  # more refused rows than this share are an error
     min_rows: int = 100,
@@ -50,7 +51,9 @@ def load(
 
 # %% ../../nbs/data/04_loading.ipynb #c5e61ae0
 def _load_synthetic(portfolio: Portfolio, source: Source, labelled: bool, seed: int) -> Dataset:
-    "The synthetic sample as a data set. Applicants without an outcome are others than those with one."
+    """The synthetic sample as a data set. Applicants without an outcome are others than those with
+    one.
+    """
     frame, y, pds = synthesize(portfolio, seed=seed if labelled else seed + 1_000_003)
     return _dataset(
         portfolio,

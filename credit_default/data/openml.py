@@ -18,7 +18,9 @@ from ..portfolio.definition import Portfolio
 
 # %% ../../nbs/data/06_openml.ipynb #1b6499a8
 def from_openml(data_id: int) -> pd.DataFrame:
-    "A data set of OpenML. Decimal numbers are read exactly, and nothing is left in the user's home."
+    """A data set of OpenML. Decimal numbers are read exactly, and nothing is left in the user's
+    home.
+    """
     from sklearn.datasets import fetch_openml
 
     return fetch_openml(
@@ -35,18 +37,23 @@ def fetch(
     root: str | Path = "data",
     fetcher: Callable[[int], pd.DataFrame] = from_openml,  # given the data set's number
 ) -> Source:
-    "Brings the portfolio's data from OpenML into the data folder. Raises DataError where that fails; nothing is stored then."
+    """Brings the portfolio's data from OpenML into the data folder. Raises DataError where that
+    fails; nothing is stored then.
+    """
     if portfolio.openml_id is None:
         raise DataError(
-            f"{portfolio.title} has no data set at OpenML; put its file{'s' * bool(portfolio.tables)} into {Path(root).name}/{portfolio.name}/"
+            f"{portfolio.title} has no data set at OpenML; put its "
+            f"file{'s' * bool(portfolio.tables)} into {Path(root).name}/{portfolio.name}/"
         )
     file = portfolio.file or f"{portfolio.name}.csv"
     try:
         table = fetcher(portfolio.openml_id)
     except (OSError, ValueError) as e:  # no network, no such data set, a damaged answer
         raise DataError(
-            f"OpenML data set {portfolio.openml_id} could not be fetched ({type(e).__name__}). Is there a network? "
-            f"Without one, put {file} into {Path(root).name}/{portfolio.name}/, or go on with the synthetic sample"
+            f"OpenML data set {portfolio.openml_id} could not be fetched ({type(e).__name__}). Is "
+            "there a network? "
+            f"Without one, put {file} into {Path(root).name}/{portfolio.name}/, or go on with the "
+            "synthetic sample"
         ) from None
     table = table.rename(
         columns=portfolio.openml_names | {f.alias: f.name for f in portfolio.fields}

@@ -22,7 +22,8 @@ import pandas as pd
 from ..portfolio.definition import Csv, Portfolio
 
 # %% ../../nbs/data/01_sources.ipynb #e71fa4ec
-SYNTHETIC = "SYNTHETIC"  # a file whose name begins with it holds a synthetic sample, and whatever is made of it says so
+# a file whose name begins with it holds a synthetic sample, and whatever is made of it says so
+SYNTHETIC = "SYNTHETIC"
 
 
 class DataError(ValueError):
@@ -52,7 +53,9 @@ def _in_folder(
 
 
 def _tables_in(portfolio: Portfolio, folder: Path) -> dict[str, Path]:
-    "The files of a portfolio's tables that a folder holds, by the table's name; a synthetic sample's where the lender's are not there."
+    """The files of a portfolio's tables that a folder holds, by the table's name; a synthetic
+    sample's where the lender's are not there.
+    """
     found = {t.name: _in_folder(folder, t.file) for t in portfolio.tables}
     if not any(found.values()):
         found = {t.name: _in_folder(folder, f"{SYNTHETIC}-{t.file}") for t in portfolio.tables}
@@ -69,7 +72,9 @@ def find(
     root: str | Path = "data",
     unlabelled: bool = False,  # look for the file of applicants without outcome
 ) -> Source:
-    "Where the portfolio's rows are. A path that is given must exist; the other places may lack the file."
+    """Where the portfolio's rows are. A path that is given must exist; the other places may lack
+    the file.
+    """
     tables = portfolio.tables and not unlabelled
     file = (portfolio.unlabelled_file if unlabelled else portfolio.file) or f"{portfolio.name}.csv"
     if tables:
@@ -101,7 +106,8 @@ def find(
         return Source(
             "path",
             found,
-            f"{portfolio.title}: {named(found)}, the file{'s' * found.is_dir()} that {'were' if found.is_dir() else 'was'} given",
+            f"{portfolio.title}: {named(found)}, the file{'s' * found.is_dir()} that "
+            f"{'were' if found.is_dir() else 'was'} given",
         )
     places = [("data folder", Path(root) / portfolio.name, f"data/{portfolio.name}")]
     if folder := os.environ.get("CREDIT_DEFAULT_DATA"):
@@ -139,7 +145,8 @@ def _check_header(
     )
     if portfolio and not known.intersection(header):
         raise DataError(
-            f"{file}there is no header line with the columns of {portfolio.title}; the first line must name them: "
+            f"{file}there is no header line with the columns of {portfolio.title}; the first line "
+            "must name them: "
             + ", ".join(
                 f.name
                 for f in portfolio.used()
@@ -198,10 +205,12 @@ def _text(name: str, content: bytes, form: Csv = Csv()) -> str:
         )
         if form.codec != "utf-8-sig":
             raise DataError(
-                f"{name}: is not {form.encoding}{line}, which the portfolio's definition gives as its encoding"
+                f"{name}: is not {form.encoding}{line}, which the portfolio's definition gives as "
+                "its encoding"
             ) from None
         raise DataError(
-            f"{name}: is not UTF-8{line}; save it as UTF-8, with or without a byte order mark, or name its encoding in the portfolio's definition (csv.encoding)"
+            f"{name}: is not UTF-8{line}; save it as UTF-8, with or without a byte order mark, or "
+            "name its encoding in the portfolio's definition (csv.encoding)"
         ) from None
 
 
@@ -224,7 +233,8 @@ def _rows(
                 raise DataError(
                     f"{name}: its columns are separated by {what}; "
                     + (
-                        "save it with commas (and a decimal point), or name its form in the portfolio's definition (csv.separator, csv.decimal)"
+                        "save it with commas (and a decimal point), or name its form in the "
+                        "portfolio's definition (csv.separator, csv.decimal)"
                         if form.separator == ","
                         else "the portfolio's definition names another separator (csv.separator)"
                     )
@@ -235,7 +245,8 @@ def _rows(
                 rows.append(row)
             elif row:
                 raise DataError(
-                    f"{name}: columns in line {reader.line_num}: {len(row)}, in the header: {len(header)}; is the file cut short?"
+                    f"{name}: columns in line {reader.line_num}: {len(row)}, in the header: "
+                    f"{len(header)}; is the file cut short?"
                 )
     except csv.Error as e:
         raise DataError(f"{name}: line {reader.line_num} is not CSV: {e}") from None
@@ -244,11 +255,17 @@ def _rows(
 # %% ../../nbs/data/01_sources.ipynb #4f1ab0bf
 def read_table(
     path: str
-    | Path,  # CSV (also compressed by gzip) or Parquet, known by its content; or the folder of a portfolio's several tables
+    # CSV (also compressed by gzip) or Parquet, known by its content; or the folder of a portfolio's
+    # several tables
+    | Path,
     portfolio: Portfolio
-    | None = None,  # some of whose columns a CSV file's first line must name; it also knows the file's form
+    # some of whose columns a CSV file's first line must name; it also knows the file's form
+    | None = None,
     form: Csv | None = None,  # of a CSV file; the portfolio's unless given
-) -> pd.DataFrame:  # the cells of a CSV file as text, numbers with a decimal point; a column without a name is called as pandas calls it
+    # the cells of a CSV file as text, numbers with a decimal point; a column without a name is
+    # called
+    # as pandas calls it
+) -> pd.DataFrame:
     "The table in a file. Raises DataError with the reason where there is none."
     path = Path(path)
     if portfolio and portfolio.tables and path.is_dir():
@@ -279,7 +296,9 @@ def read_table(
 
 # %% ../../nbs/data/01_sources.ipynb #a9de955c
 def _keys(table: pd.DataFrame, key: str, file: str) -> np.ndarray:
-    "The key of each row as text, None where there is none. Raises DataError where one stands twice."
+    """The key of each row as text, None where there is none. Raises DataError where one stands
+    twice.
+    """
     if key not in table:
         raise DataError(f"{file}: there is no column {key}, which joins the tables")
     keys = np.array([_cell(v).strip() or None for v in table[key].tolist()], object)
@@ -289,7 +308,9 @@ def _keys(table: pd.DataFrame, key: str, file: str) -> np.ndarray:
             np.flatnonzero(keys == keys[np.flatnonzero(twice)[0]]) + 1
         )  # the rows are told, not the customer
         raise DataError(
-            f"{file}: {len(set(keys[twice])):,} values of {key} stand more than once, the first in rows {first:,} and {again[0]:,}; a row for each is expected, or loans would be doubled"
+            f"{file}: {len(set(keys[twice])):,} values of {key} stand more than once, the first in "
+            f"rows {first:,} and {again[0]:,}; a row for each is expected, or loans would be "
+            "doubled"
         )
     return keys
 
@@ -302,7 +323,9 @@ def join(
 ) -> tuple[
     pd.DataFrame, list[dict[str, Any]]
 ]:  # the rows of the main table that have all they need; for each table what was found
-    "A portfolio's tables as one. Raises DataError where a key stands twice, or a column is in two tables."
+    """A portfolio's tables as one. Raises DataError where a key stands twice, or a column is in two
+    tables.
+    """
     main, *others = portfolio.tables
     files = {t.name: t.file for t in portfolio.tables} | (files or {})
     known = {
@@ -323,7 +346,8 @@ def join(
         clash = [c for c in table if c in out and c in known]
         if clash:
             raise DataError(
-                f"{files[t.name]}: the column {clash[0]} stands in another table too; nobody can tell which is meant"
+                f"{files[t.name]}: the column {clash[0]} stands in another table too; nobody can "
+                "tell which is meant"
             )
         filled = {
             c: np.where(at >= 0, table[c].to_numpy(object)[at], None)
@@ -359,7 +383,8 @@ def read_tables(
     absent = [t.file for t in portfolio.tables if t.name not in found]
     if absent:
         raise DataError(
-            f"there is no {_enumerated(absent)} in the folder {folder.name}: {portfolio.title} is made of {len(portfolio.tables)} tables"
+            f"there is no {_enumerated(absent)} in the folder {folder.name}: {portfolio.title} is "
+            f"made of {len(portfolio.tables)} tables"
         )
     return join(
         portfolio,

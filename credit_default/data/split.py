@@ -16,7 +16,9 @@ from ..portfolio.values import Columns
 
 # %% ../../nbs/data/05_split.ipynb #b70eabd5
 def _strata(columns: Columns, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Equal applicants as groups: each group's bytes, the group of each row, and whether one of the group defaulted."
+    """Equal applicants as groups: each group's bytes, the group of each row, and whether one of the
+    group defaulted.
+    """
     keys, groups = np.unique(_row_bytes(columns), return_inverse=True)
     defaulted = np.zeros(len(keys), np.int64)
     if y is not None:
@@ -29,7 +31,9 @@ def split(
     holdout: float = 0.2,  # share of the rows
     seed: int = 0,  # decides nothing where the loans have dates
 ) -> tuple[Dataset, Dataset]:  # train, holdout
-    "Two data sets with no applicant in common: the earlier loans and the latest where there are dates, otherwise at random with the same default rate."
+    """Two data sets with no applicant in common: the earlier loans and the latest where there are
+    dates, otherwise at random with the same default rate.
+    """
     if not 0 < holdout < 1:
         raise ValueError(f"the holdout's share must be between 0 and 1, not {holdout}")
     how = dict(holdout=holdout, seed=seed, rows=len(dataset), sha256=dataset.provenance["sha256"])
@@ -49,7 +53,8 @@ def split(
     for part in parts:
         if dataset.y is not None and not 0 < part.y.sum() < len(part):
             raise DataError(
-                f"{int(dataset.y.sum()):,} defaults among {len(dataset):,} rows are too few to split: one side has none"
+                f"{int(dataset.y.sum()):,} defaults among {len(dataset):,} rows are too few to "
+                "split: one side has none"
             )
     return tuple(parts)
 
@@ -80,11 +85,14 @@ def _latest(
 ) -> tuple[
     np.ndarray, np.datetime64
 ]:  # (n,) whether a row is held out; the first day of the holdout
-    "The loans from a day on, so that the holdout comes nearest to its share. Whoever has an equal among them goes with them: nothing later is trained on."
+    """The loans from a day on, so that the holdout comes nearest to its share. Whoever has an equal
+    among them goes with them: nothing later is trained on.
+    """
     days, n = np.unique(dataset.dates, return_counts=True)
     if len(days) < 2:
         raise DataError(
-            f"all loans have the same {dataset.portfolio.date}: there is no later one to judge a model on"
+            f"all loans have the same {dataset.portfolio.date}: there is no later one to judge a "
+            "model on"
         )
     share = 1 - np.cumsum(n)[:-1] / n.sum()  # held out from the second day on, from the third, ...
     since = days[1:][np.argmin(abs(share - holdout))]
@@ -98,7 +106,9 @@ def folds(
     k: int = 5,
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # k pairs of row positions: to fit on, to judge on
-    "Stratified folds in which equal applicants stay together. Raises DataError where the rarer outcome is too rare."
+    """Stratified folds in which equal applicants stay together. Raises DataError where the rarer
+    outcome is too rare.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     keys, groups, defaulted = _strata(columns, y)

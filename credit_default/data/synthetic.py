@@ -128,7 +128,9 @@ def _levels(field: Field, u: np.ndarray) -> np.ndarray:
 def _with_gaps(
     field: Field, values: np.ndarray, u: np.ndarray, columns: Columns, portfolio: Portfolio
 ) -> np.ndarray:
-    "The field with its missing values; `missing` is their share of all rows, also where they keep company with another field's."
+    """The field with its missing values; `missing` is their share of all rows, also where they keep
+    company with another field's.
+    """
     share = np.full(len(values), field.sample.missing)
     if other := field.sample.missing_with:
         gone = pd.isna(columns[other])
@@ -165,7 +167,8 @@ def true_pd(
     portfolio: Portfolio,
     columns: Columns,  # fields as parsed
     score: dict[str, np.ndarray]
-    | None = None,  # the normal score behind each field; needed where the definition writes down no logit
+    # the normal score behind each field; needed where the definition writes down no logit
+    | None = None,
 ) -> np.ndarray:  # (n,)
     "The PD of applicants by the written-down logit."
     logit = np.full(len(next(iter(columns.values()))), portfolio.synthetic.intercept)
@@ -174,7 +177,8 @@ def true_pd(
     if not portfolio.synthetic.terms:  # no logit: half a unit for each number's score
         if score is None:
             raise ValueError(
-                f"portfolio {portfolio.name} writes down no logit: the PD of an applicant is not known from the fields"
+                f"portfolio {portfolio.name} writes down no logit: the PD of an applicant is not "
+                "known from the fields"
             )
         for f in portfolio.used():
             if f.numeric:
@@ -198,7 +202,9 @@ def synthesize(
 
 
 def _betrayed(portfolio: Portfolio, columns: Columns, y: np.ndarray, seed: int) -> Columns:
-    "The fields as a table shows them that was written when the outcomes were known. The true PD is that of the applicant, before."
+    """The fields as a table shows them that was written when the outcomes were known. The true PD
+    is that of the applicant, before.
+    """
     columns = dict(columns)
     for f in portfolio.fields:
         if not (leak := f.sample.leak):
@@ -217,7 +223,9 @@ def _betrayed(portfolio: Portfolio, columns: Columns, y: np.ndarray, seed: int) 
 def synthetic_dates(
     portfolio: Portfolio, n: int, seed: int = 0
 ) -> np.ndarray | None:  # (n,) datetime64[D]
-    "The dates of a synthetic sample's loans, evenly over the definition's span; None where it has none. Nothing else depends on them."
+    """The dates of a synthetic sample's loans, evenly over the definition's span; None where it has
+    none. Nothing else depends on them.
+    """
     if not (portfolio.date and portfolio.synthetic.dates):
         return None
     first, last = (np.datetime64(d) for d in portfolio.synthetic.dates)
@@ -231,7 +239,9 @@ def write_csv(
     table: pd.DataFrame,
     index: bool = False,  # with a first column of row numbers, which has no name
 ) -> Path:
-    "A CSV file of a table: whole numbers without a point, a missing value as nothing. The file appears complete or not at all."
+    """A CSV file of a table: whole numbers without a point, a missing value as nothing. The file
+    appears complete or not at all.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = pd.DataFrame(
@@ -249,7 +259,9 @@ def save_sample(
     n: int | None = None,
     seed: int = 0,
 ) -> Path:  # the file, or the folder where there are several
-    "Writes the synthetic sample under the name of the lender's file or files, prefixed by SYNTHETIC."
+    """Writes the synthetic sample under the name of the lender's file or files, prefixed by
+    SYNTHETIC.
+    """
     frame, y, _ = synthesize(portfolio, n, seed)
     table = pd.concat([pd.Series(y, name=portfolio.target), frame], axis=1)
     if (dates := synthetic_dates(portfolio, len(frame), seed)) is not None:

@@ -80,7 +80,9 @@ def style() -> dict:  # matplotlib rc parameters
 def chart(
     draw,  # a function that returns a Figure
 ):  # the same function, drawing in the style of this chapter
-    "Decorator: style for one chart alone; pyplot forgets the figure, so that a notebook shows it once and memory is freed"
+    """Decorator: style for one chart alone; pyplot forgets the figure, so that a notebook shows it
+    once and memory is freed
+    """
 
     @wraps(draw)
     def styled(*args, **kwargs):
@@ -439,8 +441,10 @@ def plot_cost_curve(
             )
     _titled(
         ax,
-        f"Approving everybody costs {_amount(cost_default * np.mean(y))}, the best cut-off {_amount(min(least))}",
-        f"A default costs {_amount(cost_default)}, declining a good applicant {_amount(cost_decline)}. {_sample(y)}",
+        f"Approving everybody costs {_amount(cost_default * np.mean(y))}, the best cut-off "
+        f"{_amount(min(least))}",
+        f"A default costs {_amount(cost_default)}, declining a good applicant "
+        f"{_amount(cost_decline)}. {_sample(y)}",
         xlabel="share approved",
         ylabel="cost per applicant",
         ylim=(0, None),
@@ -789,7 +793,8 @@ def plot_cohorts(
         f"{odd} of {len(rows)} groups do not default as expected"
         if odd
         else "No group is off by more than chance",
-        f"Default rate with 95% interval; {sum(r['n'] for r in rows):,} loans, {sum(r['defaults'] for r in rows):,} defaults",
+        f"Default rate with 95% interval; {sum(r['n'] for r in rows):,} loans, "
+        f"{sum(r['defaults'] for r in rows):,} defaults",
         ylabel="share of loans that default",
         ylim=(0, None),
     )

@@ -31,7 +31,9 @@ MOSTLY = 0.95  # share of the stated cells that decides what a column holds
 
 
 def _codes(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    "(n,) the number of each row's value in order of appearance, -1 where it is missing; the values."
+    """(n,) the number of each row's value in order of appearance, -1 where it is missing; the
+    values.
+    """
     if series.dtype.kind not in "iufO":
         series = series.astype(object)  # extension types, categories, booleans, dates
     try:
@@ -50,7 +52,9 @@ def _codes(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbers(texts: np.ndarray, n: np.ndarray) -> tuple[str, np.ndarray]:
-    "What a column of texts holds (number, date or text), and each text as a number, NaN where it is none; n rows have it."
+    """What a column of texts holds (number, date or text), and each text as a number, NaN where it
+    is none; n rows have it.
+    """
     texts = pd.Series(texts, dtype=object)
 
     def mostly(values):
@@ -100,7 +104,8 @@ class Column:
     ----------
     kind : number, date or text.
     codes : (n,) the number of each row's value, -1 where it is missing.
-    labels : the distinct values, as people write them; numbers : the same as numbers, NaN for texts.
+    labels : the distinct values, as people write them; numbers : the same as numbers, NaN for
+        texts.
     n, d : rows with each value, and how many of them defaulted.
     bin : for each value the bin that it falls in; the last one is that of the missing.
     """
@@ -140,7 +145,9 @@ class Column:
 
 
 def _bins(numbers: np.ndarray, n: np.ndarray, rows: int) -> np.ndarray:
-    "The bin of each value, and of the missing: texts and frequent numbers have their own, other numbers share ranges of about equal count."
+    """The bin of each value, and of the missing: texts and frequent numbers have their own, other
+    numbers share ranges of about equal count.
+    """
     alone = np.isnan(numbers) | (n >= max(FREQUENT * rows, 2))
     order = np.flatnonzero(~alone)[np.argsort(numbers[~alone])]
     bins = np.empty(len(numbers) + 1, np.int64)
@@ -167,7 +174,9 @@ def cross_validated(
     n: np.ndarray,  # (folds, bins) rows
     d: np.ndarray,  # (folds, bins) defaults
 ) -> float:  # NaN where no fold holds both outcomes
-    "AUC of a column alone: its bins ranked by the default rate outside of a fold, judged in it; the mean of the folds."
+    """AUC of a column alone: its bins ranked by the default rate outside of a fold, judged in it;
+    the mean of the folds.
+    """
     rate, found = d.sum() / max(n.sum(), 1), []
     for inside_n, inside_d in zip(n, d):
         if not 0 < inside_d.sum() < inside_n.sum():
@@ -268,7 +277,9 @@ def certain_values(
     rate: float,  # default rate of all
     comparisons: int,
 ) -> Condition | None:
-    "The values and ranges of a column that default for certain, taken together; None where there are none."
+    """The values and ranges of a column that default for certain, taken together; None where there
+    are none.
+    """
     values, ranges = _looked_at(c)
     least, found, texts = certainty(rate), np.zeros(len(c.n), bool), []
     for group in [
@@ -298,7 +309,9 @@ def certain_values(
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #af8362f5
 def _explained(a: Column, b: Column, rows: np.ndarray) -> float:
-    "How much of b follows from a: 1 if all of it, 0 if no more than its most frequent value says (Goodman and Kruskal's lambda)."
+    """How much of b follows from a: 1 if all of it, 0 if no more than its most frequent value says
+    (Goodman and Kruskal's lambda).
+    """
     width = len(b.n) + 1
     counts = np.bincount(
         (a.codes[rows] + 1) * width + b.codes[rows] + 1, minlength=(len(a.n) + 1) * width
@@ -509,7 +522,9 @@ def row_keys(
 
 
 def _folds(keys: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    "(n,) a fold for each row. Equal rows stay together, unless there are so few columns that most rows are equal to others."
+    """(n,) a fold for each row. Equal rows stay together, unless there are so few columns that most
+    rows are equal to others.
+    """
     values, group = np.unique(keys, return_inverse=True)
     return (
         rng.integers(0, FOLDS, len(values))[group]
@@ -599,15 +614,20 @@ def _absence(c: Column, y: np.ndarray, comparisons: int, looks: int) -> tuple[li
             (
                 "leaky",
                 "absence",
-                f"it is {'missing' if high is lost else 'stated'} in exactly the {_count(d)} that defaulted: it was written after the outcome",
+                f"it is {'missing' if high is lost else 'stated'} in exactly the {_count(d)} that "
+                "defaulted: it was written after the outcome",
             )
         ], figures
     text = (
-        f"where it is missing {_percent(lost.rate)} default ({_count(lost.n)}), where it is stated {_percent(there.rate)}: "
+        f"where it is missing {_percent(lost.rate)} default ({_count(lost.n)}), where it is stated "
+        f"{_percent(there.rate)}: "
         + (
             "whether it is filled in tells the outcome"
             if leaky
-            else f"these are {_percent(high.d / d)} of the defaults, so ask why it is {'missing' if high is lost else 'stated'} there"
+            else (
+                f"these are {_percent(high.d / d)} of the defaults, so ask why it is "
+                f"{'missing' if high is lost else 'stated'} there"
+            )
             if certain
             else "ask when and for whom it is filled in"
         )
@@ -645,13 +665,17 @@ def _values(
                 (
                     "suspect",
                     "alone",
-                    f"{text}: a score or somebody's verdict on the applicant, so ask whose, and when",
+                    f"{text}: a score or somebody's verdict on the applicant, so ask whose, "
+                    "and when",
                 )
             )
     certain = certain_values(c, d / n, looks)
     if certain:
         share = certain.d / d
-        what = f"where {certain.text}, {_percent(certain.rate)} default ({_count(certain.n)}, {_percent(share)} of all defaults)"
+        what = (
+            f"where {certain.text}, {_percent(certain.rate)} default ({_count(certain.n)}, "
+            f"{_percent(share)} of all defaults)"
+        )
         notes.append(
             ("leaky", "value", f"{what}: it was written after the outcome")
             if share >= MATERIAL
@@ -693,7 +717,8 @@ def _marked(c: Column, portfolio: Portfolio | None, columns: dict[str, Column]) 
                 (
                     "suspect",
                     "later",
-                    f"its date lies after {granted.name} in {_percent(later)} of the rows: known only once the loan was granted",
+                    f"its date lies after {granted.name} in {_percent(later)} of the rows: known "
+                    "only once the loan was granted",
                 )
             )
     return notes, role
@@ -710,7 +735,8 @@ def _related(
             (
                 "suspect",
                 "repeats",
-                f"it follows from {other} in {'every row' if share == 1 else f'{_percent(share)} of the rows that its most frequent value does not explain'}: leave one of the two out",
+                f"it follows from {other} in "
+                f"{'every row' if share == 1 else f'{_percent(share)} of the rows that its most frequent value does not explain'}: leave one of the two out",
             )
         )
     for r in (r for r in found if r.column == c.name):
@@ -725,7 +751,8 @@ def _related(
                 (
                     "leaky" if off.d >= MATERIAL * d else "suspect",
                     "disagrees",
-                    f"{said} ({_percent(off.d / d)} of all defaults): one of them was written after the outcome, so compute it anew in its place",
+                    f"{said} ({_percent(off.d / d)} of all defaults): one of them was written "
+                    "after the outcome, so compute it anew in its place",
                 )
             )
         else:
@@ -751,7 +778,8 @@ def _plain(c: Column, y: np.ndarray) -> list:
             (
                 "suspect",
                 "constant",
-                f"it is {_label(c, 0)} in every row: it tells nothing now, and nobody has tried what another value does",
+                f"it is {_label(c, 0)} in every row: it tells nothing now, and nobody has tried "
+                "what another value does",
             )
         ]
     if is_identifier(c):
@@ -790,7 +818,8 @@ def _rows(keys: np.ndarray, y: np.ndarray, holdout: np.ndarray | None) -> list[F
                 (
                     "leaky" if across >= 0.01 * holdout.sum() else "suspect",
                     "across",
-                    f"{text}, and {across:,} of them stand on both sides of the split: keep equal rows on one side",
+                    f"{text}, and {across:,} of them stand on both sides of the split: keep equal "
+                    "rows on one side",
                 )
             ]
     return [
@@ -810,7 +839,9 @@ def audit(
 ) -> list[
     Finding
 ]:  # one for each column in the table's order; and one for the rows, where some repeat
-    "Holds each column of a table against the outcome. Raises ValueError where that is not possible."
+    """Holds each column of a table against the outcome. Raises ValueError where that is not
+    possible.
+    """
     y = np.asarray(y)
     if y.shape != (len(table),):
         raise ValueError(
@@ -864,7 +895,9 @@ def outcome_of(
     portfolio: Portfolio | None = None,  # which says what is a default
     positive: Iterable[str] = (),  # the values that mean default, where they are not the usual ones
 ) -> np.ndarray:  # (n,) 1 for default
-    "The outcome of each row of a table. Raises DataError where one is missing or it is not clear what is a default."
+    """The outcome of each row of a table. Raises DataError where one is missing or it is not clear
+    what is a default.
+    """
     if target not in table:
         raise DataError(f"there is no column {target}")
     texts = np.array(
@@ -873,14 +906,16 @@ def outcome_of(
     gaps, values = np.isin(np.char.lower(texts.astype(str)), list(MISSING)), set(texts)
     if gaps.any():
         raise DataError(
-            f"the outcome {target} is missing in {gaps.sum():,} of {len(texts):,} rows, the first of them row {np.flatnonzero(gaps)[0] + 1}: leave those rows out"
+            f"the outcome {target} is missing in {gaps.sum():,} of {len(texts):,} rows, the first "
+            f"of them row {np.flatnonzero(gaps)[0] + 1}: leave those rows out"
         )
     usual = portfolio or Portfolio.model_construct()
     good = set(usual.negative) if not positive else values - set(positive)
     bad = set(positive or usual.positive)
     if len(values) == 1:
         raise DataError(
-            f"the outcome {target} is the same in each of the {len(texts):,} rows: there is nothing to learn"
+            f"the outcome {target} is the same in each of the {len(texts):,} rows: there is "
+            "nothing to learn"
         )
     if not positive and values - bad - good:
         two = (
@@ -889,13 +924,15 @@ def outcome_of(
             else ""
         )
         raise DataError(
-            f"the outcome {target} holds {len(values):,} different values{two}, and not those that are understood, such as {', '.join(usual.positive[:3])} for a default "
+            f"the outcome {target} holds {len(values):,} different values{two}, and not those that "
+            f"are understood, such as {', '.join(usual.positive[:3])} for a default "
             f"and {', '.join(usual.negative[:3])} for none: name those that mean default"
         )
     y = np.isin(texts, list(bad)).astype(np.int64)
     if not 0 < y.sum() < len(y):
         raise DataError(
-            f"the outcome {target} is {'a default' if y[0] else 'no default'} in each of the {len(y):,} rows: there is nothing to learn"
+            f"the outcome {target} is {'a default' if y[0] else 'no default'} in each of the "
+            f"{len(y):,} rows: there is nothing to learn"
         )
     return y
 
@@ -948,7 +985,10 @@ def in_a_line(findings: list[Finding]) -> str:
         for verdict in ("leaky", "suspect")
         if (names := named(findings, verdict))
     ]
-    return f"Leakage audit of {sum(f.column != ROWS for f in findings)} columns: {', '.join(parts) or 'all fine'}."
+    return (
+        f"Leakage audit of {sum(f.column != ROWS for f in findings)} columns: "
+        f"{', '.join(parts) or 'all fine'}."
+    )
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #3da008e6
 class LeakError(DataError):
@@ -961,15 +1001,22 @@ def refuse_leaks(
 ) -> list[
     Finding
 ]:  # of the fields that the model will see: what is leaky, kept knowingly, or suspect
-    "The audit of the fields that a model would see. Raises LeakError where one is leaky that the portfolio does not mark."
+    """The audit of the fields that a model would see. Raises LeakError where one is leaky that the
+    portfolio does not mark.
+    """
     used = {f.name: f.role for f in train.portfolio.used(keep)}
     found = [f for f in audit_dataset(train) if f.column in used and f.verdict != "fine"]
     unmarked = [f for f in found if f.verdict == "leaky" and used[f.column] == "applicant"]
     if unmarked:
         names, one = ", ".join(f.column for f in unmarked), len(unmarked) == 1
         raise LeakError(
-            f"{names}: {'this field tells' if one else 'these fields tell'} the outcome, and no model is trained on {'it' if one else 'them'} by accident. "
+            f"{names}: {'this field tells' if one else 'these fields tell'} the outcome, and no "
+            f"model is trained on {'it' if one else 'them'} by accident. "
             + " ".join(f"{f.column}: {f.reason}" for f in unmarked)
-            + f' Mark {"it" if one else "each"} in the portfolio (role = "leaky"): it is left out then, or kept where --keep names it'
+            + (
+                f' Mark {"it" if one else "each"} in the portfolio (role = "leaky"): it is '
+                "left out "
+                "then, or kept where --keep names it"
+            )
         )
     return found

@@ -68,7 +68,9 @@ def auc(
 
 
 def ks(y, pd) -> float:
-    "Kolmogorov-Smirnov: largest distance between the cumulative shares of defaults and repaid loans"
+    """Kolmogorov-Smirnov: largest distance between the cumulative shares of defaults and repaid
+    loans
+    """
     _, d, g = cumulative(y, pd)
     return float(np.max(np.abs(d / d[-1] - g / g[-1])))
 
@@ -152,7 +154,9 @@ def equal_count_groups(
     values: np.ndarray,  # PDs or other numbers without NaN, shape (n,)
     n_groups: int = 10,  # where ties do not make fewer
 ) -> np.ndarray:  # group of each row from 0 for the lowest
-    "Groups of equal count in rising order; equal values stay together, in the group of their middle row"
+    """Groups of equal count in rising order; equal values stay together, in the group of their
+    middle row
+    """
     n = len(values)
     group_of_row = np.repeat(
         np.arange(n_groups), [n // n_groups + (i < n % n_groups) for i in range(n_groups)]
@@ -524,7 +528,9 @@ def missingness(
     columns: dict,  # field to values; a DataFrame will do
     y=None,  # outcomes, 1 for default
 ):  # pandas DataFrame, one row per field, most missing first
-    "Share missing of each field and, with outcomes, the default rate where it is missing and where not"
+    """Share missing of each field and, with outcomes, the default rate where it is missing and
+    where not
+    """
     import pandas
 
     if y is not None:

@@ -123,7 +123,9 @@ def _marks(columns: list[list[str]], form: Csv) -> Csv:
 
 
 def _gaps(columns: list[list[str]], form: Csv) -> Csv:
-    "The form with the texts that stand for a missing value: known ones, and those that come back in a column of numbers."
+    """The form with the texts that stand for a missing value: known ones, and those that come back
+    in a column of numbers.
+    """
     found = set()
     for cells in columns:
         texts = Counter(c.strip() for c in cells if not _is_missing(c))
@@ -329,7 +331,10 @@ MANY, MOST_LISTED, FEWEST = (
     20,
     40,
     5,
-)  # categories beyond which others are taken as `other`; those listed then; rows below which a value is not written down
+    # categories beyond which others are taken as `other`; those listed then; rows below which a
+    # value
+    # is not written down
+)
 
 
 def _listed(counts: Counter, n: int) -> list[str]:
@@ -357,7 +362,8 @@ def _category(c: Column) -> tuple[dict[str, Any], Remarks]:
     shares = {t: round(counts[t] / (n - n_rest - int((~c.stated).sum())), 4) for t in listed}
     remarks = (
         [
-            f"Rare texts (different ones: {rest:,}; rows: {n_rest:,}) are not listed: they count as `other`, and so does any new one."
+            f"Rare texts (different ones: {rest:,}; rows: {n_rest:,}) are not listed: they count "
+            "as `other`, and so does any new one."
         ]
         if rest
         else []
@@ -369,7 +375,9 @@ NINES = re.compile(r"-?9*(9[5-9]|9)")
 
 
 def find_codes(x: np.ndarray) -> list[float]:
-    "Repeated values at the edge of a column of numbers that look like codes, such as -1, 96 and 999."
+    """Repeated values at the edge of a column of numbers that look like codes, such as -1, 96 and
+    999.
+    """
     values, counts = np.unique(x, return_counts=True)
     least, found = max(FEWEST, 0.0002 * len(x)), []
     negative = values[values < 0]
@@ -482,7 +490,9 @@ def _below(x: np.ndarray) -> float:
 
 
 def _curve(x: np.ndarray, limits: list, whole: bool) -> dict:
-    "The quantiles of a column, rounded to three digits; the lowest and highest lie beyond the data."
+    """The quantiles of a column, rounded to three digits; the lowest and highest lie beyond the
+    data.
+    """
     values, counts = np.unique(x, return_counts=True)
     decimals = _decimals(x)
     if whole and len(values) <= MANY:
@@ -533,7 +543,8 @@ def _number(c: Column) -> tuple[dict[str, Any], Remarks]:
             f"{v:g}": _significant(float((x == v).sum()) / len(c.text)) for v in codes
         }
         remarks.append(
-            f"{' and '.join(f'{v:g}' for v in codes)} {'stand' if len(codes) > 1 else 'stands'} apart from all other values and {'come' if len(codes) > 1 else 'comes'} back: "
+            f"{' and '.join(f'{v:g}' for v in codes)} {'stand' if len(codes) > 1 else 'stands'} "
+            f"apart from all other values and {'come' if len(codes) > 1 else 'comes'} back: "
             "taken as a code. What does it mean? If it is a value, take it out of `codes`."
         )
     median = float(np.median(usable))
@@ -573,12 +584,14 @@ HINTS = (
             "abschreib",
             "mahn",
         ),
-        "By its name it is known only after the loan was granted. If an applicant brings it along, make its role `applicant`.",
+        "By its name it is known only after the loan was granted. If an applicant brings it along, "
+        "make its role `applicant`.",
     ),
     (
         "lender",
         ("interestrate", "intrate", "apr", "grade", "subgrade", "zinssatz"),
-        "By its name it is the lender's own verdict on the applicant, so it is left out. `train --keep` takes it in.",
+        "By its name it is the lender's own verdict on the applicant, so it is left out. `train "
+        "--keep` takes it in.",
     ),
 )
 
@@ -624,7 +637,8 @@ def outcome_values(
     gone = int(np.equal(texts, None).sum())
     if gone:
         raise DataError(
-            f"the outcome {target} is missing in {gone:,} of {len(texts):,} rows: a loan whose outcome is not known teaches nothing, so leave these rows out"
+            f"the outcome {target} is missing in {gone:,} of {len(texts):,} rows: a loan whose "
+            "outcome is not known teaches nothing, so leave these rows out"
         )
     counts = Counter(texts.tolist())
     shown = (
@@ -820,8 +834,13 @@ def loan_date(
     y: np.ndarray,  # (n,) 1 for default
 ) -> dict[
     str, Any
-]:  # the definition's `date`, its format, and the dates of the synthetic sample by month; empty where it is not clear
-    "Which column is the date of the loan: the only one with such a name, written in one way, with enough of both outcomes in its latest fifth."
+    # the definition's `date`, its format, and the dates of the synthetic sample by month; empty
+    # where
+    # it is not clear
+]:
+    """Which column is the date of the loan: the only one with such a name, written in one way, with
+    enough of both outcomes in its latest fifth.
+    """
     named = [c for c in columns if GRANTED & set(c.words) and c.stated.all()]
     if len(named) != 1:
         return {}
@@ -965,7 +984,8 @@ def propose(
         negative=good,
         default_definition=f"the column {target} is {' or '.join(bad)}",
         limits=[
-            "The definition was read off the file; nobody who knows the portfolio has confirmed it.",
+            "The definition was read off the file; nobody who knows the portfolio has "
+            "confirmed it.",
             "The costs of the two mistakes are an example, not a lender's own.",
         ],
     )
@@ -1044,12 +1064,14 @@ def to_toml(proposal: Proposal) -> str:
         if k == "date":
             _comment(
                 document,
-                "the date of the loan: the latest fifth of the loans is the holdout. Is it the date on which the applicant was judged?",
+                "the date of the loan: the latest fifth of the loans is the holdout. Is it the "
+                "date on which the applicant was judged?",
             )
         document.add(k, _item(v))
     _comment(
         document,
-        'currency = "EUR", performance_window_months = 12 and intended_use = "..." say more about the loans, for reports and the model card',
+        'currency = "EUR", performance_window_months = 12 and intended_use = "..." say more about '
+        "the loans, for reports and the model card",
     )
     for k, about in (
         ("csv", "the form of the file, and of those that are scored"),
@@ -1112,7 +1134,9 @@ def read_unknown(
 
 
 def _named_twice(path: Path, form: Csv, target: str) -> None:
-    "Raises DataError with the names that stand twice in the header, once the target shows that it is one."
+    """Raises DataError with the names that stand twice in the header, once the target shows that it
+    is one.
+    """
     text = _decompressed(path.name, path.read_bytes()).decode(form.codec)
     header = [
         h.strip()
@@ -1121,7 +1145,8 @@ def _named_twice(path: Path, form: Csv, target: str) -> None:
     twice = [h for h, k in Counter(header).items() if h and k > 1]
     if target in header and twice:
         raise DataError(
-            f"{path.name}: the header names {', '.join(twice)} more than once: which column is meant? Rename or remove the others"
+            f"{path.name}: the header names {', '.join(twice)} more than once: which column is "
+            "meant? Rename or remove the others"
         )
 
 
@@ -1149,16 +1174,20 @@ def init(
     target: str,  # its column with the outcome
     out: str
     | Path
-    | None = None,  # the TOML file to write; beside the lender's file, by the portfolio's name, unless given
+    # the TOML file to write; beside the lender's file, by the portfolio's name, unless given
+    | None = None,
     name: str = "",  # of the portfolio; from the file's name unless given
     positive: Sequence[str] = (),  # values of the outcome that mean default
 ) -> tuple[Path, Proposal]:
-    "Writes the proposed definition of a file's portfolio. Raises DataError where there can be none, and never replaces a file."
+    """Writes the proposed definition of a file's portfolio. Raises DataError where there can be
+    none, and never replaces a file.
+    """
     path = Path(path)
     name = name or _short(path.name.split(".")[0])
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise DataError(
-            f"a portfolio's name has small letters, digits and _, and begins with a letter: not {name!r}"
+            f"a portfolio's name has small letters, digits and _, and begins with a letter: not "
+            f"{name!r}"
         )
     if name in SHIPPED:
         raise DataError(
@@ -1169,7 +1198,8 @@ def init(
         raise DataError(f"{out.name}: a definition's name ends in .toml")
     if out.exists():
         raise DataError(
-            f"{out.name} is there already and may hold somebody's work: remove it, or name another file with --out"
+            f"{out.name} is there already and may hold somebody's work: remove it, or name another "
+            "file with --out"
         )
     table, form = read_unknown(path, target)
     proposal = propose(table, target, name, positive, form, path.name)

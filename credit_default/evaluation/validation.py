@@ -83,7 +83,9 @@ def calibration_verdict(
     seed: int = 0,
     chance: pandas.DataFrame
     | None = None,  # of `calibration_by_chance`, where it was computed before
-) -> dict:  # each figure, how far chance takes it (`_limit`), whether it is `_within`; None where no slope fits
+    # each figure, how far chance takes it (`_limit`), whether it is `_within`; None where no slope
+    # fits
+) -> dict:
     "Whether the calibration figures are what chance would do to true PDs"
     y, p = checked(y, pd)
     chance = calibration_by_chance(p, draws, seed) if chance is None else chance
@@ -173,10 +175,11 @@ def jeffreys_deciles(
     n_groups: int = 10,  # of equal count, where ties do not make fewer
     level: float = 0.05,  # probability of rejecting anything where all PDs are true
 ) -> pandas.DataFrame:  # riskiest group first; rates and PDs from 0 to 1
-    """Mean PD against default rate in groups of equal count: Jeffreys interval and two-sided test, adjusted by Holm.
+    """Mean PD against default rate in groups of equal count: Jeffreys interval and two-sided test,
+    adjusted by Holm.
 
-    The test is that of the ECB's *Instructions for reporting the validation results of internal models* (2019),
-    made two-sided as everywhere here.
+    The test is that of the ECB's *Instructions for reporting the validation results of internal
+    models* (2019), made two-sided as everywhere here.
     """
     t = decile_table(y, pd, n_groups)[["decile", "n", "defaults", "default_rate", "mean_pd"]].copy()
     t["low"], t["high"] = jeffreys_interval(t.defaults, t.n)
@@ -223,9 +226,12 @@ AGE_BANDS = ("under 25", "25 to 34", "35 to 44", "45 to 54", "55 to 61", "62 and
 def age_bands(
     values,  # ages in years, NaN or None for missing; shape (n,)
     field: Field
-    | None = None,  # of the age: its codes and implausible values are missing, as they are for the model
+    # of the age: its codes and implausible values are missing, as they are for the model
+    | None = None,
 ) -> np.ndarray:  # position in `AGE_BANDS`; shape (n,)
-    "Age bands with 62, where Regulation B begins to call an applicant elderly, as an edge (12 CFR 1002.2(o))"
+    """Age bands with 62, where Regulation B begins to call an applicant elderly, as an edge (12 CFR
+    1002.2(o))
+    """
     age = np.asarray(values, dtype=float)
     if field is not None:
         age, _ = clean_number(field, age)
@@ -286,7 +292,9 @@ def fairness_table(
     labels,  # names of the groups, in the order of the table
     min_rows: int = 30,  # a smaller group gets no figures
 ) -> pandas.DataFrame:  # one row per group that has applicants; rates and PDs from 0 to 1
-    "Approvals, errors and calibration by group; `calibration_ratio` is mean PD over default rate, `low` and `high` are Jeffreys' of the default rate"
+    """Approvals, errors and calibration by group; `calibration_ratio` is mean PD over default rate,
+    `low` and `high` are Jeffreys' of the default rate
+    """
     y, p = checked(y, pd, both=False)
     declined, groups = np.asarray(declined, dtype=bool), _positions(groups, len(y))
     if declined.shape != y.shape:
@@ -446,7 +454,9 @@ def _test_sum(
     defaults: float,  # in the slice
     p: np.ndarray,  # its PDs
 ) -> float:  # two-sided p-value
-    "Jeffreys test with the binomial distribution that has the mean and variance of a sum of defaults with these PDs"
+    """Jeffreys test with the binomial distribution that has the mean and variance of a sum of
+    defaults with these PDs
+    """
     pd = (p @ p) / p.sum()
     return float(jeffreys_test(defaults, max(p.sum() / pd, defaults), pd))
 
@@ -486,15 +496,18 @@ def weak_spots(
     n_bins: int = 5,  # of a number, besides codes and missing
     top: int = 10,  # slices to confirm
     min_rows: int = 100,  # of a slice, in either half
-    min_expected: float = 5.0,  # defaults and repaid loans that the PDs expect of a slice, in either half
+    # defaults and repaid loans that the PDs expect of a slice, in either half
+    min_expected: float = 5.0,
     level: float = 0.05,  # probability of confirming anything where all PDs are true
     seed: int = 0,  # of the halves
 ) -> pandas.DataFrame:  # one row per slice, confirmed ones first
-    """The slices where defaults are furthest from the PDs, found on one half of the rows and judged on the other.
+    """The slices where defaults are furthest from the PDs, found on one half of the rows and judged
+    on the other.
 
-    All figures are of the confirming half, but for `z_found`. `z` is (defaults - sum of PDs) / sqrt(sum of PD (1 - PD)): above 0, more default
-    than the PDs say. `p_value` is a two-sided Jeffreys test of that sum; `confirmed` where it is below `level` after Holm's adjustment and
-    the miss has the sign that it was found with.
+    All figures are of the confirming half, but for `z_found`. `z` is (defaults - sum of PDs) /
+    sqrt(sum of PD (1 - PD)): above 0, more default than the PDs say. `p_value` is a two-sided
+    Jeffreys test of that sum; `confirmed` where it is below `level` after Holm's adjustment and the
+    miss has the sign that it was found with.
     """
     y, p = checked(y, pd)
     bins = {f.name: _bins_of(f, columns[f.name], n_bins) for f in fields}
@@ -565,7 +578,9 @@ def _peers(
     columns: Columns,
     field: Field,  # a number
 ) -> list[np.ndarray]:  # masks of rows, each of shape (n,)
-    "Rows among which a field's values mean the same: neither codes nor missing, ratios apart from amounts"
+    """Rows among which a field's values mean the same: neither codes nor missing, ratios apart from
+    amounts
+    """
     usable = ~np.isnan(clean_number(field, columns[field.name])[0])
     if field.per:
         ratio = clean_number(portfolio[field.per], columns[field.per])[0] > field.per_floor
@@ -643,11 +658,15 @@ def under_missing(
     portfolio: Portfolio,
     names: list[
         str
-    ],  # fields of the model; those that are required stay, since the service refuses an applicant without them
+        # fields of the model; those that are required stay, since the service refuses an applicant
+        # without them
+    ],
     shares=(0.1, 0.3),  # of all optional values, taken at random
     seed: int = 0,
     cut_off: float | None = None,  # PD from which to decline; for the share of decisions that flip
-) -> pandas.DataFrame:  # one row per case, the applicants as sent first; low and high are the 95 % interval of auc_change
+    # one row per case, the applicants as sent first; low and high are the 95 % interval of
+    # auc_change
+) -> pandas.DataFrame:
     "Ranking, calibration and decisions where optional values are missing"
     base, rng = np.asarray(score(columns), dtype=float), np.random.default_rng(seed)
     optional = [n for n in names if not portfolio[n].required]
@@ -732,7 +751,8 @@ def _grid(
 
 
 def _worst_against(
-    path: np.ndarray,  # log-odds along rising values, turned so that they should rise; shape (rows, k)
+    # log-odds along rising values, turned so that they should rise; shape (rows, k)
+    path: np.ndarray,
 ) -> tuple[
     np.ndarray, np.ndarray, np.ndarray
 ]:  # of each row: the largest fall, and the positions between which it happens
@@ -751,12 +771,15 @@ def monotonicity(
     grid: int = 20,  # values of each field, at most
     rows: int = 500,  # applicants to move, at most
     seed: int = 0,
-    tolerance: float = 0.01,  # log-odds; a move against the direction up to this size does not count
+    # log-odds; a move against the direction up to this size does not count
+    tolerance: float = 0.01,
 ) -> pandas.DataFrame:  # one row per field with a direction
-    """Whether the PD moves with each field in the direction that the portfolio names, all else fixed.
+    """Whether the PD moves with each field in the direction that the portfolio names, all else
+    fixed.
 
-    `against` is the share of applicants whose PD moves against it by more than the tolerance, `largest` the largest such move in log-odds,
-    `from_value` and `to_value` the two values of the field between which it happens.
+    `against` is the share of applicants whose PD moves against it by more than the tolerance,
+    `largest` the largest such move in log-odds, `from_value` and `to_value` the two values of the
+    field between which it happens.
     """
     rng, out = np.random.default_rng(seed), []
     for f in (portfolio[n] for n in names):

@@ -97,7 +97,8 @@ class Webhook:
             return ""
         again = status >= 500 or status in (408, 425, 429)
         raise Undelivered(
-            f"answered with status {status}{'' if again else ': is the address still the right one?'}",
+            f"answered with status "
+            f"{status}{'' if again else ': is the address still the right one?'}",
             again,
         )
 

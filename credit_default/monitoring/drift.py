@@ -61,7 +61,8 @@ def count(
             decoded = None
         if decoded is None or any(len(c) > len(totals[f]) for f, c in decoded.items()):
             raise MonitoringError(
-                "the bins in the log are not those of this model's reference: another reference wrote them"
+                "the bins in the log are not those of this model's reference: another reference "
+                "wrote them"
             )
         for f, c in decoded.items():
             totals[f] += c
@@ -98,7 +99,10 @@ def verdict_of(
         if order[0]["psi"] >= DRIFT
         else ""
     )
-    return f"No drift in {len(rows)} columns: the largest PSI is {order[0]['psi']:.3f} ({titles.get(order[0]['field'], order[0]['field'])}){by_chance}."
+    return (
+        f"No drift in {len(rows)} columns: the largest PSI is {order[0]['psi']:.3f} "
+        f"({titles.get(order[0]['field'], order[0]['field'])}){by_chance}."
+    )
 
 # %% ../../nbs/monitoring/01_drift.ipynb #c33dd449
 _SHOWN = ("psi", "severity", "chance", "drifted", "missing_reference", "missing_current")

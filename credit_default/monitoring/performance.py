@@ -74,7 +74,8 @@ def final(
     defaulted: np.ndarray,  # what was observed, 1 for default
     observed: np.ndarray,  # when, datetime64[us]
     ends: np.ndarray
-    | None,  # of the windows; None where the portfolio has none, and each outcome counts as it is stated
+    # of the windows; None where the portfolio has none, and each outcome counts as it is stated
+    | None,
     as_of: np.datetime64,
 ) -> np.ndarray:  # 1 default, 0 no default, NaN not final
     "The outcomes that count"
@@ -88,7 +89,8 @@ def final(
     return np.where(observed <= as_of, y, np.nan)
 
 # %% ../../nbs/monitoring/02_performance.ipynb #86da8dce
-FEWEST = 20  # outcomes that a verdict needs, and defaults and repaid loans each that a figure of ranking needs
+# outcomes that a verdict needs, and defaults and repaid loans each that a figure of ranking needs
+FEWEST = 20
 SINGLE = 2  # so many defaults are never more than expected
 FITS, MORE, FEWER, TOO_FEW = (
     "as expected",
@@ -106,7 +108,8 @@ def expected_against_observed(
     key: str,  # what the groups are called: rating, cohort ...
 ) -> list[dict]:  # one per group that has loans
     "Defaults of each group, its rate with an interval, the mean PD, and whether they agree"
-    from credit_default.evaluation.metrics import (  # where there are outcomes: a check of drift needs none of it
+    # where there are outcomes: a check of drift needs none of it
+    from credit_default.evaluation.metrics import (
         jeffreys_interval,
         jeffreys_test,
     )
@@ -181,7 +184,10 @@ def figures_of(
     out["too_few"] = (
         None
         if min(bad, good) >= FEWEST
-        else f"AUC, Gini, KS and calibration need at least {FEWEST} defaults and {FEWEST} repaid loans; there are {bad} and {good}."
+        else (
+            f"AUC, Gini, KS and calibration need at least {FEWEST} defaults and {FEWEST} repaid "
+            f"loans; there are {bad} and {good}."
+        )
     )
     if not len(y):
         return out
@@ -211,7 +217,9 @@ def cohorts_by(
     at: np.ndarray,  # times, datetime64[us]
     by: str,  # one of COHORTS
 ) -> str:  # one of UNITS
-    "The period to cut cohorts by: what was asked for, or a longer one where that would make too many"
+    """The period to cut cohorts by: what was asked for, or a longer one where that would make too
+    many
+    """
     if by not in COHORTS:
         raise ValueError(
             f"cohorts are by {', '.join(COHORTS[:-1])} or {COHORTS[-1]}, not by {by!r}"
@@ -388,7 +396,8 @@ def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -
     out = []
     if not months:
         out.append(
-            "The portfolio states no performance window: each outcome counts as soon as it is known, so loans that will still default count as repaid or are missing."
+            "The portfolio states no performance window: each outcome counts as soon as it is "
+            "known, so loans that will still default count as repaid or are missing."
         )
     if as_of > now:
         out.append(f"As of {as_of:%Y-%m-%d}, which is in the future.")
@@ -403,16 +412,14 @@ def _notes_of(
     "What there is to say of a model's figures"
     missing = total["n"] - total["with_outcome"] - model["declined_without_outcome"]
     said = {
-        f"{waiting:,} of {model['answered']:,} predictions are younger than {months} months; the next of them becomes mature on {next_mature}.": waiting
-        and months
-        and next_mature,
-        f"{model['declined_without_outcome']:,} of {total['n']:,} mature predictions were declined and have no outcome: the figures are of the others.": model[
-            "declined_without_outcome"
-        ],
-        f"{missing:,} mature predictions that were not declined have no outcome yet: where those differ from the rest, the figures are wrong.": missing,
-        f"{model['not_final']:,} outcomes do not count: no default had been observed yet, before the end of the window.": model[
-            "not_final"
-        ],
+        f"{waiting:,} of {model['answered']:,} predictions are younger than {months} months; the "
+        f"next of them becomes mature on {next_mature}.": waiting and months and next_mature,
+        f"{model['declined_without_outcome']:,} of {total['n']:,} mature predictions were declined "
+        "and have no outcome: the figures are of the others.": model["declined_without_outcome"],
+        f"{missing:,} mature predictions that were not declined have no outcome yet: where those "
+        "differ from the rest, the figures are wrong.": missing,
+        f"{model['not_final']:,} outcomes do not count: no default had been observed yet, before "
+        "the end of the window.": model["not_final"],
         model["too_few"]: model["too_few"] and model["n"],
         "No outcome of a mature prediction is known: nothing was computed.": not model["n"],
     }

@@ -93,7 +93,9 @@ def answered(
 
 
 def main():
-    "Takes tasks from standard input, a line each, and answers each by a line, from a process that is forked for it"
+    """Takes tasks from standard input, a line each, and answers each by a line, from a process that
+    is forked for it
+    """
     os.nice(10)
     for line in sys.stdin.buffer:
         if not (child := os.fork()):
@@ -124,7 +126,9 @@ class Checker:
         task: dict,  # of `task`
         timeout: float = 120.0,  # seconds
     ) -> dict:  # the answer
-        "Does a check. Raises Away; TooLong; MonitoringError; RuntimeError where the check itself fails"
+        """Does a check. Raises Away; TooLong; MonitoringError; RuntimeError where the check itself
+        fails
+        """
         if self._process is None or self._process.returncode is not None:
             await self._start()
         process, line = self._process, b""
@@ -135,7 +139,8 @@ class Checker:
                 line = await process.stdout.readline()
         except TimeoutError:
             raise TooLong(
-                f"the check did not end within {round(timeout, 2):g} seconds: {FASTER[task['what']]}"
+                f"the check did not end within {round(timeout, 2):g} seconds: "
+                f"{FASTER[task['what']]}"
             ) from None
         except ConnectionError:
             pass  # it has ended

@@ -41,7 +41,8 @@ def applicants(
     seed: int = 0,
     file: str
     | Path
-    | None = None,  # its rows in an order that the seed decides, over and over where it has fewer than `n`
+    # its rows in an order that the seed decides, over and over where it has fewer than `n`
+    | None = None,
 ) -> tuple[
     pd.DataFrame, np.ndarray | None
 ]:  # the fields; (n,) the true PD, of synthetic applicants only
@@ -100,7 +101,9 @@ def follows(portfolio: Portfolio, scenario: Scenario) -> tuple[Field, ...]:
 
 
 def moves(portfolio: Portfolio, scenario: Scenario) -> tuple[str, ...]:
-    "The names of all fields that a scenario changes, in the portfolio's order: what a drift check should name, and nothing else."
+    """The names of all fields that a scenario changes, in the portfolio's order: what a drift check
+    should name, and nothing else.
+    """
     names = {s.field for s in scenario.shifts} | {f.name for f in follows(portfolio, scenario)}
     return tuple(f.name for f in portfolio.fields if f.name in names)
 
@@ -143,7 +146,9 @@ def shifted(
     scenario: Scenario,
     seed: int = 0,
 ) -> pd.DataFrame:
-    "The applicants after a scenario: the same for the same seed, every value within what the fields allow."
+    """The applicants after a scenario: the same for the same seed, every value within what the
+    fields allow.
+    """
     before = {f.name: frame[f.name].to_numpy() for f in portfolio.fields}
     after, hit = dict(before), reached(scenario, len(frame), seed)
     for i, s in enumerate(scenario.shifts):
@@ -160,7 +165,8 @@ def shifted_pd(
     scenario: Scenario,
     seed: int = 0,  # as it was given to `shifted`
     pds: np.ndarray
-    | None = None,  # (n,) true PDs before it; kept, but for `log_odds`, where the definition writes down no logit
+    # (n,) true PDs before it; kept, but for `log_odds`, where the definition writes down no logit
+    | None = None,
 ) -> np.ndarray:  # (n,)
     "The true PD of synthetic applicants after a scenario."
     if portfolio.synthetic.terms or pds is None:
@@ -219,7 +225,9 @@ LATER = (408, 409, 429, 503)  # too slow, being answered, too many, too busy
 
 
 class Client:
-    "A service's address with a token, asked by several threads at once; it asks again where that may help."
+    """A service's address with a token, asked by several threads at once; it asks again where that
+    may help.
+    """
 
     def __init__(
         self,
@@ -259,7 +267,9 @@ class Client:
         return f"/portfolios/{portfolio.name}/predict" if portfolio.name in others else "/predict"
 
     def post(self, path: str, body, key: str | None = None) -> httpx.Response:
-        "The answer, of whatever status, except those that ask to come again. Raises SimulationError where there is none."
+        """The answer, of whatever status, except those that ask to come again. Raises
+        SimulationError where there is none.
+        """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_Later, httpx.TransportError)),
             wait=_wait,
@@ -276,7 +286,8 @@ class Client:
             ) from None
         except httpx.TransportError as e:
             raise SimulationError(
-                f"{path}: no answer for {self.patience:g} seconds ({type(e).__name__}); is the service running?"
+                f"{path}: no answer for {self.patience:g} seconds ({type(e).__name__}); is the "
+                "service running?"
             ) from None
 
     def _once(self, path, body, key):
@@ -468,8 +479,9 @@ def simulate(
 ) -> dict:
     """Sends applicants through a running service, and then what became of them.
 
-    Raises ValueError where the portfolio has no such scenario or an argument is out of range, DataError where the file
-    cannot be used, SimulationError where the service does not take what is sent.
+    Raises ValueError where the portfolio has no such scenario or an argument is out of range,
+    DataError where the file cannot be used, SimulationError where the service does not take what is
+    sent.
     """
     plan = portfolio.scenario(scenario)
     if rows < 1:

@@ -66,9 +66,14 @@ def troubles(
 
 # %% ../../nbs/monitoring/05_watch.ipynb #1e41d53a
 ADVICE = {
-    DRIFT: "What to do: see in the report whether the source of a field changed, such as a form, a feed, a unit, or values that went missing; if so, mend it there. "
-    "If other people apply than before, watch their outcomes, and train a new model on them when these are known.",
-    PERFORMANCE: "What to do: until a new model is trained on these outcomes, take its probabilities of default for too low; consider a stricter cut-off, or a review by hand.",
+    DRIFT: "What to do: see in the report whether the source of a field changed, such as a form, a "
+    "feed, a unit, or values that went missing; if so, mend it there. "
+    "If other people apply than before, watch their outcomes, and train a new model on them when "
+    "these are known.",
+    PERFORMANCE: (
+        "What to do: until a new model is trained on these outcomes, take its "
+        "probabilities of default for too low; consider a stricter cut-off, or a review by hand."
+    ),
 }
 TITLES = {
     DRIFT: ("no more drift", ""),
@@ -99,7 +104,10 @@ def _subject(change: str, begins: bool, found: dict) -> str:
 
 def _sentence(change: str, begins: bool, found: dict, figures: dict) -> str:
     if begins and not (drifted(found) if change == DRIFT else figures):
-        return f"An earlier check found {TITLES[change][1] or 'drift'}; this one had nothing to compare."
+        return (
+            f"An earlier check found {TITLES[change][1] or 'drift'}; this one had nothing to "
+            "compare."
+        )
     if change == DRIFT and begins:
         moved = [
             f"{name} (PSI {one['psi']:.3f}, {one['severity']})"
@@ -109,12 +117,17 @@ def _sentence(change: str, begins: bool, found: dict, figures: dict) -> str:
             f"These applicants differ from those that the model was made for: {listed(moved, 10)}."
         )
     if change == DRIFT:
-        return "The drift that was found before is over: no field differs by more than chance and the threshold explain."
+        return (
+            "The drift that was found before is over: no field differs by more than chance and "
+            "the threshold explain."
+        )
     if not begins and not figures:
         return "There is another model now, and nothing is known of its defaults yet."
     return (
-        f"Of {figures['n']:,} loans whose performance window has passed {figures['defaults']:,} defaulted, {figures['default_rate']:.2%}; "
-        f"the model expected {figures['mean_pd']:.2%}.{'' if begins else ' That is as expected again.'}"
+        f"Of {figures['n']:,} loans whose performance window has passed {figures['defaults']:,} "
+        f"defaulted, {figures['default_rate']:.2%}; "
+        f"the model expected "
+        f"{figures['mean_pd']:.2%}.{'' if begins else ' That is as expected again.'}"
     )
 
 
@@ -132,17 +145,22 @@ def alert_of(
     portfolio, n = found["portfolio"], found["samples_analysed"]
     begin, end = (datetime.fromisoformat(found[k]).astimezone(UTC) for k in ("from", "to"))
     text = [
-        f"{portfolio}, model {found['model_version']}: {n:,} prediction{'s' * (n != 1)} from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC."
+        f"{portfolio}, model {found['model_version']}: {n:,} prediction{'s' * (n != 1)} from "
+        f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC."
     ]
     text += [_sentence(name, begins, found, figures) for name, begins in changes]
     text += [f"Still so: {TITLES[name][1] or 'drift'}." for name in now if name in known]
     if as_of:
         text.append(f"Performance is as known on {as_of:%Y-%m-%d %H:%M} UTC.")
-    make_one = f"make one with `credit-default drift --portfolio {portfolio} --window-hours {(end - begin) / timedelta(hours=1):g}`"
+    make_one = (
+        f"make one with `credit-default drift --portfolio {portfolio} --window-hours "
+        f"{(end - begin) / timedelta(hours=1):g}`"
+    )
     text += [f"Report: {report or make_one}"] + [ADVICE[name] for name, begins in changes if begins]
     if synthetic:
         text.append(
-            "SYNTHETIC: this model was trained on the synthetic sample; what it says about real applicants is worth nothing."
+            "SYNTHETIC: this model was trained on the synthetic sample; what it says about real "
+            "applicants is worth nothing."
         )
     payload = dict(
         portfolio=portfolio,
@@ -197,11 +215,16 @@ class Checked:
                 if found["drift_detected"]
                 else "no drift"
             )
-        return f"{found['portfolio']}: {said}, {n:,} predictions of {found['model_version']}{'; ' + MORE if PERFORMANCE in self.troubles else ''}"
+        return (
+            f"{found['portfolio']}: {said}, {n:,} predictions of "
+            f"{found['model_version']}{'; ' + MORE if PERFORMANCE in self.troubles else ''}"
+        )
 
 
 def what_went_wrong(error: Exception) -> str:
-    "An error in one line: in full where its text was written for people, else by its kind and place, since it may quote a value."
+    """An error in one line: in full where its text was written for people, else by its kind and
+    place, since it may quote a value.
+    """
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return (
@@ -212,7 +235,9 @@ def what_went_wrong(error: Exception) -> str:
 
 
 def known_of(row: dict | None) -> dict:
-    "What the last check noted: model_version, troubles, and by channel the troubles it was told of."
+    """What the last check noted: model_version, troubles, and by channel the troubles it was told
+    of.
+    """
     if row is None:
         return dict(model_version=None, troubles=[], told={})
     noted = json.loads(row["result"])["watch"]
@@ -233,7 +258,8 @@ def check(
     every: float | None = None,  # seconds to the next check, for the record
     now: datetime | None = None,
     as_of: datetime
-    | None = None,  # performance as it is known then, which is now unless given: a simulation knows the future
+    # performance as it is known then, which is now unless given: a simulation knows the future
+    | None = None,
     stop: threading.Event | None = None,  # set: try no channel again
     attempts: int = ATTEMPTS,
     wait=WAIT,  # of alerts
@@ -306,7 +332,8 @@ def claim(
 ) -> str:  # the run's name
     "Marks a run as a watch's own."
     (folder / MARK).write_text(
-        f"{folder.name}\nA watch made this report, and removes it when there are enough newer ones. Remove this file, or rename the folder, to keep it.\n",
+        f"{folder.name}\nA watch made this report, and removes it when there are enough newer "
+        "ones. Remove this file, or rename the folder, to keep it.\n",
         encoding="utf-8",
     )
     return folder.name
@@ -392,7 +419,9 @@ def watch(
     done: Callable[[Checked], object] = lambda checked: None,  # is told of each check
     failed: Callable[[str], object] = lambda text: None,  # and of each that failed
 ) -> Checked | None:  # the last one that did not fail
-    "Checks again and again until SIGTERM or SIGINT. Raises AlreadyWatched; what a check raises only where it is to run once."
+    """Checks again and again until SIGTERM or SIGINT. Raises AlreadyWatched; what a check raises
+    only where it is to run once.
+    """
     last = None
     with only_one(portfolio):
         if every is None:
@@ -406,7 +435,8 @@ def watch(
                 except Exception as e:
                     pause = min(every, RETRY)
                     failed(
-                        f"the check failed: {what_went_wrong(e)}; the next one is in {pause:g} seconds"
+                        f"the check failed: {what_went_wrong(e)}; the next one is in {pause:g} "
+                        "seconds"
                     )
                 else:
                     done(last)

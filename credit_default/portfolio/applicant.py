@@ -81,7 +81,10 @@ def _reference():
         None,
         title="Application reference",
         examples=["2026-004711"],
-        description="The lender's own name of the application. It is kept with the prediction, to find and to erase it by, and never scored",
+        description=(
+            "The lender's own name of the application. It is kept with the prediction, to "
+            "find and to erase it by, and never scored"
+        ),
     )
 
 
@@ -151,7 +154,10 @@ def dictionary(portfolio: Portfolio) -> list[dict[str, Any]]:
         return (
             ""
             if low is None and high is None
-            else f"{'' if low is None else format(low, 'g')} to {'' if high is None else format(high, 'g')}"
+            else (
+                f"{'' if low is None else format(low, 'g')} to "
+                f"{'' if high is None else format(high, 'g')}"
+            )
         )
 
     return [

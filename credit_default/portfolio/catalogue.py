@@ -68,7 +68,10 @@ GMSC_FIELDS = (
         plausible=(0, 10),
         log=True,
         example=0.32,
-        description="Balances on cards and personal credit lines over their limits. A few hundred rows hold an amount in its place",
+        description=(
+            "Balances on cards and personal credit lines over their limits. A few hundred "
+            "rows hold an amount in its place"
+        ),
         reason="Balances on revolving accounts, in proportion to their limits",
     ),
     Field(
@@ -94,7 +97,10 @@ GMSC_FIELDS = (
         per_floor=1,
         log=True,
         example=0.28,
-        description="Debt payments, alimony and living costs over gross income. Where the income is missing or 0 it is the debt itself, in money",
+        description=(
+            "Debt payments, alimony and living costs over gross income. Where the income "
+            "is missing or 0 it is the debt itself, in money"
+        ),
         reason="Obligations in relation to income",
     ),
     Field(
@@ -395,7 +401,10 @@ GMSC_SCENARIOS = (
     ),
     Scenario(
         name="recession",
-        title="Incomes fall by 45 %, credit lines are drawn and payments are late; equal applicants default more often",
+        title=(
+            "Incomes fall by 45 %, credit lines are drawn and payments are late; equal "
+            "applicants default more often"
+        ),
         log_odds=0.8,
         shifts=(
             Shift(field="MonthlyIncome", op="times", value=0.55),
@@ -420,7 +429,9 @@ GMSC = Portfolio(
     name="gmsc",
     title="Give Me Some Credit",
     currency="USD",
-    description="Unsecured consumer borrowers of a lender in the USA, as published for a competition",
+    description=(
+        "Unsecured consumer borrowers of a lender in the USA, as published for a competition"
+    ),
     source="Kaggle competition GiveMeSomeCredit (2011); OpenML data set 46929",
     file="cs-training.csv",
     unlabelled_file="cs-test.csv",
@@ -429,12 +440,19 @@ GMSC = Portfolio(
     target="SeriousDlqin2yrs",
     default_definition="90 days past due or worse within two years",
     performance_window_months=24,
-    intended_use="PD of an applicant for consumer credit at the time of application; study and demonstration, not the decisions of a lender",
+    intended_use=(
+        "PD of an applicant for consumer credit at the time of application; study and "
+        "demonstration, not the decisions of a lender"
+    ),
     limits=(
-        "There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
-        "Period, product and the way in which the applicants were chosen are not documented; those who were declined are not in it.",
-        "In the full public file 609 of 150,000 rows repeat another one exactly, and 37 groups of equal applicants have different outcomes.",
-        "The currency is not stated and taken to be the US dollar. Incomes and debts are those of about 2008, not adjusted for inflation.",
+        "There are no dates: an out-of-time test is not possible, and stability over time is not "
+        "shown.",
+        "Period, product and the way in which the applicants were chosen are not documented; those "
+        "who were declined are not in it.",
+        "In the full public file 609 of 150,000 rows repeat another one exactly, and 37 groups of "
+        "equal applicants have different outcomes.",
+        "The currency is not stated and taken to be the US dollar. Incomes and debts are those of "
+        "about 2008, not adjusted for inflation.",
         "The costs of the two mistakes are an example, not a lender's own.",
     ),
     dropped={"Unnamed: 0": "the row's number in the file"},
@@ -545,7 +563,10 @@ PERSONAL_FIELDS = (
         role="leaky",
         hard=(0, 1e5),
         example=0.14,
-        description="Where it disagrees with the two amounts, the borrower has defaulted: left out, and derived exactly",
+        description=(
+            "Where it disagrees with the two amounts, the borrower has defaulted: left "
+            "out, and derived exactly"
+        ),
         reason="Amount of credit in relation to income",
     ),
     Field(
@@ -730,12 +751,18 @@ PERSONAL_SCENARIOS = (
     ),
     Scenario(
         name="missing-income",
-        title="Three in ten no longer state how long they have been employed; the income itself is required",
+        title=(
+            "Three in ten no longer state how long they have been employed; the income itself is "
+            "required"
+        ),
         shifts=(Shift(field="person_emp_length", op="missing", share=0.3),),
     ),
     Scenario(
         name="recession",
-        title="Incomes fall by 40 %, jobs are new and earlier defaults are on file; equal applicants default more often",
+        title=(
+            "Incomes fall by 40 %, jobs are new and earlier defaults are on file; equal "
+            "applicants default more often"
+        ),
         log_odds=0.8,
         shifts=(
             Shift(field="person_income", op="times", value=0.6),
@@ -765,13 +792,21 @@ PERSONAL = Portfolio(
     openml_id=43454,
     target="loan_status",
     default_definition="the loan's status is default; the publisher says no more",
-    intended_use="PD of an applicant for a personal loan at the time of application; study and demonstration, not the decisions of a lender",
+    intended_use=(
+        "PD of an applicant for a personal loan at the time of application; study and "
+        "demonstration, not the decisions of a lender"
+    ),
     limits=(
-        "There are no dates: an out-of-time test is not possible, and stability over time is not shown.",
-        "Lender, period and performance window are not documented; those who were declined are not in it. The rows may be simulated in part.",
-        "loan_grade and loan_int_rate are the lender's own verdict; a model at application time does without them.",
-        "loan_percent_income betrays the outcome where it disagrees with the amounts (1.3 % of the rows, all defaults), so it is left out.",
-        "In the full public file 165 of 32,581 rows repeat another one exactly. The currency is not stated and taken to be the US dollar.",
+        "There are no dates: an out-of-time test is not possible, and stability over time is not "
+        "shown.",
+        "Lender, period and performance window are not documented; those who were declined are not "
+        "in it. The rows may be simulated in part.",
+        "loan_grade and loan_int_rate are the lender's own verdict; a model at application time "
+        "does without them.",
+        "loan_percent_income betrays the outcome where it disagrees with the amounts (1.3 % of the "
+        "rows, all defaults), so it is left out.",
+        "In the full public file 165 of 32,581 rows repeat another one exactly. The currency is "
+        "not stated and taken to be the US dollar.",
         "The costs of the two mistakes are an example, not a lender's own.",
     ),
     fields=tuple(f.drawn(PERSONAL_SAMPLE[f.name]) for f in PERSONAL_FIELDS),
@@ -788,13 +823,16 @@ SHIPPED: dict[str, Portfolio] = {p.name: p for p in (GMSC, PERSONAL, MORTGAGE, L
 def get_portfolio(
     name: str | Path,  # a shipped portfolio's name, or the path of a .toml or .json file
 ) -> Portfolio:
-    "The definition of that name or in that file. Raises ValueError with the reason where there is none."
+    """The definition of that name or in that file. Raises ValueError with the reason where there is
+    none.
+    """
     if str(name) in SHIPPED:
         return SHIPPED[str(name)]
     path = Path(name)
     if path.suffix not in (".toml", ".json"):
         raise ValueError(
-            f"no portfolio named {str(name)!r}: there are {', '.join(SHIPPED)}, or give the path of a .toml or .json file"
+            f"no portfolio named {str(name)!r}: there are {', '.join(SHIPPED)}, or give the path "
+            "of a .toml or .json file"
         )
     try:
         return Portfolio.read(path)

@@ -15,7 +15,9 @@ from .values import Columns, message, parse, refused
 # %% ../../nbs/portfolio/04_columns.ipynb #58a11bbd
 def parse_table(
     portfolio: Portfolio,
-    table,  # a DataFrame, or a dictionary of sequences; columns by name or alias; absent columns are missing values
+    # a DataFrame, or a dictionary of sequences; columns by name or alias; absent columns are
+    # missing values
+    table,
     n: int | None = None,  # number of rows, needed where the table may have no column at all
 ) -> Columns:
     "All fields of a table as arrays."

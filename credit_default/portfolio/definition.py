@@ -78,7 +78,9 @@ class Costs(Definition):
 
 # %% ../../nbs/portfolio/03_definition.ipynb #1781b5c8
 class Term(Definition):
-    "One summand of the synthetic logit: coefficient x transform(field), or x 1 where the category matches."
+    """One summand of the synthetic logit: coefficient x transform(field), or x 1 where the category
+    matches.
+    """
 
     field: str
     coefficient: float
@@ -103,7 +105,9 @@ class Synthetic(Definition):
 
 # %% ../../nbs/portfolio/03_definition.ipynb #d079fec2
 class ScoreScale(Definition):
-    "How a PD becomes a score: `anchor_score` at odds of `anchor_odds` to 1, `points_to_double` more for twice the odds."
+    """How a PD becomes a score: `anchor_score` at odds of `anchor_odds` to 1, `points_to_double`
+    more for twice the odds.
+    """
 
     method: Literal["odds", "linear"] = "odds"
     anchor_score: float = 650
@@ -160,10 +164,13 @@ class Csv(Definition):
 
     Parameters
     ----------
-    encoding : `utf-8` (with a byte order mark or without), `cp1252` (Windows), `latin-1`, `utf-16`, or another that Python knows.
+    encoding : `utf-8` (with a byte order mark or without), `cp1252` (Windows), `latin-1`, `utf-16`,
+        or another that Python knows.
     separator : between two cells.
-    decimal, thousands : the marks in a number; `thousands` is between groups of three digits and may be left out there.
-    missing : texts that mean a missing value, beside those that always do: an empty cell, NA, N/A, NaN, null and none.
+    decimal, thousands : the marks in a number; `thousands` is between groups of three digits and
+    may be left out there.
+    missing : texts that mean a missing value, beside those that always do: an empty cell, NA, N/A,
+        NaN, null and none.
     """
 
     encoding: str = "utf-8"
@@ -178,7 +185,8 @@ class Csv(Definition):
             "".encode(self.encoding)
         except LookupError:
             raise ValueError(
-                f"there is no text encoding named {self.encoding!r}; utf-8, cp1252, latin-1 and utf-16 are the usual ones"
+                f"there is no text encoding named {self.encoding!r}; utf-8, cp1252, latin-1 and "
+                "utf-16 are the usual ones"
             ) from None
         if self.decimal == self.thousands:
             raise ValueError("`decimal` and `thousands` cannot be the same mark")
@@ -186,11 +194,15 @@ class Csv(Definition):
 
     @property
     def codec(self) -> str:
-        "The encoding to read with: the byte order mark that a spreadsheet sets at the start is no part of the first name."
+        """The encoding to read with: the byte order mark that a spreadsheet sets at the start is no
+        part of the first name.
+        """
         return "utf-8-sig" if self.encoding.lower() in ("utf-8", "utf8") else self.encoding
 
     def plain(self, field: Field, cells: list[str]) -> list[str | None]:
-        "The cells of a column in the usual form. A number in another form than this one becomes what is no number."
+        """The cells of a column in the usual form. A number in another form than this one becomes
+        what is no number.
+        """
         gone = {m.strip().lower() for m in self.missing}
         if gone:
             cells = [None if c.strip().lower() in gone else c for c in cells]
@@ -217,8 +229,10 @@ class Table(Definition):
     ----------
     name : short name, used in messages.
     file : name of the file in the data folder.
-    fields : the fields that stand in it. The main table, the first, has all that no other table names, and the outcome and the date.
-    optional : a row of the main table may lack one here: its fields are missing then. Without, such a row is refused.
+    fields : the fields that stand in it. The main table, the first, has all that no other table
+        names, and the outcome and the date.
+    optional : a row of the main table may lack one here: its fields are missing then. Without, such
+        a row is refused.
     """
 
     name: str
@@ -259,22 +273,29 @@ class Portfolio(Definition):
     Parameters
     ----------
     name : short name, used in commands, folders and model tags.
-    target : the column with the outcome. Values in `positive` mean default, those in `negative` do not.
+    target : the column with the outcome. Values in `positive` mean default, those in `negative` do
+        not.
     default_definition : what counts as a default, in words.
     performance_window_months : how long after application the outcome is known.
-    file, unlabelled_file : names of the lender's files in the data folder, or beside the definition.
+    file, unlabelled_file : names of the lender's files in the data folder, or beside the
+    definition.
     csv : the form of these files, and of those that are scored, where it is not the usual one.
-    openml_id, openml_names : where a copy lies at OpenML, and which columns are called otherwise there.
+    openml_id, openml_names : where a copy lies at OpenML, and which columns are called otherwise
+    there.
     dropped : columns that are left out, with the reason.
-    tables, key : where the data lies in several files: which, the main one first, and the column that joins them.
-    date, date_format : column with the date of the loan and how it is written, as Python's strptime reads it. The holdout is then the latest
+    tables, key : where the data lies in several files: which, the main one first, and the column
+    that joins them. date, date_format : column with the date of the loan and how it is written, as
+    Python's strptime reads it. The holdout is then the latest
         loans; without a date no out-of-time test is possible.
     scenarios : what simulated production can do to the applicants; no prediction depends on it.
     """
 
     __slots__ = (
         "_read_from",
-    )  # neither a field nor a private attribute of pydantic's: two definitions are equal wherever they lie
+        # neither a field nor a private attribute of pydantic's: two definitions are equal wherever
+        # they
+        # lie
+    )
 
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: str
@@ -328,14 +349,16 @@ class Portfolio(Definition):
             wrong = [n for n in d.fields if n not in known]
             if wrong:
                 raise ValueError(
-                    f"derived {d.name}: no field or earlier derived feature named {', '.join(wrong)}"
+                    f"derived {d.name}: no field or earlier derived feature named "
+                    f"{', '.join(wrong)}"
                 )
             if d.name in known:
                 raise ValueError(f"derived {d.name}: that name is taken")
             made = [n for n in d.fields if n not in names]
             if made and d.op in ("missing", "coded"):
                 raise ValueError(
-                    f"derived {d.name}: `{d.op}` is about what was stated, so it takes fields, not {made[0]}"
+                    f"derived {d.name}: `{d.op}` is about what was stated, so it takes fields, not "
+                    f"{made[0]}"
                 )
             text = [n for n in d.fields if n in names and not self[n].numeric and d.op != "missing"]
             if text:
@@ -346,7 +369,8 @@ class Portfolio(Definition):
                 f.numeric and f.per in names and self[f.per].numeric and not self[f.per].per
             ):
                 raise ValueError(
-                    f"{f.name}: it is a ratio to {f.per!r}, which must be another field that is a number"
+                    f"{f.name}: it is a ratio to {f.per!r}, which must be another field that is a "
+                    "number"
                 )
             wrong = sorted(f.sample.needs() - set(names))
             if wrong:
@@ -375,7 +399,8 @@ class Portfolio(Definition):
                 raise ValueError(f"synthetic outcome: no field named {t.field}")
             if self[t.field].sample.leak:
                 raise ValueError(
-                    f"synthetic outcome: {t.field} is changed by the outcome, so the outcome cannot depend on it"
+                    f"synthetic outcome: {t.field} is changed by the outcome, so the outcome "
+                    "cannot depend on it"
                 )
         self.drawing_order()
         self._check_tables()
@@ -394,7 +419,8 @@ class Portfolio(Definition):
             )
         if self.key in names:
             raise ValueError(
-                f"the key {self.key} must not be a field: it tells who somebody is, not what they are like"
+                f"the key {self.key} must not be a field: it tells who somebody is, not what they "
+                "are like"
             )
         if self.tables and self.tables[0].optional:
             raise ValueError(
@@ -444,7 +470,9 @@ class Portfolio(Definition):
                 raise ValueError(f"{what} must be set to {field.allowed()}")
 
     def drawing_order(self) -> tuple[Field, ...]:
-        "The fields in an order in which the synthetic sample can draw them: each after those that it depends on."
+        """The fields in an order in which the synthetic sample can draw them: each after those that
+        it depends on.
+        """
         try:
             return tuple(
                 self[n]
@@ -459,11 +487,15 @@ class Portfolio(Definition):
 
     @property
     def folder(self) -> Path | None:
-        "Where the definition was read from, for files that lie beside it; None where it was written in Python. No part of the definition, so nothing stores it."
+        """Where the definition was read from, for files that lie beside it; None where it was
+        written in Python. No part of the definition, so nothing stores it.
+        """
         return getattr(self, "_read_from", None)
 
     def lying_in(self, folder: Path | None) -> "Portfolio":
-        "The same definition, with files that lie in this folder: a bundle holds the definition, and not where it was read."
+        """The same definition, with files that lie in this folder: a bundle holds the definition,
+        and not where it was read.
+        """
         made = self.model_copy()
         object.__setattr__(made, "_read_from", folder)
         return made
@@ -491,12 +523,15 @@ class Portfolio(Definition):
         raise ValueError(f"portfolio {self.name} has no scenario {name!r}; there are: {there}{own}")
 
     def used(self, keep: tuple[str, ...] = ()) -> tuple[Field, ...]:
-        "The fields a model may see: those of role `applicant`, and the lender's or leaky ones named in `keep`."
+        """The fields a model may see: those of role `applicant`, and the lender's or leaky ones
+        named in `keep`.
+        """
         keep = tuple(self[k].name for k in keep)
         for name in keep:
             if self[name].role == "protected":
                 raise ValueError(
-                    f"{name} is protected: it is used for fairness figures and never given to a model"
+                    f"{name} is protected: it is used for fairness figures and never given to a "
+                    "model"
                 )
         return tuple(f for f in self.fields if f.role == "applicant" or f.name in keep)
 
@@ -512,5 +547,7 @@ class Portfolio(Definition):
         return portfolio
 
     def to_json(self) -> dict:
-        "The definition as plain JSON values, without what is at its default and without the scenarios: no prediction depends on them."
+        """The definition as plain JSON values, without what is at its default and without the
+        scenarios: no prediction depends on them.
+        """
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"scenarios"})

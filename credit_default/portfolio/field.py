@@ -51,7 +51,9 @@ class Instead(Curve):
 
 
 class Leak(Definition):
-    "What a field betrays of the outcome: drawn when the outcome is known, as a lender's table is written afterwards."
+    """What a field betrays of the outcome: drawn when the outcome is known, as a lender's table is
+    written afterwards.
+    """
 
     defaulted: Annotated[
         float, pydantic.Field(ge=0, le=1)
@@ -140,7 +142,9 @@ Range = tuple[
 MISSING = frozenset(
     {"", "na", "n/a", "nan", "null", "none"}
 )  # what files write for a missing value, in lower case
-LARGEST = 1e15  # more than any amount, in any currency; nothing beyond it is taken, so that products of fields stay finite
+# more than any amount, in any currency; nothing beyond it is taken, so that products of fields stay
+# finite
+LARGEST = 1e15
 Kind = Literal["number", "integer", "category"]
 Role = Literal["applicant", "lender", "leaky", "protected"]
 
@@ -165,15 +169,20 @@ class Field(Definition):
         after the outcome) are left out of a model unless they are asked for by name; `protected` is
         accepted and checked, used for fairness figures, and never given to a model.
     required : an applicant without it is refused. Fields that are not required may be missing.
-    hard, plausible : ranges, in the field's unit. Outside the first: refused. Outside the second: missing.
+    hard, plausible : ranges, in the field's unit. Outside the first: refused. Outside the second:
+    missing.
     codes : values that are codes, with their meaning.
     categories : allowed values of a category.
-    synonyms : other spellings of a category, such as a misspelt one, with the category that is meant.
+    synonyms : other spellings of a category, such as a misspelt one, with the category that is
+        meant.
     unknown : what happens to a category that is not listed: `refuse` it, or score it as `other`.
     log : skewed and best compared on a logarithmic scale (imputation, logistic regression, charts).
-    per, per_floor : the field that this one is a ratio to. Where that field is missing or at most `per_floor`, the
-        file holds the amount itself, as lenders' files do; a model is given the amount, which is always known.
-    direction : +1 where the PD can only rise with the value, -1 where it can only fall, 0 where either may be.
+    per, per_floor : the field that this one is a ratio to. Where that field is missing or at most
+    `per_floor`, the
+        file holds the amount itself, as lenders' files do; a model is given the amount, which is
+        always known.
+    direction : +1 where the PD can only rise with the value, -1 where it can only fall, 0 where
+        either may be.
     reason, reason_missing : text of the reason code when the field, or its absence, raised the PD.
     """
 
@@ -203,7 +212,9 @@ class Field(Definition):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data):
-        "The name in the API and the reason texts follow from the name and title unless they are given."
+        """The name in the API and the reason texts follow from the name and title unless they are
+        given.
+        """
         if not isinstance(data, dict) or "name" not in data:
             return data
         title = data.get("title") or data["name"]
@@ -225,7 +236,8 @@ class Field(Definition):
     def _check(self):
         if not re.fullmatch(r"[^\W\d_]\w*", self.alias) or hasattr(BaseModel, self.alias):
             raise ValueError(
-                f"{self.name}: alias {self.alias!r} cannot be a name in the API; give another in `alias`"
+                f"{self.name}: alias {self.alias!r} cannot be a name in the API; give another in "
+                "`alias`"
             )
         if self.kind == "category":
             if not self.categories:
@@ -233,7 +245,8 @@ class Field(Definition):
             odd = [c for c in self.categories if c != c.strip() or _is_missing(c)]
             if odd:
                 raise ValueError(
-                    f"{self.name}: {odd[0]!r} cannot be a category: files write it for a missing value, or with blanks around it"
+                    f"{self.name}: {odd[0]!r} cannot be a category: files write it for a missing "
+                    "value, or with blanks around it"
                 )
             wrong = [
                 c
@@ -245,7 +258,8 @@ class Field(Definition):
             ]
             if wrong:
                 raise ValueError(
-                    f"{self.name}: a synonym is another spelling of one of the categories, as in {{misspelt = {self.categories[0]!r}}}"
+                    f"{self.name}: a synonym is another spelling of one of the categories, as in "
+                    f"{{misspelt = {self.categories[0]!r}}}"
                 )
             if self.codes or self.hard != (None, None) or self.plausible != (None, None):
                 raise ValueError(
@@ -253,13 +267,15 @@ class Field(Definition):
                 )
         elif self.categories or self.synonyms:
             raise ValueError(
-                f"{self.name}: `categories` and `synonyms` are for kind 'category', not {self.kind!r}"
+                f"{self.name}: `categories` and `synonyms` are for kind 'category', not "
+                f"{self.kind!r}"
             )
         for what in ("hard", "plausible"):
             low, high = getattr(self, what)
             if any(v is not None and not abs(v) <= LARGEST for v in (low, high)):
                 raise ValueError(
-                    f"{self.name}: {what} range must lie within {LARGEST:g}; `inf` or nothing leaves a side open"
+                    f"{self.name}: {what} range must lie within {LARGEST:g}; `inf` or nothing "
+                    "leaves a side open"
                 )
             if low is not None and high is not None and low > high:
                 raise ValueError(f"{self.name}: {what} range is upside down: {low} to {high}")

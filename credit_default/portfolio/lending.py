@@ -508,10 +508,15 @@ LENDING = Portfolio(
     date="disbursal_date",
     target="default",
     default_definition="the loan is recorded as defaulted; the description says no more",
-    intended_use="PD of an applicant for a loan at the time of application; study and demonstration, not the decisions of a lender",
+    intended_use=(
+        "PD of an applicant for a loan at the time of application; study and "
+        "demonstration, not the decisions of a lender"
+    ),
     limits=(
-        "Written from a published description, not from the files: ranges and categories are to be held against the lender's own.",
-        "How long the outcome of a loan is awaited is not documented: the latest loans, on which the model is judged out-of-time, have had less time to default than the others.",
+        "Written from a published description, not from the files: ranges and categories are to be "
+        "held against the lender's own.",
+        "How long the outcome of a loan is awaited is not documented: the latest loans, on which "
+        "the model is judged out-of-time, have had less time to default than the others.",
         "Those who were declined have no outcome; the model has learned from loans that were made.",
         "One loan a customer is expected. The currency is taken to be the Indian rupee.",
         "The costs of the two mistakes are an example, not a lender's own.",

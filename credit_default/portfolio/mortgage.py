@@ -23,14 +23,19 @@ UNDOCUMENTED = "What it means is not published"
 
 
 def _prices(name: str, title: str, unit: str, **more) -> Field:
-    "A price of the loan: set by the lender after its own assessment, and written down of repaid loans only."
+    """A price of the loan: set by the lender after its own assessment, and written down of repaid
+    loans only.
+    """
     return Field(
         name=name,
         title=title,
         unit=unit,
         role="lender",
         reason=f"{title} of the loan",
-        description="Set by the lender after its own assessment; where it is missing, the loan has defaulted",
+        description=(
+            "Set by the lender after its own assessment; where it is missing, the loan has "
+            "defaulted"
+        ),
         **more,
     )
 
@@ -189,7 +194,9 @@ MORTGAGE_FIELDS = (
         hard=(0, 1e9),
         log=True,
         example=5700,
-        description="Missing in 6 % of the loans. Of those with a stated income of 0, 99 % have defaulted",
+        description=(
+            "Missing in 6 % of the loans. Of those with a stated income of 0, 99 % have defaulted"
+        ),
         reason="Income",
         reason_missing="Income not stated",
     ),
@@ -562,14 +569,26 @@ MORTGAGE = Portfolio(
     file="Loan_Default.csv",
     target="Status",
     default_definition="the loan's status is default; the publisher says no more",
-    intended_use="PD of an applicant for a mortgage at the time of application; study and demonstration, not the decisions of a lender",
+    intended_use=(
+        "PD of an applicant for a mortgage at the time of application; study and "
+        "demonstration, not the decisions of a lender"
+    ),
     limits=(
-        "The table leaks: what a row lacks tells its outcome. The three prices, credit_type, property_value, LTV and dtir1 are left out for it; with the last four kept the AUC is higher by about 0.12, which no applicant would bring along.",
-        "What is left leaks a little: an income of 0 (0.8 % of the rows, 99 % of them defaults) and a missing age and way of submission (0.1 %, all defaults). Without these rows the AUC is lower by about 0.01.",
-        "An applicant who states an income of 0, or no age, is scored as almost certain to default, since all such loans in the table did. Whoever means something else by it must not send it so.",
-        "There are no dates, all loans are of one year: an out-of-time test is not possible, and stability over time is not shown.",
-        "A default rate of 25 % is not that of a mortgage lender; how the loans were chosen is not documented, and those who were declined are not among them.",
-        "What several categories mean (type1, p1, l1) is not published. The currency is not stated and taken to be the US dollar.",
+        "The table leaks: what a row lacks tells its outcome. The three prices, credit_type, "
+        "property_value, LTV and dtir1 are left out for it; with the last four kept the AUC is "
+        "higher by about 0.12, which no applicant would bring along.",
+        "What is left leaks a little: an income of 0 (0.8 % of the rows, 99 % of them defaults) "
+        "and a missing age and way of submission (0.1 %, all defaults). Without these rows the AUC "
+        "is lower by about 0.01.",
+        "An applicant who states an income of 0, or no age, is scored as almost certain to "
+        "default, since all such loans in the table did. Whoever means something else by it must "
+        "not send it so.",
+        "There are no dates, all loans are of one year: an out-of-time test is not possible, and "
+        "stability over time is not shown.",
+        "A default rate of 25 % is not that of a mortgage lender; how the loans were chosen is not "
+        "documented, and those who were declined are not among them.",
+        "What several categories mean (type1, p1, l1) is not published. The currency is not stated "
+        "and taken to be the US dollar.",
         "The costs of the two mistakes are an example, not a lender's own.",
     ),
     dropped=MORTGAGE_DROPPED,

@@ -17,7 +17,9 @@ Columns = dict[str, np.ndarray]
 
 
 def _number(value) -> float:
-    "A number, or infinity for what is none: the hard check refuses infinity, and a NaN would pass for missing."
+    """A number, or infinity for what is none: the hard check refuses infinity, and a NaN would pass
+    for missing.
+    """
     if isinstance(value, (bool, np.bool_)):
         return np.inf
     if isinstance(value, str) and "_" in value:
@@ -66,7 +68,9 @@ def _is_text(values: Iterable) -> bool:
 
 
 def _each(values: list, read: Callable) -> Iterable:
-    "What `read` makes of each value. In a column of text one that stands in many rows is read once; elsewhere True would pass for 1."
+    """What `read` makes of each value. In a column of text one that stands in many rows is read
+    once; elsewhere True would pass for 1.
+    """
     if len(values) < 100 or not _is_text(values):
         return map(read, values)
     known = {v: read(v) for v in set(values)}
@@ -109,7 +113,9 @@ def refused(field: Field, values: np.ndarray, required: bool) -> np.ndarray:
 
 
 def implausible(field: Field, values: np.ndarray) -> np.ndarray:
-    "Which numbers of a column are allowed, but outside the plausible range: they are taken as missing. A code is no such number."
+    """Which numbers of a column are allowed, but outside the plausible range: they are taken as
+    missing. A code is no such number.
+    """
     low, high = field.plausible
     out = np.zeros(len(values), bool)
     if low is not None:

@@ -166,7 +166,8 @@ class Figures:
     Attributes
     ----------
     identity : what the report was made from. result : the outcome in a few values, for machines.
-    figures : by key, `values`, `table`, `chart`, and `on`: the rows that they were computed on. run : what differs from run to run.
+    figures : by key, `values`, `table`, `chart`, and `on`: the rows that they were computed on. run
+        : what differs from run to run.
     """
 
     def __init__(self, report: str):

@@ -121,7 +121,9 @@ class BundleError(ValueError):
 
 
 def to_json(value) -> bytes:
-    "JSON that is the same for the same value, and readable. Floats keep every digit; no line break at the end, so that a cut shows."
+    """JSON that is the same for the same value, and readable. Floats keep every digit; no line
+    break at the end, so that a cut shows.
+    """
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 # %% ../../nbs/scoring/07_bundle.ipynb #91d006ac
@@ -136,7 +138,8 @@ class Bundle:
     calibrator : from the averaged margin to calibrated log-odds.
     scorecard : from log-odds to score, rating and decision.
     reference : bins and shares of the reference sample, for drift.
-    metrics : figures on the holdout; provenance : data, code, seed and parameters; card : the model card, for people.
+    metrics : figures on the holdout; provenance : data, code, seed and parameters; card : the model
+        card, for people.
     golden : applicants of the synthetic sample with the log-odds they got on export.
     tag : name and version in the model store, empty until saved or loaded.
     """
@@ -173,7 +176,9 @@ class Bundle:
         return self.members[0].features.clean(columns)
 
     def taken(self, clean: Clean) -> list[dict]:
-        "What `clean` says of each applicant, by field: None where the value was missing, a code or implausible. A ratio without its base is an amount."
+        """What `clean` says of each applicant, by field: None where the value was missing, a code
+        or implausible. A ratio without its base is an amount.
+        """
         features = self.members[0].features
         names = [f.name for f in features.features[: len(features.numeric)]]
         rows = [
@@ -210,10 +215,12 @@ class Bundle:
         return self.calibrator.log_odds(self.margin(self.matrices(self.clean(columns))))
 
     def explain(self, matrices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) calibrated log-odds of default and (n, fields) contributions to them, counted from the base.
+        """(n,) calibrated log-odds of default and (n, fields) contributions to them, counted from
+        the base.
 
-        The calibrator is a monotone curve, so each contribution to the margin is stretched by the slope
-        of the chord between base and margin: signs and order stay, and the sum is exact again.
+        The calibrator is a monotone curve, so each contribution to the margin is stretched by the
+        slope of the chord between base and margin: signs and order stay, and the sum is exact
+        again.
         """
         margin, total, base, distance = 0.0, 0.0, 0.0, 0.0
         for weight, shares, member, X in zip(self.weights, self.shares, self.members, matrices):
@@ -328,7 +335,9 @@ def read_bundle(
     threads: int = 1,  # for the booster; one is fastest for single applicants
     verify: bool = True,  # score the golden rows again
 ) -> Bundle:
-    "Reads a bundle. Raises BundleError, naming the file, where anything is missing, cut short or changed."
+    """Reads a bundle. Raises BundleError, naming the file, where anything is missing, cut short or
+    changed.
+    """
     folder = Path(folder)
     data = _checked_files(folder)
     try:
@@ -390,7 +399,8 @@ def _checked_files(folder: Path) -> dict[str, bytes]:
         raise BundleError(f"{name}: manifest.json is damaged") from None
     if manifest.get("format_version") != FORMAT_VERSION:
         raise BundleError(
-            f"{name}: manifest.json has format version {manifest.get('format_version')}, this code reads {FORMAT_VERSION}"
+            f"{name}: manifest.json has format version {manifest.get('format_version')}, this code "
+            f"reads {FORMAT_VERSION}"
         )
     data = {}
     for file, expected in listed.items():
@@ -437,11 +447,14 @@ def verify_golden(bundle: Bundle):
     found = bundle.log_odds(parse_table(bundle.portfolio, bundle.golden["columns"]))
     if found.shape != expected.shape:
         raise BundleError(
-            f"{bundle.tag or bundle.portfolio.name}: golden.json holds {len(found)} applicants and {len(expected)} log-odds"
+            f"{bundle.tag or bundle.portfolio.name}: golden.json holds {len(found)} applicants and "
+            f"{len(expected)} log-odds"
         )
     apart = np.abs(found - expected)
     if not (apart <= GOLDEN_TOLERANCE).all():
         raise BundleError(
-            f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} of {len(apart)} golden rows score "
-            f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does not compute what was exported"
+            f"{bundle.tag or bundle.portfolio.name}: {int((~(apart <= GOLDEN_TOLERANCE)).sum())} "
+            f"of {len(apart)} golden rows score "
+            f"differently here (by up to {np.nanmax(apart):.2g} in log-odds); this machine does "
+            "not compute what was exported"
         )

@@ -26,7 +26,8 @@ class Calibrator:
     Attributes
     ----------
     method : one of METHODS.
-    low_slope, high_slope : slope of the curve for very low and very high margins; equal but for `beta`.
+    low_slope, high_slope : slope of the curve for very low and very high margins; equal but for
+    `beta`.
     intercept : added to the log-odds.
     knots, values : margins, and the log-odds at them, of `isotonic`; both rise.
     """
@@ -53,14 +54,17 @@ class Calibrator:
             or (np.diff(self.values) <= 0).any()
         ):
             raise ValueError(
-                "an isotonic calibrator needs rising knots and rising values, as many of the one as of the other"
+                "an isotonic calibrator needs rising knots and rising values, as many of the one "
+                "as of the other"
             )
 
     def log_odds(
         self,
         margin: np.ndarray,  # (n,) the model's uncalibrated log-odds
     ) -> np.ndarray:  # (n,) calibrated, within +-LIMIT
-        "Calibrated log-odds. Element by element, so that one applicant and a million give the same bits."
+        """Calibrated log-odds. Element by element, so that one applicant and a million give the
+        same bits.
+        """
         m = np.asarray(margin, np.float64)
         if self.method == "isotonic":
             m = self._between_knots(m)

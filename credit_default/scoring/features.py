@@ -28,7 +28,9 @@ class Clean:
 
 
 class Numbers:
-    "The rules of several numeric fields, applied to all of them at once: for one applicant that is ten times as fast as field by field."
+    """The rules of several numeric fields, applied to all of them at once: for one applicant that
+    is ten times as fast as field by field.
+    """
 
     def __init__(self, fields: tuple[Field, ...]):
         self.low, self.high = (
@@ -76,7 +78,8 @@ def clean_category(
 
 # %% ../../nbs/scoring/01_features.ipynb #1d35ffd8
 def as_amount(
-    ratio: np.ndarray,  # (n,) as sent: a ratio to `base`, or the amount itself where there is no base
+    # (n,) as sent: a ratio to `base`, or the amount itself where there is no base
+    ratio: np.ndarray,
     base: np.ndarray,  # (n,) cleaned, NaN where missing
     floor: float,  # a base at most this high is none
 ) -> np.ndarray:  # (n,)
@@ -94,7 +97,9 @@ def derive(
     ],  # (n,) for each field: True where the applicant stated a usable value
     coded: dict[str, np.ndarray],  # (n,) for each field: True where a code stood
 ) -> np.ndarray:  # (n,)
-    "One derived feature. Element by element, so that one row and a million rows give the same bits."
+    """One derived feature. Element by element, so that one row and a million rows give the same
+    bits.
+    """
     first = values.get(d.fields[0])
     if d.op == "sum":
         total = np.zeros(len(first))
@@ -124,7 +129,8 @@ class Feature:
     log: bool  # skewed, better compared on a logarithmic scale
 
 # %% ../../nbs/scoring/01_features.ipynb #b590b7cf
-FINITE = 1e37  # trees compare in single precision, which ends at 3.4e38: a product of products stays below it
+# trees compare in single precision, which ends at 3.4e38: a product of products stays below it
+FINITE = 1e37
 
 
 class FeatureMap:
@@ -236,10 +242,13 @@ class FeatureMap:
 
     @classmethod
     def from_dict(cls, portfolio: Portfolio, data: dict) -> "FeatureMap":
-        "The map that `to_dict` described. Raises ValueError where this version would build other columns."
+        """The map that `to_dict` described. Raises ValueError where this version would build other
+        columns.
+        """
         made = cls(portfolio, tuple(data["keep"]), data["derived"])
         if made.names != data["names"]:
             raise ValueError(
-                "this version of the code builds other feature columns than the model was trained on"
+                "this version of the code builds other feature columns than the model was "
+                "trained on"
             )
         return made

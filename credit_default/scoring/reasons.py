@@ -30,7 +30,9 @@ def by_field(
     contributions: np.ndarray,  # (n, features) in log-odds
     shares: np.ndarray,  # (features, fields) from `field_shares`
 ) -> np.ndarray:  # (n, fields) in log-odds
-    "Contributions of fields. Not a matrix product, which may round differently for one row than for many."
+    """Contributions of fields. Not a matrix product, which may round differently for one row than
+    for many.
+    """
     return (contributions[:, :, None] * shares).sum(axis=1)
 
 # %% ../../nbs/scoring/05_reasons.ipynb #eb77d83a
@@ -51,7 +53,9 @@ def reason_text(
 
 
 def at_best(field: Field, value) -> bool:
-    "Whether no other value could lower the PD, by the field's direction: no late payment at all is nobody's reason."
+    """Whether no other value could lower the PD, by the field's direction: no late payment at all
+    is nobody's reason.
+    """
     return (
         field.direction != 0
         and value is not None

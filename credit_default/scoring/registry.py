@@ -71,7 +71,9 @@ def load_bundle(
     portfolio: str = "gmsc",
     threads: int = 1,
 ) -> Bundle:
-    "Loads a bundle from the model store. Raises BundleError where there is none or it must not be used."
+    """Loads a bundle from the model store. Raises BundleError where there is none or it must not be
+    used.
+    """
     tag = resolve_tag(tag, portfolio)
     folder = bundle_path(tag)
     bundle = read_bundle(folder, threads)
@@ -88,7 +90,8 @@ def resolve_tag(tag: str, portfolio: str) -> str:
         found = champion_tag(portfolio)
         if found is None:
             raise BundleError(
-                f"portfolio {portfolio} has no champion yet: train one with `credit-default train --portfolio {portfolio}`"
+                f"portfolio {portfolio} has no champion yet: train one with `credit-default train "
+                f"--portfolio {portfolio}`"
             )
         return found
     return tag if ":" in tag else f"{model_name(portfolio)}:{tag}"
@@ -137,7 +140,9 @@ def request_schema(bundle: Bundle) -> dict:
 
 
 def takes_the_same(bundle: Bundle, tag: str | None) -> bool:
-    "Whether a model takes the requests that the one of this tag takes. On one that is synthetic or cannot be read nobody depends."
+    """Whether a model takes the requests that the one of this tag takes. On one that is synthetic
+    or cannot be read nobody depends.
+    """
     if tag is None:
         return True
     try:
@@ -155,7 +160,9 @@ def promote_bundle(
     rollback: bool = False,  # it was champion before, and the present one is taken back
     other_requests: bool = False,  # even where it takes other requests than the champion
 ) -> str:  # the full tag
-    "Makes a model the champion, after it was verified. A service that runs takes it up within seconds."
+    """Makes a model the champion, after it was verified. A service that runs takes it up within
+    seconds.
+    """
     tag = resolve_tag(tag, portfolio)
     bundle = load_bundle(tag, portfolio)  # raises where it must not be used
     if bundle.portfolio.name != portfolio:
@@ -164,7 +171,8 @@ def promote_bundle(
         )
     if not other_requests and not takes_the_same(bundle, champion_tag(portfolio)):
         raise BundleError(
-            f"{tag} takes other requests than the champion {champion_tag(portfolio)}: clients would be refused, or misunderstood. Where they are ready, allow other requests"
+            f"{tag} takes other requests than the champion {champion_tag(portfolio)}: clients "
+            "would be refused, or misunderstood. Where they are ready, allow other requests"
         )
     with _lock:
         folder = beside(portfolio)

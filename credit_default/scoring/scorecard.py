@@ -164,7 +164,9 @@ class Scorecard(BaseModel):
         return _like(score, np.clip((self.highest - s) / (self.highest - self.lowest), 0, 1))
 
     def points(self, contributions):
-        "Points of contributions to the log-odds of default, any shape: what raises the PD costs points"
+        """Points of contributions to the log-odds of default, any shape: what raises the PD costs
+        points
+        """
         if self.method != "odds":
             raise ValueError(
                 "only the method 'odds' has points: a linear score is no sum of contributions"

@@ -22,7 +22,9 @@ def _shares(
     values,  # shares of the bins along the last axis
     what: str,  # named in the error
 ) -> np.ndarray:
-    "Checked shares: a count or a percentage taken for a share gives a wrong PSI without any other sign"
+    """Checked shares: a count or a percentage taken for a share gives a wrong PSI without any other
+    sign
+    """
     s = np.asarray(values, dtype=float)
     if s.ndim == 0 or not s.size:
         raise ValueError(f"{what}: one share per bin is needed")
@@ -190,7 +192,9 @@ def summarize(
     values,  # floats with NaN for missing, or texts with None for missing
     kind: str = "number",  # number or category
     codes=(),  # numbers that are codes
-) -> dict:  # mean, sd, p5, p25, median, p75, p95; or most_common, share; empty where there are too few values
+    # mean, sd, p5, p25, median, p75, p95; or most_common, share; empty where there are too few
+    # values
+) -> dict:
     "What a field looks like, in a few numbers"
     if kind == "category":
         texts = [str(v) for v in values if not _is_missing(v)]
@@ -233,7 +237,8 @@ class Bins:
     reference : tuple of int
         Rows of the reference in each bin, in the order of `labels`.
     summary : dict
-        What `summarize` says of the reference; empty in files that were written before there was one.
+        What `summarize` says of the reference; empty in files that were written before there was
+        one.
 
     Raises
     ------
@@ -336,7 +341,9 @@ class Bins:
         return summarize(values, self.kind, self.codes)
 
     def table(self, counts) -> list[dict]:
-        "Per bin: reference and current share and the part of the PSI (`counts` of the current sample)"
+        """Per bin: reference and current share and the part of the PSI (`counts` of the current
+        sample)
+        """
         current = _counts(self, counts) / np.sum(counts)
         parts = psi_by_bin(self.shares, current)
         return [
@@ -497,7 +504,9 @@ class Reference:
         categories: dict | None = None,
         n_bins: int = 10,
     ) -> "Reference":
-        "Bins of all `columns` (field to values); `codes` and `categories` by field, where a field has them"
+        """Bins of all `columns` (field to values); `codes` and `categories` by field, where a field
+        has them
+        """
         codes, categories = codes or {}, categories or {}
         if unknown := sorted({*codes, *categories} - set(columns)):
             raise ValueError(f"not in the reference: {', '.join(unknown)}")
@@ -523,13 +532,17 @@ class Reference:
         return self.compare_counts(self.counts(columns))
 
     def compare_counts(self, counts: dict) -> list[dict]:
-        "The same from counts per bin; `counts` may hold some of the fields, and corrects for as many"
+        """The same from counts per bin; `counts` may hold some of the fields, and corrects for as
+        many
+        """
         if unknown := [f for f in counts if f not in self.bins]:
             raise ValueError(f"not in the reference: {', '.join(unknown)}")
         return [compare_field(self.bins[f], c, LEVEL / len(counts)) for f, c in counts.items()]
 
     def encode(self, columns: dict) -> list[str]:
-        "The bins of each row, one character per field: what a prediction log keeps, so that drift over a million rows is a matter of counting"
+        """The bins of each row, one character per field: what a prediction log keeps, so that drift
+        over a million rows is a matter of counting
+        """
         n = len(next(iter(columns.values())))
         if n == 1:
             return ["".join([chr(FIRST + b.of(columns[f][0])) for f, b in self.bins.items()])]
@@ -537,7 +550,9 @@ class Reference:
         return ["".join(map(chr, row)) for row in (at + FIRST).tolist()]
 
     def decode(self, text: str) -> dict[str, np.ndarray]:
-        "Rows in each bin by field, as `counts`, of the rows whose characters are in `text` one after another"
+        """Rows in each bin by field, as `counts`, of the rows whose characters are in `text` one
+        after another
+        """
         at = (
             np.frombuffer(text.encode("utf-32-le"), np.uint32)
             .reshape(-1, len(self.bins))

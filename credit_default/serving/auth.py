@@ -102,7 +102,8 @@ def _long(password: SecretStr) -> SecretStr:
     return password
 
 
-# the schema says by itself what the validators check: pydantic's own messages speak of patterns and items
+# the schema says by itself what the validators check: pydantic's own messages speak of patterns and
+# items
 Username = Annotated[
     str,
     AfterValidator(_named),
@@ -120,7 +121,10 @@ Password = Annotated[
     Field(
         examples=["a long and quiet river"],
         json_schema_extra=dict(minLength=12, maxLength=128, pattern=r"^[^\u0000]*$"),
-        description=f"{PASSWORD}, of any kind: length is what matters; it must not be the username or the email",
+        description=(
+            f"{PASSWORD}, of any kind: length is what matters; it must not be the username "
+            "or the email"
+        ),
     ),
 ]
 
@@ -386,14 +390,19 @@ class Users:
         return claims.sub in self._known
 
     def who(self, claims: Claims) -> User | None:
-        "The user whom a token names, with the role of now; None where there is none any more. Raises Away where nobody can tell."
+        """The user whom a token names, with the role of now; None where there is none any more.
+        Raises Away where nobody can tell.
+        """
         if claims.sub not in self._known:
             self._look(claims.sub)
         user = self._known.get(claims.sub)
         return None if user is None or user.disabled else user
 
     def _look(self, id: str):
-        "One who may have signed up at another worker. A token needs the key, so this is asked seldom; for one who is gone, once in a refresh; and not again while the database is known to be away."
+        """One who may have signed up at another worker. A token needs the key, so this is asked
+        seldom; for one who is gone, once in a refresh; and not again while the database is known to
+        be away.
+        """
         if self._away:
             raise Away("the database cannot be reached")
         try:
@@ -420,7 +429,9 @@ class Users:
         mode: str,  # closed, invite or open
         passwords: Passwords,
     ) -> User:
-        "A new user: an analyst, or what the invitation says. Raises SignupRefused, Taken, Away, Busy."
+        """A new user: an analyst, or what the invitation says. Raises SignupRefused, Taken, Away,
+        Busy.
+        """
         if mode == "closed":
             raise SignupRefused("nobody can sign up here; an administrator adds users")
         if mode == "invite" and wanted.invitation is None:
@@ -447,7 +458,9 @@ class Users:
 
 # %% ../../nbs/serving/04_auth.ipynb #2a9c7a7a
 class FileCounters(limits.storage.Storage):
-    "Counters in an SQLite file, shared by the processes of one machine. They may be lost: nothing but limits depends on them."
+    """Counters in an SQLite file, shared by the processes of one machine. They may be lost: nothing
+    but limits depends on them.
+    """
 
     STORAGE_SCHEME = ["counters"]
 
@@ -471,10 +484,14 @@ class FileCounters(limits.storage.Storage):
             self._path, timeout=0.1, isolation_level=None, check_same_thread=False
         )
         with FileLock(
-            f"{self._path}.open", timeout=1
-        ):  # seconds; workers come here at once, and SQLite refuses all but one that change to WAL, without waiting
+            f"{self._path}.open",
+            timeout=1,
+            # seconds; workers come here at once, and SQLite refuses all but one that change to WAL,
+            # without waiting
+        ):
             self._db.executescript(
-                "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, n INTEGER, until REAL) WITHOUT ROWID"
+                "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS "
+                "counters (key TEXT PRIMARY KEY, n INTEGER, until REAL) WITHOUT ROWID"
             )
 
     def _one(self, sql: str, *values):
@@ -499,7 +516,8 @@ class FileCounters(limits.storage.Storage):
             self._swept = now
             self._one("DELETE FROM counters WHERE until <= ?", now)
         return self._one(
-            "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET n = CASE WHEN until <= ?4 THEN 0 ELSE n END + ?2, "
+            "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET n = CASE "
+            "WHEN until <= ?4 THEN 0 ELSE n END + ?2, "
             "until = CASE WHEN until <= ?4 THEN ?3 ELSE until END RETURNING n",
             key,
             amount,
@@ -552,7 +570,9 @@ def _redis(url: str) -> limits.storage.Storage:
 
 
 def counted_as(address: str) -> str:
-    "What an address is counted as: an IPv6 network of 64 bits is one customer's, who has all its addresses."
+    """What an address is counted as: an IPv6 network of 64 bits is one customer's, who has all its
+    addresses.
+    """
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -572,7 +592,8 @@ class Limits:
         file: Path,  # of this machine
     ):
         wrong = ValueError(
-            f"{variable('rate_limit')}: a rate limit is written as 60/minute, several of them as 60/minute;1000/hour"
+            f"{variable('rate_limit')}: a rate limit is written as 60/minute, several of them as "
+            "60/minute;1000/hour"
         )
         try:
             self._limits = (
@@ -595,7 +616,10 @@ class Limits:
         return bool(self._limits)
 
     def hit(self, kind: str, key: str) -> float:
-        "Counts a request of `kind` (user or address). Seconds to wait where it is one too many, else 0. Raises StorageError where nobody can count: at once, for PAUSE seconds after a failure."
+        """Counts a request of `kind` (user or address). Seconds to wait where it is one too many,
+        else 0. Raises StorageError where nobody can count: at once, for PAUSE seconds after a
+        failure.
+        """
         if time.monotonic() < self._paused:
             raise StorageError(OSError("the counters are away"))
         if kind == "address":

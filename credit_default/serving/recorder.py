@@ -30,7 +30,9 @@ class Entry(Protocol):
 
 
 class Log(Protocol):
-    "Where entries are kept. What cannot be done now, but later, raises one kind of exception: the log is away."
+    """Where entries are kept. What cannot be done now, but later, raises one kind of exception: the
+    log is away.
+    """
 
     file: Path | None  # on this machine; None: anywhere else
 
@@ -38,7 +40,10 @@ class Log(Protocol):
         self, entries: list[Entry]
     ) -> list[
         bool
-    ]: ...  # one transaction, durable on return; rows that are there are left; False: somebody used the key before
+        # one transaction, durable on return; rows that are there are left; False: somebody used the
+        # key
+        # before
+    ]: ...
     def ready(self) -> bool: ...  # raises where the log is away
 
 
@@ -140,7 +145,9 @@ class Groups:
         self._writer.start()
 
     async def record(self, entry: Entry):
-        "Returns when the entry is durable. Raises Unrecorded, Repeated. A task that is cancelled waits no longer; its entry may be written all the same."
+        """Returns when the entry is durable. Raises Unrecorded, Repeated. A task that is cancelled
+        waits no longer; its entry may be written all the same.
+        """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._put(entry, future, loop)
@@ -207,7 +214,9 @@ class Groups:
         self,
         timeout: float = 10,  # seconds for what is queued
     ) -> bool:
-        "Takes no more, and writes out what is queued. False where that took too long: those who still waited were told so."
+        """Takes no more, and writes out what is queued. False where that took too long: those who
+        still waited were told so.
+        """
         with self._changed:
             self._open = False
             self._changed.notify()
@@ -239,7 +248,9 @@ class Aside(Groups):
         most_queued: int = 50_000,
         keep_free: int = 64 * 2**20,  # bytes of the spool's disk that it leaves free
         on_event: Callable[..., None]
-        | None = None,  # called in a thread with "away", "back", "replayed", "spool_away", "spool_back" or "failed", and figures
+        # called in a thread with "away", "back", "replayed", "spool_away", "spool_back" or
+        # "failed", and figures
+        | None = None,
     ):
         super().__init__(self._record, most=most, most_queued=most_queued)
         self.store, self.spool, self.keep_free, self._Away, self._on_event = (
@@ -337,12 +348,16 @@ def _text(away: Exception) -> str:
 def replay_lock(
     file: Path | None,  # of the spool; None: it is shared with nobody
 ):
-    "Who holds it moves rows from the spool to the store. Who erases an applicant from both holds it, too, or a row under way would come back."
+    """Who holds it moves rows from the spool to the store. Who erases an applicant from both holds
+    it, too, or a row under way would come back.
+    """
     return nullcontext() if file is None else filelock.FileLock(f"{file}.replay", mode=0o600)
 
 # %% ../../nbs/serving/03_recorder.ipynb #911c021e
 class Recorder(Aside):
-    "Writes entries to the store; to the spool while the store is away, and from there to the store when it is back."
+    """Writes entries to the store; to the spool while the store is away, and from there to the
+    store when it is back.
+    """
 
     def __init__(
         self,
@@ -376,7 +391,9 @@ class Recorder(Aside):
         self,
         timeout: float = 10,  # seconds for what is queued
     ) -> bool:
-        "Takes no more, and writes out what is queued. What is in the spool stays there until the next start."
+        """Takes no more, and writes out what is queued. What is in the spool stays there until the
+        next start.
+        """
         end = time.monotonic() + timeout
         done = super().stop(timeout)
         self._stopping.set()
@@ -391,7 +408,8 @@ class Recorder(Aside):
             except self._Away as e:
                 if self.away:
                     self.why = _text(e)
-            except Exception as e:  # not away, and yet it fails: rows stay in the spool until somebody has mended it
+            # not away, and yet it fails: rows stay in the spool until somebody has mended it
+            except Exception as e:
                 if type(e).__name__ != self._failed:
                     self._tell("failed", error=type(e).__name__)
                 self._failed = type(e).__name__
@@ -416,7 +434,9 @@ class Recorder(Aside):
                 self._turn("")
 
     def _reach(self):
-        "Raises where the store is away. One on a full disk can be read all the same: it would be back until the next prediction, and away again."
+        """Raises where the store is away. One on a full disk can be read all the same: it would be
+        back until the next prediction, and away again.
+        """
         self.store.ready()
         if (
             self.away
@@ -426,7 +446,9 @@ class Recorder(Aside):
             raise self._Away(FULL)
 
     def _replay(self):
-        "Moves the spool to the store. A process that writes to the spool itself goes back to the store after its last row."
+        """Moves the spool to the store. A process that writes to the spool itself goes back to the
+        store after its last row.
+        """
         lock, moved = replay_lock(self.spool.file), 0
         with self._spooling():
             try:

@@ -79,7 +79,9 @@ class Problem(BaseModel):
     "One thing that was wrong."
 
     loc: list[str | int] = Field(
-        description="where: the field, after its position in the list for a batch; empty for the whole body",
+        description=(
+            "where: the field, after its position in the list for a batch; empty for the whole body"
+        ),
         examples=[["age"], [17, "age"]],
     )
     msg: str = Field(
@@ -102,7 +104,10 @@ class Serves(BaseModel):
     portfolio: str = Field(examples=["gmsc"])
     model_version: str = Field(examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
     synthetic: bool = Field(
-        description="true where the model was trained on the synthetic sample: never decide about people with it"
+        description=(
+            "true where the model was trained on the synthetic sample: never decide about "
+            "people with it"
+        )
     )
     since: datetime = Field(description="when the model was loaded, UTC")
     refused_model: str = Field(
@@ -114,7 +119,10 @@ class Health(Serves):
     "Whether the service can answer, with what, and what it keeps."
 
     status: str = Field(
-        description="ok, or degraded where predictions are kept on local disk while the database is away, or where a new champion was not taken up",
+        description=(
+            "ok, or degraded where predictions are kept on local disk while the database "
+            "is away, or where a new champion was not taken up"
+        ),
         examples=["ok"],
     )
     database: str = Field(description="ok, or why it is away", examples=["ok"])
@@ -149,7 +157,10 @@ class Logged(BaseModel):
         description="the fields as they were sent, by the lender's names"
     )
     scored: dict[str, Any] = Field(
-        description="the fields as the model took them: null where a value was missing, a code or implausible"
+        description=(
+            "the fields as the model took them: null where a value was missing, a code or "
+            "implausible"
+        )
     )
     probability_default: float = Field(ge=0, le=1, examples=[0.0312])
     prediction: int = Field(ge=0, le=1, examples=[0])
@@ -193,7 +204,10 @@ class ModelCard(BaseModel):
         description="data, code, seed, kinds of members and method, in brief"
     )
     card: dict[str, Any] = Field(
-        description="the model card that the bundle carries: what it is for, its limits, members, data, figures and explanation"
+        description=(
+            "the model card that the bundle carries: what it is for, its limits, members, "
+            "data, figures and explanation"
+        )
     )
     fields: list[dict[str, Any]] = Field(
         description="what an applicant may state, and what is allowed"
@@ -226,7 +240,9 @@ def _not_both(time: str) -> dict:
 
 
 class DriftWindow(BaseModel):
-    "Which predictions to compare: those of the last hours, or between two times; the last 24 hours unless it says otherwise."
+    """Which predictions to compare: those of the last hours, or between two times; the last 24
+    hours unless it says otherwise.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -241,7 +257,10 @@ class DriftWindow(BaseModel):
     until: When | None = Field(None, alias="to", description="before this time, with its zone")
     model_version: Annotated[str, Field(max_length=200, pattern=r"^[ -~]+$")] | None = Field(
         None,
-        description="the model whose predictions are compared, with its own reference; the one that answers now unless given",
+        description=(
+            "the model whose predictions are compared, with its own reference; the one "
+            "that answers now unless given"
+        ),
     )
 
     @pydantic.model_validator(mode="after")
@@ -297,7 +316,9 @@ class ColumnDrift(BaseModel):
     )
     chance: float = Field(
         ge=0,
-        description="what chance alone exceeds at this sample size, corrected for the number of columns",
+        description=(
+            "what chance alone exceeds at this sample size, corrected for the number of columns"
+        ),
     )
     drifted: bool
     missing_reference: float = Field(ge=0, le=1)
@@ -358,7 +379,9 @@ MOST_OUTCOMES = 10_000
 class Outcomes(
     pydantic.RootModel[Annotated[list[Outcome], Field(min_length=1, max_length=MOST_OUTCOMES)]]
 ):
-    "Outcomes of loans whose predictions are in the log. Of several outcomes of one prediction the one that was observed last counts."
+    """Outcomes of loans whose predictions are in the log. Of several outcomes of one prediction the
+    one that was observed last counts.
+    """
 
     def rows(self) -> list[dict]:
         "As the store takes them: one for each prediction."
@@ -396,7 +419,11 @@ class Performance(BaseModel):
     mature: int = Field(ge=0, description="predictions whose performance window has passed")
     with_outcome: int = Field(ge=0, description="mature ones with an outcome")
     models: dict[str, dict[str, Any]] = Field(
-        description="for each model version: counts, default rate with its interval against the mean PD, AUC, Gini, KS, Brier score and calibration, null where there are too few; per rating and per cohort"
+        description=(
+            "for each model version: counts, default rate with its interval against the "
+            "mean PD, AUC, Gini, KS, Brier score and calibration, null where there are too few; "
+            "per rating and per cohort"
+        )
     )
     notes: list[str] = Field(description="what to know before believing a figure")
 
@@ -554,7 +581,9 @@ def example_applicant(bundle: Bundle) -> dict[str, Any]:
 
 
 def to_json(answer: Any) -> bytes:
-    "JSON in UTF-8, by pydantic's own writer: a fifth of the time that json takes, and every digit as well."
+    """JSON in UTF-8, by pydantic's own writer: a fifth of the time that json takes, and every digit
+    as well.
+    """
     return pydantic_core.to_json(answer)
 
 
@@ -626,7 +655,9 @@ class Loaded:
         )
 
     def predict(self, applicants: list[BaseModel]) -> tuple[list[dict], list[dict]]:
-        "The answers, in the order of the applicants, and for each the row that the prediction log keeps."
+        """The answers, in the order of the applicants, and for each the row that the prediction log
+        keeps.
+        """
         columns = applicants_to_columns(self.portfolio, applicants)
         scores, at = self.bundle.score(columns, self.reasons), datetime.now(UTC)
         rows, written = (
@@ -646,7 +677,9 @@ class Loaded:
     def rows(
         self, columns: Columns, scores: Scores, at: datetime, references: list[str | None]
     ) -> list[dict]:
-        "What the log keeps of each applicant: as sent, as the model took it, its bins for drift, and the answer."
+        """What the log keeps of each applicant: as sent, as the model took it, its bins for drift,
+        and the answer.
+        """
         taken, odds, pds = (
             self.bundle.taken(scores.clean),
             scores.log_odds.tolist(),

@@ -200,7 +200,8 @@ class Metrics:
         self.checked = make(
             G,
             "drift_last_check_timestamp_seconds",
-            "When `credit-default watch` checked last, in seconds since 1970; 0 before the first time",
+            "When `credit-default watch` checked last, in seconds since 1970; 0 before the "
+            "first time",
             ["portfolio"],
             multiprocess_mode="livemostrecent",
         )
@@ -211,7 +212,8 @@ class Metrics:
                 self.patterns.append((re.compile("[^/]+".join(map(re.escape, fixed))), path))
             else:
                 self.known[path] = path
-        # what has not happened yet is shown as 0: a rate over a series that begins at 1 misses the first
+        # what has not happened yet is shown as 0: a rate over a series that begins at 1 misses the
+        # first
         for name in portfolios:
             for gauge in (self.drifted, self.checked):
                 gauge.labels(name)
@@ -232,7 +234,9 @@ class Metrics:
         self.recorder(0, 0, False)
 
     def endpoint(self, path: str) -> str:
-        "The route that a path belongs to; `other` where it is none, so that a scan of paths makes no series."
+        """The route that a path belongs to; `other` where it is none, so that a scan of paths makes
+        no series.
+        """
         return self.known.get(path) or next(
             (endpoint for pattern, endpoint in self.patterns if pattern.fullmatch(path)), "other"
         )
@@ -276,7 +280,9 @@ class Metrics:
         (self.by_result.get((counter, result)) or self.by_result[counter, "other"]).inc()
 
     def recorder(self, queued: int, spooled: int, away: bool):
-        "How the recorder of this worker is; to be told about once a second, whether or not somebody asks."
+        """How the recorder of this worker is; to be told about once a second, whether or not
+        somebody asks.
+        """
         self.queued.set(queued)
         self.spooled.set(spooled)
         self.away.set(int(away))
@@ -365,7 +371,8 @@ request_id: ContextVar[str] = ContextVar(
 
 # %% ../../nbs/serving/02_telemetry.ipynb #05502326
 TRUSTED = {"credit_default", "bentoml", "circus", "uvicorn"}
-LONGEST = 1000  # characters of an event; a longer line may be torn apart where several processes write to one pipe
+# characters of an event; a longer line may be torn apart where several processes write to one pipe
+LONGEST = 1000
 
 
 def event_of(record: logging.LogRecord) -> tuple[str, str | None]:
@@ -496,7 +503,9 @@ def log_request(
     status: int,  # 0: the client left
     seconds: float,
 ):
-    "Logs that a request was answered: straight to the standard output, as every line after configure_logs."
+    """Logs that a request was answered: straight to the standard output, as every line after
+    configure_logs.
+    """
     level = (
         logging.WARNING if status >= 500 else logging.DEBUG if endpoint in QUIET else logging.INFO
     )
@@ -504,8 +513,10 @@ def log_request(
         return
     try:
         sys.stdout.write(
-            f'{{"time": "{utc(time.time())}", "level": "{logging.getLevelName(level).lower()}", "event": "request", "pid": {os.getpid()}, '
-            f'"request_id": "{request_id.get()}", "endpoint": "{endpoint}", "status": {status or GONE}, "ms": {1000 * seconds:.3f}}}\n'
+            f'{{"time": "{utc(time.time())}", "level": "{logging.getLevelName(level).lower()}", '
+            f'"event": "request", "pid": {os.getpid()}, '
+            f'"request_id": "{request_id.get()}", "endpoint": "{endpoint}", "status": '
+            f'{status or GONE}, "ms": {1000 * seconds:.3f}}}\n'
         )
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -82,7 +82,9 @@ class Served:
         )  # shown: the check of `credit-default watch` that the metrics tell of
 
     def tag(self, bento=None) -> str:
-        "The tag to serve: the one that was set, else the one inside the bento, else the champion. Raises BundleError."
+        """The tag to serve: the one that was set, else the one inside the bento, else the champion.
+        Raises BundleError.
+        """
         if self.wanted == "champion" and (inside := self._inside(bento)):
             return inside
         return resolve_tag(self.wanted, self.name)
@@ -243,7 +245,9 @@ class Serving:
         ] * bool(self.database)
 
     def start(self, patience: float = 5.0):
-        "Connects the database, in a thread where it takes longer than `patience` seconds, and begins to watch."
+        """Connects the database, in a thread where it takes longer than `patience` seconds, and
+        begins to watch.
+        """
         connecting = threading.Thread(target=self._connect, name="connect", daemon=True)
         connecting.start()
         connecting.join(patience)
@@ -318,7 +322,9 @@ class Serving:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-SUPERVISOR = "CREDIT_DEFAULT_SUPERVISOR"  # its process id: a worker whose supervisor died while it was still importing would take another one for it
+# its process id: a worker whose supervisor died while it was still importing would take another one
+# for it
+SUPERVISOR = "CREDIT_DEFAULT_SUPERVISOR"
 WATCH = 0.25  # seconds between looks at the supervising process
 GAUGES = 15  # seconds between looks for a newer check of drift
 ANSWERS_KEPT = timedelta(hours=24)  # under their idempotency keys
@@ -370,7 +376,9 @@ def bounded(request: Request, limit: int) -> Callable:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    "The body of a JSON request. Raises Refused: 413 too large, 408 too slow, 415 announced as something else."
+    """The body of a JSON request. Raises Refused: 413 too large, 408 too slow, 415 announced as
+    something else.
+    """
     kind = kind_of(request)
     if kind != "application/json" and not (
         kind.startswith("application/") and kind.endswith("+json")
@@ -469,7 +477,9 @@ def entry(
 
 
 async def keep(serving: Serving, kept: Entry):
-    "Returns when the entry is durable. Raises Refused (503) where it cannot be, Repeated where its key was used."
+    """Returns when the entry is durable. Raises Refused (503) where it cannot be, Repeated where
+    its key was used.
+    """
     if serving.recorder is None:
         raise Refused(
             503,
@@ -503,7 +513,9 @@ async def once_only(
     make: Callable,
     kind: str = JSON,
 ) -> Response:
-    "The answer that `make` gives; the one that was given before, where the request has an Idempotency-Key that was used."
+    """The answer that `make` gives; the one that was given before, where the request has an
+    Idempotency-Key that was used.
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return await make(None)
@@ -559,7 +571,9 @@ class ScoredFile:
         file,
         keep: Callable[[list[dict]], None],
         name: str
-        | None = None,  # of a request that may come again: its rows then have the same ids, and the log takes them once
+        # of a request that may come again: its rows then have the same ids, and the log takes them
+        # once
+        | None = None,
     ):
         self.loaded, self.keep, self.answers = loaded, keep, []
         self.ids = name and (

@@ -122,14 +122,17 @@ def _why(
 def explained(
     error: sa.exc.SQLAlchemyError,
 ) -> Exception:
-    "What to raise in its place: Away, Unfit, or the error itself where it is a mistake of the program."
+    """What to raise in its place: Away, Unfit, or the error itself where it is a mistake of the
+    program.
+    """
     if isinstance(error, sa.exc.TimeoutError):
         return Away(BUSY)
     cause = getattr(error, "orig", None)
     if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
         where = getattr(cause, "diag", None)  # PostgreSQL's own text holds the row
         return Unfit(
-            f"a row does not fit its table: {where.column_name or where.constraint_name or type(cause).__name__ if where else cause}"
+            f"a row does not fit its table: "
+            f"{where.column_name or where.constraint_name or type(cause).__name__ if where else cause}"
         )
     why = _why(cause) if cause is not None else None
     return Away(why) if why else error
@@ -161,7 +164,9 @@ def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
 _SESSION = """SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), set_config('max_parallel_workers_per_gather', '0', false),
               CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 
-IDLE = 1.0  # seconds after which a connection is tried first: on each use it would cost a busy service a message to and fro
+# seconds after which a connection is tried first: on each use it would cost a busy service a
+# message to and fro
+IDLE = 1.0
 
 
 def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
@@ -179,7 +184,8 @@ def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
                     self.close()  # with an answer still to come, it is of no more use
                 raise
 
-    # A new connection to a server that hangs is given less time: it comes after a wait for the old one. Two seconds are libpq's least.
+    # A new connection to a server that hangs is given less time: it comes after a wait for the old
+    # one. Two seconds are libpq's least.
     given = {"connect_timeout": max(2, int(timeout / 2))} | dict(url.query)
     engine = sa.create_engine(url, hide_parameters=True, pool_timeout=timeout, connect_args=given)
 
@@ -226,7 +232,8 @@ def read_url(
         return url.set(drivername="postgresql+psycopg")
     if url is None or url.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise StoreError(
-            "not a database URL: sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME is needed"
+            "not a database URL: sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME is "
+            "needed"
         )
     if url.database in (None, "", ":memory:") or url.query:
         raise StoreError("a SQLite URL needs a file and takes no options: sqlite:///PATH")
@@ -282,7 +289,8 @@ class Database:
         if found < HEAD:
             raise Away(f"the database has schema {found}, and {HEAD} is needed: {UPGRADE}")
         raise Away(
-            f"the database has schema {found}, newer than {HEAD}: this version of credit_default is too old for it"
+            f"the database has schema {found}, newer than {HEAD}: this version of credit_default "
+            "is too old for it"
         )
 
     def _is_wal(self) -> bool:

@@ -73,7 +73,8 @@ def _elsewhere(url: str) -> Iterator[Callable]:
         engine = sa.create_engine(url, hide_parameters=True)
     except (sa.exc.ArgumentError, ImportError, ValueError):
         raise StoreError(
-            f"no database to export to: SQLAlchemy has no driver for {url.split(':')[0]!r} here, or the URL is none"
+            f"no database to export to: SQLAlchemy has no driver for {url.split(':')[0]!r} here, "
+            "or the URL is none"
         ) from None
     table, known = (
         sa.Table("predictions", sa.MetaData(), *_exported()),
@@ -123,14 +124,16 @@ def _elsewhere(url: str) -> Iterator[Callable]:
                 if name not in held:
                     c.execute(
                         sa.DDL(
-                            f"ALTER TABLE {table.name} ADD COLUMN {name} {table.c[name].type.compile(engine.dialect)}"
+                            f"ALTER TABLE {table.name} ADD COLUMN {name} "
+                            f"{table.c[name].type.compile(engine.dialect)}"
                         )
                     )
         yield write
     except sa.exc.SQLAlchemyError as e:
         why = explained(e)
         raise StoreError(
-            f"the database to export to: {why if isinstance(why, (Away, Unfit)) else type(e).__name__}"
+            f"the database to export to: "
+            f"{why if isinstance(why, (Away, Unfit)) else type(e).__name__}"
         ) from None
     finally:
         engine.dispose()

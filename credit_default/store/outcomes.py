@@ -33,8 +33,12 @@ class Outcomes(Windows):
         user_id: str | None,  # only this user's predictions are known; None: all
         latest: datetime
         | None = None,  # an outcome observed later than this is not taken, except a simulated one
-    ) -> dict:  # counts: recorded, changed, unchanged; ids that were not taken: unknown, older, early, future
-        "Records what was observed, in one transaction: of several statements about a loan the one observed last holds. Raises Away."
+        # counts: recorded, changed, unchanged; ids that were not taken: unknown, older, early,
+        # future
+    ) -> dict:
+        """Records what was observed, in one transaction: of several statements about a loan the one
+        observed last holds. Raises Away.
+        """
         t, o, now = predictions.c, outcomes.c, datetime.now(UTC)
         items = [
             (one["prediction_id"], bool(one["defaulted"]), utc(one["observed_at"])) for one in items
@@ -55,7 +59,8 @@ class Outcomes(Windows):
         asked = sa.select(t.prediction_id, t.seq, t.at, t.reference, t.user_id).where(
             self._among(t.prediction_id, [id for id, *_ in items if storable(id)])
         )
-        # locked, in one order: who says something of the same predictions at the same time, or erases them, waits; SQLite has one writer anyway
+        # locked, in one order: who says something of the same predictions at the same time, or
+        # erases them, waits; SQLite has one writer anyway
         if not self.file:
             asked = asked.order_by(t.prediction_id).with_for_update(key_share=True)
 
@@ -66,7 +71,9 @@ class Outcomes(Windows):
                 if user_id in (None, row.user_id)
             }
 
-        if self.file:  # while that writer is at work no prediction can be logged: so what takes long is read before
+        # while that writer is at work no prediction can be logged: so what takes long is read
+        # before
+        if self.file:
             with self._transaction() as c:
                 rows = found(c)
         with self._transaction(writes=True) as c:
@@ -111,7 +118,9 @@ class Outcomes(Windows):
         made_since: datetime | None = None,  # of the prediction: made_since <= at < made_before
     ) -> Iterator[
         dict[str, list]
-    ]:  # at, probability_default, credit_score, rating, declined, model_version, defaulted, observed_at
+        # at, probability_default, credit_score, rating, declined, model_version, defaulted,
+        # observed_at
+    ]:
         "The predictions whose outcome is known, as columns, a slice at a time, model by model."
         t, o = predictions.c, outcomes.c
         wanted_columns = [
@@ -136,7 +145,9 @@ class Outcomes(Windows):
     def made(
         self, portfolio: str, model_version: str, made_before: datetime | None = None
     ) -> dict[str, int]:
-        "How many predictions a model made, how many of them were declined, and how many of both have an outcome."
+        """How many predictions a model made, how many of them were declined, and how many of both
+        have an outcome.
+        """
         if not storable(portfolio, model_version):
             return dict(n=0, declined=0, with_outcome=0, declined_with_outcome=0)
         t, known = predictions.c, outcomes.c.seq.is_not(None)

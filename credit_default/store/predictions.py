@@ -52,7 +52,8 @@ def _values(
         raise Unfit(f"predictions: no such column: {', '.join(sorted(row.keys() - set(COLUMNS)))}")
     if not storable(*values):
         raise Unfit(
-            f"predictions: {', '.join(c for c, v in zip(COLUMNS, values) if not storable(v))}: a text that is no Unicode, or holds a NUL"
+            f"predictions: {', '.join(c for c, v in zip(COLUMNS, values) if not storable(v))}: a "
+            "text that is no Unicode, or holds a NUL"
         )
     if not isinstance(values[_AT], datetime) or values[_AT].tzinfo is None:
         raise Unfit("predictions: at: must be a time with its zone")
@@ -84,7 +85,10 @@ class Log(Database):
         arrays = ", ".join(
             f"%b::{predictions.c[name].type.compile(self._engine.dialect)}[]" for name in COLUMNS
         )
-        self._add_arrays = f"INSERT INTO predictions ({', '.join(COLUMNS)}) SELECT * FROM unnest({arrays}) ON CONFLICT (prediction_id) DO NOTHING"
+        self._add_arrays = (
+            f"INSERT INTO predictions ({', '.join(COLUMNS)}) SELECT * FROM "
+            f"unnest({arrays}) ON CONFLICT (prediction_id) DO NOTHING"
+        )
         self._answer = (
             self._insert(answers)
             .on_conflict_do_nothing()
@@ -97,7 +101,9 @@ class Log(Database):
         return text if self.file else text % {name: "%s" for name in columns}
 
     def append(self, entries: list[Entry]) -> list[bool]:
-        "Writes all entries in one transaction, durable on return; False for one whose idempotency key was used. Raises Away, Unfit."
+        """Writes all entries in one transaction, durable on return; False for one whose idempotency
+        key was used. Raises Away, Unfit.
+        """
         keyed = {}
         for i, entry in enumerate(entries):
             if entry.answer:
@@ -167,7 +173,9 @@ class Reader(Log):
     "Questions to the log."
 
     def _among(self, column: sa.Column, values: list) -> sa.ColumnElement:
-        "That a column is one of many values, which go as one parameter: SQLite takes so many parameters and no more."
+        """That a column is one of many values, which go as one parameter: SQLite takes so many
+        parameters and no more.
+        """
         if not self.file:
             return column == sa.any_(sa.literal(values, sa.ARRAY(column.type)))
         return column.in_(
@@ -186,7 +194,8 @@ class Reader(Log):
         until: datetime | None = None,  # since <= at < until
         after: int | None = None,  # seq of the last row of the page before
         limit: int = 100,
-        **equal,  # portfolio, user_id, reference, model_version, decision, rating ...: a column's value
+        # portfolio, user_id, reference, model_version, decision, rating ...: a column's value
+        **equal,
     ) -> list[dict]:
         "Predictions, the newest first."
         if not storable(*equal.values()):
@@ -227,7 +236,9 @@ class Spool(Reader):
         self,
         n: int,  # at most so many rows, and as many answers
     ) -> list[tuple[list[int], Entry]]:
-        "What has waited longest, in order of arrival, for `append` of another store and then for `remove`."
+        """What has waited longest, in order of arrival, for `append` of another store and then for
+        `remove`.
+        """
         with self._transaction() as c:
             kept = [
                 ([], Entry([], dict(row)))

@@ -31,7 +31,9 @@ class Upkeep(Reader):
         until: datetime | None = None,  # since <= at < until
         progress: Callable[[int, int], None] | None = None,  # rows so far, rows in all
     ) -> int:
-        "Copies predictions with what became of the loans, in order of seq; the number of rows written. Raises StoreError, Away."
+        """Copies predictions with what became of the loans, in order of seq; the number of rows
+        written. Raises StoreError, Away.
+        """
         wanted = _where(since, until)
         with self._transaction() as c:
             total, last = c.execute(
@@ -57,7 +59,9 @@ class Upkeep(Reader):
         return written
 
     def prune(self, before: datetime) -> int:
-        "Removes predictions with their outcomes, answers and checks from before that time; the number of predictions."
+        """Removes predictions with their outcomes, answers and checks from before that time; the
+        number of predictions.
+        """
         old, removed = (
             sa.select(predictions.c.seq)
             .where(predictions.c.at < utc(before))
@@ -81,7 +85,9 @@ class Upkeep(Reader):
         return removed
 
     def erase(self, reference: str) -> int:
-        "Removes all predictions with this reference, their outcomes, and the answers that repeat them; the number of predictions."
+        """Removes all predictions with this reference, their outcomes, and the answers that repeat
+        them; the number of predictions.
+        """
         if not storable(reference):
             return 0
         theirs = predictions.c.reference == reference
@@ -114,14 +120,17 @@ class Upkeep(Reader):
             raise Away(_why(e) or UNOPENED) from None
 
     def backup(self, path: Path):
-        "A copy of the SQLite file as it is at this moment, while it is in use. Raises StoreError, Away."
+        """A copy of the SQLite file as it is at this moment, while it is in use. Raises StoreError,
+        Away.
+        """
         path = Path(path)
         if not self.file:
             where = self._url._replace(
                 drivername="postgresql", password=None, query={}
             ).render_as_string()
             raise StoreError(
-                f"PostgreSQL has its own tools: pg_dump --format=custom --file={path} '{where}', and pg_restore"
+                f"PostgreSQL has its own tools: pg_dump --format=custom --file={path} '{where}', "
+                "and pg_restore"
             )
         if path.exists():
             raise StoreError(f"{path} is there already")

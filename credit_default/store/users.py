@@ -58,7 +58,9 @@ class Accounts(Log):
 
     def add_user(
         self,
-        user: dict,  # id, username, email (or None), password_hash, role; disabled and created_at where they are known
+        # id, username, email (or None), password_hash, role; disabled and created_at where they are
+        # known
+        user: dict,
         *,
         invitation: str | None = None,  # its token's hash: its role is then the user's
     ) -> dict:

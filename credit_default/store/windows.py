@@ -29,7 +29,8 @@ _SAMPLED = ("sent", "probability_default", "credit_score", "rating", "decision",
 
 
 class Sample:
-    """At most so many of a window's rows, evenly spread over it: those whose `seq` comes first on the circle.
+    """At most so many of a window's rows, evenly spread over it: those whose `seq` comes first on
+    the circle.
 
     Parameters
     ----------
@@ -97,7 +98,9 @@ class Windows(Reader):
     def _place(
         self, c: sa.Connection, wanted: list, offset: int, after: datetime | None = None
     ) -> sa.ColumnElement | None:
-        "Where a row stands in the order of `at` and `seq`: the first at another time than `after` if that is the second row from there, else the row at this offset."
+        """Where a row stands in the order of `at` and `seq`: the first at another time than `after`
+        if that is the second row from there, else the row at this offset.
+        """
         t, found = predictions.c, None
         row = sa.select(t.at, t.seq).where(*wanted).order_by(t.at, t.seq)
         if after is not None:
@@ -145,7 +148,10 @@ class Windows(Reader):
             )
             with (
                 self._part() as c
-            ):  # counted and ended in one go: the end is sought only where the last moment has several rows
+                # counted and ended in one go: the end is sought only where the last moment has
+                # several
+                # rows
+            ):
                 joined, seqs, n, last = c.execute(
                     sa.select(
                         *(asked if sample else (asked[0], sa.null(), *asked[2:]))
@@ -211,7 +217,9 @@ class Windows(Reader):
         *,
         but: str | None = None,
     ) -> dict[str, int]:
-        "How many predictions of the window each model version answered, one of them left out where it is named."
+        """How many predictions of the window each model version answered, one of them left out
+        where it is named.
+        """
         if not storable(portfolio):
             return {}
         counted = {

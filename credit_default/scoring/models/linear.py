@@ -22,7 +22,8 @@ class LinearModel(ArrayModel):
     ----------
     log : (m,) columns taken on the signed logarithmic scale.
     low, high, mean, std : (m,) limits and standardisation, on that scale.
-    coefficients : (m,) in log-odds for one standard deviation; intercept : in log-odds, at the mean.
+    coefficients : (m,) in log-odds for one standard deviation; intercept : in log-odds, at the
+        mean.
     """
 
     log: np.ndarray
@@ -35,7 +36,9 @@ class LinearModel(ArrayModel):
     kind = "linear"
 
     def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        "(n,) the margin, (n, features) coefficient x distance from the mean, and (n,) the base they start from."
+        """(n,) the margin, (n, features) coefficient x distance from the mean, and (n,) the base
+        they start from.
+        """
         parts = (
             (np.clip(np.where(self.log, signed_log(X), X), self.low, self.high) - self.mean)
             / self.std

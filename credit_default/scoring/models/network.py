@@ -15,7 +15,8 @@ from .arrays import ArrayModel
 # %% ../../../nbs/scoring/models/04_network.ipynb #817de969
 @dataclass
 class NormalScores:
-    """Columns as standardised normal scores, by a broken line through the quantiles of the training rows.
+    """Columns as standardised normal scores, by a broken line through the quantiles of the training
+    rows.
 
     Attributes
     ----------
@@ -29,7 +30,9 @@ class NormalScores:
     scores: np.ndarray
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        "(n, m), 0 where a column has its mean score. Values beyond the knots count as the outermost one."
+        """(n, m), 0 where a column has its mean score. Values beyond the knots count as the
+        outermost one.
+        """
         spans = [slice(a, b) for a, b in zip(self.starts[:-1], self.starts[1:])]
         return np.column_stack(
             [np.interp(X[:, j], self.knots[s], self.scores[s]) for j, s in enumerate(spans)]
@@ -88,7 +91,9 @@ class NetworkModel(ArrayModel):
         self._scale = NormalScores(self.starts, self.knots, self.scores)
 
     def _into(self, z: np.ndarray) -> np.ndarray:
-        "(n, h) what reaches the hidden units. Summed column by column, so that one row and many give the same bits."
+        """(n, h) what reaches the hidden units. Summed column by column, so that one row and many
+        give the same bits.
+        """
         terms = np.empty((len(z), len(self.weights) + 1, len(self.offsets)))
         terms[:, 0] = self.offsets
         np.multiply(z[:, :, None], self.weights, out=terms[:, 1:])
@@ -104,7 +109,9 @@ class NetworkModel(ArrayModel):
         return out
 
     def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        "(n,) the margin, (n, features) exact Aumann-Shapley values in log-odds, and (n,) the base they start from."
+        """(n,) the margin, (n, features) exact Aumann-Shapley values in log-odds, and (n,) the base
+        they start from.
+        """
         start, margin, parts = np.tanh(self.offsets), np.empty(len(X)), np.empty(X.shape)
         for i in range(0, len(X), CHUNK):
             z = self._scale.transform(X[i : i + CHUNK])

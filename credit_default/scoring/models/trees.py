@@ -25,21 +25,26 @@ class Branch:
     Attributes
     ----------
     questions : nodes that are asked, those on the way first.
-    leaves : of each leaf the positions of its path's nodes among the questions, the answers that lead to it, its value, and the shares of the training rows that gave these answers.
+    leaves : of each leaf the positions of its path's nodes among the questions, the answers that
+        lead to it, its value, and the shares of the training rows that gave these answers.
     """
 
     questions: list[int]
     leaves: list[tuple[tuple[int, ...], tuple[bool, ...], float, tuple[float, ...]]]
 
     def shape(self, column: np.ndarray) -> tuple:
-        "Equal for branches whose leaves lie alike and whose questions ask about equal columns at equal places."
+        """Equal for branches whose leaves lie alike and whose questions ask about equal columns at
+        equal places.
+        """
         asked = column[self.questions].tolist()
         return tuple(map(asked.index, asked)), tuple(leaf[:2] for leaf in self.leaves)
 
 
 def branches_of(
     tree: dict,  # as XGBoost writes it in JSON
-    nodes: list,  # (column, threshold, answer where the value is missing) of the trees before; this one's are added
+    # (column, threshold, answer where the value is missing) of the trees before; this one's are
+    # added
+    nodes: list,
 ) -> list[Branch]:
     "A tree's branches."
     left, right, column, split, default, rows = (
@@ -111,7 +116,9 @@ MOST_ENTRIES = 2_000_000  # of a table, 8 MB: deeper trees are left to XGBoost
 
 
 class TreeTables:
-    "Margins and exact Shapley values of a booster, by tables. Raises ValueError where a booster is not of plain trees, or too deep."
+    """Margins and exact Shapley values of a booster, by tables. Raises ValueError where a booster
+    is not of plain trees, or too deep.
+    """
 
     def __init__(self, booster: xgb.Booster):
         told = json.loads(bytes(booster.save_raw("json")))["learner"]
@@ -128,7 +135,10 @@ class TreeTables:
             [],
             [],
             [],
-        )  # (column, threshold, where a missing value goes); branches of all trees; the first branch of each tree
+            # (column, threshold, where a missing value goes); branches of all trees; the first
+            # branch
+            # of each tree
+        )
         for tree in trees:
             self.first.append(len(branches))
             branches += branches_of(tree, nodes)
@@ -199,7 +209,9 @@ class TreeTables:
                 )
 
     def _base(self, booster: xgb.Booster, p: float) -> np.float32:
-        "The margin that the trees add to: the log-odds of the model's base score, with XGBoost's own bits."
+        """The margin that the trees add to: the log-odds of the model's base score, with XGBoost's
+        own bits.
+        """
         near = -np.log(
             np.float32(1) / np.float32(p) - np.float32(1)
         )  # in single precision, as XGBoost has it; the logarithm's last digits are the machine's
@@ -229,7 +241,9 @@ class TreeTables:
         return out
 
     def margin(self, patterns: np.ndarray) -> np.ndarray:
-        "(n,) the booster's margin, added up in single precision and in the order of the trees, as XGBoost does."
+        """(n,) the booster's margin, added up in single precision and in the order of the trees, as
+        XGBoost does.
+        """
         reached = np.add.reduceat(
             self.worth[patterns], self.first, axis=1
         )  # of a tree's branches one has a leaf for the applicant, the others 0
@@ -237,7 +251,9 @@ class TreeTables:
         return np.add.accumulate(reached, axis=1, dtype=np.float32)[:, -1]
 
     def contributions(self, patterns: np.ndarray) -> np.ndarray:
-        "(n, columns) exact Shapley values in log-odds; with `expected` and `base` they add up to the margin."
+        """(n, columns) exact Shapley values in log-odds; with `expected` and `base` they add up to
+        the margin.
+        """
         n, width = len(patterns), self.columns + 1
         at = (
             self.of.ravel() if n == 1 else (self.of.ravel() + width * np.arange(n)[:, None]).ravel()
@@ -272,7 +288,9 @@ class BoosterModel:
         return self.booster.inplace_predict(X, predict_type="margin").astype(np.float64)
 
     def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        "(n,) the margin, (n, features) exact Shapley values in log-odds, and (n,) the base they start from."
+        """(n,) the margin, (n, features) exact Shapley values in log-odds, and (n,) the base they
+        start from.
+        """
         if not len(X):
             return np.zeros(0), np.zeros(X.shape), np.zeros(0)
         if not self.tables:
