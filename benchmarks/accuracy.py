@@ -75,8 +75,8 @@ SEARCHED = {}  # by the rows that are searched on: champion and single come from
 
 def trained(train, test, keep, preset, trials, champion):
     "PDs of `test` by what `credit-default train` would make of all of `train`."
-    from credit_default.training.training import NETS, choose, fit_choice
-    from credit_default.training.tuning import tune
+    from credit_default.training.training import CHAMPION_NETWORKS, choose_members, fit_choice
+    from credit_default.training.tuning import SearchOptions, tune
 
     rows = train.provenance["sha256"]
     if rows not in SEARCHED:
@@ -84,13 +84,13 @@ def trained(train, test, keep, preset, trials, champion):
             train.portfolio,
             train.frame,
             train.y,
-            preset=preset,
-            trials=trials,
-            keep=keep,
-            threads=THREADS,
+            SearchOptions(preset=preset, trials=trials, keep=keep, threads=THREADS),
         )
     fitted = fit_choice(
-        train.portfolio, choose(SEARCHED[rows], champion, NETS[preset]), train, SEARCHED[rows]
+        train.portfolio,
+        choose_members(SEARCHED[rows], champion, CHAMPION_NETWORKS[preset]),
+        train,
+        SEARCHED[rows],
     )
     print(f"  {fitted.choice.describe()}", file=sys.stderr, flush=True)
     return fitted.bundle.score(test.columns, reasons=False).probability_default

@@ -49,14 +49,14 @@ def synthetic_bundle(name="gmsc", rows=4000):
     from credit_default.data.sources import Source
     from credit_default.data.split import split
     from credit_default.portfolio.catalogue import SHIPPED
-    from credit_default.training.training import fit_choice, judge
+    from credit_default.training.training import evaluate_on_holdout, fit_choice
 
     portfolio = SHIPPED[name]
     dataset = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(
         range(rows)
     )
     train, holdout = split(dataset, 0.25, seed=0)
-    return judge(
+    return evaluate_on_holdout(
         fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given"
     ).bundle
 

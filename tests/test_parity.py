@@ -29,9 +29,9 @@ from credit_default.scoring.scorecard import Scorecard
 from credit_default.training.pipeline import make_pipeline, margin
 from credit_default.training.search_space import default_recipes
 from credit_default.training.training import (
+    evaluate_on_holdout,
     fit_choice,
     fit_recipe,
-    judge,
     save_training,
     train_model,
 )
@@ -65,7 +65,9 @@ def trained(name, kind):
     train, holdout = split(synthetic(name), 0.25, seed=0)
     if kind != "blend":
         return fit_recipe(portfolio, recipe_of(portfolio, kind), train, holdout)
-    return judge(fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given")
+    return evaluate_on_holdout(
+        fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given"
+    )
 
 
 def same_margins(pipeline, member, holdout):

@@ -115,7 +115,7 @@ def hide_like_gaps(
         for x in (values, others)
     )
     free = np.ones(len(values), bool)
-    for gap, other in zip(np.isnan(others), theirs):
+    for gap, other in zip(np.isnan(others), theirs, strict=True):
         apart = np.where(
             free & (known & gap).any(axis=1) & (known & ~gap).any(axis=1),
             ((z - other)[:, ~gap] ** 2).sum(axis=1),

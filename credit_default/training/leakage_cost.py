@@ -65,7 +65,7 @@ def worth_of_leaks(
         for _, keep in arms
     ]
     rows = []
-    for (out, keep), p in zip(arms, pds):
+    for (out, keep), p in zip(arms, pds, strict=True):
         own, more = auc_interval(train.y, p), auc_difference(train.y, p, pds[-1])
         rows.append(
             dict(

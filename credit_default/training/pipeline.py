@@ -105,6 +105,7 @@ def make_pipeline(
 
 
 def is_of_trees(estimator) -> bool:
+    "Return whether the estimator is a booster of XGBoost."
     return hasattr(estimator, "get_booster")
 
 

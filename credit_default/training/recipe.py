@@ -65,8 +65,8 @@ class Recipe(BaseModel):
     sampler : what is done about the rarity of default.
     derived : with the derived features.
     monotone : the PD may move with a feature only in the direction that the portfolio names.
-    parameters : of the estimator (those of XGBoost, of `ScaledLogistic` or of `ScoreNetwork`) and
-        of the sampler (`positive_weight`: how often a defaulter counts; `ratio`: defaulters for each other
+    parameters : of the estimator (XGBoost, `ScaledLogistic` or `ScoreNetwork`) and of the
+        sampler (`positive_weight`: how often a defaulter counts; `ratio`: defaulters for each other
         row after sampling; `neighbours`).
     """
 

@@ -23,11 +23,11 @@ from credit_default.training.training import (
     CHAMPIONS,
     Choice,
     Training,
+    evaluate_on_holdout,
     fit_champion,
     fit_choice,
-    judge,
 )
-from .tuning import Folds
+from .tuning import Folds, SearchOptions
 
 # %% ../../nbs/training/12_reproduction.ipynb #f9c82f8e
 class ReproductionError(ValueError):
@@ -122,15 +122,17 @@ def train_again(
         fitted = fit_champion(
             portfolio,
             train,
-            champion=champion,
-            preset=search["preset"],
-            trials=len(recipes),
-            seed=seed,
-            keep=bundle.keep,
-            first=recipes,
-            progress=progress,
+            champion,
+            SearchOptions(
+                preset=search["preset"],
+                trials=len(recipes),
+                seed=seed,
+                keep=bundle.keep,
+                first=recipes,
+                progress=progress,
+            ),
         )
-        return judge(
+        return evaluate_on_holdout(
             fitted,
             train,
             holdout,
@@ -144,7 +146,7 @@ def train_again(
         m["kind"]: (Recipe.model_validate(m["recipe"]), m["share"])
         for m in recorded(bundle, "members")
     }
-    return judge(
+    return evaluate_on_holdout(
         fit_choice(
             portfolio,
             Choice(
@@ -258,7 +260,8 @@ def in_words(found: dict) -> list[str]:
     if not data["agrees"]:
         return ["NOT THE SAME DATA, so it cannot be the same model; nothing was trained."] + [
             f"{when}: {side['rows']:,} rows, content hash "
-            f"{side['sha256']}{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''}"
+            f"{side['sha256']}"
+            f"{', of the dates ' + str(side['dates_sha256']) if 'dates_sha256' in side else ''}"
             f" ({side['source']})"
             for when, side in (("recorded", data["recorded"]), ("found", data["found"]))
         ]
