@@ -294,7 +294,7 @@ def test_performance_is_shown_by_cohort_and_rating_and_model(world):
     assert (
         said.index("1. Verdict")
         < said.index("More defaults than expected: ")
-        < said.index("2. All columns")
+        < said.index("2. Population stability index")
     )
 
 
