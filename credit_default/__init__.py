@@ -1,8 +1,80 @@
-"""From a table of past loans to a reviewed, calibrated, explained probability of default behind an HTTP API."""
+"""From a table of past loans to a reviewed, calibrated, explained probability of default.
+
+What a data scientist types in a notebook::
+
+    import credit_default as cd
+
+    portfolio = cd.load_portfolio("gmsc")
+    training = cd.train(cd.load_data(portfolio))
+    training.model.predict(applicants)
+
+Nothing is imported before it is used: the service and the commands import this package too.
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Whoever waits for another thread sleeps instead of spinning. On a machine that does other work too, spinning makes
-# XGBoost several times slower. OpenMP reads this once, when the library is first imported, so it stands here.
+# Whoever waits for another thread sleeps instead of spinning. On a machine that does other work
+# too, spinning makes XGBoost several times slower. OpenMP reads this once, when the library is
+# first imported, so it stands here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from .core.errors import CreditDefaultError as CreditDefaultError
+    from .data.sources import DataError as DataError
+    from .face.display import Card as Card
+    from .face.loans import LoanData as LoanData
+    from .face.loans import add_derived as add_derived
+    from .face.loans import load_data as load_data
+    from .face.loans import load_portfolio as load_portfolio
+    from .face.loans import propose_portfolio as propose_portfolio
+    from .face.model import CreditModel as CreditModel
+    from .face.model import DriftTable as DriftTable
+    from .face.model import Evaluation as Evaluation
+    from .face.model import drift as drift
+    from .face.model import load_model as load_model
+    from .face.tables import RefusedRowsError as RefusedRowsError
+    from .face.tables import TableError as TableError
+    from .portfolio.definition import Derived as Derived
+    from .portfolio.definition import Portfolio as Portfolio
+    from .portfolio.field import Field as Field
+    from .scoring.bundle import BundleError as BundleError
+
+# Each public name, by the module that defines it.
+_MODULES = {
+    "core.errors": ("CreditDefaultError",),
+    "data.sources": ("DataError",),
+    "face.display": ("Card",),
+    "face.loans": (
+        "LoanData",
+        "add_derived",
+        "load_data",
+        "load_portfolio",
+        "propose_portfolio",
+    ),
+    "face.model": ("CreditModel", "DriftTable", "Evaluation", "drift", "load_model"),
+    "face.tables": ("RefusedRowsError", "TableError"),
+    "portfolio.definition": ("Derived", "Portfolio"),
+    "portfolio.field": ("Field",),
+    "scoring.bundle": ("BundleError",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    "Import a public name when it is first used."
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    "Return what may be typed after `cd.`."
+    return sorted({*globals(), *__all__})
