@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STOPPED', 'TOO_MANY', 'NOWHERE', 'UNSURE', 'BEHIND', 'ALMOST_FULL', 'FULL', 'QUIET', 'PATIENCE', 'Entry', 'Log',
-           'Spool', 'Unrecorded', 'Repeated', 'size', 'settle', 'answer', 'Groups', 'Aside', 'replay_lock', 'Recorder']
+           'Spool', 'Unrecorded', 'Repeated', 'size', 'settle', 'answer', 'GroupCommit', 'SpoolingWriter',
+           'replay_lock', 'Recorder']
 
 # %% ../../nbs/serving/03_recorder.ipynb #5dee26d9
 import asyncio
@@ -113,7 +114,7 @@ QUIET, PATIENCE = (
 )  # rounds of the event loop without a new entry, and seconds, after which a group is written
 
 
-class Groups:
+class GroupCommit:
     "Entries from many tasks and threads, written in groups by one thread."
 
     def __init__(
@@ -233,7 +234,7 @@ class _Unspooled(Exception):
     "The spool cannot be read or written."
 
 
-class Aside(Groups):
+class SpoolingWriter(GroupCommit):
     "Writes entries to the store until that is away, and to the spool from then on."
 
     def __init__(
@@ -354,7 +355,7 @@ def replay_lock(
     return nullcontext() if file is None else filelock.FileLock(f"{file}.replay", mode=0o600)
 
 # %% ../../nbs/serving/03_recorder.ipynb #911c021e
-class Recorder(Aside):
+class Recorder(SpoolingWriter):
     """Writes entries to the store; to the spool while the store is away, and from there to the
     store when it is back.
     """
@@ -367,7 +368,7 @@ class Recorder(Aside):
         *,
         retry_seconds: float = 1.0,  # between looks at the spool, and at a store that is away
         room: int = 2**20,  # bytes that a store on this machine must have free before it is back
-        **options,  # those of Aside
+        **options,  # those of SpoolingWriter
     ):
         super().__init__(store, spool, away, **options)
         self.retry_seconds, self.room, self._failed, self._stopping = (
