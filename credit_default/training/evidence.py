@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['Average', 'BAG_SIZE', 'SMOTE_RATIO', 'SIDE_FIGURES', 'ABLATION_FIGURES', 'CANDIDATE_NAMES', 'BENCHMARK_FIGURES',
            'evidence_folds', 'reference_recipe', 'Comparison', 'comparisons', 'ablation', 'verdict', 'plot_ablation',
-           'QuantileBins', 'binned_scorecard', 'challengers', 'plot_cost', 'seed_sensitivity', 'reason_stability',
-           'prediction_cost']
+           'QuantileBins', 'binned_scorecard', 'challengers', 'judge_benchmark', 'plot_cost', 'seed_sensitivity',
+           'reason_stability', 'prediction_cost']
 
 # %% ../../nbs/training/11_evidence.ipynb #61bc8978
 import copy
 import hashlib
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import util
 
@@ -662,6 +663,8 @@ def challengers(
     progress: bool = True,  # a line on screen
     ebm: bool
     | dict = True,  # with the explainable boosting machine (a minute and more), or its settings
+    # models of one's own: by name, what they are and their (n_holdout,) PDs
+    others: dict[str, tuple[str, np.ndarray]] | None = None,
 ) -> pd.DataFrame:
     """The champion and its challengers on the holdout, the champion first, then the best.
 
@@ -703,7 +706,7 @@ def challengers(
         )
     members = fitted.choice.members.values()
     rows = [
-        _judged(
+        judge_benchmark(
             training,
             "champion",
             fitted.choice.describe(),
@@ -717,7 +720,7 @@ def challengers(
     ) as bar:
         for name, what, cost, key, make in todo:
             rows.append(
-                _judged(
+                judge_benchmark(
                     training,
                     name,
                     what,
@@ -727,6 +730,9 @@ def challengers(
                 | dict(champion=False)
             )
             bar.update()
+    for name, (what, pds) in (others or {}).items():
+        judged = judge_benchmark(training, name, what, np.nan, pds.copy)
+        rows.append(judged | dict(champion=False))
     table = pd.DataFrame(rows)
     return pd.concat(
         [table[:1], table[1:].sort_values("auc", ascending=False, kind="stable")], ignore_index=True
@@ -755,7 +761,14 @@ BENCHMARK_FIGURES = (
 )
 
 
-def _judged(training: Training, model: str, what: str, cost: float, answer) -> dict:
+def judge_benchmark(
+    training: Training,
+    model: str,  # its name
+    what: str,  # it is, in a few words
+    cost: float,  # steps of one prediction with reasons; NaN where they are not counted
+    answer: Callable[[], np.ndarray],  # its (n_holdout,) PDs
+) -> dict:
+    "Return one row of `challengers`: a model's figures on the holdout, beside the champion's."
     y, named = training.holdout.y, dict(model=model, what=what)
     try:
         p = answer()
