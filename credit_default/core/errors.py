@@ -21,4 +21,3 @@ def place(e: BaseException) -> str:
 # %% ../../nbs/core/01_errors.ipynb #5e1a7c30
 class CreditDefaultError(Exception):
     "What this package raises for a person to read."
-
