@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from .core.errors import CreditDefaultError as CreditDefaultError
     from .data.sources import DataError as DataError
+    from .face.classifier import CreditDefaultClassifier as CreditDefaultClassifier
     from .face.display import Card as Card
     from .face.loans import LoanData as LoanData
     from .face.loans import add_derived as add_derived
@@ -38,15 +39,22 @@ if TYPE_CHECKING:
     from .face.model import load_model as load_model
     from .face.tables import RefusedRowsError as RefusedRowsError
     from .face.tables import TableError as TableError
+    from .face.training import TrainingRun as TrainingRun
+    from .face.training import train as train
     from .portfolio.definition import Derived as Derived
     from .portfolio.definition import Portfolio as Portfolio
     from .portfolio.field import Field as Field
     from .scoring.bundle import BundleError as BundleError
+    from .training.candidates import CandidateError as CandidateError
+    from .training.candidates import register_candidate as register_candidate
+    from .training.candidates import registered_candidates as registered_candidates
+    from .training.candidates import remove_candidate as remove_candidate
 
 # Each public name, by the module that defines it.
 _MODULES = {
     "core.errors": ("CreditDefaultError",),
     "data.sources": ("DataError",),
+    "face.classifier": ("CreditDefaultClassifier",),
     "face.display": ("Card",),
     "face.loans": (
         "LoanData",
@@ -57,9 +65,16 @@ _MODULES = {
     ),
     "face.model": ("CreditModel", "DriftTable", "Evaluation", "drift", "load_model"),
     "face.tables": ("RefusedRowsError", "TableError"),
+    "face.training": ("TrainingRun", "train"),
     "portfolio.definition": ("Derived", "Portfolio"),
     "portfolio.field": ("Field",),
     "scoring.bundle": ("BundleError",),
+    "training.candidates": (
+        "CandidateError",
+        "register_candidate",
+        "registered_candidates",
+        "remove_candidate",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -107,6 +107,12 @@ class LoanData(Displayed, Dataset):
     """
 
     path: Path | None = None  # the file they were read from
+    read_sha256: str = ""  # content of what was read, to tell it from a part of it
+
+    @property
+    def whole(self) -> bool:
+        "Return whether these are all the loans that were read."
+        return bool(self.provenance["sha256"] == self.read_sha256)
 
     def card(self) -> Card:
         "Return what the data set shows of itself."
@@ -128,7 +134,8 @@ class LoanData(Displayed, Dataset):
 
 
 def _as_loans(dataset: Dataset, path: Path | None = None) -> LoanData:
-    return LoanData(**{f.name: getattr(dataset, f.name) for f in fields(Dataset)}, path=path)
+    parts = {f.name: getattr(dataset, f.name) for f in fields(Dataset)}
+    return LoanData(**parts, path=path, read_sha256=dataset.provenance["sha256"])
 
 # %% ../../nbs/face/03_loans.ipynb #1863b07b
 def load_data(
