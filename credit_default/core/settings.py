@@ -20,6 +20,7 @@ import pydantic
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from .errors import InvalidInput
 from .paths import service_home
 
 # %% ../../nbs/core/04_settings.ipynb #f197ff3a
@@ -255,7 +256,7 @@ def addresses(text: str) -> tuple[str, ...]:
 HOW = 'python -c "import secrets; print(secrets.token_urlsafe(48))" makes one'
 
 # %% ../../nbs/core/04_settings.ipynb #df833ccf
-class SettingsError(ValueError):
+class SettingsError(InvalidInput):
     "A setting that cannot be used. Its text names the variable and keeps the value to itself."
 
 

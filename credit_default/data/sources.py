@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..core.errors import InvalidInput
 from ..portfolio.definition import Csv, Portfolio
 
 # %% ../../nbs/data/01_sources.ipynb #e71fa4ec
@@ -26,7 +27,7 @@ from ..portfolio.definition import Csv, Portfolio
 SYNTHETIC = "SYNTHETIC"
 
 
-class DataError(ValueError):
+class DataError(InvalidInput):
     "A table that cannot be used, and why. The text never repeats a value of an applicant."
 
 

@@ -28,6 +28,7 @@ from urllib.parse import unquote
 import httpx
 import tenacity
 
+from ..core.errors import CreditDefaultError
 from ..core.settings import Settings, addresses, parts_of
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #59c9e49e
@@ -48,7 +49,7 @@ SECONDS = 10.0  # that a receiver may take to say something
 COMMAND_SECONDS = 30.0  # that a command may take in all
 
 
-class Undelivered(Exception):
+class Undelivered(CreditDefaultError):
     "An alert that was not taken. The text says why, and holds no address."
 
     def __init__(self, text: str, again: bool = True):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from ..core.errors import InvalidInput, Unavailable
 from ..portfolio.definition import Portfolio
 from ..scoring.stability import DRIFT, LEVEL, Reference
 from ..store.schema import utc
@@ -20,11 +21,11 @@ from ..store.store import Store
 from ..store.windows import Sample
 
 # %% ../../nbs/monitoring/01_drift.ipynb #4b46c1b5
-class MonitoringError(ValueError):
+class MonitoringError(InvalidInput):
     "What cannot be compared, and why. Holds no applicant's value."
 
 
-class TooLong(Exception):
+class TooLong(Unavailable):
     "A check that did not end in the time it was given, and what to do."
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import tenacity
 
+from ..core.errors import CreditDefaultError
 from ..data.loading import load
 from ..data.synthetic import synthesize, true_pd
 from .performance import window_end
@@ -179,7 +180,7 @@ def shifted_pd(
     return odds / (1 + odds)
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #129beecc
-class SimulationError(Exception):
+class SimulationError(CreditDefaultError):
     "The service did not take what was sent, and why."
 
 

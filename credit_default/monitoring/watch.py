@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..core.errors import place
+from ..core.errors import CreditDefaultError, InvalidInput, place
 from ..core.paths import service_home
 from ..core.settings import Settings
 from .alerts import ATTEMPTS, WAIT, Alert, channels, send
@@ -30,7 +30,7 @@ from .performance import MORE, TOO_FEW, performance
 from ..store.store import Store
 
 # %% ../../nbs/monitoring/05_watch.ipynb #2133293d
-class WatchError(ValueError):
+class WatchError(InvalidInput):
     "A watch that was asked for wrongly, and how it is right."
 
 
@@ -366,7 +366,7 @@ def prune(
     return gone
 
 # %% ../../nbs/monitoring/05_watch.ipynb #faf4cdbe
-class AlreadyWatched(ValueError):
+class AlreadyWatched(CreditDefaultError, ValueError):
     "Another process watches this portfolio."
 
 

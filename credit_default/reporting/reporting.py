@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import credit_default
+from ..core.errors import CreditDefaultError
 from ..portfolio.catalogue import get_portfolio
 
 # %% ../../nbs/reporting/01_reporting.ipynb #3dec4b17
@@ -557,7 +558,7 @@ def drop_progress(notebook: Path):
     nbformat.write(nb, notebook)
 
 # %% ../../nbs/reporting/01_reporting.ipynb #1bc1a8f9
-class ReportError(ValueError):
+class ReportError(CreditDefaultError, ValueError):
     "A report that could not be made, with the reason."
 
 

@@ -21,6 +21,7 @@ from typing import IO
 
 import numpy as np
 
+from ..core.errors import InvalidInput
 from ..portfolio.applicant import MOST_REFERENCE, REFERENCE, REFERENCES
 from ..portfolio.columns import check, parse_table
 from ..portfolio.definition import Csv, Portfolio
@@ -45,7 +46,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 LONGEST = 200  # characters; a longer text is no value of a field, and the API refuses it too
 
 
-class BatchError(ValueError):
+class BatchError(InvalidInput):
     "A file that cannot be scored, with the reason. Values of applicants are never in it."
 
 # %% ../../nbs/scoring/09_batch.ipynb #209c1804

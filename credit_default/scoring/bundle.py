@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import xgboost as xgb
 
+from ..core.errors import CreditDefaultError
 from ..core.numeric import pd_of
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
@@ -116,7 +117,7 @@ DESCRIBING = ("stability.json", "metrics.json", "provenance.json", "golden.json"
 GOLDEN_TOLERANCE = 1e-6  # log-odds
 
 
-class BundleError(ValueError):
+class BundleError(CreditDefaultError, ValueError):
     "A bundle that must not be used, with the reason."
 
 

@@ -40,7 +40,7 @@ from limits.errors import ConfigurationError, StorageError
 from limits.strategies import FixedWindowRateLimiter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from ..core.errors import place
+from ..core.errors import CreditDefaultError, Unavailable, place
 from ..core.settings import HOW, KEY_BYTES, variable
 from ..store.engine import Away, Uninvited
 from ..store.predictions import storable
@@ -174,7 +174,7 @@ class Token(BaseModel):
     expires_in: int = Field(description="seconds", examples=[3600])
 
 # %% ../../nbs/serving/04_auth.ipynb #e27e4656
-class Busy(Exception):
+class Busy(Unavailable):
     "Too many passwords are being hashed: try later."
 
 
@@ -236,8 +236,10 @@ class Passwords:
             self._inside -= 1
 
 # %% ../../nbs/serving/04_auth.ipynb #4ae84300
-class Invalid(Exception):
+class Invalid(CreditDefaultError):
     "A token that is not good."
+
+    http_status = 401
 
 
 MOST_GOOD = 10_000  # tokens that are remembered
@@ -308,8 +310,10 @@ class Tokens:
 log = logging.getLogger("credit_default.auth")
 
 
-class SignupRefused(Exception):
+class SignupRefused(CreditDefaultError):
     "Nobody may sign up, or not so. Its text says what is allowed."
+
+    http_status = 422
 
 
 NO_INVITATION = "the invitation does not exist, was used, or has run out"

@@ -22,6 +22,8 @@ from typing import Any, Protocol
 
 import filelock
 
+from ..core.errors import CreditDefaultError, Unavailable
+
 # %% ../../nbs/serving/03_recorder.ipynb #3a2cb41a
 class Entry(Protocol):
     "What one request must leave behind."
@@ -56,12 +58,14 @@ class Spool(Log, Protocol):
     def waiting(self) -> int: ...  # rows in it
 
 # %% ../../nbs/serving/03_recorder.ipynb #34611482
-class Unrecorded(Exception):
+class Unrecorded(Unavailable):
     "Neither the database nor the spool took it. The text is fit for a client."
 
 
-class Repeated(Exception):
+class Repeated(CreditDefaultError):
     "Somebody else was first with this idempotency key: what he was answered is in the store."
+
+    http_status = 409
 
 
 STOPPED, TOO_MANY, NOWHERE = (

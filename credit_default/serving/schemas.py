@@ -20,6 +20,7 @@ import pydantic
 import pydantic_core
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from ..core.errors import CreditDefaultError
 from credit_default.portfolio.applicant import (
     MOST_REFERENCE,
     REFERENCE,
@@ -428,7 +429,7 @@ class Performance(BaseModel):
     notes: list[str] = Field(description="what to know before believing a figure")
 
 # %% ../../nbs/serving/01_schemas.ipynb #6c00bcea
-class Refused(Exception):
+class Refused(CreditDefaultError):
     "A request that gets an error for an answer."
 
     def __init__(

@@ -17,29 +17,35 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from ..core.errors import CreditDefaultError, InvalidInput, Unavailable
+
 # %% ../../nbs/store/02_engine.ipynb #9873a6d9
-class Away(Exception):
+class Away(Unavailable):
     "The database cannot be used now: try later. The text says why, and holds no value."
 
 
-class StoreError(ValueError):
+class StoreError(InvalidInput):
     "What cannot be done with this database, and what can."
 
 
-class Unfit(ValueError):
+class Unfit(InvalidInput):
     "A row that the table cannot hold. Names the column, never the value."
 
 
-class Taken(Exception):
+class Taken(CreditDefaultError):
     "Another user has this username or email."
+
+    http_status = 409
 
     def __init__(self, field: str):
         super().__init__(f"this {field} is taken")
         self.field = field
 
 
-class Uninvited(Exception):
+class Uninvited(CreditDefaultError):
     "An invitation that is unknown, used or out of date."
+
+    http_status = 422
 
 
 UPGRADE = "run `credit-default db upgrade`"

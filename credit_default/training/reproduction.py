@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from ..core.errors import CreditDefaultError
 from ..data.dataset import Dataset
 from ..data.loading import load
 from ..data.sources import Source, find
@@ -30,7 +31,7 @@ from credit_default.training.training import (
 from .tuning import Folds, SearchOptions
 
 # %% ../../nbs/training/12_reproduction.ipynb #f9c82f8e
-class ReproductionError(ValueError):
+class ReproductionError(CreditDefaultError, ValueError):
     "A bundle whose record does not suffice to train it again, and what is missing."
 
 
