@@ -6,13 +6,13 @@
 __all__ = ['term', 'true_pd', 'synthesize', 'synthetic_dates', 'write_csv', 'save_sample']
 
 # %% ../../nbs/data/03_synthetic.ipynb #49876c69
-import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..core.files import whole_file
 from ..core.numeric import signed_exp, signed_log
 from .sources import SYNTHETIC, _cell
 from ..portfolio.definition import Portfolio, Term
@@ -247,9 +247,8 @@ def write_csv(
     text = pd.DataFrame(
         {c: [_cell(v) for v in table[c].tolist()] for c in table}, index=range(1, len(table) + 1)
     ).to_csv(index=index, lineterminator="\n")
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
 
 

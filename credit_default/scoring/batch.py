@@ -4,17 +4,15 @@
 
 # %% auto #0
 __all__ = ['ANSWER', 'REASONS', 'RESULTS', 'SEPARATORS', 'LONGEST', 'CHUNK', 'BatchError', 'check_rows', 'score_chunk',
-           'known_columns', 'check_room', 'Counts', 'check_csv', 'scored_rows', 'score_csv', 'whole_file',
-           'score_parquet', 'score_file']
+           'known_columns', 'check_room', 'Counts', 'check_csv', 'scored_rows', 'score_csv', 'score_parquet',
+           'score_file']
 
 # %% ../../nbs/scoring/09_batch.ipynb #47dc71bf
 import csv
 import gzip
-import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,6 +20,7 @@ from typing import IO
 import numpy as np
 
 from ..core.errors import InvalidInput
+from ..core.files import whole_file
 from ..portfolio.applicant import MOST_REFERENCE, REFERENCE, REFERENCES
 from ..portfolio.columns import check, parse_table
 from ..portfolio.definition import Csv, Portfolio
@@ -128,7 +127,8 @@ def known_columns(
     )
     if not any(at[f.name] for f in used):
         raise BatchError(
-            f"the first line names no field of portfolio {portfolio.name}; it must be a header, separated by {SEPARATORS[portfolio.csv.separator]}, with "
+            f"the first line names no field of portfolio {portfolio.name}; it must be a header, "
+            f"separated by {SEPARATORS[portfolio.csv.separator]}, with "
             + ", ".join(f.name for f in used if f.required or not any(u.required for u in used))
         )
     for name, places in at.items():
@@ -139,7 +139,8 @@ def known_columns(
     for name, n in Counter(names).items():
         if name and n > 1:
             raise BatchError(
-                f"columns {', '.join(str(i) for i, other in enumerate(names, 1) if other == name)} have the same name"
+                f"columns {', '.join(str(i) for i, other in enumerate(names, 1) if other == name)} "
+                "have the same name"
             )
     found = {name: places[0] for name, places in at.items() if places}
     absent = [f for f in used if f.name not in found]
@@ -156,7 +157,8 @@ def check_room(header: list[str]):
     taken = [n.strip() for n in header if n.strip() in RESULTS]
     if taken:
         raise BatchError(
-            f"the file already has columns that the result needs: {', '.join(taken)}. Was it scored before? Rename or remove them"
+            f"the file already has columns that the result needs: {', '.join(taken)}. Was it "
+            "scored before? Rename or remove them"
         )
 
 # %% ../../nbs/scoring/09_batch.ipynb #33a45966
@@ -215,7 +217,9 @@ def _rows(lines: Iterable[str], form: Csv):
 
 
 def check_csv(bundle: Bundle, lines: Iterable[str]) -> int:  # number of rows
-    "Reads a CSV file through without scoring it. Raises BatchError where the file, not just a row of it, is wrong."
+    """Reads a CSV file through without scoring it. Raises BatchError where the file, not just a row
+    of it, is wrong.
+    """
     rows = _rows(lines, bundle.portfolio.csv)
     _, header = next(rows, (0, None))
     if header is None:
@@ -233,7 +237,9 @@ def scored_rows(
     scored: Callable[[Scores, Columns, list[str | None]], None]
     | None = None,  # as in `score_chunk`
 ) -> Iterator[list[list]]:
-    "The header, then chunks of rows, each with its answer. Raises BatchError where the file, not just a row of it, is wrong."
+    """The header, then chunks of rows, each with its answer. Raises BatchError where the file, not
+    just a row of it, is wrong.
+    """
     form = bundle.portfolio.csv
     rows = _rows(lines, form)
     _, header = next(rows, (0, None))
@@ -297,17 +303,7 @@ def score_csv(
     return counts
 
 # %% ../../nbs/scoring/09_batch.ipynb #38dd3a66
-@contextmanager
-def whole_file(path: Path):
-    "A temporary path that becomes `path` where the block ends well, and is removed where it does not."
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+#| export
 
 # %% ../../nbs/scoring/09_batch.ipynb #4098d2e9
 def score_parquet(
@@ -356,7 +352,9 @@ def score_parquet(
 
 # %% ../../nbs/scoring/09_batch.ipynb #509b48a4
 def _open(path: Path, mode: str, kind: str, encoding: str = "utf-8") -> IO[str]:
-    "A CSV file as text, compressed where its name says so. Line ends inside quotation marks stay as they are."
+    """A CSV file as text, compressed where its name says so. Line ends inside quotation marks stay
+    as they are.
+    """
     if kind == ".gz":
         return gzip.open(path, mode, encoding=encoding, newline="")
     return open(path, mode, encoding=encoding, newline="")

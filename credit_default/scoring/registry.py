@@ -10,12 +10,12 @@ __all__ = ['model_name', 'save_bundle', 'load_bundle', 'resolve_tag', 'bundle_pa
 # %% ../../nbs/scoring/08_registry.ipynb #3f63812c
 import json
 import os
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import xgboost as xgb
 
+from ..core.files import only_one, whole_file
 from ..core.paths import beside
 from ..portfolio.applicant import applicant_model
 from credit_default.scoring.bundle import (
@@ -107,9 +107,6 @@ def bundle_path(tag: str) -> Path:
         raise BundleError(f"no model {tag} in the model store") from None
 
 # %% ../../nbs/scoring/08_registry.ipynb #e383dec4
-_lock = threading.Lock()
-
-
 def promotion_history(portfolio: str) -> list[dict]:
     "Who became champion, when, by whom and why; the last one is champion now."
     try:
@@ -174,18 +171,15 @@ def promote_bundle(
             f"{tag} takes other requests than the champion {champion_tag(portfolio)}: clients "
             "would be refused, or misunderstood. Where they are ready, allow other requests"
         )
-    with _lock:
-        folder = beside(portfolio)
-        folder.mkdir(parents=True, exist_ok=True)
+    champions = beside(portfolio) / "champion.json"
+    champions.parent.mkdir(parents=True, exist_ok=True)
+    with only_one(champions):
         event = dict(tag=tag, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by, why=why)
         event |= (dict(rollback=True) if rollback else {}) | (
             dict(other_requests=True) if other_requests else {}
         )
-        waiting = folder / f"champion.json.{os.getpid()}"
-        waiting.write_text(json.dumps(promotion_history(portfolio) + [event], indent=1))
-        os.replace(
-            waiting, folder / "champion.json"
-        )  # readers see the old list or the new one, never half of one
+        with whole_file(champions) as part:
+            part.write_text(json.dumps([*promotion_history(portfolio), event], indent=1))
     return tag
 
 

@@ -6,13 +6,13 @@
 __all__ = ['CHUNK', 'STATEMENT']
 
 # %% ../../nbs/store/08_export.ipynb #0161ea93
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from ..core.files import whole_file
 from .engine import Away, StoreError, Unfit, explained
 from .schema import Timestamp, outcomes, predictions
 
@@ -33,15 +33,11 @@ def _exported() -> list[sa.Column]:
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
     "A file that gets its name when it is complete, for nobody else to read."
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-        yield part
-        os.replace(part, out)
+        with whole_file(out, 0o600) as part:
+            yield part
     except OSError as e:
         raise StoreError(f"{out} cannot be written: {e.strerror or type(e).__name__}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
