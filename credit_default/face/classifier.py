@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from ..data.dataset import from_table
@@ -71,6 +73,12 @@ class CreditDefaultClassifier(ClassifierMixin, BaseEstimator):
         self.seed = seed
         self.keep = keep
 
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = True
+        return tags
+
     def fit(self, X: Any, y: Any) -> "CreditDefaultClassifier":
         """Search, calibrate and fit on all rows.
 
@@ -86,6 +94,13 @@ class CreditDefaultClassifier(ClassifierMixin, BaseEstimator):
         DataError
             Where the rows cannot be used, with the reason.
         """
+        if y is None:
+            raise TableError("fit requires y to be passed, but the target y is None")
+        kind = type_of_target(y, input_name="y", raise_unknown=True)
+        if kind != "binary":
+            raise ValueError(
+                f"Only binary classification is supported. The type of the target is {kind}."
+            )
         frame, outcomes = as_frame(X), np.asarray(y)
         if outcomes.shape != (len(frame),):
             raise TableError(f"{len(frame)} rows need as many outcomes: y has {outcomes.shape}")
