@@ -89,7 +89,7 @@ def fill(store, bundle, rows):
             endpoint="predict", user_id=None, username="lender", latency_ms=1.9, request_id="first"
         )
     store.upgrade()
-    store.append([Entry(written)])
+    store.predictions.append([Entry(written)])
     kind, step = "sqlite" if store.file else "postgresql", DAYS * 86_400 / rows
     begin = (datetime.now(UTC) - timedelta(days=DAYS)).strftime("%Y-%m-%d %H:%M:%S")
     new = {name: text.format(begin=begin, step=step) for name, text in NEW[kind].items()}
@@ -100,7 +100,7 @@ def fill(store, bundle, rows):
         applicants=APPLICANTS,
     )
     engine = sa.create_engine(
-        store._url
+        store.database.url
     )  # without the store's patience: this takes longer than any request may
     with engine.begin() as c:
         c.exec_driver_sql(text)

@@ -426,7 +426,7 @@ def log_routes(app: FastAPI, serving: Serving):
         else:
             rows = await asked(
                 serving,
-                serving.store.predictions,
+                serving.store.predictions.find,
                 user_id=None if user.role == Role.admin else user.id,
                 reference=reference,
                 portfolio=portfolio,
@@ -458,7 +458,7 @@ def log_routes(app: FastAPI, serving: Serving):
     async def prediction(request: Request, prediction_id: uuid.UUID) -> Response:
         "What was sent, what the model took it for, and what was answered."
         row, user = (
-            await asked(serving, serving.store.prediction, str(prediction_id)),
+            await asked(serving, serving.store.predictions.get, str(prediction_id)),
             request.state.user,
         )
         if row is None or (user.role != Role.admin and row["user_id"] != user.id):
@@ -534,9 +534,9 @@ async def drift_state(serving: Serving, one: Served) -> dict:
 
     def ask():
         return (
-            serving.store.totals(one.name, now - timedelta(hours=24)),
-            serving.store.last_check(one.name),
-            serving.store.last_check(one.name, source="watch"),
+            serving.store.windows.totals(one.name, now - timedelta(hours=24)),
+            serving.store.checks.last(one.name),
+            serving.store.checks.last(one.name, source="watch"),
         )
 
     (total, recent), last, watched = await asked(serving, ask)
@@ -611,7 +611,7 @@ def model_routes(routes: APIRouter, serving: Serving, one: Served):
                 until=until,
             ),
         )
-        await asked(serving, serving.store.add_check, **check_row(found, source="endpoint"))
+        await asked(serving, serving.store.checks.add, **check_row(found, source="endpoint"))
         return Response(to_json(found), media_type=JSON)
 
     @routes.get(
@@ -683,7 +683,7 @@ def outcome_routes(app: FastAPI, serving: Serving):
         )
         taken = await asked(
             serving,
-            serving.store.record_outcomes,
+            serving.store.outcomes.record,
             told.rows(),
             by=user.username,
             user_id=None if user.role == Role.admin else user.id,

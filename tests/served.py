@@ -216,7 +216,7 @@ def add_user(database, username, role="analyst", **more):
     )
     store = Store(database)
     try:
-        return store.add_user(row | more)
+        return store.users.add(row | more)
     finally:
         store.close()
 

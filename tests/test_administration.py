@@ -219,7 +219,9 @@ def test_postgresql_is_upgraded_and_left_to_its_own_backup(place, monkeypatch):
         monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", server.database())
         made = answer("db", "upgrade")
         assert (made["from"], made["to"]) == (None, HEAD) and "tests" not in made["database"]
-        Store(read_settings().database).append([Entry([prediction(i) for i in range(3)])])
+        Store(read_settings().database).predictions.append(
+            [Entry([prediction(i) for i in range(3)])]
+        )
         assert answer("log", "export", "out.parquet")["rows"] == 3
         assert answer("log", "erase", "APP-1") == {"removed": 1}
         assert answer("log", "prune", "--older-than", "1d", "--yes")["removed"] == 2
@@ -268,7 +270,7 @@ def test_a_user_that_was_added_logs_in(store):
         and found.role.value == "admin"
         and let_in(store, "anna", PASSWORD + "s") is None
     )
-    assert store.user(username="anna")["password_hash"].startswith("$argon2id$")
+    assert store.users.get(username="anna")["password_hash"].startswith("$argon2id$")
 
 
 def test_a_new_user_is_an_analyst_and_roles_are_those_of_the_service(store):
@@ -360,10 +362,10 @@ def test_a_user_that_cannot_be_is_bad_input_and_the_password_not_repeated(
     store, command, given, said
 ):
     added("anna")
-    before = store.users()
+    before = store.users.all()
     result = shell("user", *command.split(), given=given)
     assert result.exit_code == 2 and said in result.stderr, result.output
-    assert "secret" not in result.output.replace("secretsecret", "") and store.users() == before
+    assert "secret" not in result.output.replace("secretsecret", "") and store.users.all() == before
     assert let_in(store, "anna", PASSWORD)
 
 
@@ -391,7 +393,7 @@ def test_another_role_takes_the_place_of_the_first(store):
     added("anna")
     assert (
         answer("user", "role", "anna", "viewer")["role"] == "viewer"
-        and store.user(username="anna")["role"] == "viewer"
+        and store.users.get(username="anna")["role"] == "viewer"
     )
 
 
@@ -498,18 +500,20 @@ def test_an_administrators_day_through_the_console_script(place):
     )
     assert let_in(store, "anna", PASSWORD)
 
-    store.append([Entry([prediction(i) for i in range(5000)])])
-    gone = store.count(until=datetime.now(UTC) - timedelta(days=1))
+    store.predictions.append([Entry([prediction(i) for i in range(5000)])])
+    gone = store.predictions.count(until=datetime.now(UTC) - timedelta(days=1))
     said, code = at_terminal("log", "prune", "--older-than", "1d", replies=[("[y/N]:", "n")])
     assert (
-        code == 1 and f"Remove {gone:,} predictions from before" in said and store.count() == 5000
+        code == 1
+        and f"Remove {gone:,} predictions from before" in said
+        and store.predictions.count() == 5000
     )
     said, code = at_terminal("log", "prune", "--older-than", "1d", replies=[("[y/N]:", "y")])
     assert (
         code == 0
         and "removing" in said
         and f"{gone:,} predictions from before" in said
-        and store.count() == 5000 - gone
+        and store.predictions.count() == 5000 - gone
     )
     failed = script("log", "erase", "APP-1")
     assert (
@@ -526,7 +530,7 @@ def test_an_administrators_day_through_the_console_script(place):
 def test_export_takes_since_in_and_until_not(store, place):
     import pyarrow.parquet as pq
 
-    store.append([Entry([prediction(i) for i in range(10)])])
+    store.predictions.append([Entry([prediction(i) for i in range(10)])])
     assert answer("log", "export", "all.parquet") == {"out": "all.parquet", "rows": 10}
     assert (
         "3 predictions copied to part.parquet"
@@ -549,7 +553,7 @@ def test_export_takes_since_in_and_until_not(store, place):
 
 
 def test_export_to_another_database_adds_what_is_not_there(store, place):
-    store.append([Entry([prediction(i) for i in range(5)])])
+    store.predictions.append([Entry([prediction(i) for i in range(5)])])
     url = f"sqlite:///{place}/warehouse.db"
     assert [
         answer("log", "export", url, "--until", "2026-03-03")["rows"],
@@ -575,7 +579,9 @@ def test_what_takes_long_shows_how_far_it_is(store, monkeypatch, command, label)
 
     monkeypatch.setattr(administration, "progress_bar", bar)
     begin = datetime.now(UTC) - timedelta(days=100)
-    store.append([Entry([prediction(i, at=begin + timedelta(seconds=i)) for i in range(20_500)])])
+    store.predictions.append(
+        [Entry([prediction(i, at=begin + timedelta(seconds=i)) for i in range(20_500)])]
+    )
     answer("log", *command.split())
     [[total, *done]] = seen.values()
     assert (
@@ -602,7 +608,7 @@ def test_what_takes_long_shows_how_far_it_is(store, monkeypatch, command, label)
     ],
 )
 def test_an_export_that_cannot_be_is_bad_input(store, place, arguments, said):
-    store.append([Entry([prediction(1)])])
+    store.predictions.append([Entry([prediction(1)])])
     result = shell("log", "export", *arguments)
     assert result.exit_code == 2 and said in result.stderr and "hunter2" not in result.output
     assert [path.name for path in place.iterdir()] == ["data"]
@@ -610,27 +616,33 @@ def test_an_export_that_cannot_be_is_bad_input(store, place, arguments, said):
 
 def test_prune_removes_what_is_older_and_no_more(store):
     now = datetime.now(UTC)
-    store.append([Entry([prediction(i, at=now - timedelta(days=i, minutes=1))]) for i in range(10)])
+    store.predictions.append(
+        [Entry([prediction(i, at=now - timedelta(days=i, minutes=1))]) for i in range(10)]
+    )
     refused = shell("log", "prune", "--older-than", "6d")
     assert (
         refused.exit_code == 2
         and "4 predictions" in refused.stderr
         and "--yes" in refused.stderr
-        and store.count() == 10
+        and store.predictions.count() == 10
     )
     pruned = answer("log", "prune", "--older-than", "6d", "--yes")
     assert pruned["removed"] == 4 and abs(
         datetime.fromisoformat(pruned["before"]) - (now - timedelta(days=6))
     ) < timedelta(minutes=1)
-    assert {row["reference"] for row in store.predictions()} == {f"APP-{i}" for i in range(6)}
+    assert {row["reference"] for row in store.predictions.find()} == {f"APP-{i}" for i in range(6)}
     assert answer("log", "prune", "--older-than", "6d")["removed"] == 0  # nothing to ask about
 
 
 @pytest.mark.parametrize("age", ["365", "1y", "0d", "-5d", "1.5d", "100000d", ""])
 def test_an_age_that_is_none_removes_nothing(store, age):
-    store.append([Entry([prediction(1)])])
+    store.predictions.append([Entry([prediction(1)])])
     result = shell("log", "prune", "--older-than", age, "--yes")
-    assert result.exit_code == 2 and "12h, 365d or 52w" in result.stderr and store.count() == 1
+    assert (
+        result.exit_code == 2
+        and "12h, 365d or 52w" in result.stderr
+        and store.predictions.count() == 1
+    )
 
 
 def test_the_longest_age_that_is_one_is_taken(store):
@@ -641,11 +653,15 @@ def test_erase_forgets_an_applicant_also_in_the_spool(store, place):
     spool = Store(read_settings().spool_url)
     spool.upgrade()
     for one in (store, spool):
-        one.append([Entry([prediction(i)], kept(i)) for i in range(3)] + [Entry([prediction(1)])])
+        one.predictions.append(
+            [Entry([prediction(i)], kept(i)) for i in range(3)] + [Entry([prediction(1)])]
+        )
     assert answer("log", "erase", "APP-1") == {"removed": 4}
     for one in (store, spool):
-        assert {row["reference"] for row in one.predictions()} == {"APP-0", "APP-2"}
-        assert one.answer("7c0f", "key-1") is None and one.answer("7c0f", "key-0")
+        assert {row["reference"] for row in one.predictions.find()} == {"APP-0", "APP-2"}
+        assert one.predictions.answer("7c0f", "key-1") is None and one.predictions.answer(
+            "7c0f", "key-0"
+        )
         assert not any(
             b"APP-1" in path.read_bytes() for path in one.file.parent.glob(f"{one.file.name}*")
         )
@@ -662,16 +678,20 @@ def test_erase_waits_for_rows_that_are_on_their_way(store, place, monkeypatch):
 
     spool = Store(read_settings().spool_url)
     spool.upgrade()
-    spool.append([Entry([prediction(1)])])
+    spool.predictions.append([Entry([prediction(1)])])
     with replay_lock(spool.file), monkeypatch.context() as hasty:
         hasty.setattr(administration, "REPLAY_SECONDS", 0.1)
         result = shell("log", "erase", "APP-1")
-    assert result.exit_code == 1 and "nothing was removed" in result.stderr and spool.count() == 1
-    assert answer("log", "erase", "APP-1") == {"removed": 1} and spool.count() == 0
+    assert (
+        result.exit_code == 1
+        and "nothing was removed" in result.stderr
+        and spool.predictions.count() == 1
+    )
+    assert answer("log", "erase", "APP-1") == {"removed": 1} and spool.predictions.count() == 0
 
 
 def test_erase_makes_no_spool(store, place):
-    store.append([Entry([prediction(1)])])
+    store.predictions.append([Entry([prediction(1)])])
     assert (
         answer("log", "erase", "APP-1") == {"removed": 1}
         and not (place / "data" / "spool.db").exists()
@@ -680,7 +700,9 @@ def test_erase_makes_no_spool(store, place):
 
 def test_a_backup_taken_under_load_is_whole_and_can_be_gone_back_to(store, place):
     def write(n):
-        return [store.append([Entry([prediction(i) for i in range(5)])]) for _ in range(n)]
+        return [
+            store.predictions.append([Entry([prediction(i) for i in range(5)])]) for _ in range(n)
+        ]
 
     write(20)
     with ThreadPoolExecutor(1) as pool:

@@ -253,14 +253,14 @@ def test_what_one_worker_changes_the_other_knows_within_seconds(url, store, pass
         assert (
             there.who(claims(ada)).role == Role.analyst
         )  # at once, and not as what the token says
-        store.change_user(ada.id, role="viewer")
+        store.users.change(ada.id, role="viewer")
         until(lambda: there.who(claims(ada)).role == Role.viewer)
-        store.change_user(ada.id, disabled=True)
+        store.users.change(ada.id, disabled=True)
         until(lambda: there.who(claims(ada)) is None and here.who(claims(ada)) is None)
-        store.change_user(ada.id, disabled=False, role="admin")
+        store.users.change(ada.id, disabled=False, role="admin")
         assert asyncio.run(there.login("Ada", PASSWORD, passwords)).role == Role.admin
         assert there.who(claims(ada, Role.viewer)).role == Role.admin
-        store.delete_user(ada.id)
+        store.users.delete(ada.id)
         until(lambda: there.who(claims(ada)) is None)
         assert asyncio.run(there.login("ada", PASSWORD, passwords)) is None
     finally:
@@ -280,10 +280,10 @@ def test_the_copy_goes_on_whatever_reading_it_raises(store, passwords, monkeypat
     try:
         with monkeypatch.context() as patched:
             failed = threading.Event()
-            patched.setattr(store, "users", lambda: failed.set() or 1 / 0)
+            patched.setattr(store.users, "all", lambda: failed.set() or 1 / 0)
             assert failed.wait(5)
             assert users.who(claims(ada)).username == "ada"
-        store.change_user(ada.id, disabled=True)
+        store.users.change(ada.id, disabled=True)
         until(lambda: users.who(claims(ada)) is None)
     finally:
         users.stop()
@@ -292,7 +292,7 @@ def test_the_copy_goes_on_whatever_reading_it_raises(store, passwords, monkeypat
 def test_a_role_that_does_not_exist_may_do_nothing_and_harms_nobody_else(store, passwords):
     users = Users(store)
     ada, eve = joined(users, passwords, "ada"), joined(users, passwords, "eve")
-    store.change_user(eve.id, role="owner")
+    store.users.change(eve.id, role="owner")
     users.refresh()
     assert users.who(claims(ada)) and users.who(claims(eve)) is None
     assert asyncio.run(users.login("eve", PASSWORD, passwords)) is None
@@ -312,7 +312,7 @@ def test_one_invitation_makes_one_user_however_many_ask_at_once(url, store, pass
 
     with ThreadPoolExecutor(6) as pool:
         roles = list(pool.map(attempt, range(6)))
-    assert sorted(roles, key=str) == [None] * 5 + [Role.viewer] and len(store.users()) == 1
+    assert sorted(roles, key=str) == [None] * 5 + [Role.viewer] and len(store.users.all()) == 1
 
 
 @pytest.mark.parametrize("mode", ["invite", "closed"])
@@ -328,7 +328,7 @@ def test_who_may_not_sign_up_costs_no_hash(store, mode):
     for invitation in (None, "made up", invite(store, Role.admin, "ada", days=-1)):
         with pytest.raises(SignupRefused):
             joined(Users(store), passwords, "eve", mode, invitation=invitation)
-    assert passwords.hashes == 0 and store.users() == []
+    assert passwords.hashes == 0 and store.users.all() == []
 
 
 def test_nothing_secret_is_in_the_file(tmp_path, store, passwords):
@@ -345,7 +345,7 @@ def test_nothing_secret_is_in_the_file(tmp_path, store, passwords):
 def test_a_login_takes_as_long_where_there_is_no_such_user(store, passwords):
     users = Users(store)
     joined(users, passwords, "ada")
-    store.change_user(joined(users, passwords, "off").id, disabled=True)
+    store.users.change(joined(users, passwords, "off").id, disabled=True)
 
     def spent(name):
         "In seconds of this thread's own work, whatever else the machine does."
@@ -460,7 +460,7 @@ def test_while_postgresql_is_away_the_last_copy_decides(postgres, passwords):
                 users.who(nobody()) is None
                 and asyncio.run(users.login("ada", PASSWORD, passwords)).id == ada.id
             )
-        store.change_user(ada.id, disabled=True)
+        store.users.change(ada.id, disabled=True)
         until(lambda: users.who(claims(ada)) is None)
     finally:
         users.stop()

@@ -694,7 +694,7 @@ def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, n
         and "report:" not in result.stdout
     )
     store = Store(f"sqlite:///{no_log}/none.db")
-    [check] = store.checks("gmsc", 5)
+    [check] = store.checks.find("gmsc", 5)
     store.close()
     assert (
         check["source"],
@@ -754,7 +754,7 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
 
     assert shell("db", "upgrade").exit_code == 0
     store = Store(f"sqlite:///{no_log}/none.db")
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [

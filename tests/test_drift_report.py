@@ -65,7 +65,7 @@ def log(store, bundle, frame, first, step):
     rows = Loaded(bundle, reasons=False).rows(
         columns, bundle.score(columns, reasons=False), first, [None] * len(frame)
     )
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -118,7 +118,7 @@ def world(bentoml_home, tmp_path_factory):
             bad = rng.random(len(rows)) < factor * np.array(
                 [row["probability_default"] for row in rows]
             )
-            store.record_outcomes(
+            store.outcomes.record(
                 [
                     dict(
                         prediction_id=row["prediction_id"],

@@ -82,7 +82,7 @@ def log(store, bundle, frame, times):
     columns = parse_table(bundle.portfolio, frame)
     scores = bundle.score(columns, reasons=False)
     rows = Loaded(bundle, reasons=False).rows(columns, scores, times[0], [None] * len(frame))
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -119,7 +119,7 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
     frame, _ = applicants(GMSC, 900, seed=5)
     frame.loc[frame.index[300:], "MonthlyIncome"] *= 0.4
     columns = log(store, synthetic_bundle, frame, [MARCH + timedelta(hours=i) for i in range(900)])
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -195,7 +195,7 @@ def test_what_another_reference_binned_is_left_out_and_counted(store, url):
         "0000",
         "0" * 40,
     ]  # of fewer fields, and of more; two fields of four are not two rows
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -211,7 +211,7 @@ def test_what_another_reference_binned_is_left_out_and_counted(store, url):
             )
         ]
     )
-    store.append([Entry([row(MARCH, tag=OTHER, bins="00")])])
+    store.predictions.append([Entry([row(MARCH, tag=OTHER, bins="00")])])
     answer = detect(store, GMSC, reference, TAG)
     assert (
         answer["samples_analysed"],
@@ -229,7 +229,9 @@ def test_what_another_reference_binned_is_left_out_and_counted(store, url):
         5,
         NOTHING,
     )
-    store.append([Entry([row(MARCH, bins="zz")])])  # as many fields, and bins that they do not have
+    store.predictions.append(
+        [Entry([row(MARCH, bins="zz")])]
+    )  # as many fields, and bins that they do not have
     with pytest.raises(MonitoringError, match="another reference wrote them"):
         asyncio.run(in_process(task("detect", url, GMSC, reference, model_version=TAG)))
 
@@ -257,8 +259,8 @@ def test_categories_and_a_portfolio_without_a_performance_window(store):
         )
         for i, (bins, one) in enumerate(zip(reference.encode(later), sent))
     ]
-    store.append([Entry(rows)])
-    store.record_outcomes(
+    store.predictions.append([Entry(rows)])
+    store.outcomes.record(
         [
             dict(
                 prediction_id=one["prediction_id"],
@@ -295,7 +297,7 @@ def test_the_sample_of_a_large_window_is_summarized_and_all_of_it_is_counted(sto
     rng = np.random.default_rng(1)
     income = np.round(rng.lognormal(8.6, 0.65, 3000))
     reference = Reference.fit({"MonthlyIncome": income})
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -345,7 +347,7 @@ def test_what_bins_of_equal_width_and_dropped_gaps_do_not_see_is_found(
     with_gaps = [None if v != v else v for v in now.tolist()]
     store = Store(f"sqlite:///{tmp_path}/log.db")
     store.upgrade()
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -435,8 +437,8 @@ def test_windows_and_cohorts_are_those_cut_by_hand(store):
             int(rng.integers(3))
         ]
         said[one["prediction_id"]] = bool(rng.random() < 0.3), observed
-    store.append([Entry(rows)])
-    taken = store.record_outcomes(
+    store.predictions.append([Entry(rows)])
+    taken = store.outcomes.record(
         [dict(prediction_id=name, defaulted=d, observed_at=at) for name, (d, at) in said.items()],
         by="tests",
         user_id=None,
@@ -499,8 +501,8 @@ def test_an_outcome_may_be_dated_with_the_last_day_of_its_window(tmp_path, hour,
         (True, "2026-03-01"),
         (True, "2026-03-02"),
     ]
-    store.append([Entry(rows)])
-    store.record_outcomes(
+    store.predictions.append([Entry(rows)])
+    store.outcomes.record(
         [
             dict(
                 prediction_id=one["prediction_id"],
@@ -545,8 +547,8 @@ def loans(
         row(first + timedelta(hours=2.9 * i), pd=float(one), tag=tag, **other)
         for i, one in enumerate(p)
     ]
-    store.append([Entry(rows)])
-    store.record_outcomes(
+    store.predictions.append([Entry(rows)])
+    store.outcomes.record(
         [
             dict(
                 prediction_id=one["prediction_id"],
@@ -620,7 +622,7 @@ def test_a_model_without_outcomes_and_a_simulated_future(tmp_path):
     empty = performance(store, GMSC)
     assert (empty["models"], empty["answered"], empty["notes"]) == ({}, 0, [])
     now = datetime.now(UTC)
-    store.append([Entry([row(now - timedelta(days=3), pd=0.5)])])
+    store.predictions.append([Entry([row(now - timedelta(days=3), pd=0.5)])])
     young = performance(store, GMSC)
     assert (
         young["models"][TAG]["mature"],
@@ -857,7 +859,7 @@ def test_a_failure_tells_its_place_and_no_value(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/log.db")
     store.upgrade()
     reference = Reference.fit({"MonthlyIncome": np.arange(100.0)})
-    store.append(
+    store.predictions.append(
         [Entry([row(MARCH, bins="0", sent='{"MonthlyIncome": "4711-Musterfrau"}')])]
     )  # a row that no version of ours has written
     with pytest.raises(RuntimeError) as raised:

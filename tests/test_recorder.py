@@ -29,18 +29,18 @@ from credit_default.serving.recorder import (
     replay_lock,
 )
 from credit_default.store.engine import Away, Unfit
-from credit_default.store.predictions import Entry
+from credit_default.store.predictions import Entry, PredictionLog
 from credit_default.store.schema import ROW
 from credit_default.store.store import Store
 
 OFF = "switched off by a test"
 
 
-class Switched(Store):
-    "A store that is away while a file exists, and that says how many entries each transaction had."
+class SwitchedLog(PredictionLog):
+    "A log that is away while a file exists, and that says how many entries each transaction had."
 
-    def __init__(self, url, switch=None, **options):
-        super().__init__(url, **options)
+    def __init__(self, database, switch=None):
+        super().__init__(database)
         self.switch, self.groups = switch, []
 
     def ready(self):
@@ -56,11 +56,11 @@ class Switched(Store):
         return done
 
 
-class Hanging(Switched):
-    "A store that answers when it is let."
+class HangingLog(SwitchedLog):
+    "A log that answers when it is let."
 
-    def __init__(self, url, **options):
-        super().__init__(url, **options)
+    def __init__(self, database):
+        super().__init__(database)
         self.free = threading.Event()
 
     def append(self, entries):
@@ -68,7 +68,7 @@ class Hanging(Switched):
         return super().append(entries)
 
 
-class Deadly(Store):
+class DeadlyLog(PredictionLog):
     "A spool whose process dies, as by a power cut, between the store's commit and its own."
 
     def remove(self, taken):
@@ -114,8 +114,15 @@ def entry(name, key=None, rows=1):
     return Entry([row(name if rows == 1 else f"{name}-{i}") for i in range(rows)], answer)
 
 
-def made(url, kind=Store, **options):
-    store = kind(url, **options)
+def opened(url, kind=PredictionLog, timeout=5.0, **options):
+    "A store whose log is of this kind."
+    store = Store(url, timeout=timeout)
+    store.predictions = kind(store.database, **options)
+    return store
+
+
+def made(url, kind=PredictionLog, **options):
+    store = opened(url, kind, **options)
     store.upgrade()
     return store
 
@@ -131,8 +138,8 @@ def recording(store, spool, **options):
     "A recorder that looks often and leaves a test's small disk alone, and the events that it told."
     told = []
     recorder = Recorder(
-        store,
-        spool,
+        store.predictions,
+        spool.predictions,
         Away,
         on_event=lambda event, **figures: told.append((event, figures)),
         **dict(retry_seconds=0.05, keep_free=0) | options,
@@ -146,9 +153,9 @@ def recording(store, spool, **options):
         spool.close()
 
 
-def ids(store):
+def ids(log):
     "In order of arrival."
-    return [one["prediction_id"] for one in store.predictions(limit=10**6)][::-1]
+    return [row["prediction_id"] for row in log.find(limit=10**6)][::-1]
 
 
 async def until(true, seconds=30):
@@ -208,11 +215,11 @@ class Load:
             await asyncio.gather(*tasks)
 
 
-def check_kept(store, acknowledged):
+def check_kept(log, acknowledged):
     """All that was acknowledged is there, once, and what one client sent is in the order in which
     he sent it.
     """
-    kept = ids(store)
+    kept = ids(log)
     assert acknowledged and len(kept) == len(set(kept))
     assert not set(acknowledged) - set(kept)
     of_client = defaultdict(list)
@@ -225,7 +232,7 @@ def check_kept(store, acknowledged):
 
 
 def test_requests_that_come_together_share_commits(urls):
-    store = made(urls[0], Switched)
+    store = made(urls[0], SwitchedLog)
     with recording(store, made(urls[1])) as (recorder, told):
 
         async def many():
@@ -233,8 +240,8 @@ def test_requests_that_come_together_share_commits(urls):
 
         asyncio.run(many())
         assert recorder.depth == 0 and not recorder.away and told == []
-    assert sum(store.groups) == 500 and len(store.groups) <= 50
-    assert ids(store) == [f"c.{i}" for i in range(500)]
+    assert sum(store.predictions.groups) == 500 and len(store.predictions.groups) <= 50
+    assert ids(store.predictions) == [f"c.{i}" for i in range(500)]
 
 
 def test_tasks_and_threads_at_once(urls):
@@ -341,7 +348,7 @@ def test_a_database_that_hangs_keeps_nobody_else_waiting(server, urls):
 
 
 def test_a_hanging_store_leaves_the_event_loop_alone(urls):
-    store = made(urls[0], Hanging)
+    store = made(urls[0], HangingLog)
     with recording(store, made(urls[1])) as (recorder, _):
 
         async def hang():
@@ -350,16 +357,16 @@ def test_a_hanging_store_leaves_the_event_loop_alone(urls):
                 waiting = asyncio.create_task(recorder.record(entry("c.0")))
                 await asyncio.sleep(2)
                 assert not waiting.done() and recorder.depth == 1
-                store.free.set()
+                store.predictions.free.set()
                 await waiting
             return load.longest_pause
 
         assert asyncio.run(hang()) < 0.5
-    assert ids(store) == ["c.0"]
+    assert ids(store.predictions) == ["c.0"]
 
 
 def test_who_gives_up_leaves_the_others_waiting(urls):
-    store = made(urls[0], Hanging)
+    store = made(urls[0], HangingLog)
     with recording(store, made(urls[1])) as (recorder, _):
 
         async def leave():
@@ -367,7 +374,7 @@ def test_who_gives_up_leaves_the_others_waiting(urls):
             await asyncio.sleep(0.05)
             tasks[1].cancel()
             await asyncio.sleep(0.05)
-            store.free.set()
+            store.predictions.free.set()
             return await asyncio.gather(*tasks, return_exceptions=True)
 
         assert [type(e) for e in asyncio.run(leave())] == [
@@ -377,18 +384,18 @@ def test_who_gives_up_leaves_the_others_waiting(urls):
         ]
 
         async def gone():  # a whole event loop that ends before its answer
-            store.free.clear()
+            store.predictions.free.clear()
             asyncio.create_task(recorder.record(entry("c.3")))
             await asyncio.sleep(0.05)
 
         asyncio.run(gone())
-        store.free.set()
+        store.predictions.free.set()
         recorder.record_blocking(entry("c.4"))
-    assert ids(store) == [f"c.{i}" for i in range(5)]
+    assert ids(store.predictions) == [f"c.{i}" for i in range(5)]
 
 
 def test_a_full_queue_refuses_at_once(urls):
-    store = made(urls[0], Hanging)
+    store = made(urls[0], HangingLog)
     with recording(store, made(urls[1]), most_queued=10) as (recorder, _):
 
         async def crowd():
@@ -398,7 +405,7 @@ def test_a_full_queue_refuses_at_once(urls):
             ]  # 1 + 1 + 8 rows, then three too many
             await until(lambda: tasks[-1].done(), 5)
             refused, depth = [t.exception() for t in tasks[3:]], recorder.depth
-            store.free.set()
+            store.predictions.free.set()
             await asyncio.gather(*tasks[:3])
             await recorder.record(entry("large", rows=30))  # nobody before it: taken
             return refused, depth
@@ -407,11 +414,11 @@ def test_a_full_queue_refuses_at_once(urls):
     assert [str(e) for e in refused] == [TOO_MANY] * 3 and all(
         type(e) is Unrecorded for e in refused
     )
-    assert depth == 3 and len(ids(store)) == 10 + 30
+    assert depth == 3 and len(ids(store.predictions)) == 10 + 30
 
 
 def test_stop_writes_what_is_queued(urls):
-    store = made(urls[0], Hanging)
+    store = made(urls[0], HangingLog)
     with recording(store, made(urls[1]), most=20) as (recorder, _):
 
         async def stopping():
@@ -421,17 +428,20 @@ def test_stop_writes_what_is_queued(urls):
             await asyncio.sleep(0.05)
             late = asyncio.create_task(recorder.record(entry("late.0")))
             await asyncio.sleep(0)
-            store.free.set()
+            store.predictions.free.set()
             return await stop, await asyncio.gather(*tasks, late, return_exceptions=True)
 
         done, outcomes = asyncio.run(stopping())
     assert done and outcomes[:100] == [None] * 100 and str(outcomes[100]) == STOPPED
-    assert ids(store) == [f"c.{i}" for i in range(100)] and max(store.groups) == 20
+    assert (
+        ids(store.predictions) == [f"c.{i}" for i in range(100)]
+        and max(store.predictions.groups) == 20
+    )
 
 
 def test_a_stop_that_takes_too_long_acknowledges_nothing(urls):
-    store = made(urls[0], Hanging)
-    recorder = Recorder(store, made(urls[1]), Away)
+    store = made(urls[0], HangingLog)
+    recorder = Recorder(store.predictions, made(urls[1]).predictions, Away)
     recorder.start()
     outcomes = []
 
@@ -448,11 +458,11 @@ def test_a_stop_that_takes_too_long_acknowledges_nothing(urls):
     assert recorder.stop(0.2) is False
     thread.join(5)
     assert outcomes == [STOPPED]
-    store.free.set()
+    store.predictions.free.set()
 
 
 def test_a_key_that_another_process_used_first(urls, tmp_path):
-    store, switch = made(urls[0], Switched, switch=tmp_path / "away"), tmp_path / "away"
+    store, switch = made(urls[0], SwitchedLog, switch=tmp_path / "away"), tmp_path / "away"
     child("keyed", *urls, switch).communicate()
     with recording(store, made(urls[1])) as (recorder, _):
 
@@ -480,8 +490,8 @@ def test_a_key_that_another_process_used_first(urls, tmp_path):
         outcomes, away = asyncio.run(ask())
         assert [type(e) for e in outcomes] == [Repeated, type(None), Repeated, type(None)]
         assert str(away[0]) == UNSURE and away[1] is None
-        assert store.answer("anna-id", "order-1")["content"] == b"theirs"
-        assert sorted(ids(store)) == ["again", "new", "plain", "spooled", "theirs"]
+        assert store.predictions.answer("anna-id", "order-1")["content"] == b"theirs"
+        assert sorted(ids(store.predictions)) == ["again", "new", "plain", "spooled", "theirs"]
 
 
 @pytest.mark.parametrize("off", [False, True], ids=["store", "spool"])
@@ -489,7 +499,7 @@ def test_a_row_that_does_not_fit_fails_alone(urls, tmp_path, off):
     switch = tmp_path / "away"
     if off:
         switch.touch()
-    with recording(made(urls[0], Switched, switch=switch), made(urls[1])) as (recorder, _):
+    with recording(made(urls[0], SwitchedLog, switch=switch), made(urls[1])) as (recorder, _):
 
         async def ask():
             entries = [
@@ -512,7 +522,7 @@ def test_a_spool_that_cannot_be_used_is_said_and_stands_in_nobodys_way(urls, tmp
     switch = tmp_path / "away"
     switch.touch()
     missing = Store(f"sqlite:///{tmp_path}/nowhere/spool.db")
-    with recording(made(urls[0], Switched, switch=switch), missing) as (recorder, _):
+    with recording(made(urls[0], SwitchedLog, switch=switch), missing) as (recorder, _):
         with pytest.raises(Unrecorded):
             recorder.record_blocking(entry("c.0"))
         assert recorder.why == OFF and recorder.spool_why
@@ -525,14 +535,14 @@ def test_a_spool_that_cannot_be_used_is_said_and_stands_in_nobodys_way(urls, tmp
 def test_rows_under_way_do_not_come_back_after_an_erasure(urls):
     "Whoever erases holds the lock, so that no row is between spool and store."
     store, spool = made(urls[0]), made(urls[1])
-    spool.append([Entry([row("c.0", reference="A-1"), row("c.1", reference="A-2")])])
+    spool.predictions.append([Entry([row("c.0", reference="A-1"), row("c.1", reference="A-2")])])
     with replay_lock(spool.file), recording(made(urls[0]), made(urls[1])) as (recorder, _):
         time.sleep(0.3)
         assert recorder.why == BEHIND and ids(recorder.store) == []
-        assert spool.erase("A-1") + store.erase("A-1") == 1
+        assert spool.upkeep.erase("A-1") + store.upkeep.erase("A-1") == 1
     with recording(store, spool) as (recorder, _):
         asyncio.run(until(lambda: not recorder.away))
-        assert ids(store) == ["c.1"] and spool.waiting() == 0
+        assert ids(store.predictions) == ["c.1"] and spool.predictions.waiting() == 0
 
 
 # ---- processes that die, and processes that share a spool
@@ -552,11 +562,11 @@ def be_child(do, store_url, spool_url, switch, name):
     """
     switch, end = Path(switch), Path(f"{switch}.end")
     if do == "keyed":
-        made(store_url).append([entry("theirs", key="order-1")])
+        made(store_url).predictions.append([entry("theirs", key="order-1")])
         return
     recorder = Recorder(
-        Switched(store_url, switch=switch),
-        (Deadly if do == "dies" else Store)(spool_url),
+        opened(store_url, SwitchedLog, switch=switch).predictions,
+        opened(spool_url, DeadlyLog if do == "dies" else PredictionLog).predictions,
         Away,
         retry_seconds=0.05,
         most=50,
@@ -600,14 +610,14 @@ def test_killed_between_the_commits_of_store_and_spool(urls, tmp_path):
     wait_for_lines(out, 100)
     switch.unlink()
     assert process.wait(30) == -signal.SIGKILL
-    both = set(ids(store)) & set(ids(spool))
+    both = set(ids(store.predictions)) & set(ids(spool.predictions))
     assert both, "it was to die with rows in both places"
     with recording(store, spool) as (recorder, told):
         assert recorder.away or told
         recorder.record_blocking(entry("new.0"))
         asyncio.run(until(lambda: not recorder.away))
-        assert spool.waiting() == 0
-        kept = check_kept(store, lines(out) + ["new.0"])
+        assert spool.predictions.waiting() == 0
+        kept = check_kept(store.predictions, lines(out) + ["new.0"])
     assert kept[-1] == "new.0"
 
 
@@ -632,8 +642,8 @@ def test_killed_anywhere(urls, tmp_path, times):
         acknowledged += lines(out)
     with recording(store, spool) as (recorder, _):
         asyncio.run(until(lambda: not recorder.away and not recorder.spooled))
-        check_kept(store, acknowledged)
-        assert spool.waiting() == 0
+        check_kept(store.predictions, acknowledged)
+        assert spool.predictions.waiting() == 0
 
 
 def test_two_processes_share_a_spool(urls, tmp_path):
@@ -649,7 +659,7 @@ def test_two_processes_share_a_spool(urls, tmp_path):
         switch.touch()
         for out in outs:
             wait_for_lines(out, 50 + out.read_bytes().count(b"\n"))
-        assert spool.waiting()
+        assert spool.predictions.waiting()
         switch.unlink()
     Path(f"{switch}.end").touch()
     assert [process.wait(60) for process in processes] == [0, 0]
@@ -659,8 +669,8 @@ def test_two_processes_share_a_spool(urls, tmp_path):
         _,
     ):  # one process may have left while the other still wrote to the spool
         asyncio.run(until(lambda: not recorder.away and not recorder.spooled))
-        kept = check_kept(store, acknowledged)
-        assert sorted(kept) == sorted(acknowledged) and spool.waiting() == 0
+        kept = check_kept(store.predictions, acknowledged)
+        assert sorted(kept) == sorted(acknowledged) and spool.predictions.waiting() == 0
 
 
 if __name__ == "__main__":

@@ -636,7 +636,7 @@ def inside(synthetic_bundle, tmp_path):
         password_hash="",
         role="analyst",
     )
-    serving.store.add_user(user)
+    serving.store.users.add(user)
     token, _ = serving.tokens.issue(User(user["id"], "ada", Role.analyst))
     with TestClient(
         service.Guard(app, serving),

@@ -325,7 +325,7 @@ def test_a_token_of_one_who_may_not_any_more(service, clients, people, documente
     user = people.get(who) or add_user(service.database, "access-deleted", "admin")
     if who == "deleted":
         with store_of(service) as store:
-            assert store.delete_user(user["id"])
+            assert store.users.delete(user["id"])
     for method, path in guarded(documented):
         check_refused(
             method,
@@ -541,10 +541,10 @@ def test_a_running_service_learns_within_seconds(service):
         service.client.post("/predict_batch", json=applicants_of(service, 1))
         assert set(statuses().values()) == {422} and sees() == 0
         with store_of(service) as store:
-            store.change_user(users["disabled"]["id"], disabled=True)
-            store.delete_user(users["deleted"]["id"])
+            store.users.change(users["disabled"]["id"], disabled=True)
+            store.users.delete(users["deleted"]["id"])
             for role in ("viewer", "admin"):
-                store.change_user(users[role]["id"], role=role)
+                store.users.change(users[role]["id"], role=role)
         wanted, begin = dict(disabled=401, deleted=401, viewer=403, admin=422), time.monotonic()
         while statuses() != wanted or not sees():
             assert time.monotonic() - begin < 20, statuses()
@@ -629,7 +629,7 @@ def test_nobody_signs_up_as_what_he_must_not_be(service, clients, documented, ch
     for value in changed.values():
         assert not (isinstance(value, str) and len(value) > 9) or value not in answer.text
     with store_of(service) as store:
-        assert store.user(username="access-unfit") is None
+        assert store.users.get(username="access-unfit") is None
 
 
 def test_a_name_and_an_address_are_taken_once(clients, documented):
@@ -720,7 +720,7 @@ def test_passwords_and_tokens_are_not_in_the_log(service, clients):
         and "access-secret" not in written
     )
     with store_of(service) as store:
-        assert store.user(username="access-secret")["password_hash"].startswith("$argon2id$")
+        assert store.users.get(username="access-secret")["password_hash"].startswith("$argon2id$")
 
 
 # Keys that are changed, and what outlasts a restart
@@ -976,7 +976,7 @@ def test_one_key_at_two_workers_at_once_is_one_request(changed, newcomer, path, 
         ), [answer.text[:300] for answer in answers]
         assert len({answer.content for answer in answers if answer.status_code == 200}) == 1
         with store_of(changed.server) as store:
-            assert store.count(reference=mark) == n
+            assert store.predictions.count(reference=mark) == n
         if len(workers(mark)) == 2:
             return
     pytest.fail("all connections went to one worker")

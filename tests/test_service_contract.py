@@ -144,7 +144,7 @@ def count(service, **equal):
 
     store = Store(service.database)
     try:
-        return store.count(**equal)
+        return store.predictions.count(**equal)
     finally:
         store.close()
 

@@ -102,7 +102,7 @@ def put(database, bundle, frame, at, **more):
         )
     store = Store(database)
     try:
-        store.append([Entry(rows)])
+        store.predictions.append([Entry(rows)])
     finally:
         store.close()
     return rows
@@ -471,7 +471,7 @@ def outcomes(ask, who, *items):
 def held(running):
     store = Store(running.server.database)
     try:
-        with store._engine.connect() as c:
+        with store.database.engine.connect() as c:
             return {
                 row.prediction_id: (bool(row.defaulted), row.recorded_by)
                 for row in c.execute(
@@ -772,12 +772,12 @@ def many(running):
             if c.name not in ("seq", "prediction_id", "at", "request_id")
         ),
     )
-    with store._engine.begin() as c:
+    with store.database.engine.begin() as c:
         c.exec_driver_sql(f"""WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80)
             INSERT INTO predictions (prediction_id, at, request_id, {names}) SELECT lower(hex(randomblob(16))), '2020-06-15 12:00:00.000000', 'many', {names} FROM predictions, n WHERE request_id = 'tests' AND seq IN
             (SELECT seq FROM predictions WHERE model_version = '{running.tag}' AND request_id = 'tests' ORDER BY seq DESC LIMIT 2500)""")
     yield
-    with store._engine.begin() as c:
+    with store.database.engine.begin() as c:
         c.exec_driver_sql("DELETE FROM predictions WHERE request_id = 'many'")
     store.close()
 
@@ -1019,7 +1019,7 @@ def days_pass(live, before):
     "Two days between the applicants before that time and the others."
     store = Store(live.server.database)
     try:
-        with store._engine.begin() as c:
+        with store.database.engine.begin() as c:
             early = [
                 (row.seq, row.at)
                 for row in c.execute(

@@ -39,7 +39,7 @@ def logged(service, run):
     try:
         rows = [
             r
-            for r in store.predictions(limit=1_000_000)
+            for r in store.predictions.find(limit=1_000_000)
             if (r["reference"] or "").startswith(f"simulated/{run}/")
         ]
     finally:

@@ -80,7 +80,7 @@ def answer(key, user_id="anna-id", **other):
 
 
 def ids(store):
-    return [one["prediction_id"] for one in store.predictions(limit=10**6)]
+    return [one["prediction_id"] for one in store.predictions.find(limit=10**6)]
 
 
 def away(call, *args, within=8.0):
@@ -93,7 +93,7 @@ def away(call, *args, within=8.0):
 
 
 def test_the_migrations_make_the_tables_of_the_chapter(store):
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
     config = Config()
     config.set_main_option("script_location", "credit_default.store:migrations")
@@ -103,7 +103,7 @@ def test_the_migrations_make_the_tables_of_the_chapter(store):
 def test_a_schema_that_is_another_is_away(store):
     assert store.ready()
     for found, says in (("0000", "run `credit-default db upgrade`"), ("9999", "too old for it")):
-        with store._transaction(writes=True) as c:
+        with store.database.transaction(writes=True) as c:
             c.execute(sa.text(f"UPDATE alembic_version SET version_num = '{found}'"))
         assert says in away(store.ready)
     assert "too old for it" in away(store.upgrade)
@@ -116,21 +116,21 @@ def test_without_a_schema_it_is_away_and_nothing_is_made(url):
     if fresh.file:
         fresh.file.touch()
     assert "run `credit-default db upgrade`" in away(
-        fresh.append, [Entry([row()])]
-    ) and "run `credit-default db upgrade`" in away(fresh.users)
+        fresh.predictions.append, [Entry([row()])]
+    ) and "run `credit-default db upgrade`" in away(fresh.users.all)
 
 
 def migrated(store, how, revision):
     "Bring the schema to a revision, by Alembic itself."
     config = Config()
     config.set_main_option("script_location", "credit_default.store:migrations")
-    with store._transaction(writes=True) as connection:
+    with store.database.transaction(writes=True) as connection:
         config.attributes["connection"] = connection
         how(config, revision)
 
 
 def tables_of(store):
-    with store._transaction() as c:
+    with store.database.transaction() as c:
         found = sa.inspect(c)
         return {
             table: (
@@ -149,28 +149,35 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
         store.file.touch()
     migrated(store, command.upgrade, "0001")
     first = tables_of(store)
-    store.append([Entry([row(i) for i in range(50)], answer("k"))])
-    user = store.add_user(
+    store.predictions.append([Entry([row(i) for i in range(50)], answer("k"))])
+    user = store.users.add(
         dict(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst")
     )
-    kept = store.predictions()
-    assert "has schema 0001, and 0002 is needed" in away(store.ready) and store.version() == "0001"
+    kept = store.predictions.find()
+    assert (
+        "has schema 0001, and 0002 is needed" in away(store.ready)
+        and store.schema.version() == "0001"
+    )
     store.upgrade()
-    assert store.ready() and store.version() == HEAD == "0002"
-    assert (store.predictions(), store.answer("anna-id", "k"), store.users()) == (
+    assert store.ready() and store.schema.version() == HEAD == "0002"
+    assert (
+        store.predictions.find(),
+        store.predictions.answer("anna-id", "k"),
+        store.users.all(),
+    ) == (
         kept,
         answer("k"),
         [user],
     )
     assert (
-        store.versions("gmsc") == {kept[0]["model_version"]: 50}
-        and "".join(store.bins("gmsc", kept[0]["model_version"])) == "3:\n" * 50
+        store.windows.versions("gmsc") == {kept[0]["model_version"]: 50}
+        and "".join(store.windows.bins("gmsc", kept[0]["model_version"])) == "3:\n" * 50
     )
     assert told(store, (kept[0], True, 800))["recorded"] == 1
-    store.append([Entry([row(50)])])
-    assert store.predictions(limit=1)[0]["seq"] > kept[0]["seq"]
+    store.predictions.append([Entry([row(50)])])
+    assert store.predictions.find(limit=1)[0]["seq"] > kept[0]["seq"]
     migrated(store, command.downgrade, "0001")
-    assert tables_of(store) == first and store.count() == 51
+    assert tables_of(store) == first and store.predictions.count() == 51
 
 
 def upgraded(url, barrier, outcome):
@@ -210,12 +217,12 @@ def test_what_was_written_is_what_is_read(store):
         )
         for i in range(100)
     ]  # PostgreSQL: as arrays
-    assert store.append([Entry(rows[:1]), Entry(rows[1:]), Entry([])]) == [
+    assert store.predictions.append([Entry(rows[:1]), Entry(rows[1:]), Entry([])]) == [
         True
-    ] * 3 and store.append([Entry(many)]) == [True]
-    found = store.predictions(limit=200)
+    ] * 3 and store.predictions.append([Entry(many)]) == [True]
+    found = store.predictions.find(limit=200)
     assert [one.pop("seq") for one in found] == sorted(
-        (one["seq"] for one in store.predictions(limit=200)), reverse=True
+        (one["seq"] for one in store.predictions.find(limit=200)), reverse=True
     )
     assert found[::-1] == [one | dict(idempotency_key=None) for one in rows + many]
     assert [one["at"].utcoffset() for one in found[-3:]] == [timedelta(0)] * 3 and found[-1][
@@ -226,15 +233,15 @@ def test_what_was_written_is_what_is_read(store):
 
 def test_a_prediction_is_written_once(store):
     entry = Entry([row(i) for i in range(30)])
-    assert store.append([entry, entry]) == store.append([entry]) == [True] * 2 or store.append(
-        [Entry([entry.rows[0]])]
-    ) == [True]
+    assert store.predictions.append([entry, entry]) == store.predictions.append([entry]) == [
+        True
+    ] * 2 or store.predictions.append([Entry([entry.rows[0]])]) == [True]
     assert sorted(ids(store)) == sorted(one["prediction_id"] for one in entry.rows)
 
 
 def test_a_key_is_used_once(store):
     first, other = Entry([row(1)], answer("k")), Entry([row(2)], answer("k", content=b"another"))
-    assert store.append(
+    assert store.predictions.append(
         [
             Entry([row(0)]),
             first,
@@ -243,26 +250,31 @@ def test_a_key_is_used_once(store):
             Entry([], answer("empty")),
         ]
     ) == [True, True, False, True, True]
-    assert store.append([other, Entry([row(4)])]) == [False, True]
-    assert [one["reference"] for one in store.predictions()] == ["A-4", "A-3", "A-1", "A-0"]
-    assert store.answer("anna-id", "k") == first.answer and set(first.answer) == set(ANSWER)
-    assert store.answer("anna-id", "unknown") is None and store.answer("anna-id", "\0") is None
+    assert store.predictions.append([other, Entry([row(4)])]) == [False, True]
+    assert [one["reference"] for one in store.predictions.find()] == ["A-4", "A-3", "A-1", "A-0"]
+    assert store.predictions.answer("anna-id", "k") == first.answer and set(first.answer) == set(
+        ANSWER
+    )
     assert (
-        store.prune_answers(NOON) == 0
-        and store.prune_answers(NOON + timedelta(seconds=1)) == 3
-        and store.answer("anna-id", "k") is None
+        store.predictions.answer("anna-id", "unknown") is None
+        and store.predictions.answer("anna-id", "\0") is None
+    )
+    assert (
+        store.predictions.prune_answers(NOON) == 0
+        and store.predictions.prune_answers(NOON + timedelta(seconds=1)) == 3
+        and store.predictions.answer("anna-id", "k") is None
     )
 
 
 def test_of_two_at_once_with_one_key_one_is_written(store):
     def write(i):
-        return store.append(
+        return store.predictions.append(
             [Entry([row(i)], answer(key)) for key in (("a", "b") if i % 2 else ("b", "a"))]
         )
 
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(write, range(40)))
-    assert sum(map(sum, done)) == 2 and store.count() == 2
+    assert sum(map(sum, done)) == 2 and store.predictions.count() == 2
 
 
 def test_what_cannot_be_stored_is_refused_whole_and_without_its_value(store):
@@ -274,35 +286,35 @@ def test_what_cannot_be_stored_is_refused_whole_and_without_its_value(store):
         (dict(rating=None), "rating"),
     ):
         with pytest.raises(Unfit) as raised:
-            store.append([Entry([row(0)]), Entry([row(1, sent="secret") | wrong])])
+            store.predictions.append([Entry([row(0)]), Entry([row(1, sent="secret") | wrong])])
         assert (
             says in str(raised.value)
             and "secret" not in str(raised.value)
             and raised.value.__cause__ is None
         )
     with pytest.raises(Unfit, match="prediction_id is missing"):
-        store.append([Entry([{}])])
-    assert store.count() == 0
+        store.predictions.append([Entry([{}])])
+    assert store.predictions.count() == 0
     with pytest.raises(Unfit):
-        store.add_user(
+        store.users.add(
             dict(id="1", username="secret", email=None, password_hash=None, role="viewer")
         )
 
 
 def test_questions_with_any_text_find_nothing(store):
-    store.append([Entry([row(0)])])
+    store.predictions.append([Entry([row(0)])])
     for text in ("\0", "\ud800", "x" * 100_000, "'; DROP TABLE predictions; --", "%"):
         assert (
-            store.prediction(text) is None
-            and store.predictions(reference=text) == []
-            and store.count(user_id=text) == 0
+            store.predictions.get(text) is None
+            and store.predictions.find(reference=text) == []
+            and store.predictions.count(user_id=text) == 0
         )
         assert (
-            store.user(username=text) is None
-            and store.user(id=text) is None
-            and store.invitation(text) is None
+            store.users.get(username=text) is None
+            and store.users.get(id=text) is None
+            and store.users.invitation(text) is None
         )
-    assert [len(store.predictions(after=after)) for after in (2**80, 2, 1, 0, -(2**80))] == [
+    assert [len(store.predictions.find(after=after)) for after in (2**80, 2, 1, 0, -(2**80))] == [
         1,
         1,
         0,
@@ -314,8 +326,8 @@ def test_questions_with_any_text_find_nothing(store):
         datetime.fromisoformat("9999-12-31T23:59:59-14:00"),
     )
     assert (
-        store.count(since=east, until=west) == 1
-        and store.count(since=west) == store.count(until=east) == 0
+        store.predictions.count(since=east, until=west) == 1
+        and store.predictions.count(since=west) == store.predictions.count(until=east) == 0
     )
 
 
@@ -328,23 +340,30 @@ def test_pages_and_filters(store):
         model_version="credit_default_german:1",
         reference="B",
     )
-    store.append([Entry([row(i, **(other if i % 4 == 0 else {}))]) for i in range(50)])
+    store.predictions.append([Entry([row(i, **(other if i % 4 == 0 else {}))]) for i in range(50)])
     pages, after = [], None
-    while page := store.predictions(after=after, limit=7, user_id="anna-id"):
+    while page := store.predictions.find(after=after, limit=7, user_id="anna-id"):
         pages.append(page)
         after = page[-1]["seq"]
-        store.append([Entry([row(1000 + len(pages))])])  # what arrives meanwhile shifts nothing
+        store.predictions.append(
+            [Entry([row(1000 + len(pages))])]
+        )  # what arrives meanwhile shifts nothing
     assert [one["reference"] for page in pages for one in page] == [
         f"A-{i}" for i in range(49, -1, -1) if i % 4
     ]
     for name in other:
         assert (
-            store.count(**{name: other[name]})
-            == len(store.predictions(**{name: other[name]}))
+            store.predictions.count(**{name: other[name]})
+            == len(store.predictions.find(**{name: other[name]}))
             == 13
         )
-    assert store.count(since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)) == 10
-    assert store.count(**other, until=NOON + timedelta(seconds=1)) == 1
+    assert (
+        store.predictions.count(
+            since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)
+        )
+        == 10
+    )
+    assert store.predictions.count(**other, until=NOON + timedelta(seconds=1)) == 1
 
 
 # Monitoring: windows, outcomes, checks
@@ -353,11 +372,11 @@ GMSC = row()["model_version"]
 
 
 @pytest.fixture
-def logged(store, monkeypatch):
+def logged(store):
     """Predictions of two models and two portfolios, mixed, a third of them of one moment; slices of
     seven.
     """
-    monkeypatch.setattr(windows, "SLICE", 7)
+    store.windows.slice_rows = 7
     kinds = [
         dict(),
         dict(portfolio="german", model_version="credit_default_german:1"),
@@ -373,15 +392,15 @@ def logged(store, monkeypatch):
         )
         for i in range(120)
     ]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     return rows
 
 
 def some_of(store, *window, **asked):
     sample = windows.Sample(**asked)
-    for _ in store.bins(*window, sample=sample):
+    for _ in store.windows.bins(*window, sample=sample):
         pass
-    return store.sampled(sample)
+    return store.windows.sampled(sample)
 
 
 def of(rows, since=0, until=10**6, version=GMSC):
@@ -399,14 +418,14 @@ def of(rows, since=0, until=10**6, version=GMSC):
 def test_a_window_is_read_whole_and_once(store, logged, since, until):
     window = [None if s is None else NOON + timedelta(seconds=s) for s in (since, until)]
     there = of(logged, since or 0, until or 10**6)
-    chunks = list(store.bins("gmsc", GMSC, *window))
+    chunks = list(store.windows.bins("gmsc", GMSC, *window))
     assert (
         sorted("".join(chunks).splitlines()) == sorted(one["bins"] for one in there)
         and max(map(len, chunks), default=0) <= 7 * 5
     )
-    first = store.first("gmsc", GMSC, window[0])
+    first = store.windows.first("gmsc", GMSC, window[0])
     assert first == min((one["at"] for one in of(logged, since or 0)), default=None)
-    assert store.versions("gmsc", *window) == {
+    assert store.windows.versions("gmsc", *window) == {
         name: len(of(logged, since or 0, until or 10**6, name))
         for name in (GMSC, "credit_default_gmsc:older")
         if of(logged, since or 0, until or 10**6, name)
@@ -435,32 +454,32 @@ def test_a_window_is_read_whole_and_once(store, logged, since, until):
     assert [one["at"] for one in every] == sorted(one["at"] for one in there)
     if since is None:
         declined = sum(one["prediction"] for one in there)
-        assert store.made("gmsc", GMSC, window[1]) == dict(
+        assert store.outcomes.coverage("gmsc", GMSC, window[1]) == dict(
             n=len(there), declined=declined, with_outcome=0, declined_with_outcome=0
         )
 
 
 def test_totals_and_unknown_windows(store, logged):
-    assert store.totals("gmsc", NOON + timedelta(seconds=80)) == (
+    assert store.windows.totals("gmsc", NOON + timedelta(seconds=80)) == (
         sum(one["portfolio"] == "gmsc" for one in logged),
         len(of(logged, 80)) + len(of(logged, 80, version="credit_default_gmsc:older")),
     )
     assert (
-        store.totals("nobody", NOON) == (0, 0)
-        and store.versions("\0") == {}
-        and store.first("\0", GMSC) is store.first("gmsc", "nobody") is None
+        store.windows.totals("nobody", NOON) == (0, 0)
+        and store.windows.versions("\0") == {}
+        and store.windows.first("\0", GMSC) is store.windows.first("gmsc", "nobody") is None
     )
-    assert store.versions("gmsc", but=GMSC) == {
+    assert store.windows.versions("gmsc", but=GMSC) == {
         "credit_default_gmsc:older": len(of(logged, version="credit_default_gmsc:older"))
     }
     for text in ("\0", "\ud800", "'; DROP TABLE predictions; --", "%", ""):
         assert (
-            list(store.bins("gmsc", text))
+            list(store.windows.bins("gmsc", text))
             == some_of(store, "gmsc", text)
-            == list(store.outcome_rows("gmsc", text or "%"))
+            == list(store.outcomes.matured("gmsc", text or "%"))
             == []
         )
-        assert set(store.made("gmsc", text).values()) == {0}
+        assert set(store.outcomes.coverage("gmsc", text).values()) == {0}
 
 
 @pytest.mark.parametrize("among", [1, 2, 50], ids=["alone", "every second row", "every 50th row"])
@@ -470,7 +489,7 @@ def test_samples_are_spread_evenly(store, monkeypatch, among):
     """
     monkeypatch.setattr(windows, "_CIRCLE", 1024)
     monkeypatch.setattr(windows, "_STEP", 633)
-    store.append(
+    store.predictions.append(
         [
             Entry(
                 [
@@ -492,17 +511,19 @@ def test_samples_are_spread_evenly(store, monkeypatch, among):
 
 def test_a_reader_in_the_middle_of_a_window_holds_nobody_up(store, logged):
     told(store, *((one, False, 800) for one in logged))
-    bins, with_outcome = store.bins("gmsc", GMSC), store.outcome_rows("gmsc")
+    bins, with_outcome = store.windows.bins("gmsc", GMSC), store.outcomes.matured("gmsc")
     next(bins), next(with_outcome)
-    hasty = Store(store._url.render_as_string(hide_password=False), timeout=1)
-    assert hasty.append([Entry([row(9999)])]) == [True] and hasty.erase("A-0") == 1
+    hasty = Store(store.database.url.render_as_string(hide_password=False), timeout=1)
+    assert (
+        hasty.predictions.append([Entry([row(9999)])]) == [True] and hasty.upkeep.erase("A-0") == 1
+    )
     if store.file:
         with closing(sqlite3.connect(store.file)) as c:
             assert (
                 c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
             )  # no reader is in the way
     else:
-        with hasty._transaction(writes=True) as c:
+        with hasty.database.transaction(writes=True) as c:
             c.execute(
                 sa.text("LOCK TABLE predictions, outcomes IN ACCESS EXCLUSIVE MODE")
             )  # nobody has them in use
@@ -513,7 +534,7 @@ def test_counting_reads_no_row_of_the_table(tmp_path):
     store = sqlite_store(tmp_path)
     asked = []
     sa.event.listen(
-        store._engine,
+        store.database.engine,
         "before_cursor_execute",
         lambda c, cursor, statement, values, *_: (
             asked.append((statement, values)) if "predictions" in statement else None
@@ -521,16 +542,16 @@ def test_counting_reads_no_row_of_the_table(tmp_path):
     )
     (
         list(
-            store.bins(
+            store.windows.bins(
                 "gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=windows.Sample(5, width=4)
             )
         ),
-        store.totals("gmsc", NOON),
-        store.made("gmsc", GMSC),
-        store.first("gmsc", GMSC),
+        store.windows.totals("gmsc", NOON),
+        store.outcomes.coverage("gmsc", GMSC),
+        store.windows.first("gmsc", GMSC),
     )
-    with store._transaction() as c:
-        store._place(
+    with store.database.transaction() as c:
+        windows.place_of(
             c,
             [schema.predictions.c.portfolio == "gmsc", schema.predictions.c.model_version == GMSC],
             5,
@@ -559,14 +580,14 @@ def outcome(one, defaulted, days):
 
 
 def told(store, *statements, by="anna", user_id=None, latest=None):
-    return store.record_outcomes(
+    return store.outcomes.record(
         [outcome(*one) for one in statements], by=by, user_id=user_id, latest=latest
     )
 
 
 def held(store):
     "seq -> defaulted, days after noon."
-    with store._transaction() as c:
+    with store.database.transaction() as c:
         o = schema.outcomes.c
         return {
             seq: (defaulted, (at - NOON).total_seconds() / 86400)
@@ -579,8 +600,8 @@ NOTHING = dict(recorded=0, changed=0, unchanged=0, unknown=[], older=[], early=[
 
 def test_of_several_outcomes_the_one_observed_last_holds(store):
     rows = [row(i) for i in range(3)]
-    store.append([Entry(rows)])
-    seqs = [one["seq"] for one in store.predictions()][::-1]
+    store.predictions.append([Entry(rows)])
+    seqs = [one["seq"] for one in store.predictions.find()][::-1]
     a, b, c = rows
     assert told(store) == NOTHING
     assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(recorded=2)
@@ -595,7 +616,7 @@ def test_of_several_outcomes_the_one_observed_last_holds(store):
         store, (c, True, 900), (c, False, 800), (c, True, 900), (c, False, 900)
     ) == NOTHING | dict(changed=2, unchanged=1, older=[c["prediction_id"]])
     assert held(store) == {seqs[0]: (False, 701), seqs[1]: (False, 100), seqs[2]: (False, 900)}
-    with store._transaction() as connection:
+    with store.database.transaction() as connection:
         noted = connection.execute(
             sa.select(schema.outcomes.c.recorded_by, schema.outcomes.c.recorded_at)
         ).first()
@@ -605,9 +626,9 @@ def test_of_several_outcomes_the_one_observed_last_holds(store):
     east = outcome(a, False, 701) | dict(
         observed_at=(NOON + timedelta(days=701)).astimezone(timezone(timedelta(hours=9)))
     )
-    assert store.record_outcomes([east], by=None, user_id=None) == NOTHING | dict(unchanged=1)
+    assert store.outcomes.record([east], by=None, user_id=None) == NOTHING | dict(unchanged=1)
     with pytest.raises(ValueError, match="without a zone"):
-        store.record_outcomes(
+        store.outcomes.record(
             [outcome(b, True, 800), outcome(a, True, 800) | dict(observed_at=datetime(2029, 1, 1))],
             by=None,
             user_id=None,
@@ -623,13 +644,13 @@ def test_outcomes_that_are_not_taken_are_named(store):
         row(3, reference="simulated/7/3"),
         row(4, reference=None),
     ]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     ids = [one["prediction_id"] for one in rows]
     unknown = [
         outcome(dict(prediction_id=text), True, 700)
         for text in ("4a1c", "\0", "\ud800", "x" * 100_000, "'--")
     ]
-    found = store.record_outcomes(
+    found = store.outcomes.record(
         unknown + [outcome(one, True, 700) for one in rows], by="anna", user_id="anna-id"
     )
     assert found == NOTHING | dict(
@@ -647,7 +668,7 @@ def test_outcomes_that_are_not_taken_are_named(store):
         store, (mine, False, -1.01), (theirs, False, -2), (mine, False, -1.01)
     ) == NOTHING | dict(early=ids[:2])
     new = row(5)
-    store.append([Entry([new])])
+    store.predictions.append([Entry([new])])
     assert told(store, (new, False, -0.9)) == NOTHING | dict(
         recorded=1
     )  # the lender's clock, or a date
@@ -655,37 +676,37 @@ def test_outcomes_that_are_not_taken_are_named(store):
         outcome(new, True, 0) | dict(observed_at=datetime.fromisoformat(text))
         for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
     ]
-    assert store.record_outcomes(far, by=None, user_id=None, latest=latest) == NOTHING | dict(
+    assert store.outcomes.record(far, by=None, user_id=None, latest=latest) == NOTHING | dict(
         early=[new["prediction_id"]], future=[new["prediction_id"]]
     )
 
 
 def test_ten_thousand_outcomes_in_one_call(store):
     rows = [row(i) for i in range(10_500)]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     statements = [outcome(one, i % 20 == 0, 700) for i, one in enumerate(rows[:10_000])]
     begin = time.monotonic()
-    assert store.record_outcomes(statements, by="anna", user_id="anna-id") == NOTHING | dict(
+    assert store.outcomes.record(statements, by="anna", user_id="anna-id") == NOTHING | dict(
         recorded=10_000
     )
-    assert store.record_outcomes(statements[::-1], by="anna", user_id="anna-id") == NOTHING | dict(
+    assert store.outcomes.record(statements[::-1], by="anna", user_id="anna-id") == NOTHING | dict(
         unchanged=10_000
     )
     assert time.monotonic() - begin < 10
     unknown = [outcome(row(i), True, 700) for i in range(10_000)]
-    assert store.record_outcomes(unknown, by="anna", user_id=None) == NOTHING | dict(
+    assert store.outcomes.record(unknown, by="anna", user_id=None) == NOTHING | dict(
         unknown=[one["prediction_id"] for one in unknown]
     )
-    assert store.made("gmsc", GMSC) == dict(
+    assert store.outcomes.coverage("gmsc", GMSC) == dict(
         n=10_500, declined=0, with_outcome=10_000, declined_with_outcome=0
     )
-    assert sum(sum(part["defaulted"]) for part in store.outcome_rows("gmsc")) == 500
+    assert sum(sum(part["defaulted"]) for part in store.outcomes.matured("gmsc")) == 500
 
 
 def test_outcomes_are_read_with_their_predictions(store, logged):
     known = [one for i, one in enumerate(logged) if i % 4 == 0]
     told(store, *((one, i % 2 == 0, 700 + i) for i, one in enumerate(known)))
-    parts = list(store.outcome_rows("gmsc"))
+    parts = list(store.outcomes.matured("gmsc"))
     assert max(len(part["at"]) for part in parts) <= 7 and all(
         len({len(column) for column in part.values()}) == 1 for part in parts
     )
@@ -715,11 +736,11 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
         "observed_at",
     ]
     window = dict(made_since=NOON + timedelta(seconds=20), made_before=NOON + timedelta(seconds=60))
-    assert sum(len(part["at"]) for part in store.outcome_rows("gmsc", GMSC, **window)) == len(
+    assert sum(len(part["at"]) for part in store.outcomes.matured("gmsc", GMSC, **window)) == len(
         of(known, 20, 60)
     )
     there = of(logged, 0, 60)
-    assert store.made("gmsc", GMSC, NOON + timedelta(seconds=60)) == dict(
+    assert store.outcomes.coverage("gmsc", GMSC, NOON + timedelta(seconds=60)) == dict(
         n=len(there),
         declined=sum(one["prediction"] for one in there),
         with_outcome=sum(one in known for one in there),
@@ -730,15 +751,15 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
 def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
     monkeypatch.setattr(upkeep, "CHUNK", 7)
     rows = [row(i, reference="Erika" if i % 10 == 9 else f"A-{i}") for i in range(40)]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     told(store, *((one, True, 700) for one in rows))
-    assert store.erase("Erika") == 4 and len(held(store)) == 36
-    assert store.prune(NOON + timedelta(seconds=20)) == 18 and sorted(held(store)) == sorted(
-        one["seq"] for one in store.predictions()
+    assert store.upkeep.erase("Erika") == 4 and len(held(store)) == 36
+    assert store.upkeep.prune(NOON + timedelta(seconds=20)) == 18 and sorted(held(store)) == sorted(
+        one["seq"] for one in store.predictions.find()
     )
-    with store._transaction(writes=True) as c:  # whoever removes it
+    with store.database.transaction(writes=True) as c:  # whoever removes it
         assert c.execute(sa.text("DELETE FROM predictions WHERE reference = 'A-30'")).rowcount == 1
-    assert len(held(store)) == store.count() == 17
+    assert len(held(store)) == store.predictions.count() == 17
     assert told(store, (rows[9], True, 700)) == NOTHING | dict(unknown=[rows[9]["prediction_id"]])
 
 
@@ -747,7 +768,7 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
     without its prediction.
     """
     rows = [row(i) for i in range(60)]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     with ThreadPoolExecutor(8) as pool:
         saying = [
             pool.submit(
@@ -757,7 +778,7 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
             )
             for day in range(700, 740)
         ]
-        erasing = [pool.submit(store.erase, f"A-{i}") for i in range(0, 60, 3)]
+        erasing = [pool.submit(store.upkeep.erase, f"A-{i}") for i in range(0, 60, 3)]
         found = [one.result(60) for one in saying]
         assert [one.result(60) for one in erasing] == [1] * 20
     assert all(
@@ -766,14 +787,14 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
     )
     assert 40 <= sum(one["recorded"] for one in found) <= 60
     assert (
-        held(store) == {one["seq"]: (False, 739) for one in store.predictions()}
-        and store.count() == 40
+        held(store) == {one["seq"]: (False, 739) for one in store.predictions.find()}
+        and store.predictions.count() == 40
     )
 
 
 def test_checks_are_kept_and_pruned(store):
     def check(i, **other):
-        return store.add_check(
+        return store.checks.add(
             **dict(
                 at=NOON + timedelta(hours=i),
                 portfolio="gmsc",
@@ -794,10 +815,10 @@ def test_checks_are_kept_and_pruned(store):
         check(6, portfolio="german"),
     ]
     assert ids == sorted(set(ids))
-    assert [one["samples"] for one in store.checks("gmsc")] == [5, 4, 3, 2, 1, 0] and [
-        one["samples"] for one in store.checks("gmsc", 2)
+    assert [one["samples"] for one in store.checks.find("gmsc")] == [5, 4, 3, 2, 1, 0] and [
+        one["samples"] for one in store.checks.find("gmsc", 2)
     ] == [5, 4]
-    last = store.last_check("gmsc")
+    last = store.checks.last("gmsc")
     assert last == dict(
         id=ids[5],
         at=NOON + timedelta(hours=5),
@@ -812,25 +833,25 @@ def test_checks_are_kept_and_pruned(store):
         alerted=False,
         result=last["result"],
     ) and json.loads(last["result"]) == dict(verdict="Zoë")
-    store.set_alerted(ids[5])
+    store.checks.mark_alerted(ids[5])
     assert (
-        store.last_check("gmsc", "report")["alerted"] is True
-        and store.last_check("gmsc", "watch")["alerted"] is None
+        store.checks.last("gmsc", "report")["alerted"] is True
+        and store.checks.last("gmsc", "watch")["alerted"] is None
     )
     assert (
-        store.last_check("gmsc", source="watch")["samples"] == 4
-        and store.last_check("gmsc", "endpoint") is store.last_check("nobody") is None
+        store.checks.last("gmsc", source="watch")["samples"] == 4
+        and store.checks.last("gmsc", "endpoint") is store.checks.last("nobody") is None
     )
     with pytest.raises(Unfit):
         check(7, result=None)
-    now = store.add_check(
+    now = store.checks.add(
         **{name: value for name, value in last.items() if name not in ("id", "at")}
     )
-    assert now > max(ids) and abs(store.last_check("gmsc")["at"] - datetime.now(UTC)) < timedelta(
+    assert now > max(ids) and abs(store.checks.last("gmsc")["at"] - datetime.now(UTC)) < timedelta(
         minutes=5
     )
-    assert store.prune(NOON + timedelta(hours=4)) == 0 and [
-        one["id"] for one in store.checks("gmsc")
+    assert store.upkeep.prune(NOON + timedelta(hours=4)) == 0 and [
+        one["id"] for one in store.checks.find("gmsc")
     ] == [now, ids[5], ids[4]]
 
 
@@ -838,28 +859,30 @@ def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):
     spool = Store(f"sqlite:///{tmp_path}/spool/spool.db")
     spool.upgrade()
     rows = [row(i) for i in range(100)]
-    spool.append([Entry([one]) for one in rows[:60]] + [Entry(rows[60:], answer("k"))])
-    assert spool.waiting() == 101
-    while taken := spool.oldest(33):
-        assert store.append([entry for _, entry in taken]) == [True] * len(taken)
-        if store.count() == 66:
-            store.append([entry for _, entry in taken])  # a crash before `remove`
-        spool.append([Entry([late := row(500 + len(rows))])])
+    spool.predictions.append([Entry([one]) for one in rows[:60]] + [Entry(rows[60:], answer("k"))])
+    assert spool.predictions.waiting() == 101
+    while taken := spool.predictions.oldest(33):
+        assert store.predictions.append([entry for _, entry in taken]) == [True] * len(taken)
+        if store.predictions.count() == 66:
+            store.predictions.append([entry for _, entry in taken])  # a crash before `remove`
+        spool.predictions.append([Entry([late := row(500 + len(rows))])])
         rows += [late] if len(rows) < 103 else []
         if len(rows) == 103 and late is not rows[-1]:
-            spool.remove([([one["seq"] for one in spool.predictions(limit=1)], Entry([]))])
-        spool.remove(taken)
-    assert spool.waiting() == 0 and spool.oldest(10) == []
+            spool.predictions.remove(
+                [([one["seq"] for one in spool.predictions.find(limit=1)], Entry([]))]
+            )
+        spool.predictions.remove(taken)
+    assert spool.predictions.waiting() == 0 and spool.predictions.oldest(10) == []
     assert ids(store)[::-1] == [one["prediction_id"] for one in rows]
     assert (
-        store.answer("anna-id", "k") == answer("k")
-        and store.predictions(reference="A-99")[0]["idempotency_key"] == "k"
+        store.predictions.answer("anna-id", "k") == answer("k")
+        and store.predictions.find(reference="A-99")[0]["idempotency_key"] == "k"
     )
 
 
 def test_users_and_invitations(store):
     def add(name, email, invitation=None):
-        return store.add_user(
+        return store.users.add(
             dict(
                 id=str(uuid.uuid4()),
                 username=name,
@@ -872,11 +895,11 @@ def test_users_and_invitations(store):
 
     zoe = add("Zoë", "Zoë@lender.example")
     assert (
-        store.user(username="ZOË")
-        == store.user(username="zoe\u0308")
-        == store.user(id=zoe["id"])
+        store.users.get(username="ZOË")
+        == store.users.get(username="zoe\u0308")
+        == store.users.get(id=zoe["id"])
         == zoe
-        == store.users()[0]
+        == store.users.all()[0]
     )
     assert zoe["disabled"] is False and zoe["created_at"].tzinfo
     for name, email, field in (
@@ -889,13 +912,16 @@ def test_users_and_invitations(store):
     add("first without", None)
     add("second without", None)
     in_a_week = datetime.now(UTC) + timedelta(days=7)
-    store.add_invitation("hash", "analyst", created_by=zoe["id"], expires_at=in_a_week)
-    store.add_invitation(
+    store.users.add_invitation("hash", "analyst", created_by=zoe["id"], expires_at=in_a_week)
+    store.users.add_invitation(
         "old", "admin", created_by=zoe["id"], expires_at=in_a_week - timedelta(days=7, seconds=1)
     )
     with pytest.raises(Taken):
         add("Zoë", None, "hash")
-    assert store.invitation("hash")["role"] == "analyst" and store.invitation("old") is None
+    assert (
+        store.users.invitation("hash")["role"] == "analyst"
+        and store.users.invitation("old") is None
+    )
 
     def try_to(i):
         try:
@@ -908,39 +934,43 @@ def test_users_and_invitations(store):
     for token in ("hash", "old", "unknown"):
         with pytest.raises(Uninvited):
             add("late", None, token)
-    assert store.user(username="late") is None and len(store.users()) == 4
-    assert store.change_user(
+    assert store.users.get(username="late") is None and len(store.users.all()) == 4
+    assert store.users.change(
         zoe["id"], role="admin", disabled=True, password_hash="new"
-    ) and not store.change_user("nobody", disabled=True)
-    assert store.user(id=zoe["id"]) == zoe | dict(role="admin", disabled=True, password_hash="new")
+    ) and not store.users.change("nobody", disabled=True)
+    assert store.users.get(id=zoe["id"]) == zoe | dict(
+        role="admin", disabled=True, password_hash="new"
+    )
     assert (
-        store.delete_user(zoe["id"])
-        and not store.delete_user(zoe["id"])
-        and store.user(id=zoe["id"]) is None
+        store.users.delete(zoe["id"])
+        and not store.users.delete(zoe["id"])
+        and store.users.get(id=zoe["id"]) is None
     )
 
 
 def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
     monkeypatch.setattr(upkeep, "CHUNK", 7)
-    store.append(
+    store.predictions.append(
         [
             Entry([row(i) for i in range(40)]),
             Entry([row(40)], answer("old")),
             Entry([row(41)], answer("new", at=NOON + timedelta(days=1))),
         ]
     )
-    highest = store.predictions(limit=1)[0]["seq"]
+    highest = store.predictions.find(limit=1)[0]["seq"]
     assert (
-        store.prune(NOON + timedelta(seconds=30)) == 30
-        and store.prune(NOON + timedelta(seconds=30)) == 0
+        store.upkeep.prune(NOON + timedelta(seconds=30)) == 30
+        and store.upkeep.prune(NOON + timedelta(seconds=30)) == 0
     )
-    assert [one["reference"] for one in store.predictions()] == [
+    assert [one["reference"] for one in store.predictions.find()] == [
         f"A-{i}" for i in range(41, 29, -1)
     ]
-    assert store.answer("anna-id", "old") is None and store.answer("anna-id", "new")
-    assert store.prune(NOON + timedelta(days=2)) == 12 and store.count() == 0
-    store.append([Entry([row(0)])])
-    assert store.predictions()[0]["seq"] > highest
+    assert store.predictions.answer("anna-id", "old") is None and store.predictions.answer(
+        "anna-id", "new"
+    )
+    assert store.upkeep.prune(NOON + timedelta(days=2)) == 12 and store.predictions.count() == 0
+    store.predictions.append([Entry([row(0)])])
+    assert store.predictions.find()[0]["seq"] > highest
 
 
 def test_an_applicant_is_erased(store):
@@ -948,7 +978,7 @@ def test_an_applicant_is_erased(store):
         Entry([row(0, reference="Erika"), row(1)], answer("theirs")),
         Entry([row(2, reference="Erika", user_id="bert-id", username="bert")]),
     ]
-    store.append(
+    store.predictions.append(
         [
             *theirs,
             Entry([row(3)], answer("another")),
@@ -957,10 +987,13 @@ def test_an_applicant_is_erased(store):
     )
     if store.file:
         assert b"Erika" in store.file.read_bytes() + Path(f"{store.file}-wal").read_bytes()
-    assert store.erase("Erika") == 2 and store.erase("Erika") == store.erase("\0") == 0
-    assert [one["reference"] for one in store.predictions()] == ["A-4", "A-3", "A-1"]
+    assert (
+        store.upkeep.erase("Erika") == 2
+        and store.upkeep.erase("Erika") == store.upkeep.erase("\0") == 0
+    )
+    assert [one["reference"] for one in store.predictions.find()] == ["A-4", "A-3", "A-1"]
     assert [
-        bool(store.answer(*one))
+        bool(store.predictions.answer(*one))
         for one in (("anna-id", "theirs"), ("anna-id", "another"), ("bert-id", "theirs"))
     ] == [False, True, True]
     if store.file:
@@ -972,15 +1005,15 @@ def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(upkeep, "CHUNK", 25)
     rows = [row(i, reference=None if i % 2 else f"A-{i}") for i in range(90)]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     seen = []
 
     def progress(*both):
         seen.append(both)
-        store.append([Entry([row(1000)])])
+        store.predictions.append([Entry([row(1000)])])
 
     out = tmp_path / "log.parquet"
-    assert store.export(out, progress=progress) == 90 and seen == [
+    assert store.upkeep.export(out, progress=progress) == 90 and seen == [
         (25, 90),
         (50, 90),
         (75, 90),
@@ -997,15 +1030,17 @@ def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     } == {"seq": "int64", "prediction": "int32", "probability_default": "float64"}
     assert out.stat().st_mode & 0o077 == 0 and os.listdir(tmp_path).count("log.parquet") == 1
     assert (
-        store.export(out, since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20))
+        store.upkeep.export(
+            out, since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)
+        )
         == 10
     )
     before = out.read_bytes()
     monkeypatch.setattr(
-        store, "_transaction", None
+        store.database, "transaction", None
     )  # it breaks off: the old file stays, and nothing lies beside it
     with pytest.raises(TypeError):
-        store.export(out)
+        store.upkeep.export(out)
     assert (
         out.read_bytes() == before
         and [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
@@ -1013,15 +1048,15 @@ def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
 
 
 def test_export_to_another_database(store, tmp_path, request):
-    store.append([Entry([row(i) for i in range(1000)])])
+    store.predictions.append([Entry([row(i) for i in range(1000)])])
     targets = [f"sqlite:///{tmp_path}/warehouse.db"] + (
         [request.getfixturevalue("server").database()] if not store.file else []
     )
     for target in targets:
         assert [
-            store.export(target, until=NOON + timedelta(seconds=600)),
-            store.export(target),
-            store.export(target),
+            store.upkeep.export(target, until=NOON + timedelta(seconds=600)),
+            store.upkeep.export(target),
+            store.upkeep.export(target),
         ] == [600, 400, 0]
         with closing(sa.create_engine(target).connect()) as c:
             assert sorted(
@@ -1033,7 +1068,7 @@ def test_export_to_another_database(store, tmp_path, request):
         "postgresql+psycopg://u:secret@127.0.0.1:1/x?connect_timeout=2",
     ):
         with pytest.raises(StoreError) as raised:
-            store.export(nowhere)
+            store.upkeep.export(nowhere)
         assert "secret" not in str(raised.value)
 
 
@@ -1042,10 +1077,10 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
 
     monkeypatch.setattr(upkeep, "CHUNK", 4)
     rows = [row(i) for i in range(10)]
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
 
     def tell(*said):
-        store.record_outcomes(
+        store.outcomes.record(
             [
                 dict(
                     prediction_id=rows[i]["prediction_id"],
@@ -1059,7 +1094,7 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
         )
 
     tell((2, True, 90), (7, False, 730))
-    assert store.export(tmp_path / "log.parquet") == 10
+    assert store.upkeep.export(tmp_path / "log.parquet") == 10
     frame = pd.read_parquet(tmp_path / "log.parquet")
     assert (
         list(frame.columns)[-2:] == ["defaulted", "outcome_observed_at"]
@@ -1099,11 +1134,11 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
         with engine.connect() as c:
             return {one: (bad, at) for one, bad, at in c.execute(now) if bad is not None}
 
-    assert store.export(target, until=NOON + timedelta(seconds=5)) == 5 and held() == {
+    assert store.upkeep.export(target, until=NOON + timedelta(seconds=5)) == 5 and held() == {
         rows[2]["prediction_id"]: (True, NOON + timedelta(days=90))
     }
     tell((2, False, 730), (4, True, 300))
-    assert [store.export(target), store.export(target)] == [
+    assert [store.upkeep.export(target), store.upkeep.export(target)] == [
         5 + 2,
         0,
     ]  # five new rows, and two of which more is known
@@ -1121,15 +1156,15 @@ def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
 
     def write():
         while not stop.is_set():
-            store.append([Entry([row(0)])])
+            store.predictions.append([Entry([row(0)])])
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        while store.count() < 20:
+        while store.predictions.count() < 20:
             time.sleep(0.01)
         known = set(ids(store))
-        store.backup(tmp_path / "copy.db")
+        store.upkeep.backup(tmp_path / "copy.db")
     finally:
         stop.set()
         writer.join()
@@ -1144,9 +1179,9 @@ def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
     restored = Store(f"sqlite:///{tmp_path}/log.db")
     restored.upgrade()
     assert restored.ready() and known <= set(ids(restored))
-    with restored._transaction() as c:
+    with restored.database.transaction() as c:
         assert c.execute(sa.text("PRAGMA integrity_check")).scalar() == "ok"
-    restored.append([Entry([row(1)])])
+    restored.predictions.append([Entry([row(1)])])
 
 
 def test_a_file_that_came_back_in_another_mode_is_put_into_wal(tmp_path):
@@ -1156,20 +1191,20 @@ def test_a_file_that_came_back_in_another_mode_is_put_into_wal(tmp_path):
         assert c.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
     store.upgrade()
     store.close()  # a connection from before learns of it with its next question
-    with store._transaction() as c:
+    with store.database.transaction() as c:
         assert (
             c.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
             and c.execute(sa.text("PRAGMA synchronous")).scalar() == 2
         )
-    assert store.count() == 1
+    assert store.predictions.count() == 1
 
 
 def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_path):
     store = Store(server.database())
     store.upgrade()
-    store.append([Entry([row(i) for i in range(50)], answer("k"))])
+    store.predictions.append([Entry([row(i) for i in range(50)], answer("k"))])
     with pytest.raises(StoreError) as raised:
-        store.backup(tmp_path / "log.dump")
+        store.upkeep.backup(tmp_path / "log.dump")
     assert PASSWORD not in str(raised.value)
     command = (
         str(raised.value)
@@ -1184,7 +1219,9 @@ def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_pat
         [
             binaries() / "pg_restore",
             "--dbname",
-            Store(target)._url.set(drivername="postgresql").render_as_string(hide_password=False),
+            Store(target)
+            .database.url.set(drivername="postgresql")
+            .render_as_string(hide_password=False),
             tmp_path / "log.dump",
         ],
         check=True,
@@ -1193,11 +1230,11 @@ def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_pat
     restored.upgrade()
     assert (
         restored.ready()
-        and restored.predictions() == store.predictions()
-        and restored.answer("anna-id", "k") == answer("k")
+        and restored.predictions.find() == store.predictions.find()
+        and restored.predictions.answer("anna-id", "k") == answer("k")
     )
-    restored.append([Entry([row(99)])])
-    assert restored.predictions(limit=1)[0]["reference"] == "A-99"
+    restored.predictions.append([Entry([row(99)])])
+    assert restored.predictions.find(limit=1)[0]["reference"] == "A-99"
 
 
 # SQLite, away
@@ -1206,7 +1243,7 @@ def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_pat
 def sqlite_store(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/log.db", **QUICK)
     store.upgrade()
-    store.append([Entry([row(0)])])
+    store.predictions.append([Entry([row(0)])])
     return store
 
 
@@ -1215,11 +1252,11 @@ def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
     with closing(sqlite3.connect(store.file, isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         assert (
-            away(store.append, [Entry([row(1)])]) == engine.LOCKED
-            and away(store.erase, "A-0") == engine.LOCKED
+            away(store.predictions.append, [Entry([row(1)])]) == engine.LOCKED
+            and away(store.upkeep.erase, "A-0") == engine.LOCKED
         )
-        assert store.ready() and store.count() == 1
-    assert store.append([Entry([row(1)])]) == [True] and store.count() == 2
+        assert store.ready() and store.predictions.count() == 1
+    assert store.predictions.append([Entry([row(1)])]) == [True] and store.predictions.count() == 2
 
 
 BROKEN = """
@@ -1228,11 +1265,11 @@ sys.path.insert(0, {tests!r})
 from test_store import Away, Entry, Store, row
 store = Store({url!r}, timeout=1)
 {before}
-try: store.append([Entry([row(i) for i in range(2000)])])
+try: store.predictions.append([Entry([row(i) for i in range(2000)])])
 except Away as e: print(e)
 {after}
-store.append([Entry([row(1)])])
-print(store.count())
+store.predictions.append([Entry([row(1)])])
+print(store.predictions.count())
 """
 
 
@@ -1247,7 +1284,7 @@ print(store.count())
             engine.BROKEN_DISK,
         ),
         (
-            "store._engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); "
+            "store.database.engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); "
             "resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
             "resource.setrlimit(resource.RLIMIT_NOFILE, limits)",
             engine.UNOPENED,
@@ -1262,7 +1299,7 @@ def test_what_the_system_refuses_is_away_and_recovers(tmp_path, before, after, s
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{says}\n2\n"), done.stderr
-    assert store.count() == 2
+    assert store.predictions.count() == 2
 
 
 def mounted(folder, *options):
@@ -1294,22 +1331,22 @@ def test_a_full_disk_is_away_and_recovers(small_disk):
     written = 0
     with pytest.raises(Away, match="disk is full"):
         while True:
-            store.append([Entry([row(written) for _ in range(20)])])
+            store.predictions.append([Entry([row(written) for _ in range(20)])])
             written += 20
     filler.unlink()
-    assert store.count() == written
-    store.append([Entry([row(0)])])
-    assert store.count() == written + 1
+    assert store.predictions.count() == written
+    store.predictions.append([Entry([row(0)])])
+    assert store.predictions.count() == written + 1
 
 
 def test_a_read_only_disk_is_away(small_disk):
     Store(f"sqlite:///{small_disk}/log.db").upgrade()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     store = Store(f"sqlite:///{small_disk}/log.db", **QUICK)
-    assert away(store.append, [Entry([row(0)])]) in (engine.READ_ONLY, engine.UNOPENED)
+    assert away(store.predictions.append, [Entry([row(0)])]) in (engine.READ_ONLY, engine.UNOPENED)
     assert away(Store(f"sqlite:///{small_disk}/new/log.db").upgrade) == engine.UNOPENED
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    assert store.append([Entry([row(0)])]) == [True]
+    assert store.predictions.append([Entry([row(0)])]) == [True]
 
 
 def test_a_file_that_is_no_database_is_away(tmp_path):
@@ -1318,7 +1355,7 @@ def test_a_file_that_is_no_database_is_away(tmp_path):
     assert (
         away(store.ready)
         == away(store.upgrade)
-        == away(store.append, [Entry([row(0)])])
+        == away(store.predictions.append, [Entry([row(0)])])
         == engine.DAMAGED
     )
 
@@ -1338,26 +1375,28 @@ def own_server():
 def test_a_server_that_hangs_is_away_within_seconds(own_server):
     store = Store(own_server.database(), timeout=1)
     store.upgrade()
-    store.append([Entry([row(0)])])
+    store.predictions.append([Entry([row(0)])])
     own_server.pause()
     assert (
-        away(store.append, [Entry([row(0)])], within=5) == engine.UNREACHED
+        away(store.predictions.append, [Entry([row(0)])], within=5) == engine.UNREACHED
     )  # a connection that was in use
-    assert away(store.append, [Entry([row(0)])], within=4) == engine.UNREACHED  # a new one
+    assert (
+        away(store.predictions.append, [Entry([row(0)])], within=4) == engine.UNREACHED
+    )  # a new one
     own_server.resume()
-    assert store.append([Entry([row(1)])]) == [True] and store.ready()
+    assert store.predictions.append([Entry([row(1)])]) == [True] and store.ready()
     time.sleep(engine.IDLE)
     own_server.pause()
-    assert away(store.users, within=5) == engine.UNREACHED  # an idle one
+    assert away(store.users.all, within=5) == engine.UNREACHED  # an idle one
     own_server.resume()
     big = [
         Entry([row(i, sent=json.dumps("x" * 50_000)) for i in range(400)])
     ]  # more than a socket holds
-    store.append([Entry([row(2)])])
+    store.predictions.append([Entry([row(2)])])
     own_server.pause()
-    assert away(store.append, big, within=5) == engine.UNREACHED
+    assert away(store.predictions.append, big, within=5) == engine.UNREACHED
     own_server.resume()
-    assert store.append(big) == [True] and store.count() >= 402
+    assert store.predictions.append(big) == [True] and store.predictions.count() >= 402
 
 
 def test_a_lock_held_by_somebody_is_away(server):
@@ -1368,35 +1407,39 @@ def test_a_lock_held_by_somebody_is_away(server):
         port=server.port,
         user="credit",
         password=PASSWORD,
-        dbname=store._url.database,
+        dbname=store.database.url.database,
     ) as somebody:
         somebody.execute("LOCK TABLE predictions")
-        assert away(store.append, [Entry([row(0)])]) in (engine.LOCKED, engine.SLOW)
-    assert store.append([Entry([row(0)])]) == [True]
+        assert away(store.predictions.append, [Entry([row(0)])]) in (engine.LOCKED, engine.SLOW)
+    assert store.predictions.append([Entry([row(0)])]) == [True]
 
 
 def test_a_server_that_only_reads_or_allows_nothing_is_away(server):
     store = Store(server.database())
     store.upgrade()
-    server.sql(f"ALTER DATABASE {store._url.database} SET default_transaction_read_only = on")
+    server.sql(
+        f"ALTER DATABASE {store.database.url.database} SET default_transaction_read_only = on"
+    )
     store.close()
-    assert away(store.append, [Entry([row(0)])]) == engine.READ_ONLY
-    server.sql(f"ALTER DATABASE {store._url.database} RESET default_transaction_read_only")
+    assert away(store.predictions.append, [Entry([row(0)])]) == engine.READ_ONLY
+    server.sql(f"ALTER DATABASE {store.database.url.database} RESET default_transaction_read_only")
     server.sql("DROP ROLE IF EXISTS reader")
     server.sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
-    reader = store._url.set(username="reader", password="reads").render_as_string(
+    reader = store.database.url.set(username="reader", password="reads").render_as_string(
         hide_password=False
     )
-    assert away(Store(reader).append, [Entry([row(0)])]) == engine.DENIED
+    assert away(Store(reader).predictions.append, [Entry([row(0)])]) == engine.DENIED
     assert away(Store(reader.replace("reads", "guesses")).ready) == engine.UNREACHED
 
 
 def test_a_commit_is_durable_whatever_the_database_is_set_to(server):
     store = Store(server.database())
     for setting, expected in (("off", "on"), ("remote_write", "remote_write")):
-        server.sql(f"ALTER DATABASE {store._url.database} SET synchronous_commit = {setting}")
+        server.sql(
+            f"ALTER DATABASE {store.database.url.database} SET synchronous_commit = {setting}"
+        )
         store.close()
-        with store._transaction() as c:
+        with store.database.transaction() as c:
             assert (
                 c.execute(sa.text("SHOW synchronous_commit")).scalar() == expected
                 and c.execute(sa.text("SHOW fsync")).scalar() == "on"
@@ -1417,7 +1460,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
             entry = Entry([row(0) for _ in range(5)])
             while True:
                 try:
-                    store.append([entry])
+                    store.predictions.append([entry])
                     break
                 except Away as e:
                     misses.append(str(e))
@@ -1475,10 +1518,10 @@ def test_one_row_costs_little():
         for part in range(0, 400, 100):
             begin = time.process_time()
             for one in entries[part : part + 100]:
-                store.append(one)
+                store.predictions.append(one)
             best = min(best, (time.process_time() - begin) / 100)
         begin = time.process_time()
-        store.append([Entry([row(i) for i in range(10_000)])])
+        store.predictions.append([Entry([row(i) for i in range(10_000)])])
         assert best < 0.0003 and time.process_time() - begin < 0.6
     finally:
         store.close()

@@ -501,7 +501,7 @@ def rows_of(model, at, n=200, factor=1.0):
 
 def log(store, model, at, **how):
     rows = rows_of(model, at, **how)
-    store.append([Entry(rows)])
+    store.predictions.append([Entry(rows)])
     return rows
 
 
@@ -594,7 +594,7 @@ def test_each_change_is_told_once_by_processes_that_fail_and_end(
     ]
     assert [message["Subject"] for message in messages] == changes
     assert APPLICANT not in repr(web.taken) + repr([message.as_string() for message in messages])
-    checks = store.checks("gmsc", 20)
+    checks = store.checks.find("gmsc", 20)
     assert [(row["alerted"], row["drifted"], row["samples"]) for row in reversed(checks)] == [
         (None, False, 200),
         (True, True, 200),
@@ -641,15 +641,15 @@ def test_a_channel_that_was_down_is_told_at_the_next_check_and_nobody_else_again
     down = "alert by webhook: cannot be reached, at the last of 3 attempts"
     assert told(NOON + DAY / 2, alert_webhook=nobody, **mails) == [down]
     assert told(NOON + DAY * 1.5, alert_webhook=nobody, **mails) == [down]
-    assert store.last_check("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch")["alerted"] is False
     assert (
         told(NOON + DAY * 2.5, alert_webhook=web.url, **mails)
         == []
         == told(NOON + DAY * 3.5, alert_webhook=web.url, **mails)
     )
     assert (len(box.taken), len(web.taken)) == (1, 1)
-    assert store.last_check("gmsc", "watch")["alerted"] is None and known_of(
-        store.last_check("gmsc", "watch")
+    assert store.checks.last("gmsc", "watch")["alerted"] is None and known_of(
+        store.checks.last("gmsc", "watch")
     )["told"] == dict(webhook=[DRIFT], email=[DRIFT])
 
 
@@ -661,7 +661,7 @@ def test_what_was_over_before_anybody_could_be_told_is_not_told(store, model, to
         told(NOON + DAY / 2, alert_webhook=web.url)
         and told(NOON + DAY * 1.5, alert_webhook=web.url) == []
     )
-    assert web.taken == [] and store.last_check("gmsc", "watch")["alerted"] is None
+    assert web.taken == [] and store.checks.last("gmsc", "watch")["alerted"] is None
 
 
 def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
@@ -685,7 +685,7 @@ def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
     killed.kill()
     os.kill(int(begun.read_text()), signal.SIGKILL)  # the command has a session of its own
     killed.communicate()
-    assert store.last_check("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch")["alerted"] is False
     log(store, model, NOON + DAY, factor=0.4)
     assert process(NOON + DAY * 1.5, alert_command=told) == []
     assert json.loads((tmp_path / "told").read_text())["began"] == [DRIFT]
@@ -699,7 +699,7 @@ def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(stor
         and checked.changed == [DRIFT]
         and (checked.alerts, checked.problems) == ([], [])
     )
-    assert store.last_check("gmsc", "watch")["alerted"] is None
+    assert store.checks.last("gmsc", "watch")["alerted"] is None
     assert (
         check(store, read_settings(alert_webhook=web.url), model, now=NOON + DAY / 2).changed == []
         and len(web.taken) == 1
@@ -708,7 +708,7 @@ def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(stor
 
 def test_checks_of_others_are_not_the_watchs(store, model, web):
     log(store, model, NOON, factor=0.4)
-    store.add_check(
+    store.checks.add(
         portfolio="gmsc", model_version=TAG, source="endpoint", samples=9, drifted=True, result="{}"
     )
     assert (
@@ -725,7 +725,7 @@ def test_a_database_that_takes_no_rows_leads_to_no_alert(store, model, web, monk
     def full(**_):
         raise Away("the database's disk is full")
 
-    monkeypatch.setattr(store, "add_check", full)
+    monkeypatch.setattr(store.checks, "add", full)
     with pytest.raises(Away):
         check(store, read_settings(alert_webhook=web.url), model, now=NOON + DAY / 2)
     assert web.asked == []
@@ -738,7 +738,7 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     settings = read_settings(alert_webhook=web.url)
     assert check(store, settings, model, now=later).troubles == []
     observed = [(True, NOON + 300 * DAY)] * 80 + [(False, NOON + 760 * DAY)] * 320
-    store.record_outcomes(
+    store.outcomes.record(
         [
             dict(prediction_id=row["prediction_id"], defaulted=bad, observed_at=when)
             for row, (bad, when) in zip(rows, observed)
@@ -771,7 +771,7 @@ def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web
     "The applicants are those of now, the outcomes those of a simulation."
     rows, settings = log(store, model, NOON, n=400), read_settings(alert_webhook=web.url)
     observed = [(True, NOON + 300 * DAY)] * 80 + [(False, NOON + 760 * DAY)] * 320
-    store.record_outcomes(
+    store.outcomes.record(
         [
             dict(prediction_id=row["prediction_id"], defaulted=bad, observed_at=when)
             for row, (bad, when) in zip(rows, observed)
@@ -888,7 +888,7 @@ def test_the_loop_ends_cleanly_while_it_waits_to_try_again(store, model, process
         and SECRET not in out + error
         and error == ""
     )
-    assert store.last_check("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch")["alerted"] is False
     with only_one("gmsc"):
         pass
 
@@ -900,7 +900,7 @@ def test_the_loop_goes_on_after_a_database_that_was_away(store, model, process, 
     try:
         assert [running.stdout.readline() for _ in range(2)] == ["begin\n", "[]\n"]
         store.close()
-        with store._engine.connect() as c:
+        with store.database.engine.connect() as c:
             c.exec_driver_sql("ALTER TABLE checks RENAME TO elsewhere")
             c.commit()
 
@@ -911,7 +911,7 @@ def test_the_loop_goes_on_after_a_database_that_was_away(store, model, process, 
             return line
 
         assert "the check failed: the database lacks a table or a column" in until("failed")
-        with store._engine.connect() as c:
+        with store.database.engine.connect() as c:
             c.exec_driver_sql("ALTER TABLE elsewhere RENAME TO checks")
             c.commit()
         until("[]")
@@ -952,7 +952,7 @@ def test_a_single_check_that_is_interrupted_waits_for_no_channel(store, model, p
         NOON + DAY / 2, patient, alert_webhook=f"http://127.0.0.1:{free_port()}/{SECRET}"
     )
     begin = time.monotonic()
-    while store.last_check("gmsc", "watch") is None:
+    while store.checks.last("gmsc", "watch") is None:
         assert running.poll() is None and time.monotonic() - begin < 60, running.communicate()
         time.sleep(0.05)
     time.sleep(1)
@@ -963,4 +963,4 @@ def test_a_single_check_that_is_interrupted_waits_for_no_channel(store, model, p
         and error.splitlines()[-1] == "KeyboardInterrupt"
         and SECRET not in out + error
     )
-    assert store.last_check("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch")["alerted"] is False

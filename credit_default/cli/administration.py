@@ -100,9 +100,9 @@ def db_upgrade(as_json: AsJson = False):
     upgrade runs at a time; a second one waits and finds nothing to do.
     """
     store = open_store(upgraded=False)
-    before = store.version()
+    before = store.schema.version()
     store.upgrade()
-    now = store.version()
+    now = store.schema.version()
     if as_json:
         return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
     typer.echo(
@@ -168,7 +168,7 @@ def role_of(text: str):  # a Role
 
 def find_user(store, username: str) -> dict:
     "The user's row."
-    if (found := store.user(username=username)) is None:
+    if (found := store.users.get(username=username)) is None:
         raise InputError(
             f"there is no user {username!r}; `credit-default user list` shows those that there are"
         )
@@ -234,7 +234,7 @@ def user_add(
     checked(
         username=username, email=email, password="." * 12
     )  # before somebody types a password, twice
-    if store.user(username=username):
+    if store.users.get(username=username):
         raise InputError("this username is taken")
     form = checked(username=username, email=email, password=ask_password(password_stdin))
     row = dict(
@@ -245,7 +245,7 @@ def user_add(
         password_hash=Passwords().hash_blocking(form.password.get_secret_value()),
     )
     try:
-        made = store.add_user(row)
+        made = store.users.add(row)
     except Taken as error:
         raise InputError(str(error)) from None
     typer.echo(
@@ -256,7 +256,7 @@ def user_add(
 @user.command("list", epilog=examples("user list", "user list --json"))
 def user_list(as_json: AsJson = False):
     "All users, the first one first."
-    found = [shown(one) for one in open_store().users()]
+    found = [shown(one) for one in open_store().users.all()]
     if as_json:
         typer.echo(to_json(found))
     elif not found:
@@ -270,7 +270,7 @@ def set_disabled(username: str, disabled: bool, as_json: bool):
     store = open_store()
     found = find_user(store, username)
     if found["disabled"] != disabled:
-        store.change_user(found["id"], disabled=disabled)
+        store.users.change(found["id"], disabled=disabled)
     word = "disabled" if disabled else "enabled"
     typer.echo(
         to_json(shown(found | dict(disabled=disabled)))
@@ -302,7 +302,7 @@ def user_role(
     "Gives a user another role; a running service knows it within seconds."
     chosen, store = role_of(role), open_store()
     found = find_user(store, username)
-    store.change_user(found["id"], role=chosen.value)
+    store.users.change(found["id"], role=chosen.value)
     typer.echo(
         to_json(shown(found | dict(role=chosen.value)))
         if as_json
@@ -327,7 +327,7 @@ def user_password(username: Username, password_stdin: Stdin = False, as_json: As
     form = checked(
         username=found["username"], email=found["email"], password=ask_password(password_stdin)
     )
-    store.change_user(
+    store.users.change(
         found["id"], password_hash=Passwords().hash_blocking(form.password.get_secret_value())
     )
     typer.echo(to_json(shown(found)) if as_json else f"{found['username']} has a new password")
@@ -425,8 +425,8 @@ def log_export(
             f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)"
         )
     store = open_store()
-    with progress_bar("exporting", store.count(since=since, until=until)) as progress:
-        rows = store.export(
+    with progress_bar("exporting", store.predictions.count(since=since, until=until)) as progress:
+        rows = store.upkeep.export(
             out,
             since=since,
             until=until,
@@ -470,7 +470,7 @@ def log_prune(
     from concurrent.futures import ThreadPoolExecutor, wait
 
     store, before = open_store(), datetime.now(UTC) - older_than
-    found = store.count(until=before)
+    found = store.predictions.count(until=before)
     if found and not yes:
         if not typer.get_text_stream("stdin").isatty():
             raise InputError(
@@ -484,9 +484,9 @@ def log_prune(
             err=True,
         )
     with ThreadPoolExecutor(1) as pool, progress_bar("removing", found) as progress:
-        work = pool.submit(store.prune, before)
+        work = pool.submit(store.upkeep.prune, before)
         while progress and wait([work], timeout=0.5).not_done:
-            progress(found - store.count(until=before))
+            progress(found - store.predictions.count(until=before))
         removed = work.result()
     typer.echo(
         to_json(dict(before=before.isoformat(), removed=removed))
@@ -525,14 +525,14 @@ def log_erase(
                 timeout=REPLAY_SECONDS
             ):  # or a row on its way from one to the other would come back
                 spool.upgrade()
-                removed = spool.erase(reference) + store.erase(reference)
+                removed = spool.upkeep.erase(reference) + store.upkeep.erase(reference)
         except filelock.Timeout:
             raise CommandError(
                 "the service is moving predictions from the spool to the database; nothing was "
                 "removed, repeat this in a minute"
             ) from None
     else:
-        removed = store.erase(reference)
+        removed = store.upkeep.erase(reference)
     if not removed:
         raise InputError("no prediction has this reference; nothing was removed")
     typer.echo(to_json(dict(removed=removed)) if as_json else f"{counted(removed)} removed")
@@ -556,7 +556,7 @@ def log_backup(
     service.db-wal, service.db-shm), copy FILE in their place, start the service.
     """
     store = open_store(upgraded=False)  # a backup is made before an upgrade
-    store.backup(file)
+    store.upkeep.backup(file)
     size = file.stat().st_size
     typer.echo(
         to_json(dict(database=store.url_shown, backup=str(file), bytes=size))

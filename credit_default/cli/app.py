@@ -1537,7 +1537,7 @@ def passing_user(url: str):  # its token
         yield ask(f"{url}/login", {k: account[k] for k in ("username", "password")})["access_token"]
     finally:
         try:
-            gone = Store(read_settings().database).delete_user(user["id"])
+            gone = Store(read_settings().database).users.delete(user["id"])
         except Away:
             gone = False
         if not gone:

@@ -198,10 +198,12 @@ def detect(
     "Drift in the logged predictions of a model. Raises Away, MonitoringError"
     window = portfolio.name, model_version, since, until
     sample = Sample(most, width=len(reference.bins))
-    counts = count(reference, store.bins(*window, sample=sample)) if reference.bins else Counts()
-    rows = store.sampled(sample)
+    counts = (
+        count(reference, store.windows.bins(*window, sample=sample)) if reference.bins else Counts()
+    )
+    rows = store.windows.sampled(sample)
     others = counts.left_out + sum(
-        store.versions(portfolio.name, since, until, but=model_version).values()
+        store.windows.versions(portfolio.name, since, until, but=model_version).values()
     )
     return assess(
         portfolio,
@@ -219,7 +221,7 @@ def check_row(
     found: dict,  # as `detect` gives it
     source: str,  # who asked: endpoint or watch
     **more,  # further columns
-) -> dict:  # for `Store.add_check`
+) -> dict:  # for `CheckStore.add`
     "A check as the store keeps it"
 
     def when(text):

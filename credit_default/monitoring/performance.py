@@ -257,11 +257,11 @@ def _mature(
     total, parts = dict.fromkeys(("n", "declined", "with_outcome", "declined_with_outcome"), 0), []
     for since, until in mature_spans(as_of, months):
         upto, before = (
-            store.made(portfolio, tag, until),
-            store.made(portfolio, tag, since) if since else {},
+            store.outcomes.coverage(portfolio, tag, until),
+            store.outcomes.coverage(portfolio, tag, since) if since else {},
         )
         total = {name: n + upto[name] - before.get(name, 0) for name, n in total.items()}
-        for rows in store.outcome_rows(portfolio, tag, made_since=since, made_before=until):
+        for rows in store.outcomes.matured(portfolio, tag, made_since=since, made_before=until):
             at, observed, known = (
                 _naive(rows["at"]),
                 _naive(rows["observed_at"]),
@@ -311,7 +311,7 @@ def performance(
     if by not in COHORTS:
         cohorts_by(np.array([]), by)
     now = datetime.now(UTC)
-    as_of, answered = utc(as_of or now), store.versions(portfolio.name)
+    as_of, answered = utc(as_of or now), store.windows.versions(portfolio.name)
     tags = [model_version] if model_version else list(answered)
     found = {tag: _mature(store, portfolio.name, tag, as_of, months) for tag in tags}
     counted = {
@@ -385,10 +385,10 @@ def _next_mature(
     store: Store, portfolio: str, tag: str, as_of: datetime, months: int
 ) -> str | None:
     "The day when the first of the predictions that wait becomes mature"
-    first = store.first(portfolio, tag)
+    first = store.windows.first(portfolio, tag)
     for begin, end in mature_spans(as_of, months):
         if first and first < end and (begin is None or first >= begin):
-            first = store.first(portfolio, tag, end)
+            first = store.windows.first(portfolio, tag, end)
     return None if first is None else str(window_end(_naive([first]), months)[0].astype("M8[D]"))
 
 # %% ../../nbs/monitoring/02_performance.ipynb #65c14215

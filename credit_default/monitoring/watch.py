@@ -274,7 +274,7 @@ def check(
     ][tag]
     if figures["verdict"] == TOO_FEW:
         figures = {}
-    before = known_of(store.last_check(portfolio, "watch"))
+    before = known_of(store.checks.last(portfolio, "watch"))
     is_so = troubles(found, figures, before["troubles"], before["model_version"] == tag)
     done = Checked(
         found,
@@ -294,7 +294,7 @@ def check(
 
     def note(alerted: bool | None) -> int:
         watched = dict(troubles=is_so, told=told, telling=telling, report=done.report)
-        return store.add_check(
+        return store.checks.add(
             **check_row(
                 found | dict(watch=watched), "watch", at=until, every_seconds=every, alerted=alerted
             )
@@ -315,7 +315,7 @@ def check(
         done.alerts.append(alert)
         done.problems += map(str, problems)
     if telling and not failed:
-        store.set_alerted(row)
+        store.checks.mark_alerted(row)
     elif len(failed) < len(telling):
         told |= {name: is_so for name in telling if name not in failed}
         telling = failed

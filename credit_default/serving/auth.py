@@ -336,7 +336,7 @@ def invitation_hash(invitation: str) -> str:
 def invite(store: Store, role: Role, by: str, days: float = 7) -> str:
     "A new invitation, good once. Raises Away."
     invitation = secrets.token_urlsafe(24)
-    store.add_invitation(
+    store.users.add_invitation(
         invitation_hash(invitation),
         role.value,
         created_by=by,
@@ -359,7 +359,7 @@ class Users:
     def refresh(self):
         "Reads all users. Raises Away."
         try:
-            self._known = {row["id"]: _user(row) for row in self._store.users()}
+            self._known = {row["id"]: _user(row) for row in self._store.users.all()}
         except Away:
             self._away = True
             raise
@@ -410,7 +410,7 @@ class Users:
         if self._away:
             raise Away("the database cannot be reached")
         try:
-            self._known[id] = _user(self._store.user(id=id))
+            self._known[id] = _user(self._store.users.get(id=id))
         except Away:
             self._away = True
             raise
@@ -420,7 +420,7 @@ class Users:
         return await passwords.run(self._login, username, password, passwords)
 
     def _login(self, username: str, password: str, passwords: Passwords) -> User | None:
-        row = self._store.user(username=username)
+        row = self._store.users.get(username=username)
         right, user = passwords.same_blocking(row and row["password_hash"], password), _user(row)
         if not right or user is None or user.disabled:
             return None
@@ -444,7 +444,7 @@ class Users:
 
     def _signup(self, wanted: Signup, passwords: Passwords) -> User:
         invitation = None if wanted.invitation is None else invitation_hash(wanted.invitation)
-        if invitation and not self._store.invitation(invitation):
+        if invitation and not self._store.users.invitation(invitation):
             raise SignupRefused(NO_INVITATION)  # before the work of a hash
         row = dict(
             id=str(uuid.uuid4()),
@@ -454,7 +454,7 @@ class Users:
             role=Role.analyst.value,
         )
         try:
-            user = _user(self._store.add_user(row, invitation=invitation))
+            user = _user(self._store.users.add(row, invitation=invitation))
         except Uninvited:
             raise SignupRefused(NO_INVITATION) from None
         self._known[user.id] = user

@@ -162,7 +162,7 @@ class Served:
 
     def gauges(self, store: Store):
         "Shows the last check of `credit-default watch` in the metrics. Raises Away."
-        last = store.last_check(
+        last = store.checks.last(
             self.name, "watch"
         )  # who asks about another window, or of another model, changes no gauge
         if last is None or last["id"] == self.shown:
@@ -264,7 +264,9 @@ class Serving:
                 self.store.upgrade()
                 self.spool.upgrade()
                 self.users.start()
-                recorder = Recorder(self.store, self.spool, Away, on_event=self._recorded)
+                recorder = Recorder(
+                    self.store.predictions, self.spool.predictions, Away, on_event=self._recorded
+                )
                 recorder.start()
                 self.recorder, self.database = recorder, ""
                 return
@@ -300,7 +302,7 @@ class Serving:
                         self.recorder.depth, self.recorder.spooled, self.recorder.away
                     )
                 if self.recorder and not self.recorder.away and turn % round(3600 / WATCH) == 0:
-                    self.store.prune_answers(datetime.now(UTC) - ANSWERS_KEPT)
+                    self.store.predictions.prune_answers(datetime.now(UTC) - ANSWERS_KEPT)
             except Exception as e:
                 log.error(
                     "The watcher failed", extra=dict(place=place(e))
@@ -535,13 +537,13 @@ async def once_only(
         )
     serving.running.add(mine)
     try:
-        known = await asked(serving, serving.store.answer, *mine)
+        known = await asked(serving, serving.store.predictions.answer, *mine)
         if known is None:
             try:
                 return await make(dict(key=key, body_hash=digest))
             except Repeated:
                 known = await asked(
-                    serving, serving.store.answer, *mine
+                    serving, serving.store.predictions.answer, *mine
                 )  # another worker was faster
         if known is None or known["body_hash"] != digest or known["endpoint"] != endpoint:
             raise Refused(

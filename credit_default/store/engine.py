@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['UPGRADE', 'UNREACHED', 'SLOW', 'LOCKED', 'FULL', 'READ_ONLY', 'DENIED', 'UNOPENED', 'BROKEN_DISK', 'DAMAGED', 'BUSY',
            'SCHEMA', 'IDLE', 'HEAD', 'UPGRADE_SECONDS', 'Away', 'StoreError', 'Unfit', 'Taken', 'Uninvited',
-           'explained', 'read_url', 'Database']
+           'explained', 'read_url', 'Database', 'Schema', 'insert_into', 'by_position', 'is_among']
 
 # %% ../../nbs/store/02_engine.ipynb #de065703
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -247,105 +249,130 @@ def read_url(
 
 # %% ../../nbs/store/02_engine.ipynb #a82cfa35
 HEAD = "0002"  # the newest schema: revision of the last file in migrations/versions
-UPGRADE_SECONDS = 60.0  # an upgrade may take longer than a request may wait
-_LOCK = 4_702_111_234  # of this project's upgrades among PostgreSQL's advisory locks
 
 
 class Database:
-    "A database and its schema."
+    """A database, its transactions and the version of its schema.
 
-    def __init__(
-        self, url: str, *, timeout: float = 5.0
-    ):  # seconds until a database that does not answer is away
-        self._url, self.timeout = read_url(url), timeout
-        self.url_shown = self._url.set(query={}).render_as_string(hide_password=True)
-        self.file = Path(self._url.database) if self._url.drivername == "sqlite" else None
-        self._engine = self._connected(timeout)
-        self._writing = self._engine.execution_options(writes=True)
+    Parameters
+    ----------
+    url : `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`
+    timeout : seconds until a database that does not answer counts as unavailable
+    """
 
-    def _connected(self, timeout: float) -> sa.Engine:
-        return (_sqlite_engine if self.file else _postgresql_engine)(self._url, timeout)
+    def __init__(self, url: str, *, timeout: float = 5.0):
+        self.url, self.timeout = read_url(url), timeout
+        self.url_shown = self.url.set(query={}).render_as_string(hide_password=True)
+        in_file = self.url.drivername == "sqlite"
+        self.file = Path(self.url.database or "") if in_file else None
+        self.engine = self.connect(timeout)
+        self._writing = self.engine.execution_options(writes=True)
 
-    def close(self):
-        self._engine.dispose()
+    def connect(self, timeout: float) -> sa.Engine:
+        "Return an engine of its own for this database; it connects when it is used."
+        return (_sqlite_engine if self.file else _postgresql_engine)(self.url, timeout)
+
+    def close(self) -> None:
+        "Close all connections. The next use opens new ones."
+        self.engine.dispose()
 
     @contextmanager
-    def _transaction(self, writes: bool = False) -> Iterator[sa.Connection]:
+    def transaction(self, writes: bool = False) -> Iterator[sa.Connection]:
+        "Open a transaction. Raise Away or Unfit in place of a driver's error."
         try:
-            with (self._writing if writes else self._engine).begin() as connection:
+            with (self._writing if writes else self.engine).begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as e:
             raise explained(e) from None
 
+# %% ../../nbs/store/02_engine.ipynb #1576915a
+class Schema:
+    "The version of a database's tables: asked for, checked, and brought up to date."
+
+    def __init__(self, database: Database):
+        self.database = database
+
     def version(self) -> str | None:
-        "The schema's version, None where there is no schema yet."
-        if self.file and not self.file.exists():
+        "Return the schema's version, None where there is no schema yet."
+        file = self.database.file
+        if file and not file.exists():
             return None  # opening it would make it
-        with self._transaction() as c:
-            if sa.inspect(c).has_table("alembic_version"):
-                return c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        with self.database.transaction() as c:
+            if not sa.inspect(c).has_table("alembic_version"):
+                return None
+            return c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
     def ready(self) -> bool:
-        "True where the database can be reached and has the newest schema. Raises Away."
-        found = self.version()
-        if found == HEAD:
+        "Return True where the database has the newest schema. Raise Away where it has not."
+        version = self.version()
+        if version == HEAD:
             return True
-        if found is None:
+        if version is None:
             raise Away(f"the database has no tables yet: {UPGRADE}")
-        if found < HEAD:
-            raise Away(f"the database has schema {found}, and {HEAD} is needed: {UPGRADE}")
+        if version < HEAD:
+            raise Away(f"the database has schema {version}, and {HEAD} is needed: {UPGRADE}")
         raise Away(
-            f"the database has schema {found}, newer than {HEAD}: this version of credit_default "
-            "is too old for it"
+            f"the database has schema {version}, newer than {HEAD}: this version of "
+            "credit_default is too old for it"
         )
 
-    def _is_wal(self) -> bool:
-        "True also for PostgreSQL. A file that was restored from a dump may be in another mode."
-        if not self.file:
-            return True
-        with self._transaction() as c:
-            return c.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-
-    def upgrade(self):
-        "Brings the schema to its newest version, whoever else tries the same. Raises Away."
-        found = self.version()
-        if found == HEAD and self._is_wal():
-            return None
-        if found and found > HEAD:
+    def upgrade(self) -> None:
+        "Bring the schema to its newest version, whoever else tries the same. Raise Away."
+        version = self.version()
+        if version == HEAD and _is_wal(self.database):
+            return
+        if version and version > HEAD:
             self.ready()
-        from filelock import FileLock, Timeout  # needed only here
+        _upgrade(self.database)
 
-        engine = self._connected(UPGRADE_SECONDS)
-        try:
-            if not self.file:
-                return _migrate(engine, lock=sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(f"{self.file}.upgrade", timeout=UPGRADE_SECONDS):
-                os.close(
-                    os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600)
-                )  # applicants' data: for nobody else to read
-                with engine.connect() as c:
-                    mode = c.connection.driver_connection.execute(
-                        "PRAGMA journal_mode=WAL"
-                    ).fetchone()[0]
-                if mode != "wal":
-                    raise StoreError(
-                        f"the disk of {self.file} cannot hold a SQLite database in WAL mode"
-                    )
-                _migrate(engine)
-        except sa.exc.SQLAlchemyError as e:
-            raise explained(e) from None
-        except sqlite3.Error as e:
-            raise Away(_why(e) or UNOPENED) from None
-        except Timeout:
-            raise Away(LOCKED) from None
-        except OSError:
-            raise Away(UNOPENED) from None
-        finally:
-            engine.dispose()
+# %% ../../nbs/store/02_engine.ipynb #563cb568
+UPGRADE_SECONDS = 60.0  # an upgrade may take longer than a request may wait
+_ADVISORY_LOCK = 4_702_111_234  # of this project's upgrades among PostgreSQL's advisory locks
 
 
-def _migrate(engine: sa.Engine, lock: sa.Select | None = None):
+def _upgrade(database: Database) -> None:
+    from filelock import FileLock, Timeout  # needed only here
+
+    engine, file = database.connect(UPGRADE_SECONDS), database.file
+    try:
+        if not file:
+            _migrate(engine, lock=sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            return
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(f"{file}.upgrade", timeout=UPGRADE_SECONDS):
+            _make_wal_file(engine, file)
+            _migrate(engine)
+    except sa.exc.SQLAlchemyError as e:
+        raise explained(e) from None
+    except sqlite3.Error as e:
+        raise Away(_why(e) or UNOPENED) from None
+    except Timeout:
+        raise Away(LOCKED) from None
+    except OSError:
+        raise Away(UNOPENED) from None
+    finally:
+        engine.dispose()
+
+# %% ../../nbs/store/02_engine.ipynb #c2547cf5
+def _is_wal(database: Database) -> bool:
+    "True also for PostgreSQL. A file that was restored from a dump may be in another mode."
+    if not database.file:
+        return True
+    with database.transaction() as c:
+        return c.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def _make_wal_file(engine: sa.Engine, file: Path) -> None:
+    # applicants' data: for nobody else to read
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    with engine.connect() as c:
+        driver: sqlite3.Connection = c.connection.driver_connection  # type: ignore[assignment]
+        [mode] = driver.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"the disk of {file} cannot hold a SQLite database in WAL mode")
+
+
+def _migrate(engine: sa.Engine, lock: sa.Select | None = None) -> None:
     from alembic import command, config  # needed only here
 
     alembic = config.Config()
@@ -355,3 +382,29 @@ def _migrate(engine: sa.Engine, lock: sa.Select | None = None):
             connection.execute(lock)
         alembic.attributes["connection"] = connection
         command.upgrade(alembic, "head")
+
+# %% ../../nbs/store/02_engine.ipynb #3576947c
+def insert_into(database: Database, table: sa.Table) -> Any:
+    "Return the dialect's own INSERT, which knows ON CONFLICT."
+    if database.file:
+        from sqlalchemy.dialects.sqlite import insert  # each loads its dialect
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    return insert(table)
+
+
+def by_position(database: Database, statement: sa.Insert, columns: Iterable[str]) -> str:
+    "Return an insert of these columns as the driver takes it, with tuples for rows."
+    names = list(columns)
+    text = str(statement.compile(dialect=database.engine.dialect, column_keys=names))
+    return text if database.file else text % {name: "%s" for name in names}
+
+
+def is_among(
+    database: Database, column: sa.Column, values: Sequence[Any]
+) -> sa.ColumnElement[bool]:
+    "Return the condition that a column is one of many values, which go as one parameter."
+    if not database.file:
+        return column == sa.any_(sa.literal(values, sa.ARRAY(column.type)))
+    listed = sa.func.json_each(json.dumps(values)).table_valued("value")
+    return column.in_(sa.select(listed.c.value))

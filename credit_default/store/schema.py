@@ -4,10 +4,13 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'predictions', 'answers', 'users', 'invitations', 'outcomes', 'checks', 'COLUMNS', 'ROW', 'ANSWER', 'utc',
-           'Timestamp']
+           'Timestamp', 'example_prediction']
 
-# %% ../../nbs/store/01_schema.ipynb #b19af21c
-from datetime import UTC, datetime
+# %% ../../nbs/store/01_schema.ipynb #e41e19ec
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -176,3 +179,37 @@ checks = sa.Table(
 COLUMNS = tuple(c.name for c in predictions.columns if c.name != "seq")
 ROW = COLUMNS[:-1]  # what a caller states; the idempotency key comes with the answer
 ANSWER = tuple(c.name for c in answers.columns)
+
+# %% ../../nbs/store/01_schema.ipynb #24af258b
+def example_prediction(
+    i: int,
+    at: datetime = datetime(2026, 3, 1, 9, 30, tzinfo=UTC),  # of the first
+    **columns: Any,  # in place of the made-up values
+) -> dict[str, Any]:
+    "Return the i-th row of a made-up log: a prediction a minute, of three kinds in turn."
+    risk, score, rating = [(0.031, 659, "Good"), (0.182, 520, "Average"), (0.47, 422, "Poor")][
+        i % 3
+    ]
+    row = {
+        "prediction_id": str(uuid.uuid4()),
+        "at": at + timedelta(minutes=i),
+        "endpoint": "predict",
+        "user_id": "7c0f",
+        "username": "anna",
+        "reference": f"A-{1000 + i}",
+        "portfolio": "gmsc",
+        "model_version": "credit_default_gmsc:0a1b2c3d4e5f6071",
+        "sent": json.dumps({"age": 31 + i, "MonthlyIncome": None}),
+        "scored": json.dumps({"age": 31 + i, "MonthlyIncome": None}),
+        "bins": "3:",
+        "probability_default": risk,
+        "log_odds": -3.4,
+        "prediction": int(risk > 0.3),
+        "credit_score": score,
+        "rating": rating,
+        "decision": "Declined" if risk > 0.3 else "Approved",
+        "reasons": "[]",
+        "latency_ms": 1.9,
+        "request_id": f"r-{i}",
+    }
+    return row | columns

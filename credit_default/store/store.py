@@ -6,12 +6,43 @@
 __all__ = ['Store']
 
 # %% ../../nbs/store/10_store.ipynb #8632d2c8
-from .checks import Checks
-from .outcomes import Outcomes
-from .predictions import Spool
+from .checks import CheckStore
+from .engine import Database, Schema
+from .outcomes import OutcomeStore
+from .predictions import PredictionLog
 from .upkeep import Upkeep
-from .users import Accounts
+from .users import UserStore
+from .windows import Windows
 
 # %% ../../nbs/store/10_store.ipynb #80b2fab9
-class Store(Spool, Accounts, Outcomes, Checks, Upkeep):
-    "Predictions, answers, outcomes, checks and users, in SQLite or PostgreSQL."
+class Store:
+    """All that is kept, in one SQLite or PostgreSQL database, by subject.
+
+    Parameters
+    ----------
+    url : `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`
+    timeout : seconds until a database that does not answer counts as unavailable
+    """
+
+    def __init__(self, url: str, *, timeout: float = 5.0):
+        self.database = Database(url, timeout=timeout)
+        self.schema = Schema(self.database)
+        self.predictions = PredictionLog(self.database)
+        self.users = UserStore(self.database)
+        self.windows = Windows(self.predictions)
+        self.outcomes = OutcomeStore(self.windows)
+        self.checks = CheckStore(self.database)
+        self.upkeep = Upkeep(self.predictions)
+        self.file, self.url_shown = self.database.file, self.database.url_shown
+
+    def ready(self) -> bool:
+        "Return True where the database has the newest schema. Raise Away where it has not."
+        return self.schema.ready()
+
+    def upgrade(self) -> None:
+        "Bring the schema to its newest version. Raise Away."
+        self.schema.upgrade()
+
+    def close(self) -> None:
+        "Close all connections. The next use opens new ones."
+        self.database.close()

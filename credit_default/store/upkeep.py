@@ -14,14 +14,25 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from .engine import DAMAGED, UNOPENED, Away, StoreError, _why, explained
+from credit_default.store.engine import (
+    DAMAGED,
+    UNOPENED,
+    Away,
+    Database,
+    StoreError,
+    _why,
+    explained,
+)
 from .export import _KNOWN, CHUNK, _elsewhere, _parquet, _whole
-from .predictions import Reader, _where, storable
+from .predictions import PredictionLog, conditions, storable
 from .schema import answers, checks, outcomes, predictions, utc
 
 # %% ../../nbs/store/09_upkeep.ipynb #040d16b7
-class Upkeep(Reader):
+class Upkeep:
     "What an administrator does with the log."
+
+    def __init__(self, log: PredictionLog):
+        self.log, self.database = log, log.database
 
     def export(
         self,
@@ -31,115 +42,87 @@ class Upkeep(Reader):
         until: datetime | None = None,  # since <= at < until
         progress: Callable[[int, int], None] | None = None,  # rows so far, rows in all
     ) -> int:
-        """Copies predictions with what became of the loans, in order of seq; the number of rows
-        written. Raises StoreError, Away.
+        """Copy predictions with what became of the loans, in order of seq.
+
+        Return the number of rows written. Raise StoreError, Away.
         """
-        wanted = _where(since, until)
-        with self._transaction() as c:
-            total, last = c.execute(
-                sa.select(sa.func.count(), sa.func.max(predictions.c.seq)).where(*wanted)
-            ).one()
-        seen = written = seq = 0
+        wanted, seq = conditions(since, until), predictions.c.seq
+        with self.database.transaction() as c:
+            counted = sa.select(sa.func.count(), sa.func.max(seq)).where(*wanted)
+            total, last = c.execute(counted).one()
+        seen = written = last_seq = 0
+        chunks = sa.select(predictions, *_KNOWN).outerjoin(outcomes).where(*wanted, seq <= last)
         with _elsewhere(str(out)) if "://" in str(out) else _parquet(Path(out)) as write:
             while seen < total:
-                chunk = (
-                    sa.select(predictions, *_KNOWN)
-                    .outerjoin(outcomes)
-                    .where(*wanted, predictions.c.seq > seq, predictions.c.seq <= last)
-                    .order_by(predictions.c.seq)
-                    .limit(CHUNK)
-                )
-                with self._transaction() as c:
+                chunk = chunks.where(seq > last_seq).order_by(seq).limit(CHUNK)
+                with self.database.transaction() as c:
                     rows = [dict(row) for row in c.execute(chunk).mappings()]
                 if not rows:
                     break  # pruned meanwhile
-                written, seen, seq = written + write(rows), seen + len(rows), rows[-1]["seq"]
+                written, seen, last_seq = written + write(rows), seen + len(rows), rows[-1]["seq"]
                 if progress:
                     progress(seen, total)
         return written
 
     def prune(self, before: datetime) -> int:
-        """Removes predictions with their outcomes, answers and checks from before that time; the
-        number of predictions.
+        """Remove predictions with their outcomes, answers and checks from before that time.
+
+        Return the number of predictions.
         """
-        old, removed = (
-            sa.select(predictions.c.seq)
-            .where(predictions.c.at < utc(before))
-            .order_by(predictions.c.at)
-            .limit(CHUNK),
-            0,
-        )
+        t, removed = predictions.c, 0
+        old = sa.select(t.seq).where(t.at < utc(before)).order_by(t.at).limit(CHUNK)
         while True:
-            with self._transaction(writes=True) as c:
-                removed += (
-                    found := c.execute(
-                        sa.delete(predictions).where(predictions.c.seq.in_(old))
-                    ).rowcount
-                )
-            if found < CHUNK:
+            with self.database.transaction(writes=True) as c:
+                n = c.execute(sa.delete(predictions).where(t.seq.in_(old))).rowcount
+            removed += n
+            if n < CHUNK:
                 break
-        self.prune_answers(before)
-        with self._transaction(writes=True) as c:
+        self.log.prune_answers(before)
+        with self.database.transaction(writes=True) as c:
             c.execute(sa.delete(checks).where(checks.c.at < utc(before)))
-        self._forget()
+        _empty_wal(self.database)
         return removed
 
     def erase(self, reference: str) -> int:
-        """Removes all predictions with this reference, their outcomes, and the answers that repeat
-        them; the number of predictions.
+        """Remove all predictions with this reference, their outcomes, and the answers that repeat
+        them.
+
+        Return the number of predictions.
         """
         if not storable(reference):
             return 0
-        theirs = predictions.c.reference == reference
-        with self._transaction(writes=True) as c:
-            keys = (
-                sa.select(predictions.c.user_id, predictions.c.idempotency_key)
-                .where(theirs, predictions.c.idempotency_key.is_not(None))
-                .distinct()
-            )
+        t = predictions.c
+        keys = (
+            sa.select(t.user_id, t.idempotency_key)
+            .where(t.reference == reference, t.idempotency_key.is_not(None))
+            .distinct()
+        )
+        with self.database.transaction(writes=True) as c:
             for user_id, key in c.execute(keys).all():
-                c.execute(
-                    sa.delete(answers).where(
-                        answers.c.user_id == (user_id or ""), answers.c.key == key
-                    )
-                )
-            removed = c.execute(sa.delete(predictions).where(theirs)).rowcount
-        self._forget()
+                is_answer = (answers.c.user_id == (user_id or "")) & (answers.c.key == key)
+                c.execute(sa.delete(answers).where(is_answer))
+            removed = c.execute(sa.delete(predictions).where(t.reference == reference)).rowcount
+        _empty_wal(self.database)
         return removed
 
-    def _forget(self):
-        "Empties SQLite's WAL into the file, where what was removed is overwritten."
-        if not self.file:
-            return
-        try:
-            with self._engine.connect() as c:
-                c.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sa.exc.SQLAlchemyError as e:
-            raise explained(e) from None
-        except sqlite3.Error as e:
-            raise Away(_why(e) or UNOPENED) from None
-
-    def backup(self, path: Path):
-        """A copy of the SQLite file as it is at this moment, while it is in use. Raises StoreError,
-        Away.
-        """
-        path = Path(path)
-        if not self.file:
-            where = self._url._replace(
-                drivername="postgresql", password=None, query={}
-            ).render_as_string()
+    def backup(self, path: Path | str) -> None:
+        "Copy the SQLite file as it is at this moment, while it is in use. Raise StoreError, Away."
+        path, file = Path(path), self.database.file
+        if not file:
+            url = self.database.url.set(drivername="postgresql", query={})
+            where = url._replace(password=None).render_as_string()
             raise StoreError(
                 f"PostgreSQL has its own tools: pg_dump --format=custom --file={path} '{where}', "
                 "and pg_restore"
             )
         if path.exists():
             raise StoreError(f"{path} is there already")
-        if not self.file.exists():
-            raise StoreError(f"there is no database at {self.file} yet")
+        if not file.exists():
+            raise StoreError(f"there is no database at {file} yet")
         try:
             with (
                 _whole(path) as part,
-                closing(sqlite3.connect(self.file, timeout=self.timeout)) as source,
+                closing(sqlite3.connect(file, timeout=self.database.timeout)) as source,
                 closing(sqlite3.connect(part)) as copy,
             ):
                 source.backup(copy)
@@ -148,3 +131,17 @@ class Upkeep(Reader):
                     raise Away(DAMAGED)
         except sqlite3.Error as e:
             raise Away(_why(e) or UNOPENED) from None
+
+
+def _empty_wal(database: Database) -> None:
+    "Empty SQLite's WAL into the file, where what was removed is overwritten."
+    if not database.file:
+        return
+    try:
+        with database.engine.connect() as c:
+            driver: sqlite3.Connection = c.connection.driver_connection  # type: ignore[assignment]
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sa.exc.SQLAlchemyError as e:
+        raise explained(e) from None
+    except sqlite3.Error as e:
+        raise Away(_why(e) or UNOPENED) from None
