@@ -55,7 +55,8 @@ def make_env(path: Path | str) -> bool:  # whether there was none
     path, key = Path(path), "CREDIT_DEFAULT_SECRET_KEY"
     if key in given(path):
         return False
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # two that start at once must not make two
         if key in (held := given(path)):
             return False
@@ -71,9 +72,9 @@ def make_env(path: Path | str) -> bool:  # whether there was none
                 "\n" * (before != b"" and not before.endswith(b"\n")) + "\n".join(lines) + "\n"
             ).encode()
         )
+    opened = ", and opened sign-up, for the use of this machine"
     note(
-        f"{path}: made a key to sign tokens "
-        f"with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else ', and opened sign-up, for the use of this machine'}"
+        f"{path}: made a key to sign tokens with{'' if 'CREDIT_DEFAULT_SIGNUP' in held else opened}"
     )
     return True
 
@@ -105,10 +106,14 @@ def db_upgrade(as_json: AsJson = False):
     now = store.schema.version()
     if as_json:
         return typer.echo(to_json({"database": store.url_shown, "from": before, "to": now}))
-    typer.echo(
-        f"{store.url_shown}: "
-        f"{f'at revision {now} already' if before == now else f'upgraded from revision {before} to {now}' if before else f'made, at revision {now}'}"
-    )
+    if before == now:
+        outcome = f"at revision {now} already"
+    elif before:
+        outcome = f"upgraded from revision {before} to {now}"
+    else:
+        outcome = f"made, at revision {now}"
+    typer.echo(f"{store.url_shown}: {outcome}")
+    return None
 
 # %% ../../nbs/cli/02_administration.ipynb #0edb20b3
 def ask_password(
@@ -156,6 +161,7 @@ def checked(**values):  # a Signup
 
 
 def role_of(text: str):  # a Role
+    "Return the role of that name; raise BadParameter where there is none."
     from credit_default.serving.auth import Role
 
     try:
@@ -378,6 +384,7 @@ def age(text: str) -> timedelta:
 
 
 def counted(n: int) -> str:
+    "Return a number of predictions in words."
     return f"{n:,} prediction{'' if n == 1 else 's'}"
 
 

@@ -20,9 +20,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -169,17 +169,21 @@ def eda(portfolio: Name = DEFAULT, path: Source = None, seed: Seed = 0):
     Dictionary, gaps, distributions, correlations and the leakage audit.
     """
     load_data(portfolio, path, seed)
-    typer.echo(
-        f"report: {report('eda', portfolio, dict(data=path, seed=seed, cache=REPORTS / portfolio_of(portfolio).name / MARGINS)).html}"
-    )
+    margins = REPORTS / portfolio_of(portfolio).name / MARGINS
+    made = report("eda", portfolio, dict(data=path, seed=seed, cache=margins))
+    typer.echo(f"report: {made.html}")
 
 # %% ../../nbs/cli/03_app.ipynb #32eeae10
-class Preset(str, Enum):
+class Preset(StrEnum):
+    "How long a search may take."
+
     quick = "quick"
     full = "full"
 
 
-class Champion(str, Enum):
+class Champion(StrEnum):
+    "What becomes the champion: several models blended, or one."
+
     blend = "blend"
     single = "single"
 
@@ -450,9 +454,9 @@ def drift(
             f"No current applicants were given: {result['stand_in']} in their place. This says "
             "nothing of today's."
         )
-    typer.echo(
-        f"{'DRIFT in ' + ', '.join(result['drifted_features'] + result.get('drifted_outputs', [])) if result['drift'] else 'no drift'}: {result['n_current']:,} applicants against {bundle.tag}"
-    )
+    names = result["drifted_features"] + result.get("drifted_outputs", [])
+    verdict = "DRIFT in " + ", ".join(names) if result["drift"] else "no drift"
+    typer.echo(f"{verdict}: {result['n_current']:,} applicants against {bundle.tag}")
     if begin:
         typer.echo(f"performance: {result['performance']}")
     if result["drift"]:
@@ -630,6 +634,7 @@ def watch(
     checked = watching.watch(once, name, seconds, done=told, failed=note)
     if checked and checked.drift and not every:
         raise typer.Exit(DRIFT)
+    return None
 
 
 def trial(settings):
@@ -755,6 +760,7 @@ def audit(
     for f in findings:
         typer.echo(f"{f.column.ljust(width)}  {f.verdict.ljust(7)}  {f.reason}")
     note(f"{len(y):,} rows, default rate {y.mean():.2%}. {in_a_line(findings)}")
+    return None
 
 # %% ../../nbs/cli/03_app.ipynb #fb4c1986
 @app.command(
@@ -851,7 +857,7 @@ def count_rows(path: Path) -> int | None:
             return None  # the scorer says what is wrong with it
     if path.suffix == ".gz":
         return None
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
@@ -1044,7 +1050,10 @@ def _said(key: str, value) -> list[str]:
     if key == "model":
         return [
             f"{m['share']:.3f} x {m['what']}: "
-            f"{', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in m['parameters'].items())}"
+            + ", ".join(
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
+                for k, v in m["parameters"].items()
+            )
             for m in value or []
         ]
     if key == "cut_off" and value:
@@ -1143,7 +1152,8 @@ def models_show(
     if as_json:
         return typer.echo(to_json(found))
     typer.echo(
-        f"{bundle.tag}: verified{', champion' if found['champion'] else ''}{', SYNTHETIC' if found['synthetic'] else ''}\n"
+        f"{bundle.tag}: verified{', champion' if found['champion'] else ''}"
+        f"{', SYNTHETIC' if found['synthetic'] else ''}\n"
     )
     for line in card_in_words(found["card"]):
         typer.echo(line)
@@ -1161,6 +1171,7 @@ def models_show(
             f"champion since {event['at']}, by {event['by'] or 'unknown'}: "
             f"{event['why'] or 'no reason given'}"
         )
+    return None
 
 
 def paired(tags: list[str], portfolio: str) -> dict | None:
@@ -1255,6 +1266,7 @@ def models_compare(
             "The two holdouts are not the same rows: hold both models against one file with "
             "`credit-default evaluate FILE --model TAG`."
         )
+    return None
 
 
 Why = Annotated[str, typer.Option(help="The reason, for the record.")]
@@ -1299,6 +1311,7 @@ def models_promote(
         ),
         as_json,
     )
+    return None
 
 
 @models.command("rollback", epilog=examples('models rollback --why "complaints about declines"'))
@@ -1316,6 +1329,7 @@ def models_rollback(portfolio: Name = DEFAULT, why: Why = "", as_json: AsJson = 
 
 
 def promoted(tag: str, as_json: bool, said: str = ""):
+    "Print which model is the champion now."
     typer.echo(
         to_json(dict(champion=tag))
         if as_json
@@ -1422,6 +1436,7 @@ class ServeCommand(typer.core.TyperCommand):
     "Lists the settings in its help, where they are looked for."
 
     def format_epilog(self, ctx, formatter):
+        "Write the end of the help: the examples, then the settings."
         super().format_epilog(ctx, formatter)
         formatter.write(f"\n  Settings, from the environment or .env:\n{settings_help()}\n")
 
@@ -1557,7 +1572,7 @@ def running_service(
     from urllib.request import urlopen
 
     url = f"http://127.0.0.1:{(port := free_port())}"
-    with open(log, "wb") as out:
+    with Path(log).open("wb") as out:
         process = subprocess.Popen(
             server("127.0.0.1", port),
             stdin=subprocess.DEVNULL,
@@ -1575,9 +1590,9 @@ def running_service(
             except OSError:
                 pass  # not there yet, or not ready yet
             if process.poll() is not None or time.monotonic() > end:
-                raise CommandError(
-                    f"the service {'ended' if process.poll() is not None else f'was not ready after {patience:g} s'}; what it said is in {log}"
-                )
+                late = f"was not ready after {patience:g} s"
+                fate = "ended" if process.poll() is not None else late
+                raise CommandError(f"the service {fate}; what it said is in {log}")
             time.sleep(0.1)
         yield url
     finally:
@@ -1588,17 +1603,13 @@ def stop(process: subprocess.Popen, patience: float = 15):
     "Ends a process that was started in a session of its own, and all its children."
 
     def tell(number):
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            pass
 
     if process.poll() is None:
         process.terminate()  # the server ends its workers itself
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
-        except subprocess.TimeoutExpired:
-            pass
     tell(signal.SIGKILL)  # whoever is left
     process.wait()
 
@@ -1651,12 +1662,9 @@ def run(portfolio: Name = DEFAULT, seed: Seed = 0):
     with step("Drift"):
         drifted = report("drift", portfolio, dict(seed=seed), folder.name)
         found = drifted.content["result"]
-        made.append(
-            (
-                "drift report",
-                f"{drifted.html}: {'drift in ' + ', '.join(found['drifted_features']) if found['drift'] else 'no drift'}",
-            )
-        )
+        drifted_fields = "drift in " + ", ".join(found["drifted_features"])
+        verdict = drifted_fields if found["drift"] else "no drift"
+        made.append(("drift report", f"{drifted.html}: {verdict}"))
     with step("Service"):
         with running_service(portfolio, folder / "service.log") as url, passing_user(url) as token:
             document = ask(f"{url}/docs.json")
@@ -1804,6 +1812,7 @@ def simulate(
         f"look: credit-default drift{as_option(portfolio)} {window}"
         + (f" --as-of {after_window(definition)}" if told else "")
     )
+    return None
 
 
 def must_be_ready(url: str):

@@ -63,6 +63,7 @@ class Commands(typer.core.TyperGroup):
     "Shows the errors that are written for people as one line, and exits with their code."
 
     def invoke(self, ctx):
+        "Run the command; show an error that is written for people in one line, and exit."
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -90,6 +91,7 @@ def note(text: str):
 
 
 def to_json(value) -> str:
+    "Return a value as JSON for a script."
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
 
 

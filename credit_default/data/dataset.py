@@ -93,6 +93,7 @@ class Dataset:
 
     @property
     def synthetic(self) -> bool:
+        "Whether the rows are of the synthetic sample."
         return self.provenance["synthetic"]
 
     @property

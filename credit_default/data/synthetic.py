@@ -34,10 +34,7 @@ def _at_quantile(
     "The values at these probabilities."
     at = curve.at or np.linspace(0, 1, len(curve.quantiles))
     q = np.asarray(curve.quantiles, float)
-    if log:
-        values = signed_exp(np.interp(u, at, signed_log(q)))
-    else:
-        values = np.interp(u, at, q)
+    values = signed_exp(np.interp(u, at, signed_log(q))) if log else np.interp(u, at, q)
     return np.round(values, decimals) + 0.0
 
 

@@ -121,6 +121,7 @@ class Column:
 
     @property
     def missing(self) -> np.ndarray:
+        "Return where the column states nothing."
         return self.codes < 0
 
     @cached_property
@@ -130,6 +131,7 @@ class Column:
 
     @classmethod
     def of(cls, name: str, series: pd.Series, y: np.ndarray) -> "Column":
+        "Return a column of a table, with its outcomes counted."
         codes, values = _codes(series)
         stated = codes >= 0
         n, d = (
@@ -251,6 +253,7 @@ class Condition:
 
     @property
     def rate(self) -> float:
+        "Return the default rate."
         return self.d / max(self.n, 1)
 
 
@@ -731,14 +734,10 @@ def _related(
     notes, d = [], int(y.sum())
     if c.name in repeated:
         other, share = repeated[c.name]
-        notes.append(
-            (
-                "suspect",
-                "repeats",
-                f"it follows from {other} in "
-                f"{'every row' if share == 1 else f'{_percent(share)} of the rows that its most frequent value does not explain'}: leave one of the two out",
-            )
-        )
+        most = f"{_percent(share)} of the rows that its most frequent value does not explain"
+        where = "every row" if share == 1 else most
+        text = f"it follows from {other} in {where}: leave one of the two out"
+        notes.append(("suspect", "repeats", text))
     for r in (r for r in found if r.column == c.name):
         off = Condition(f"it is not {r.text}", int(r.disagrees.sum()), int(y[r.disagrees].sum()))
         said = f"it is {r.text}" + (

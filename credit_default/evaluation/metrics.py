@@ -222,7 +222,10 @@ def calibration_slope(
         return float("nan")
     z = (x - x.mean()) / x.std()
     design, beta = np.column_stack([np.ones_like(z), z]), np.zeros(2)
-    loss = lambda b: np.sum(np.logaddexp(0, design @ b) - y * (design @ b))
+
+    def loss(b):
+        return np.sum(np.logaddexp(0, design @ b) - y * (design @ b))
+
     for _ in range(100):
         q = pd_of(design @ beta)
         step = np.linalg.lstsq(design.T * (q * (1 - q)) @ design, design.T @ (y - q))[0]
@@ -444,7 +447,10 @@ def confusion(
     tp, fp, fn, tn = (
         int(np.sum(m)) for m in (declined & bad, declined & ~bad, ~declined & bad, ~declined & ~bad)
     )
-    share = lambda a, b: a / b if b else float("nan")
+
+    def share(a, b):
+        return a / b if b else float("nan")
+
     return dict(
         cut_off=float(cut_off),
         true_positive=tp,
@@ -535,7 +541,10 @@ def missingness(
 
     if y is not None:
         y, _ = checked(y, np.zeros(len(y)), both=False)
-    rate = lambda rows: y[rows].mean() if rows.any() else np.nan
+
+    def rate(rows):
+        return y[rows].mean() if rows.any() else np.nan
+
     rows = []
     for name in columns:
         gap = pandas.isna(np.asarray(columns[name]))

@@ -247,7 +247,9 @@ def scored_rows(
         raise BatchError("the file is empty")
     found, absent = known_columns(bundle.portfolio, header, bundle.keep)
     check_room(header)
-    found |= {REFERENCE: i for i, name in enumerate(header) if name.strip() == REFERENCE}
+    references = [i for i, name in enumerate(header) if name.strip() == REFERENCE]
+    if references:
+        found[REFERENCE] = references[-1]
     counts.absent, width = tuple(absent), len(header)
     yield [header + list(RESULTS)]
 
@@ -357,7 +359,7 @@ def _open(path: Path, mode: str, kind: str, encoding: str = "utf-8") -> IO[str]:
     """
     if kind == ".gz":
         return gzip.open(path, mode, encoding=encoding, newline="")
-    return open(path, mode, encoding=encoding, newline="")
+    return path.open(mode, encoding=encoding, newline="")
 
 
 def score_file(

@@ -170,6 +170,7 @@ class Bundle:
 
     @property
     def synthetic(self) -> bool:
+        "Whether it was trained on the synthetic sample."
         return bool(self.provenance.get("synthetic"))
 
     def clean(self, columns: Columns) -> Clean:
@@ -297,6 +298,7 @@ def deciding_files(bundle: Bundle) -> dict[str, bytes]:
 
 
 def sha256(data: bytes) -> str:
+    "Return the SHA-256 of bytes, in hexadecimal."
     return hashlib.sha256(data).hexdigest()
 
 

@@ -9,7 +9,6 @@ __all__ = ['model_name', 'save_bundle', 'load_bundle', 'resolve_tag', 'bundle_pa
 
 # %% ../../nbs/scoring/08_registry.ipynb #3f63812c
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from credit_default.scoring.bundle import (
 
 # %% ../../nbs/scoring/08_registry.ipynb #b95168af
 def model_name(portfolio: str) -> str:
+    "Return the name of a portfolio's models in the model store."
     return f"credit_default_{portfolio}"
 
 

@@ -347,8 +347,8 @@ class Bins:
         current = _counts(self, counts) / np.sum(counts)
         parts = psi_by_bin(self.shares, current)
         return [
-            dict(bin=l, reference=float(p), current=float(q), psi=float(x))
-            for l, p, q, x in zip(self.labels, self.shares, current, parts)
+            dict(bin=label, reference=float(p), current=float(q), psi=float(x))
+            for label, p, q, x in zip(self.labels, self.shares, current, parts)
         ]
 
     def to_dict(self) -> dict:

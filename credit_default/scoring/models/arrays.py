@@ -31,8 +31,10 @@ class ArrayModel:
     suffix = "npz"
 
     def to_bytes(self) -> bytes:
+        "Return the arrays as the content of an npz file."
         return array_bytes({f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes, threads: int = 1):
+        "Return the model whose arrays these are."
         return cls(**bytes_arrays(data))

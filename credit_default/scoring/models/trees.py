@@ -308,10 +308,12 @@ class BoosterModel:
         return margin, values[:, :-1], values[:, -1]
 
     def to_bytes(self) -> bytes:
+        "Return the booster in XGBoost's own format, UBJSON."
         return bytes(self.booster.save_raw("ubj"))
 
     @classmethod
     def from_bytes(cls, data: bytes, threads: int = 1) -> "BoosterModel":
+        "Return the model whose booster this is; it predicts with so many threads."
         booster = xgb.Booster()
         booster.load_model(bytearray(data))
         return cls(booster, threads)
