@@ -28,7 +28,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` where the block ends well, and goes where it does not.
+    """Give a temporary path, which becomes `path` if the block ends well.
 
     Parameters
     ----------

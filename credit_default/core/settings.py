@@ -261,6 +261,7 @@ class SettingsError(InvalidInput):
 
 
 def variable(name: str) -> str:
+    "Return the environment variable of a setting."
     return f"CREDIT_DEFAULT_{name.upper()}"
 
 

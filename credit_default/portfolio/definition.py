@@ -123,7 +123,7 @@ class Shift(Definition):
 
     | operation | value |
     |---|---|
-    | `times`, `plus` | the value times or plus `value`; codes and missing values stay, and so does the plausible range |
+    | `times`, `plus` | times or plus `value`, within the plausible range; codes and gaps stay |
     | `missing` | not stated any more |
     | `set` | `value`, a number or a category |
     """
@@ -328,9 +328,19 @@ class Portfolio(Definition):
 
     @model_validator(mode="after")
     def _check(self):
+        self._check_names()
+        self._check_derived()
+        for field in self.fields:
+            self._check_sample(field)
+        self._check_outcome_terms()
+        self.drawing_order()
+        self._check_tables()
+        self._check_scenarios()
+        return self
+
+    def _check_names(self):
         names = [f.name for f in self.fields]
         aliases = [f.alias for f in self.fields]
-        known = list(names)
         clash = sorted({f.alias for f in self.fields if f.alias != f.name} & set(names))
         if clash:
             raise ValueError(f"the alias {clash[0]} of one field is the name of another")
@@ -345,6 +355,10 @@ class Portfolio(Definition):
                 raise ValueError(f"{what} given twice: {', '.join(sorted(twice))}")
         if self.target in names:
             raise ValueError(f"the target {self.target} must not be a field as well")
+
+    def _check_derived(self):
+        names = [f.name for f in self.fields]
+        known = list(names)
         for d in self.derived:
             wrong = [n for n in d.fields if n not in known]
             if wrong:
@@ -364,48 +378,44 @@ class Portfolio(Definition):
             if text:
                 raise ValueError(f"derived {d.name}: {', '.join(text)} is text, not a number")
             known.append(d.name)
-        for f in self.fields:
-            if f.per and not (
-                f.numeric and f.per in names and self[f.per].numeric and not self[f.per].per
-            ):
+
+    def _check_sample(self, field: Field):
+        "Check how the synthetic sample draws a field: what it depends on, and what it betrays."
+        names, leak = [f.name for f in self.fields], field.sample.leak
+        if field.per:
+            base = self[field.per] if field.per in names else None
+            if not (field.numeric and base and base.numeric and not base.per):
                 raise ValueError(
-                    f"{f.name}: it is a ratio to {f.per!r}, which must be another field that is a "
-                    "number"
+                    f"{field.name}: it is a ratio to {field.per!r}, which must be another field "
+                    "that is a number"
                 )
-            wrong = sorted(f.sample.needs() - set(names))
-            if wrong:
+        wrong = sorted(field.sample.needs() - set(names))
+        if wrong:
+            raise ValueError(
+                f"{field.name}: its sample depends on {', '.join(wrong)}, which is no field"
+            )
+        if leak is None:
+            return
+        if leak.becomes is not None and (
+            isinstance(leak.becomes, str) == field.numeric
+            or refused(field, parse(field, [leak.becomes]), False)[0]
+        ):
+            raise ValueError(f"{field.name}: its leak must become {field.allowed()}, or missing")
+        if leak.together and not (leak.together in names and self[leak.together].sample.leak):
+            raise ValueError(
+                f"{field.name}: {leak.together!r}, which it leaks together with, has no leak"
+            )
+
+    def _check_outcome_terms(self):
+        names = {f.name for f in self.fields}
+        for term in self.synthetic.terms:
+            if term.field not in names:
+                raise ValueError(f"synthetic outcome: no field named {term.field}")
+            if self[term.field].sample.leak:
                 raise ValueError(
-                    f"{f.name}: its sample depends on {', '.join(wrong)}, which is no field"
-                )
-            if (
-                (leak := f.sample.leak)
-                and leak.becomes is not None
-                and (
-                    isinstance(leak.becomes, str) == f.numeric
-                    or refused(f, parse(f, [leak.becomes]), False)[0]
-                )
-            ):
-                raise ValueError(f"{f.name}: its leak must become {f.allowed()}, or missing")
-            if (
-                leak
-                and leak.together
-                and not (leak.together in names and self[leak.together].sample.leak)
-            ):
-                raise ValueError(
-                    f"{f.name}: {leak.together!r}, which it leaks together with, has no leak"
-                )
-        for t in self.synthetic.terms:
-            if t.field not in names:
-                raise ValueError(f"synthetic outcome: no field named {t.field}")
-            if self[t.field].sample.leak:
-                raise ValueError(
-                    f"synthetic outcome: {t.field} is changed by the outcome, so the outcome "
+                    f"synthetic outcome: {term.field} is changed by the outcome, so the outcome "
                     "cannot depend on it"
                 )
-        self.drawing_order()
-        self._check_tables()
-        self._check_scenarios()
-        return self
 
     def _check_tables(self):
         names = [f.name for f in self.fields]

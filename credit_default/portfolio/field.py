@@ -240,36 +240,41 @@ class Field(Definition):
                 "`alias`"
             )
         if self.kind == "category":
-            if not self.categories:
-                raise ValueError(f"{self.name}: a category needs `categories`")
-            odd = [c for c in self.categories if c != c.strip() or _is_missing(c)]
-            if odd:
-                raise ValueError(
-                    f"{self.name}: {odd[0]!r} cannot be a category: files write it for a missing "
-                    "value, or with blanks around it"
-                )
-            wrong = [
-                c
-                for s, c in self.synonyms.items()
-                if c not in self.categories
-                or s in self.categories
-                or s != s.strip()
-                or _is_missing(s)
-            ]
-            if wrong:
-                raise ValueError(
-                    f"{self.name}: a synonym is another spelling of one of the categories, as in "
-                    f"{{misspelt = {self.categories[0]!r}}}"
-                )
-            if self.codes or self.hard != (None, None) or self.plausible != (None, None):
-                raise ValueError(
-                    f"{self.name}: ranges and codes are for numbers, not for a category"
-                )
+            self._check_categories()
         elif self.categories or self.synonyms:
             raise ValueError(
                 f"{self.name}: `categories` and `synonyms` are for kind 'category', not "
                 f"{self.kind!r}"
             )
+        self._check_ranges()
+        if self.example is not None:
+            self._check_example()
+        return self
+
+    def _check_categories(self):
+        if not self.categories:
+            raise ValueError(f"{self.name}: a category needs `categories`")
+        odd = [c for c in self.categories if c != c.strip() or _is_missing(c)]
+        if odd:
+            raise ValueError(
+                f"{self.name}: {odd[0]!r} cannot be a category: files write it for a missing "
+                "value, or with blanks around it"
+            )
+        if any(
+            category not in self.categories
+            or spelling in self.categories
+            or spelling != spelling.strip()
+            or _is_missing(spelling)
+            for spelling, category in self.synonyms.items()
+        ):
+            raise ValueError(
+                f"{self.name}: a synonym is another spelling of one of the categories, as in "
+                f"{{misspelt = {self.categories[0]!r}}}"
+            )
+        if self.codes or self.hard != (None, None) or self.plausible != (None, None):
+            raise ValueError(f"{self.name}: ranges and codes are for numbers, not for a category")
+
+    def _check_ranges(self):
         for what in ("hard", "plausible"):
             low, high = getattr(self, what)
             if any(v is not None and not abs(v) <= LARGEST for v in (low, high)):
@@ -279,22 +284,20 @@ class Field(Definition):
                 )
             if low is not None and high is not None and low > high:
                 raise ValueError(f"{self.name}: {what} range is upside down: {low} to {high}")
-        if self.example is not None:
-            low, high = (
-                (-LARGEST if self.hard[0] is None else self.hard[0]),
-                (LARGEST if self.hard[1] is None else self.hard[1]),
-            )
-            fits = (
-                (self.example in self.categories or self.unknown == "other")
-                if self.kind == "category"
-                else isinstance(self.example, int | float) and low <= self.example <= high
-            )
-            if not fits:
-                raise ValueError(f"{self.name}: its example must be {self.allowed()}")
-        return self
+
+    def _check_example(self):
+        low, high = self.hard
+        low, high = -LARGEST if low is None else low, LARGEST if high is None else high
+        if self.kind == "category":
+            fits = self.example in self.categories or self.unknown == "other"
+        else:
+            fits = isinstance(self.example, int | float) and low <= self.example <= high
+        if not fits:
+            raise ValueError(f"{self.name}: its example must be {self.allowed()}")
 
     @property
     def numeric(self) -> bool:
+        "Whether its values are numbers."
         return self.kind != "category"
 
     def drawn(self, sample: Marginal) -> "Field":
