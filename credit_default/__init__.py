@@ -24,6 +24,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from .core.errors import CreditDefaultError as CreditDefaultError
+    from .core.errors import InvalidInput as InvalidInput
+    from .core.errors import Unavailable as Unavailable
     from .data.sources import DataError as DataError
     from .face.classifier import CreditDefaultClassifier as CreditDefaultClassifier
     from .face.display import Card as Card
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from .face.model import DriftTable as DriftTable
     from .face.model import Evaluation as Evaluation
     from .face.model import drift as drift
+    from .face.model import UnknownModelError as UnknownModelError
     from .face.model import load_model as load_model
     from .face.tables import RefusedRowsError as RefusedRowsError
     from .face.tables import TableError as TableError
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 
 # Each public name, by the module that defines it.
 _MODULES = {
-    "core.errors": ("CreditDefaultError",),
+    "core.errors": ("CreditDefaultError", "InvalidInput", "Unavailable"),
     "data.sources": ("DataError",),
     "face.classifier": ("CreditDefaultClassifier",),
     "face.display": ("Card",),
@@ -63,7 +66,14 @@ _MODULES = {
         "load_portfolio",
         "propose_portfolio",
     ),
-    "face.model": ("CreditModel", "DriftTable", "Evaluation", "drift", "load_model"),
+    "face.model": (
+        "CreditModel",
+        "DriftTable",
+        "Evaluation",
+        "UnknownModelError",
+        "drift",
+        "load_model",
+    ),
     "face.tables": ("RefusedRowsError", "TableError"),
     "face.training": ("TrainingRun", "train"),
     "portfolio.definition": ("Derived", "Portfolio"),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..core.errors import CreditDefaultError
+from ..core.errors import InvalidInput
 from ..data.dataset import Dataset, content_hash, parse_outcome
 from ..evaluation.metrics import auc_interval, evaluate, jeffreys_interval
 from .display import Card, Displayed
@@ -444,7 +444,7 @@ def drift(model: CreditModel, table: Any) -> DriftTable:
     )
 
 # %% ../../nbs/face/04_model.ipynb #be2d7fd9
-class UnknownModelError(CreditDefaultError, ValueError):
+class UnknownModelError(InvalidInput):
     "A model that is asked for and is not there."
 
 

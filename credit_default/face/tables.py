@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.errors import CreditDefaultError
+from ..core.errors import InvalidInput
 from ..portfolio.applicant import REFERENCE
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
 from ..scoring.batch import check_rows, known_columns
 
 # %% ../../nbs/face/02_tables.ipynb #a1f8f5c6
-class TableError(CreditDefaultError, ValueError):
+class TableError(InvalidInput):
     "A table that cannot be read, with the reason."
 
 

@@ -18,14 +18,14 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ..core.errors import CreditDefaultError
+from ..core.errors import InvalidInput
 from .estimators import FeatureTransformer
 from .evidence import judge_benchmark
 from .recipe import CANDIDATES, Imputation
 from .training import Training
 
 # %% ../../nbs/training/13_candidates.ipynb #d40ea0d2
-class CandidateError(CreditDefaultError, ValueError):
+class CandidateError(InvalidInput):
     "A candidate that cannot do what is asked of it, with the reason."
 
 
