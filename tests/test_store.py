@@ -749,7 +749,7 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
 
 
 def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
-    monkeypatch.setattr(upkeep, "CHUNK", 7)
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 7)
     rows = [row(i, reference="Erika" if i % 10 == 9 else f"A-{i}") for i in range(40)]
     store.predictions.append([Entry(rows)])
     told(store, *((one, True, 700) for one in rows))
@@ -949,7 +949,7 @@ def test_users_and_invitations(store):
 
 
 def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
-    monkeypatch.setattr(upkeep, "CHUNK", 7)
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 7)
     store.predictions.append(
         [
             Entry([row(i) for i in range(40)]),
@@ -1003,7 +1003,7 @@ def test_an_applicant_is_erased(store):
 def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     import pandas as pd
 
-    monkeypatch.setattr(upkeep, "CHUNK", 25)
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 25)
     rows = [row(i, reference=None if i % 2 else f"A-{i}") for i in range(90)]
     store.predictions.append([Entry(rows)])
     seen = []
@@ -1028,7 +1028,7 @@ def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     assert {
         name: str(frame[name].dtype) for name in ("seq", "prediction", "probability_default")
     } == {"seq": "int64", "prediction": "int32", "probability_default": "float64"}
-    assert out.stat().st_mode & 0o077 == 0 and os.listdir(tmp_path).count("log.parquet") == 1
+    assert out.stat().st_mode & 0o077 == 0 and len(list(tmp_path.glob("log.parquet"))) == 1
     assert (
         store.upkeep.export(
             out, since=NOON + timedelta(seconds=10), until=NOON + timedelta(seconds=20)
@@ -1043,7 +1043,7 @@ def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
         store.upkeep.export(out)
     assert (
         out.read_bytes() == before
-        and [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
+        and list(tmp_path.glob("*.part")) == list(tmp_path.glob(".*.part")) == []
     )
 
 
@@ -1075,7 +1075,7 @@ def test_export_to_another_database(store, tmp_path, request):
 def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, request):
     import pandas as pd
 
-    monkeypatch.setattr(upkeep, "CHUNK", 4)
+    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 4)
     rows = [row(i) for i in range(10)]
     store.predictions.append([Entry(rows)])
 
@@ -1171,10 +1171,9 @@ def test_sqlite_is_backed_up_in_use_and_restored(tmp_path):
     store.close()
     for name in ("log.db", "log.db-wal", "log.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
-    assert (
-        sorted(one for one in os.listdir(tmp_path) if one.startswith("copy")) == ["copy.db"]
-        and (tmp_path / "copy.db").stat().st_mode & 0o077 == 0
-    )
+    assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"] and (
+        tmp_path / "copy.db"
+    ).stat().st_mode & 0o077 == 0
     (tmp_path / "copy.db").rename(tmp_path / "log.db")
     restored = Store(f"sqlite:///{tmp_path}/log.db")
     restored.upgrade()
@@ -1385,7 +1384,7 @@ def test_a_server_that_hangs_is_away_within_seconds(own_server):
     )  # a new one
     own_server.resume()
     assert store.predictions.append([Entry([row(1)])]) == [True] and store.ready()
-    time.sleep(engine.IDLE)
+    time.sleep(engine.IDLE_SECONDS)
     own_server.pause()
     assert away(store.users.all, within=5) == engine.UNREACHED  # an idle one
     own_server.resume()

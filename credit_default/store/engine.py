@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['UPGRADE', 'UNREACHED', 'SLOW', 'LOCKED', 'FULL', 'READ_ONLY', 'DENIED', 'UNOPENED', 'BROKEN_DISK', 'DAMAGED', 'BUSY',
-           'SCHEMA', 'IDLE', 'HEAD', 'UPGRADE_SECONDS', 'Away', 'StoreError', 'Unfit', 'Taken', 'Uninvited',
-           'explained', 'read_url', 'Database', 'Schema', 'insert_into', 'by_position', 'is_among']
+           'SCHEMA', 'IDLE_SECONDS', 'HEAD', 'UPGRADE_SECONDS', 'Away', 'StoreError', 'Unfit', 'Taken', 'Uninvited',
+           'unavailability', 'translate_error', 'read_url', 'Database', 'Schema', 'insert_into', 'by_position',
+           'is_among']
 
 # %% ../../nbs/store/02_engine.ipynb #de065703
 import json
@@ -103,10 +104,10 @@ _POSTGRES = {
 }
 
 
-def _why(
+def unavailability(
     error: Exception,  # of a driver
 ) -> str | None:
-    "Why the database is away, or None where it is not that."
+    "Return why the database is away, or None where it is not that."
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "").split("_")
         if len(name) > 1 and name[1] in _SQLITE:
@@ -127,22 +128,19 @@ def _why(
     )
 
 
-def explained(
-    error: sa.exc.SQLAlchemyError,
-) -> Exception:
-    """What to raise in its place: Away, Unfit, or the error itself where it is a mistake of the
-    program.
+def translate_error(error: sa.exc.SQLAlchemyError) -> Exception:
+    """Return what to raise in its place.
+
+    Away, Unfit, or the error itself where it is a mistake of the program.
     """
     if isinstance(error, sa.exc.TimeoutError):
         return Away(BUSY)
     cause = getattr(error, "orig", None)
     if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
         where = getattr(cause, "diag", None)  # PostgreSQL's own text holds the row
-        return Unfit(
-            f"a row does not fit its table: "
-            f"{where.column_name or where.constraint_name or type(cause).__name__ if where else cause}"
-        )
-    why = _why(cause) if cause is not None else None
+        name = where and (where.column_name or where.constraint_name or type(cause).__name__)
+        return Unfit(f"a row does not fit its table: {name or cause}")
+    why = unavailability(cause) if cause is not None else None
     return Away(why) if why else error
 
 # %% ../../nbs/store/02_engine.ipynb #76e48a7c
@@ -169,12 +167,15 @@ def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
     return engine
 
 # %% ../../nbs/store/02_engine.ipynb #9ae947cf
-_SESSION = """SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false), set_config('max_parallel_workers_per_gather', '0', false),
-              CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END"""
+_SESSION = """SELECT set_config('statement_timeout', %s, false),
+    set_config('lock_timeout', %s, false),
+    set_config('max_parallel_workers_per_gather', '0', false),
+    CASE WHEN current_setting('synchronous_commit') = 'off'
+        THEN set_config('synchronous_commit', 'on', false) END"""
 
 # seconds after which a connection is tried first: on each use it would cost a busy service a
 # message to and fro
-IDLE = 1.0
+IDLE_SECONDS = 1.0
 
 
 def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
@@ -213,7 +214,7 @@ def _postgresql_engine(url: sa.URL, timeout: float) -> sa.Engine:
 
     @sa.event.listens_for(engine, "checkout")
     def alive(connection, record, _):
-        if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE:
+        if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE_SECONDS:
             return
         try:
             connection.execute("SELECT 1")
@@ -283,7 +284,7 @@ class Database:
             with (self._writing if writes else self.engine).begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as e:
-            raise explained(e) from None
+            raise translate_error(e) from None
 
 # %% ../../nbs/store/02_engine.ipynb #1576915a
 class Schema:
@@ -343,9 +344,9 @@ def _upgrade(database: Database) -> None:
             _make_wal_file(engine, file)
             _migrate(engine)
     except sa.exc.SQLAlchemyError as e:
-        raise explained(e) from None
+        raise translate_error(e) from None
     except sqlite3.Error as e:
-        raise Away(_why(e) or UNOPENED) from None
+        raise Away(unavailability(e) or UNOPENED) from None
     except Timeout:
         raise Away(LOCKED) from None
     except OSError:

@@ -140,10 +140,10 @@ class OutcomeStore:
         }
 
     def _upsert(self) -> str:
-        o, insert = outcomes.c, insert_into(self.database, outcomes)
-        changed = {name: insert.excluded[name] for name in o.keys() if name != "seq"}
+        names, insert = outcomes.columns.keys(), insert_into(self.database, outcomes)
+        changed = {name: insert.excluded[name] for name in names if name != "seq"}
         upsert = insert.on_conflict_do_update(index_elements=["seq"], set_=changed)
-        return by_position(self.database, upsert, o.keys())
+        return by_position(self.database, upsert, names)
 
     def matured(
         self,

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 def utc(
     at: datetime,  # with its zone
 ) -> datetime:
-    "The same moment in UTC."
+    "Return the same moment in UTC. Raise ValueError where it has no zone."
     if at.tzinfo is None:
         raise ValueError("a time without a zone: add one, such as +00:00")
     try:
@@ -27,39 +27,41 @@ def utc(
         return (datetime.min if at.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
-class Timestamp(sa.types.TypeDecorator):
+class Timestamp(sa.types.TypeDecorator[datetime]):
     "A moment, in UTC on its way in and out."
 
     impl, cache_ok = sa.TIMESTAMP, True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(timezone=True)
 
-    def process_bind_param(self, value, dialect):
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        "Return what is written: the moment in UTC."
         return None if value is None else utc(value)
 
-    def process_result_value(self, value, dialect):
-        return (
-            None
-            if value is None
-            else value.replace(tzinfo=UTC)
-            if value.tzinfo is None
-            else utc(value)
-        )
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        "Return what is read: SQLite's text holds no zone, and is UTC."
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else utc(value)
 
 # %% ../../nbs/store/01_schema.ipynb #48f44878
 TABLES = sa.MetaData()
 
 
-def _text(name: str, **options) -> sa.Column:
-    return sa.Column(name, sa.Text, **({"nullable": False} | options))
+def _text(name: str, nullable: bool = False, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=nullable, **options)
 
 
-def _number(name: str, kind=sa.Float(53)) -> sa.Column:
-    return sa.Column(name, kind, nullable=False)
+def _real(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.Float(53), nullable=False)
 
 
-def _time(name: str, nullable: bool = False) -> sa.Column:
+def _integer(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False)
+
+
+def _time(name: str, nullable: bool = False) -> sa.Column[datetime]:
     return sa.Column(name, Timestamp(), nullable=nullable)
 
 
@@ -80,14 +82,14 @@ predictions = sa.Table(
     _text("sent"),
     _text("scored"),  # JSON: the fields as they were sent, and as the model took them
     _text("bins"),  # one character for each field of the bundle's reference: chr(48 + PSI bin)
-    _number("probability_default"),
-    _number("log_odds"),
-    _number("prediction", sa.Integer),
-    _number("credit_score", sa.Integer),
+    _real("probability_default"),
+    _real("log_odds"),
+    _integer("prediction"),
+    _integer("credit_score"),
     _text("rating"),
     _text("decision"),
     _text("reasons"),
-    _number("latency_ms"),
+    _real("latency_ms"),
     _text("request_id"),
     _text("idempotency_key", nullable=True),
     sa.Index("predictions_prediction_id", "prediction_id", unique=True),
@@ -108,7 +110,7 @@ answers = sa.Table(
     _text("key", primary_key=True),
     _text("endpoint"),
     _text("body_hash"),
-    _number("status", sa.Integer),
+    _integer("status"),
     sa.Column("content", sa.LargeBinary, nullable=False),
     _time("at"),
     sa.Index("answers_at", "at"),
@@ -165,7 +167,7 @@ checks = sa.Table(
     _text("source"),  # watch, endpoint or report
     _time("since", nullable=True),
     _time("until", nullable=True),
-    _number("samples", sa.Integer),
+    _integer("samples"),
     sa.Column("drifted", sa.Boolean, nullable=False),
     sa.Column("every_seconds", sa.Float(53)),  # of a watch
     sa.Column(

@@ -20,10 +20,16 @@ from credit_default.store.engine import (
     Away,
     Database,
     StoreError,
-    _why,
-    explained,
+    translate_error,
+    unavailability,
 )
-from .export import _KNOWN, CHUNK, _elsewhere, _parquet, _whole
+from credit_default.store.export import (
+    CHUNK_ROWS,
+    OUTCOME_COLUMNS,
+    database_writer,
+    named_when_complete,
+    parquet_writer,
+)
 from .predictions import PredictionLog, conditions, storable
 from .schema import answers, checks, outcomes, predictions, utc
 
@@ -51,10 +57,10 @@ class Upkeep:
             counted = sa.select(sa.func.count(), sa.func.max(seq)).where(*wanted)
             total, last = c.execute(counted).one()
         seen = written = last_seq = 0
-        chunks = sa.select(predictions, *_KNOWN).outerjoin(outcomes).where(*wanted, seq <= last)
-        with _elsewhere(str(out)) if "://" in str(out) else _parquet(Path(out)) as write:
+        chunks = sa.select(predictions, *OUTCOME_COLUMNS).outerjoin(outcomes).where(*wanted)
+        with database_writer(str(out)) if "://" in str(out) else parquet_writer(Path(out)) as write:
             while seen < total:
-                chunk = chunks.where(seq > last_seq).order_by(seq).limit(CHUNK)
+                chunk = chunks.where(seq > last_seq, seq <= last).order_by(seq).limit(CHUNK_ROWS)
                 with self.database.transaction() as c:
                     rows = [dict(row) for row in c.execute(chunk).mappings()]
                 if not rows:
@@ -70,12 +76,12 @@ class Upkeep:
         Return the number of predictions.
         """
         t, removed = predictions.c, 0
-        old = sa.select(t.seq).where(t.at < utc(before)).order_by(t.at).limit(CHUNK)
+        old = sa.select(t.seq).where(t.at < utc(before)).order_by(t.at).limit(CHUNK_ROWS)
         while True:
             with self.database.transaction(writes=True) as c:
                 n = c.execute(sa.delete(predictions).where(t.seq.in_(old))).rowcount
             removed += n
-            if n < CHUNK:
+            if n < CHUNK_ROWS:
                 break
         self.log.prune_answers(before)
         with self.database.transaction(writes=True) as c:
@@ -121,7 +127,7 @@ class Upkeep:
             raise StoreError(f"there is no database at {file} yet")
         try:
             with (
-                _whole(path) as part,
+                named_when_complete(path) as part,
                 closing(sqlite3.connect(file, timeout=self.database.timeout)) as source,
                 closing(sqlite3.connect(part)) as copy,
             ):
@@ -130,7 +136,7 @@ class Upkeep:
                 if found != "ok":
                     raise Away(DAMAGED)
         except sqlite3.Error as e:
-            raise Away(_why(e) or UNOPENED) from None
+            raise Away(unavailability(e) or UNOPENED) from None
 
 
 def _empty_wal(database: Database) -> None:
@@ -142,6 +148,6 @@ def _empty_wal(database: Database) -> None:
             driver: sqlite3.Connection = c.connection.driver_connection  # type: ignore[assignment]
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sa.exc.SQLAlchemyError as e:
-        raise explained(e) from None
+        raise translate_error(e) from None
     except sqlite3.Error as e:
-        raise Away(_why(e) or UNOPENED) from None
+        raise Away(unavailability(e) or UNOPENED) from None

@@ -44,7 +44,7 @@ def _use_invitation(c: sa.Connection, token_hash: str, user_id: str, now: dateti
     ).scalar()
     if role is None:
         raise Uninvited("the invitation is unknown, used or out of date")
-    return role
+    return str(role)
 
 # %% ../../nbs/store/04_users.ipynb #1768c7fa
 class UserStore:
@@ -77,7 +77,8 @@ class UserStore:
     ) -> dict[str, Any]:
         "Add a user, and return the row. Raise Taken, Uninvited."
         now = datetime.now(UTC)
-        user = {"disabled": False, "created_at": now} | user
+        defaults: dict[str, Any] = {"disabled": False, "created_at": now}
+        user = defaults | user
         keys = {f"{name}_key": spelling_key(user[name]) for name in ("username", "email")}
         with self.database.transaction(writes=True) as c:
             if invitation is not None:

@@ -1,1 +1,1 @@
-"""The schema's history, for Alembic: `credit_default.store.Store.upgrade` runs it."""
+"""The schema's history, for Alembic: `credit_default.store.engine.Schema.upgrade` runs it."""

@@ -1,4 +1,7 @@
-"""What Alembic runs: in the transaction, and under the lock, of `credit_default.store.Store.upgrade`, which hands its connection over."""
+"""What Alembic runs, in the transaction and under the lock of `Schema.upgrade`.
+
+`credit_default.store.engine.Schema.upgrade` hands its connection over.
+"""
 
 from alembic import context
 

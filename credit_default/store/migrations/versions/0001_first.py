@@ -8,18 +8,22 @@ down_revision = None
 
 
 def text(name, nullable=False, primary_key=False):
+    "Return a column for text."
     return sa.Column(name, sa.Text, nullable=nullable, primary_key=primary_key)
 
 
 def time(name, nullable=False):
+    "Return a column for a moment."
     return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable)
 
 
 def number(name, kind):
+    "Return a column for a number."
     return sa.Column(name, kind, nullable=False)
 
 
 def upgrade():
+    "Make the tables."
     op.create_table(
         "predictions",
         sa.Column(
@@ -93,5 +97,6 @@ def upgrade():
 
 
 def downgrade():
+    "Drop the tables."
     for table in ("invitations", "users", "answers", "predictions"):
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""Outcomes and checks; an index from which monitoring counts, in place of one that nothing asks any more."""
+"""Outcomes and checks; an index from which monitoring counts, in place of an unused one."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ TIME = sa.TIMESTAMP(timezone=True)
 
 
 def upgrade():
+    "Make the tables and the index of monitoring."
     op.create_table(
         "outcomes",
         sa.Column(
@@ -51,6 +52,7 @@ def upgrade():
 
 
 def downgrade():
+    "Drop them, and make the index of before again."
     op.create_index("predictions_portfolio_at", "predictions", ["portfolio", "at"])
     op.drop_index("predictions_window", "predictions")
     op.drop_table("checks")
