@@ -8,6 +8,7 @@ __all__ = ['Operation', 'Share', 'NOTHING', 'RESERVED', 'Derived', 'Costs', 'Ter
 
 # %% ../../nbs/portfolio/03_definition.ipynb #573f2dbf
 import datetime
+import html
 import json
 import re
 import tomllib
@@ -561,3 +562,25 @@ class Portfolio(Definition):
         scenarios: no prediction depends on them.
         """
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"scenarios"})
+
+    def _shown(self) -> list[tuple[str, ...]]:
+        "Return the fields as rows of a table, the headings first."
+        rows = [(f.name, f.title, f.kind, f.role) for f in self.fields]
+        return [("field", "title", "kind", "role"), *rows]
+
+    def __repr__(self) -> str:
+        rows = self._shown()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(v.ljust(w) for v, w in zip(r, widths, strict=True)) for r in rows]
+        head = f"Portfolio {self.name}: {self.title}, outcome {self.target}"
+        return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
+
+    def _repr_html_(self) -> str:
+        head, *rows = [[html.escape(v) for v in row] for row in self._shown()]
+        heading = "".join(f"<th>{v}</th>" for v in head)
+        body = "".join(f"<tr>{''.join(f'<td>{v}</td>' for v in row)}</tr>" for row in rows)
+        return (
+            f"<p><b>Portfolio {self.name}: {html.escape(self.title)}</b>, outcome "
+            f"{html.escape(self.target)}</p>"
+            f"<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
+        )

@@ -200,3 +200,12 @@ def test_displays_escape_every_text(model, loans):
         assert "<script>" not in shown._repr_html_()
         assert "<table>" in shown._repr_html_()
         assert len(repr(shown).splitlines()) > 5
+
+
+def test_a_portfolio_shows_its_fields(loans):
+    hostile = loans.portfolio.model_copy(update=dict(title="<script>alert(1)</script>"))
+    assert "<script>" not in hostile._repr_html_()
+    assert repr(hostile).splitlines()[2].split() == [
+        "RevolvingUtilizationOfUnsecuredLines",
+        *"Revolving utilization number applicant".split(),
+    ]
