@@ -139,30 +139,9 @@ class DriftTable(Displayed):
         facts = {"Applicants": self.n, "Refused": self.refused}
         return Card(self.verdict, facts, shown.rename_axis("column").reset_index())
 
-# %% ../../nbs/face/04_model.ipynb #cc175b1e
-def _user() -> str:
-    "Return the name of whoever runs this."
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""  # a container may run under a number without a name
-
-
-class CreditModel(Displayed):
-    """A model that takes DataFrames and answers with DataFrames.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        The exported model, of which every answer comes.
-    saving : callable, optional
-        What `save` calls in place of `save_bundle`, such as for a model that was just trained.
-
-    Examples
-    --------
-    >>> model = load_model("gmsc")  # doctest: +SKIP
-    >>> model.predict(applicants)  # doctest: +SKIP
-    """
+# %% ../../nbs/face/04_model.ipynb #c1d20e42
+class _Predictions(Displayed):
+    "A bundle that takes DataFrames, and its predictions."
 
     def __init__(self, bundle: Bundle, saving: Callable[[], str] | None = None):
         self.bundle, self._saving = bundle, saving
@@ -226,6 +205,10 @@ class CreditModel(Displayed):
             answers["error"] = answers.error.where(answers.error.notna(), None)
         return answers.set_axis(rows.index)
 
+# %% ../../nbs/face/04_model.ipynb #c1d20e44
+class _Explanations(_Predictions):
+    "The same, with contributions and reasons."
+
     def explain(self, table: Any) -> pd.DataFrame:
         """Return what each field contributes to the log-odds of default, and to the score.
 
@@ -286,6 +269,37 @@ class CreditModel(Displayed):
         levels = [labels.get_level_values(i) for i in range(labels.nlevels)]
         index = pd.MultiIndex.from_arrays([*levels, ranks], names=[*rows.index.names, "rank"])
         return pd.DataFrame(flat, index, columns)
+
+# %% ../../nbs/face/04_model.ipynb #cc175b1e
+def _user() -> str:
+    "Return the name of whoever runs this."
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""  # a container may run under a number without a name
+
+
+SYNTHETIC_NOTE = {
+    True: "SYNTHETIC: trained on the synthetic sample. It must not decide about anybody.",
+    False: "",
+}
+
+
+class CreditModel(_Explanations):
+    """A model that takes DataFrames and answers with DataFrames.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The exported model, of which every answer comes.
+    saving : callable, optional
+        What `save` calls in place of `save_bundle`, such as for a model that was just trained.
+
+    Examples
+    --------
+    >>> model = load_model("gmsc")  # doctest: +SKIP
+    >>> model.predict(applicants)  # doctest: +SKIP
+    """
 
     def evaluate(self, table: Any) -> Evaluation:
         """Return the figures of the model on labelled rows that it has not seen.
@@ -368,12 +382,6 @@ class CreditModel(Displayed):
             table,
             SYNTHETIC_NOTE[bundle.synthetic],
         )
-
-
-SYNTHETIC_NOTE = {
-    True: "SYNTHETIC: trained on the synthetic sample. It must not decide about anybody.",
-    False: "",
-}
 
 # %% ../../nbs/face/04_model.ipynb #ccb7b87a
 def labelled_rows(

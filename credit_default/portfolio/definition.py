@@ -575,6 +575,9 @@ class Portfolio(Definition):
         head = f"Portfolio {self.name}: {self.title}, outcome {self.target}"
         return "\n".join([head, *(f"  {line}".rstrip() for line in lines)])
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def _repr_html_(self) -> str:
         head, *rows = [[html.escape(v) for v in row] for row in self._shown()]
         heading = "".join(f"<th>{v}</th>" for v in head)

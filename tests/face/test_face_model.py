@@ -207,5 +207,5 @@ def test_a_portfolio_shows_its_fields(loans):
     assert "<script>" not in hostile._repr_html_()
     assert repr(hostile).splitlines()[2].split() == [
         "RevolvingUtilizationOfUnsecuredLines",
-        *"Revolving utilization number applicant".split(),
+        *["Revolving", "utilization", "number", "applicant"],
     ]
