@@ -174,6 +174,7 @@ class Column:
 
     @classmethod
     def read(cls, name: str, values: pd.Series, form: Csv) -> "Column":
+        "Return a column of a table, its cells read as text and as numbers."
         dated = pd.api.types.is_datetime64_any_dtype(values)
         cells = form.plain(TEXT, values.tolist()) if form != Csv() else values
         numbers = form.plain(NUMBER, values.tolist()) if form != Csv() else values
@@ -186,14 +187,17 @@ class Column:
 
     @property
     def stated(self) -> np.ndarray:
+        "Return where a row states a value."
         return ~np.equal(self.text, None)
 
     @property
     def counts(self) -> Counter:
+        "Return how often each text stands in the column."
         return Counter(self.text[self.stated].tolist())
 
     @property
     def words(self) -> list[str]:
+        "Return the words of its name, in lower case."
         return _words(self.name)
 
     @property
@@ -267,7 +271,9 @@ IDENTIFIER = {
     "index",
 }
 UNIT = re.compile(
-    r"[+-]?[\d.,' ]*\d\s*(%|[$\u20ac\u00a3]|eur|usd|gbp|chf|(months?|mths?|years?|yrs?|days?|pct|p\.a|monate?|jahre?|tage?)\.?)|([$\u20ac\u00a3]|eur|usd|gbp|chf)\s*\d[\d.,' ]*",
+    r"[+-]?[\d.,' ]*\d\s*(%|[$\u20ac\u00a3]|eur|usd|gbp|chf|"
+    r"(months?|mths?|years?|yrs?|days?|pct|p\.a|monate?|jahre?|tage?)\.?)"
+    r"|([$\u20ac\u00a3]|eur|usd|gbp|chf)\s*\d[\d.,' ]*",
     re.I,
 )
 
@@ -285,8 +291,34 @@ def is_date(c: Column) -> bool:
     return False
 
 
+def _identifies(c: Column, share: float, n: int) -> bool:
+    "Return whether the column tells rows apart, and nothing else."
+    if n < 100 or not c.stated.any():
+        return False
+    named = bool(IDENTIFIER & set(c.words))
+    numbers = c.number[c.stated]
+    whole = c.numeric and bool((numbers == np.rint(numbers)).all())
+    if share == 1 and whole:
+        return named or c.name.startswith("Unnamed: ") or np.ptp(numbers) < 3 * n
+    return named and share > 0.9 and (not c.numeric or bool((numbers % 1 == 0).all()))
+
+
+def _unusable_text(c: Column, share: float, n: int) -> str:
+    "Return why a column of text cannot be a category; empty where it can."
+    counts = c.counts
+    if np.isfinite(c.number[c.stated]).mean() > 0.8 and not any(_leading_zeros(t) for t in counts):
+        return "numbers and texts mixed"
+    if len(counts) > MANY and sum(k for t, k in counts.items() if UNIT.fullmatch(t)) > 0.9 * n:
+        return "numbers with a unit beside them: write them as plain numbers to use them"
+    if share > 0.5 and n >= 100:
+        return "another text in nearly each row: an identifier, or free text"
+    if len(counts) > MANY and sum(counts[t] for t in _listed(counts, len(c.text))) < 0.1 * n:
+        return f"{len(counts):,} different texts, none of them frequent"
+    return ""
+
+
 def left_out(c: Column) -> str:
-    "Why a column cannot be a field; empty where it can."
+    "Return why a column cannot be a field; empty where it can."
     counts, n = c.counts, int(c.stated.sum())
     if not n:
         return "no row states it"
@@ -299,42 +331,14 @@ def left_out(c: Column) -> str:
     share = len(counts) / n
     if PERSON & set(c.words) and not c.numeric and share > 0.2:
         return "it names a person"
-    if share == 1 and n >= 100:
-        whole = c.numeric and (c.number[c.stated] == np.rint(c.number[c.stated])).all()
-        if whole and (
-            IDENTIFIER & set(c.words)
-            or c.name.startswith("Unnamed: ")
-            or np.ptp(c.number[c.stated]) < 3 * n
-        ):
-            return "another value in each row: an identifier"
-    if (
-        IDENTIFIER & set(c.words)
-        and share > 0.9
-        and n >= 100
-        and (not c.numeric or (c.number[c.stated] % 1 == 0).all())
-    ):
+    if _identifies(c, share, n):
         return f"another value in {'' if share == 1 else 'nearly '}each row: an identifier"
-    if c.numeric:
-        return ""
-    if np.isfinite(c.number[c.stated]).mean() > 0.8 and not any(_leading_zeros(t) for t in counts):
-        return "numbers and texts mixed"
-    if len(counts) > MANY and sum(k for t, k in counts.items() if UNIT.fullmatch(t)) > 0.9 * n:
-        return "numbers with a unit beside them: write them as plain numbers to use them"
-    if share > 0.5 and n >= 100:
-        return "another text in nearly each row: an identifier, or free text"
-    if len(counts) > MANY and sum(counts[t] for t in _listed(counts, len(c.text))) < 0.1 * n:
-        return f"{len(counts):,} different texts, none of them frequent"
-    return ""
+    return "" if c.numeric else _unusable_text(c, share, n)
 
 
-MANY, MOST_LISTED, FEWEST = (
-    20,
-    40,
-    5,
-    # categories beyond which others are taken as `other`; those listed then; rows below which a
-    # value
-    # is not written down
-)
+MANY = 20  # categories beyond which others are taken as `other`
+MOST_LISTED = 40  # categories that are listed then
+FEWEST = 5  # rows below which a value is not written down
 
 
 def _listed(counts: Counter, n: int) -> list[str]:
@@ -772,8 +776,7 @@ def _alias(name: str, taken: set[str]) -> str:
         Field(name=name, alias=alias)
     except ValueError:
         alias = f"field_{alias.strip('_')}"
-    free = next(a for a in (alias, *(f"{alias}_{i}" for i in range(2, 10_000))) if a not in taken)
-    return free
+    return next(a for a in (alias, *(f"{alias}_{i}" for i in range(2, 10_000))) if a not in taken)
 
 
 def _short(text: str) -> str:
@@ -792,6 +795,7 @@ class Proposal:
 
     @property
     def portfolio(self) -> Portfolio:
+        "Return the definition, checked."
         return Portfolio.model_validate(self.definition)
 
 
@@ -893,6 +897,65 @@ def leaks(
     }
 
 
+def _sorted_columns(
+    table: pd.DataFrame, target: str, form: Csv
+) -> tuple[list[Column], list[Column], dict[str, str]]:
+    "Return the columns that may be fields, those that hold dates, and why others are left out."
+    columns, dated, dropped, seen = [], [], {}, {}
+    for column in table:
+        if column == target:
+            continue
+        c = Column.read(str(column), table[column], form)
+        same = hash(tuple(c.text.tolist()))
+        why = left_out(c) or (f"the same as {seen[same]}" if same in seen else "")
+        if why == "a date":
+            dated.append(c)
+        if why:
+            dropped[c.name] = why
+        else:
+            columns.append(c)
+            seen[same] = c.name
+    if not columns:
+        raise DataError(
+            "no column is left that could describe an applicant: "
+            + "; ".join(f"{n} ({why})" for n, why in dropped.items())
+        )
+    return columns, dated, dropped
+
+
+def _field(
+    c: Column,
+    found: dict[str, tuple[str, str]],  # what the leakage audit says of columns
+    taken: set[str],  # names and aliases; the field's alias is added
+) -> tuple[dict[str, Any], Remarks]:
+    "Return the definition of a field, and what a person should know about it."
+    made, remarks = _number(c) if c.numeric else _category(c)
+    missing = round(float((~c.stated).mean()), 4)
+    role, why = hint(c.name)
+    if c.name in found:
+        verdict, reason = found[c.name]
+        if verdict == "leaky":
+            role, why = "leaky", f"It betrays the outcome, so it is left out: {reason}."
+        else:
+            remarks.append(f"Suspect: {reason}. Was it known when the loan was granted?")
+    if why:
+        remarks.append(why)
+    alias = _alias(c.name, taken - {c.name})
+    taken.add(alias)
+    title, sample, example = title_of(c.name), made.pop("sample"), made.pop("example")
+    entry = dict(name=c.name)
+    if alias != re.sub(r"\W", "_", c.name):
+        entry["alias"] = alias
+    entry |= dict(title=title, kind=made.pop("kind"))
+    if role != "applicant":
+        entry["role"] = role
+    if missing:
+        sample = sample | dict(missing=missing)
+        remarks.insert(0, f"{missing:.1%} of the rows do not state it.")
+    entry |= dict(required=bool(c.stated.all())) | made
+    return entry | dict(reason=title, example=example, sample=sample), remarks
+
+
 def propose(
     table: pd.DataFrame,  # cells as text or as numbers
     target: str,  # the column with the outcome
@@ -915,64 +978,13 @@ def propose(
     outcome = Column.read(target, table[target], form)
     bad, good = outcome_values(target, outcome.text, positive)
     y = np.isin(outcome.text, bad).astype(np.int64)
-    columns, dated, dropped, seen = [], [], {}, {}
-    for column in table:
-        if column == target:
-            continue
-        c = Column.read(str(column), table[column], form)
-        same = hash(tuple(c.text.tolist()))
-        why = left_out(c) or (f"the same as {seen[same]}" if same in seen else "")
-        if why == "a date":
-            dated.append(c)
-        if why:
-            dropped[c.name] = why
-        else:
-            columns.append(c)
-            seen[same] = c.name
-    if not columns:
-        raise DataError(
-            "no column is left that could describe an applicant: "
-            + "; ".join(f"{n} ({why})" for n, why in dropped.items())
-        )
+    columns, dated, dropped = _sorted_columns(table, target, form)
     granted = loan_date(dated, y)
     dropped.pop(granted.get("date"), None)
     found, fields, remarks, taken = leaks(columns, y), [], {}, {c.name for c in columns}
     for c in columns:
-        made, remarks[c.name] = _number(c) if c.numeric else _category(c)
-        missing = round(float((~c.stated).mean()), 4)
-        role, why = hint(c.name)
-        if c.name in found:
-            verdict, reason = found[c.name]
-            if verdict == "leaky":
-                role, why = "leaky", f"It betrays the outcome, so it is left out: {reason}."
-            else:
-                remarks[c.name].append(
-                    f"Suspect: {reason}. Was it known when the loan was granted?"
-                )
-        if why:
-            remarks[c.name].append(why)
-        alias = _alias(c.name, taken - {c.name})
-        taken.add(alias)
-        title, sample, example = title_of(c.name), made.pop("sample"), made.pop("example")
-        entry = (
-            dict(name=c.name)
-            | ({} if alias == re.sub(r"\W", "_", c.name) else dict(alias=alias))
-            | dict(title=title, kind=made.pop("kind"))
-        )
-        if role != "applicant":
-            entry["role"] = role
-        fields.append(
-            entry
-            | dict(required=bool(c.stated.all()))
-            | made
-            | dict(
-                reason=title,
-                example=example,
-                sample=sample | (dict(missing=missing) if missing else {}),
-            )
-        )
-        if missing:
-            remarks[c.name].insert(0, f"{missing:.1%} of the rows do not state it.")
+        field, remarks[c.name] = _field(c, found, taken)
+        fields.append(field)
     definition = dict(
         name=name,
         title=title_of(name),
@@ -1013,12 +1025,23 @@ def propose(
     return Proposal(definition, remarks, head)
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #1e6b7abd
-HOW = """A portfolio's definition, proposed from the file and not yet confirmed by anybody. It works as it is. Read it through all the same, and correct what a table cannot tell:
-- `role`: `applicant` (a model may use it), `lender` (the lender's own verdict), `leaky` (known only after the loan was granted), `protected` (fairness figures only). A model is given the first alone.
-- `hard`: a value outside is refused. `plausible`: a value outside is taken as missing. `codes`: values that are no values.
-- `required`: an applicant without it is refused; so far those that each row states. `unknown = "other"`: a text that is not listed is accepted.
-- `direction = 1`: the PD can only rise with the value, -1: only fall. `unit`, `description` and `reason` (what a declined applicant reads) are for people.
-- `sample` and `[synthetic]` make the synthetic sample, for machines without the data; rounded, and no applicant's."""
+HOW = "\n".join(
+    (
+        "A portfolio's definition, proposed from the file and not yet confirmed by anybody. It "
+        "works as it is. Read it through all the same, and correct what a table cannot tell:",
+        "- `role`: `applicant` (a model may use it), `lender` (the lender's own verdict), `leaky`"
+        " (known only after the loan was granted), `protected` (fairness figures only). A model "
+        "is given the first alone.",
+        "- `hard`: a value outside is refused. `plausible`: a value outside is taken as missing. "
+        "`codes`: values that are no values.",
+        "- `required`: an applicant without it is refused; so far those that each row states. "
+        '`unknown = "other"`: a text that is not listed is accepted.',
+        "- `direction = 1`: the PD can only rise with the value, -1: only fall. `unit`, "
+        "`description` and `reason` (what a declined applicant reads) are for people.",
+        "- `sample` and `[synthetic]` make the synthetic sample, for machines without the data; "
+        "rounded, and no applicant's.",
+    )
+)
 
 
 def _comment(table, text: str):
@@ -1113,7 +1136,7 @@ def read_unknown(
     "The table in a file of unknown form, and its form. Raises DataError where there is none."
     path = Path(path)
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             parquet = file.read(4) == b"PAR1"
     except FileNotFoundError:
         raise DataError(f"there is no file {path.name}") from None

@@ -254,7 +254,8 @@ class Figures:
         lines = "".join(
             f'<tr class="{highlight(r) if highlight else ""}">'
             + "".join(
-                f"<td{_words(name in words)}>{shown(r.get(name), spec(r) if callable(spec) else spec)}</td>"
+                f"<td{_words(name in words)}>"
+                f"{shown(r.get(name), spec(r) if callable(spec) else spec)}</td>"
                 for name, (_, spec) in columns.items()
             )
             + "</tr>"
@@ -298,6 +299,7 @@ class Figures:
         return _box("read", read) + _box("on", on)
 
     def to_dict(self) -> dict:
+        "Return all figures as plain values for JSON."
         return dict(
             report=self.report,
             format_version=1,
@@ -326,7 +328,8 @@ def folded(
 ) -> Html:
     "Blocks that a reader opens who wants the detail."
     return Html(
-        f"<details><summary>{html.escape(title)}</summary>{''.join(block.text for block in blocks)}</details>"
+        f"<details><summary>{html.escape(title)}</summary>"
+        f"{''.join(block.text for block in blocks)}</details>"
     )
 
 
@@ -371,31 +374,91 @@ def synthetic_banner() -> str:
 
 # %% ../../nbs/reporting/01_reporting.ipynb #fad72655
 CSS = """
-:root { --ink: #1c2733; --soft: #5b6875; --line: #dde3e8; --blue: #0072b2; --orange: #d55e00; --pale: #f5f7f9 }
+:root {
+  --ink: #1c2733; --soft: #5b6875; --line: #dde3e8; --blue: #0072b2; --orange: #d55e00;
+  --pale: #f5f7f9 }
 * { box-sizing: border-box }
 html { scroll-behavior: smooth; scroll-padding-top: 16px }
-body { margin: 0; color: var(--ink); background: #fff; font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; font-variant-numeric: tabular-nums }
-nav { position: fixed; top: 0; left: 0; bottom: 0; width: 228px; padding: 28px 18px; overflow-y: auto; background: var(--pale); border-right: 1px solid var(--line); font-size: 13px; line-height: 1.35 }
-nav b { display: block; margin-bottom: 12px; color: var(--soft); font-weight: 600; letter-spacing: .06em; text-transform: uppercase; font-size: 11px }
-nav a { display: flex; gap: 8px; padding: 4px 0; color: var(--ink); text-decoration: none } nav a:hover { color: var(--blue) }
+body {
+  margin: 0; color: var(--ink); background: #fff;
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+  font-variant-numeric: tabular-nums }
+nav {
+  position: fixed; top: 0; left: 0; bottom: 0; width: 228px; padding: 28px 18px; overflow-y: auto;
+  background: var(--pale); border-right: 1px solid var(--line); font-size: 13px; line-height: 1.35 }
+nav b {
+  display: block; margin-bottom: 12px; color: var(--soft); font-weight: 600;
+  letter-spacing: .06em; text-transform: uppercase; font-size: 11px }
+nav a { display: flex; gap: 8px; padding: 4px 0; color: var(--ink); text-decoration: none }
+nav a:hover { color: var(--blue) }
 nav a span { min-width: 18px; color: var(--soft) }
 main { margin-left: 228px; padding: 40px 40px 96px; max-width: 1000px }
-h1 { margin: 0 0 4px; font-size: 30px; line-height: 1.2; letter-spacing: -.01em } h1 + blockquote { margin: 0 0 20px; color: var(--soft); font-size: 16px } blockquote p { margin: 0 }
-h2 { margin: 56px 0 12px; padding-top: 20px; border-top: 1px solid var(--line); font-size: 21px; line-height: 1.25 } h3 { margin: 32px 0 8px; font-size: 16px }
-p, ul, ol { max-width: 46em; margin: 10px 0 } code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; background: var(--pale); padding: 1px 4px; border-radius: 3px } a { color: var(--blue) }
+h1 { margin: 0 0 4px; font-size: 30px; line-height: 1.2; letter-spacing: -.01em }
+h1 + blockquote { margin: 0 0 20px; color: var(--soft); font-size: 16px }
+blockquote p { margin: 0 }
+h2 {
+  margin: 56px 0 12px; padding-top: 20px; border-top: 1px solid var(--line); font-size: 21px;
+  line-height: 1.25 }
+h3 { margin: 32px 0 8px; font-size: 16px }
+p, ul, ol { max-width: 46em; margin: 10px 0 }
+code {
+  font: 13px ui-monospace, "DejaVu Sans Mono", monospace; background: var(--pale);
+  padding: 1px 4px; border-radius: 3px }
+a { color: var(--blue) }
 .subject { font-size: 18px; font-weight: 600; margin: 0 0 8px }
-table { border-collapse: collapse; font-size: 13.5px } th { font-weight: 600 } th, td { padding: 5px 10px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line) }
-.identity th, .identity td { text-align: left; padding: 3px 16px 3px 0; border: 0 } .identity th { color: var(--soft); font-weight: 400; white-space: nowrap } .identity td { overflow-wrap: anywhere }
-.wide { overflow-x: auto; margin: 12px 0 } .figures { min-width: 40% } .figures thead th { position: relative; border-bottom: 2px solid var(--ink); vertical-align: bottom; line-height: 1.25 } .figures tbody tr:hover { background: var(--pale) }
-.figures .words { text-align: left; max-width: 30em; overflow-wrap: break-word } .figures td { white-space: nowrap } .figures td.words { white-space: normal } .figures tr.bad td { background: #fdf1e9 } .figures tr.good td { background: #eef6fb }
+table { border-collapse: collapse; font-size: 13.5px }
+th { font-weight: 600 }
+th, td {
+  padding: 5px 10px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line) }
+.identity th, .identity td { text-align: left; padding: 3px 16px 3px 0; border: 0 }
+.identity th { color: var(--soft); font-weight: 400; white-space: nowrap }
+.identity td { overflow-wrap: anywhere }
+.wide { overflow-x: auto; margin: 12px 0 }
+.figures { min-width: 40% }
+.figures thead th {
+  position: relative; border-bottom: 2px solid var(--ink); vertical-align: bottom;
+  line-height: 1.25 }
+.figures tbody tr:hover { background: var(--pale) }
+.figures .words { text-align: left; max-width: 30em; overflow-wrap: break-word }
+.figures td { white-space: nowrap }
+.figures td.words { white-space: normal }
+.figures tr.bad td { background: #fdf1e9 }
+.figures tr.good td { background: #eef6fb }
 .chart { display: block; max-width: 100%; height: auto; margin: 14px 0 6px }
-.read, .on { color: var(--soft); font-size: 13.5px; margin: 6px 0 18px } .read::before { content: "How to read: "; font-weight: 600 } .on::before { content: "Computed on: "; font-weight: 600 } .read:has(+ .on) { margin-bottom: 0 } .read + .on { margin-top: 0 }
-.decides { margin: 14px 0 8px; padding: 8px 14px; border-left: 4px solid var(--blue); background: #f0f6fa }
-.verdict { margin: 18px 0; padding: 14px 18px; font-size: 17px; border-radius: 4px; color: #fff; background: var(--blue); max-width: none } .verdict.bad { background: #b34700 } .verdict.neutral { background: #5b6875 }
-.synthetic { position: sticky; top: 0; z-index: 2; margin: 0 0 20px; padding: 12px 16px; color: #fff; background: #a3195b; border-radius: 4px } .synthetic b { margin-right: 8px; letter-spacing: .12em; font-size: 17px }
-details { margin: 12px 0 } summary { cursor: pointer; color: var(--blue) } .embedded { height: 1240px; overflow: hidden; border: 1px solid var(--line); border-radius: 4px } .embedded iframe { width: 140%; height: 1736px; border: 0; transform: scale(.7143); transform-origin: 0 0 } pre { overflow-x: auto; font-size: 12.5px; background: var(--pale); padding: 10px 14px }
-@media (max-width: 900px) { nav { position: static; width: auto; border: 0 } main { margin: 0; padding: 24px 20px 64px } .figures .words { min-width: 8em } }
-@media print { nav { display: none } main { margin: 0; max-width: none; padding: 0 } .synthetic { position: static } h2 { break-after: avoid } .chart, tr { break-inside: avoid } }
+.read, .on { color: var(--soft); font-size: 13.5px; margin: 6px 0 18px }
+.read::before { content: "How to read: "; font-weight: 600 }
+.on::before { content: "Computed on: "; font-weight: 600 }
+.read:has(+ .on) { margin-bottom: 0 }
+.read + .on { margin-top: 0 }
+.decides {
+  margin: 14px 0 8px; padding: 8px 14px; border-left: 4px solid var(--blue); background: #f0f6fa }
+.verdict {
+  margin: 18px 0; padding: 14px 18px; font-size: 17px; border-radius: 4px; color: #fff;
+  background: var(--blue); max-width: none }
+.verdict.bad { background: #b34700 }
+.verdict.neutral { background: #5b6875 }
+.synthetic {
+  position: sticky; top: 0; z-index: 2; margin: 0 0 20px; padding: 12px 16px; color: #fff;
+  background: #a3195b; border-radius: 4px }
+.synthetic b { margin-right: 8px; letter-spacing: .12em; font-size: 17px }
+details { margin: 12px 0 }
+summary { cursor: pointer; color: var(--blue) }
+.embedded { height: 1240px; overflow: hidden; border: 1px solid var(--line); border-radius: 4px }
+.embedded iframe {
+  width: 140%; height: 1736px; border: 0; transform: scale(.7143); transform-origin: 0 0 }
+pre { overflow-x: auto; font-size: 12.5px; background: var(--pale); padding: 10px 14px }
+@media (max-width: 900px) {
+  nav { position: static; width: auto; border: 0 }
+  main { margin: 0; padding: 24px 20px 64px }
+  .figures .words { min-width: 8em }
+}
+@media print {
+  nav { display: none }
+  main { margin: 0; max-width: none; padding: 0 }
+  .synthetic { position: static }
+  h2 { break-after: avoid }
+  .chart, tr { break-inside: avoid }
+}
 """
 
 # %% ../../nbs/reporting/01_reporting.ipynb #75a2e14e
@@ -403,10 +466,14 @@ TEMPLATE = """
 {%- extends 'base/display_priority.j2' -%}
 {%- block header -%}
 <!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{{ resources.title | e }}</title><style>{{ resources.css }}</style></head>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{{ resources.title | e }}</title><style>{{ resources.css }}</style></head>
 <body><nav aria-label="Contents"><b>Contents</b>
-{%- for number, anchor, heading in resources.contents %}<a href="#{{ anchor }}"><span>{{ number }}</span>{{ heading | e }}</a>{% endfor -%}
+{%- for number, anchor, heading in resources.contents -%}
+<a href="#{{ anchor }}"><span>{{ number }}</span>{{ heading | e }}</a>
+{%- endfor -%}
 </nav><main>
 {%- endblock -%}
 {%- block markdowncell %}{{ cell.source | markdown2html }}{% endblock -%}
@@ -414,7 +481,10 @@ TEMPLATE = """
 {%- block stream_stdout %}<pre>{{ output.text | e }}</pre>{% endblock -%}
 {%- block data_html %}{{ output.data['text/html'] }}{% endblock -%}
 {%- block data_markdown %}{{ output.data['text/markdown'] | markdown2html }}{% endblock -%}
-{%- block data_png %}<img class="chart" alt="chart" src="data:image/png;base64,{{ output.data['image/png'] | replace('\\n', '') }}">{% endblock -%}
+{%- block data_png -%}
+<img class="chart" alt="chart"
+src="data:image/png;base64,{{ output.data['image/png'] | replace('\\n', '') }}">
+{%- endblock -%}
 {%- block data_text %}<pre>{{ output.data['text/plain'] | e }}</pre>{% endblock -%}
 {%- block footer %}</main></body></html>{% endblock -%}
 """
