@@ -23,7 +23,7 @@ def _shown(value: Any) -> str:
         return f"{value:,.4f}".rstrip("0").rstrip(".") if abs(value) < 1e6 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
-
+# %% ../../nbs/face/01_display.ipynb #84295fd7
 @dataclass(frozen=True)
 class Card:
     """What an object shows of itself.

@@ -75,7 +75,7 @@ class Evaluation(Displayed):
         shown = self.table.drop(index="n").rename_axis("figure").reset_index()
         return Card("Evaluation", facts, shown, note)
 
-
+# %% ../../nbs/face/04_model.ipynb #d0ad001c
 def figures_with_intervals(
     y: np.ndarray,  # (n,) outcomes, 1 for default
     pd_default: np.ndarray,  # (n,) PDs
@@ -284,7 +284,7 @@ SYNTHETIC_NOTE = {
     False: "",
 }
 
-
+# %% ../../nbs/face/04_model.ipynb #e8a60cce
 class CreditModel(_Explanations):
     """A model that takes DataFrames and answers with DataFrames.
 

@@ -66,7 +66,7 @@ class RefusedRowsError(TableError):
 
     errors: pd.Series
 
-
+# %% ../../nbs/face/02_tables.ipynb #208fbb1d
 @dataclass(frozen=True)
 class CheckedRows:
     """The rows of a table after the check.

@@ -55,7 +55,7 @@ class RegisteredCandidate:
 
 _registered: dict[str, RegisteredCandidate] = {}
 
-
+# %% ../../nbs/training/13_candidates.ipynb #41dc6e9f
 def register_candidate(
     name: str, estimator: Any, *, imputation: Imputation = "median", derived: bool = True
 ) -> RegisteredCandidate:
@@ -93,7 +93,7 @@ def register_candidate(
     _registered[name] = RegisteredCandidate(name, estimator, imputation, derived)
     return _registered[name]
 
-
+# %% ../../nbs/training/13_candidates.ipynb #a2adc34d
 def registered_candidates() -> tuple[RegisteredCandidate, ...]:
     "Return the candidates that are registered, in their order."
     return tuple(_registered.values())
