@@ -15,6 +15,7 @@ import pytest
 from credit_default.data.synthetic import save_sample
 from credit_default.monitoring.simulation import (
     SimulationError,
+    SimulationOptions,
     applicants,
     moves,
     shifted,
@@ -59,9 +60,7 @@ def recession(service):
         GMSC,
         ROWS,
         "recession",
-        change_at=0.5,
-        run="recession",
-        progress=told.append,
+        options=SimulationOptions(change_at=0.5, run="recession", progress=told.append),
     )
     return made, told
 
@@ -146,9 +145,7 @@ def test_applicants_of_a_file(service, tmp_path):
         GMSC,
         60,
         "new-segment",
-        file=file,
-        rate=200,
-        run="file",
+        options=SimulationOptions(file=file, rate=200, run="file"),
     )
     assert (
         made["scored"] == 60
@@ -242,7 +239,9 @@ def test_outcomes_as_they_are_sent(bad, monkeypatch):
     """
     monkeypatch.setattr("credit_default.monitoring.simulation.OUTCOMES", 150)
     service = bad(taken)
-    made = simulate(service.url, "t", GMSC, 500, "recession", seed=3, run="r")
+    made = simulate(
+        service.url, "t", GMSC, 500, "recession", options=SimulationOptions(seed=3, run="r")
+    )
     lists = [body for path, _, _, body in service.asked if path == "/outcomes"]
     for one in lists:
         Outcomes.model_validate(one)
@@ -262,7 +261,9 @@ def test_outcomes_as_they_are_sent(bad, monkeypatch):
     )
     rate = np.mean([x["defaulted"] for x in items])
     assert rate == pytest.approx(made["mean_true_pd"], abs=0.06) and made["mean_true_pd"] > 0.1
-    again = simulate(service.url, "t", GMSC, 500, "recession", seed=3, run="r")
+    again = simulate(
+        service.url, "t", GMSC, 500, "recession", options=SimulationOptions(seed=3, run="r")
+    )
     assert again["outcomes"] == made["outcomes"]
 
 
@@ -275,7 +276,7 @@ def test_a_service_that_comes_back_has_lost_and_doubled_nothing(bad):
         )
 
     service = bad(answers)
-    made = simulate(service.url, "t", GMSC, 200, with_outcomes=False)
+    made = simulate(service.url, "t", GMSC, 200, options=SimulationOptions(with_outcomes=False))
     keys = Counter(key for _, key, _, _ in service.asked)
     assert made["scored"] == 200 and len(keys) == 200 and set(keys.values()) == {1, 3}
     assert made["asked_again"] == {"503": sum(keys.values()) - 200}
@@ -298,13 +299,13 @@ def test_a_service_that_stays_away_is_given_up_in_its_own_words(bad):
             r"waited for longer than 0.5 seconds"
         ),
     ):
-        simulate(service.url, "t", GMSC, 50, patience=0.5)
+        simulate(service.url, "t", GMSC, 50, options=SimulationOptions(patience=0.5))
 
 
 def test_a_wait_longer_than_the_patience_is_not_begun(bad):
     service = bad(lambda *_: (429, error("too many requests")), retry_after=3600)
     with pytest.raises(SimulationError, match="429, too many requests"):
-        simulate(service.url, "t", GMSC, 50, patience=5)
+        simulate(service.url, "t", GMSC, 50, options=SimulationOptions(patience=5))
     assert len(service.asked) == 1
 
 
@@ -339,7 +340,7 @@ def test_a_refused_applicant_is_counted_and_a_wrong_portfolio_is_said(bad):
             refusal if body["application_reference"][-2:] in ("/5", "/7") else (200, {})
         )
     )
-    made = simulate(some.url, "t", GMSC, 30, with_outcomes=False)
+    made = simulate(some.url, "t", GMSC, 30, options=SimulationOptions(with_outcomes=False))
     assert (made["scored"], made["refused"]) == (28, 2)
     all_of_them = bad(lambda *_: refusal)
     with pytest.raises(SimulationError, match="portfolio gmsc"):
@@ -358,7 +359,9 @@ def test_a_token_that_runs_out_is_renewed(bad):
         )
 
     service = bad(answers)
-    made = simulate(service.url, lambda: next(tokens), GMSC, 60, with_outcomes=False)
+    made = simulate(
+        service.url, lambda: next(tokens), GMSC, 60, options=SimulationOptions(with_outcomes=False)
+    )
     assert made["scored"] == 60 and {token for _, _, token, _ in service.asked[-20:]} == {
         "Bearer second"
     }

@@ -40,6 +40,7 @@ from credit_default.monitoring.watch import (
     DRIFT,
     PERFORMANCE,
     AlreadyWatched,
+    CheckOptions,
     check,
     claim,
     known_of,
@@ -513,12 +514,13 @@ from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.core.settings import read_settings
 from credit_default.scoring.stability import Reference
 from credit_default.store.store import Store
-from credit_default.monitoring.watch import check, watch
+from credit_default.monitoring.watch import CheckOptions, check, watch
 url, reference, tag, now = sys.argv[1:]
 model = SimpleNamespace(portfolio=get_portfolio("gmsc"), reference=Reference.from_dict(json.load(open(reference))), tag=tag, synthetic=False)
 store, now = Store(url), datetime.fromisoformat(now)
 def once(stop):
-    checked = check(store, read_settings(), model, now=now, attempts=3, wait=tenacity.wait_fixed(.05), stop=stop)
+    options = CheckOptions(now=now, attempts=3, wait=tenacity.wait_fixed(.05), stop=stop)
+    checked = check(store, read_settings(), model, options=options)
     return checked
 def done(checked):
     for problem in checked.problems: print(problem)
@@ -622,7 +624,10 @@ def told(store, model):
         mine = Store(store.url_shown)
         try:
             return check(
-                mine, read_settings(**settings), model, now=now, attempts=3, **AT_ONCE
+                mine,
+                read_settings(**settings),
+                model,
+                options=CheckOptions(now=now, attempts=3, **AT_ONCE),
             ).problems
         finally:
             mine.close()
@@ -693,7 +698,7 @@ def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
 
 def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(store, model, web):
     log(store, model, NOON, factor=0.4)
-    checked = check(store, read_settings(), model, now=NOON + DAY / 2)
+    checked = check(store, read_settings(), model, options=CheckOptions(now=NOON + DAY / 2))
     assert (
         checked.drift
         and checked.changed == [DRIFT]
@@ -701,7 +706,13 @@ def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(stor
     )
     assert store.checks.last("gmsc", "watch")["alerted"] is None
     assert (
-        check(store, read_settings(alert_webhook=web.url), model, now=NOON + DAY / 2).changed == []
+        check(
+            store,
+            read_settings(alert_webhook=web.url),
+            model,
+            options=CheckOptions(now=NOON + DAY / 2),
+        ).changed
+        == []
         and len(web.taken) == 1
     )
 
@@ -712,7 +723,12 @@ def test_checks_of_others_are_not_the_watchs(store, model, web):
         portfolio="gmsc", model_version=TAG, source="endpoint", samples=9, drifted=True, result="{}"
     )
     assert (
-        check(store, read_settings(alert_webhook=web.url), model, now=NOON + DAY / 2).changed
+        check(
+            store,
+            read_settings(alert_webhook=web.url),
+            model,
+            options=CheckOptions(now=NOON + DAY / 2),
+        ).changed
         == [DRIFT]
         and len(web.taken) == 1
     )
@@ -727,7 +743,12 @@ def test_a_database_that_takes_no_rows_leads_to_no_alert(store, model, web, monk
 
     monkeypatch.setattr(store.checks, "add", full)
     with pytest.raises(Away):
-        check(store, read_settings(alert_webhook=web.url), model, now=NOON + DAY / 2)
+        check(
+            store,
+            read_settings(alert_webhook=web.url),
+            model,
+            options=CheckOptions(now=NOON + DAY / 2),
+        )
     assert web.asked == []
 
 
@@ -736,7 +757,7 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     rows = log(store, model, NOON, n=400)
     later = NOON + 800 * DAY
     settings = read_settings(alert_webhook=web.url)
-    assert check(store, settings, model, now=later).troubles == []
+    assert check(store, settings, model, options=CheckOptions(now=later)).troubles == []
     observed = [(True, NOON + 300 * DAY)] * 80 + [(False, NOON + 760 * DAY)] * 320
     store.outcomes.record(
         [
@@ -746,7 +767,7 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
         by="anna",
         user_id=None,
     )
-    checked = check(store, settings, model, now=later)
+    checked = check(store, settings, model, options=CheckOptions(now=later))
     assert (checked.troubles, checked.figures["n"], checked.figures["defaults"]) == (
         [PERFORMANCE],
         400,
@@ -758,12 +779,13 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
         "5.00%." in web.taken[0]["text"]
     )
     assert (
-        check(store, settings, model, now=later + DAY).troubles == [PERFORMANCE]
+        check(store, settings, model, options=CheckOptions(now=later + DAY)).troubles
+        == [PERFORMANCE]
         and len(web.taken) == 1
     )
     assert web.taken[0]["text"].count("as known on") == 0
     other = bundle_of(model.reference, "credit_default_gmsc:7f6e5d4c3b2a1908")
-    assert check(store, settings, other, now=later + DAY).troubles == []
+    assert check(store, settings, other, options=CheckOptions(now=later + DAY)).troubles == []
     assert len(web.taken) == 2 and "There is another model now" in web.taken[1]["text"]
 
 
@@ -779,8 +801,10 @@ def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web
         by="anna",
         user_id=None,
     )
-    assert check(store, settings, model, now=NOON + DAY / 2).troubles == []
-    checked = check(store, settings, model, now=NOON + DAY / 2, as_of=NOON + 800 * DAY)
+    assert check(store, settings, model, options=CheckOptions(now=NOON + DAY / 2)).troubles == []
+    checked = check(
+        store, settings, model, options=CheckOptions(now=NOON + DAY / 2, as_of=NOON + 800 * DAY)
+    )
     assert (checked.troubles, checked.found["samples_analysed"], checked.figures["n"]) == (
         [PERFORMANCE],
         400,
@@ -792,7 +816,8 @@ def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web
         and checked.alerts[0].payload["as_of"] == "2028-05-09T12:00:00.000Z"
     )
     assert (
-        check(store, settings, model, now=NOON + DAY / 2).troubles == [PERFORMANCE]
+        check(store, settings, model, options=CheckOptions(now=NOON + DAY / 2)).troubles
+        == [PERFORMANCE]
         and len(web.taken) == 1
     )  # the next one knows nothing else
 
@@ -841,7 +866,11 @@ def test_a_report_that_fails_keeps_nobody_from_being_told(store, model, web):
         raise ValueError(f"could not convert {APPLICANT}")
 
     [problem] = check(
-        store, read_settings(alert_webhook=web.url), model, report=broken, now=NOON + DAY / 2
+        store,
+        read_settings(alert_webhook=web.url),
+        model,
+        report=broken,
+        options=CheckOptions(now=NOON + DAY / 2),
     ).problems
     assert (
         problem.startswith("no report was made: ValueError")
@@ -858,7 +887,8 @@ LOOP = (
 import time
 def once(stop):
     print("begin", flush=True)
-    return check(store, read_settings(), model, now=now, every=.2, stop=stop)
+    options = CheckOptions(now=now, every=.2, stop=stop)
+    return check(store, read_settings(), model, options=options)
 watch(once, "gmsc", .2, done=lambda checked: print(checked.problems, flush=True), failed=lambda text: print(text, flush=True))
 print("ended")
 """

@@ -613,11 +613,10 @@ def watch(
             store,
             settings,
             load_model(model, portfolio),
-            window_hours,
-            made if reports else None,
-            every=seconds,
-            as_of=known_at,
-            stop=stop,
+            report=made if reports else None,
+            options=watching.CheckOptions(
+                window_hours=window_hours, every=seconds, as_of=known_at, stop=stop
+            ),
         )
 
     def told(checked):
@@ -1762,6 +1761,7 @@ def simulate(
     They are marked in the log by references that begin with simulated/, and their outcomes lie a
     performance window in the future: look at them with --as-of.
     """
+    from credit_default.monitoring.simulation import SimulationOptions
     from credit_default.monitoring.simulation import simulate as run_simulation
 
     definition, url = portfolio_of(portfolio), url.rstrip("/")
@@ -1780,12 +1780,14 @@ def simulate(
             definition,
             rows,
             scenario,
-            change_at=change_at,
-            rate=rate,
-            file=file,
-            with_outcomes=outcomes,
-            seed=seed,
-            progress=progress,
+            SimulationOptions(
+                change_at=change_at,
+                rate=rate,
+                file=file,
+                with_outcomes=outcomes,
+                seed=seed,
+                progress=progress,
+            ),
         )
     if as_json:
         return typer.echo(to_json(made))

@@ -62,9 +62,9 @@ class Channel(Protocol):
 
     name: str
 
-    def deliver(
-        self, alert: Alert
-    ) -> str: ...  # a remark for the operator, mostly none; raises Undelivered
+    def deliver(self, alert: Alert) -> str:
+        "Deliver an alert; return a remark for the operator, mostly none. Raise Undelivered."
+        ...
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #10c6ea81
 logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold whole addresses
@@ -79,6 +79,7 @@ class Webhook:
     name = "webhook"
 
     def deliver(self, alert: Alert) -> str:
+        "Post the alert. Raise Undelivered."
         text = f"*{alert.subject}*\n{alert.text}"
         for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(character, entity)
@@ -105,6 +106,7 @@ class Webhook:
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #896e35a0
 def on_this_machine(host: str) -> bool:
+    "Return True for a name or an address of this machine itself."
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -138,6 +140,7 @@ class Mail:
     name = "email"
 
     def deliver(self, alert: Alert) -> str:
+        "Send the alert as an email. Raise Undelivered."
         server = None
         try:
             server = self._connected()
@@ -219,6 +222,7 @@ class Command:
     name = "command"
 
     def deliver(self, alert: Alert) -> str:
+        "Run the command with the alert as JSON on its input. Raise Undelivered."
         environment = {
             k: v for k, v in os.environ.items() if not k.upper().startswith("CREDIT_DEFAULT_")
         }

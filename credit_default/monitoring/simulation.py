@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OTHERS', 'LATER', 'SIMULATED', 'OUTCOMES', 'applicants', 'reached', 'follows', 'moves', 'shifted', 'shifted_pd',
-           'SimulationError', 'Client', 'outcomes', 'simulate']
+           'SimulationError', 'Client', 'outcomes', 'SimulationOptions', 'simulate']
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #94c40adb
 import itertools
@@ -15,6 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -375,7 +376,7 @@ def outcomes(
     seed: int = 0,
 ) -> list[dict]:  # as POST /outcomes takes them; of those who were approved
     "What becomes of the applicants."
-    rng, n, items = _rng(seed, "outcomes"), len(answers), []
+    rng, n = _rng(seed, "outcomes"), len(answers)
     made = np.array([a["timestamp"].removesuffix("Z") for a in answers], "M8[us]")
     ends = window_end(made, portfolio.performance_window_months or 0)
     defaulted = rng.random(n) < pds
@@ -457,6 +458,22 @@ def _tell(client: Client, items: list[dict]) -> dict:
     return dict(sent=len(items), defaults=sum(x["defaulted"] for x in items)) | dict(told)
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #427e0096
+@dataclass(frozen=True)
+class SimulationOptions:
+    "Which applicants are sent, how fast, and what is told of them afterwards."
+
+    change_at: float = 0.0  # share of the rows after which the scenario begins
+    rate: float | None = None  # applicants a second; None: as fast as they are answered
+    # applicants; synthetic ones unless it is given, and only those have outcomes
+    file: str | Path | None = None
+    with_outcomes: bool = True
+    seed: int = 0
+    run: str = ""  # name of the run, in the references; a new one unless it is given
+    connections: int = 4
+    patience: float = 120  # seconds for which a service that is away is asked again
+    progress: Callable[[int], None] | None = None  # called with the number of applicants done
+
+
 def simulate(
     url: str,  # of the service, such as http://127.0.0.1:3000
     token: str
@@ -464,19 +481,7 @@ def simulate(
     portfolio: Portfolio,
     rows: int = 1000,
     scenario: str = "none",
-    *,
-    change_at: float = 0.0,  # share of the rows after which the scenario begins
-    rate: float
-    | None = None,  # applicants a second; as fast as they are answered unless it is given
-    file: str
-    | Path
-    | None = None,  # applicants; synthetic ones unless it is given, and only those have outcomes
-    with_outcomes: bool = True,
-    seed: int = 0,
-    run: str = "",  # name of the run, in the references; a new one unless it is given
-    connections: int = 4,
-    patience: float = 120,  # seconds for which a service that is away is asked again
-    progress: Callable[[int], None] | None = None,  # called with the number of applicants done
+    options: SimulationOptions = SimulationOptions(),
 ) -> dict:
     """Sends applicants through a running service, and then what became of them.
 
@@ -484,29 +489,30 @@ def simulate(
     DataError where the file cannot be used, SimulationError where the service does not take what is
     sent.
     """
-    plan = portfolio.scenario(scenario)
+    plan, seed = portfolio.scenario(scenario), options.seed
+    change_at, rate = options.change_at, options.rate
     if rows < 1:
         raise ValueError(f"rows must be at least 1, not {rows}")
     if not 0 <= change_at <= 1:
         raise ValueError(f"change_at is a share from 0 to 1, not {change_at}")
     if rate is not None and rate <= 0:
         raise ValueError(f"rate must be above 0, not {rate}")
-    run, change = run or uuid.uuid4().hex[:12], round(change_at * rows)
-    before, pds = applicants(portfolio, rows, seed, file)
+    run, change = options.run or uuid.uuid4().hex[:12], round(change_at * rows)
+    before, pds = applicants(portfolio, rows, seed, options.file)
     after, late = shifted(portfolio, before, plan, seed), np.arange(rows) >= change
     frame = pd.concat([before.iloc[:change], after.iloc[change:]])
     if pds is not None:
         pds = np.where(late, shifted_pd(portfolio, after, plan, seed, pds), pds)
     begin = time.monotonic()
-    with Client(url, token, connections, patience) as client:
-        answers = _send(portfolio, client, frame, run, connections, rate, progress)
+    with Client(url, token, options.connections, options.patience) as client:
+        answers = _send(portfolio, client, frame, run, options.connections, rate, options.progress)
         seconds = time.monotonic() - begin
         good = np.array([a is not None for a in answers])
         got, times = [a for a in answers if a], [a["timestamp"] if a else None for a in answers]
         later = [a for a in times[change:] if a]
         told = (
             None
-            if pds is None or not with_outcomes
+            if pds is None or not options.with_outcomes
             else _tell(client, outcomes(portfolio, got, pds[good], seed))
         )
     return dict(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'DRIFT', 'PERFORMANCE', 'TROUBLES', 'ADVICE', 'TITLES', 'MARK', 'OWN', 'RETRY', 'WatchError', 'parse_every',
-           'troubles', 'listed', 'drifted', 'alert_of', 'Checked', 'what_went_wrong', 'known_of', 'check', 'claim',
-           'prune', 'AlreadyWatched', 'only_one', 'stopping', 'watch']
+           'troubles', 'listed', 'drifted', 'alert_of', 'Checked', 'what_went_wrong', 'known_of', 'CheckOptions',
+           'check', 'claim', 'prune', 'AlreadyWatched', 'only_one', 'stopping', 'watch']
 
 # %% ../../nbs/monitoring/05_watch.ipynb #24ca084b
 import json
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +28,7 @@ from ..core.settings import Settings
 from .alerts import ATTEMPTS, WAIT, Alert, channels, send
 from .drift import check_row, detect, iso
 from .performance import MORE, TOO_FEW, performance
+from ..scoring.bundle import Bundle
 from ..store.store import Store
 
 # %% ../../nbs/monitoring/05_watch.ipynb #2133293d
@@ -203,6 +205,7 @@ class Checked:
 
     @property
     def drift(self) -> bool:
+        "Return True where fields or scores have drifted."
         return DRIFT in self.troubles
 
     def __str__(self):
@@ -247,26 +250,31 @@ def known_of(row: dict | None) -> dict:
     return dict(model_version=row["model_version"], troubles=noted["troubles"], told=told)
 
 # %% ../../nbs/monitoring/05_watch.ipynb #f8aaa059
+@dataclass(frozen=True)
+class CheckOptions:
+    "When a check is made, of which hours, and how patiently its alerts are sent."
+
+    window_hours: float = 24.0
+    every: float | None = None  # seconds to the next check, for the record
+    now: datetime | None = None
+    # performance as it is known then, which is now unless given: a simulation knows the future
+    as_of: datetime | None = None
+    stop: threading.Event | None = None  # set: try no channel again
+    attempts: int = ATTEMPTS
+    wait: Any = WAIT  # between the attempts at an alert, as tenacity has it
+
+
 def check(
     store: Store,
     settings: Settings,  # where alerts go
-    bundle,  # the model whose predictions are checked
-    window_hours: float = 24.0,
-    report: Callable[[datetime, datetime, str], object]
-    | None = None,  # since, until, model_version -> where the report is
-    *,
-    every: float | None = None,  # seconds to the next check, for the record
-    now: datetime | None = None,
-    as_of: datetime
-    # performance as it is known then, which is now unless given: a simulation knows the future
-    | None = None,
-    stop: threading.Event | None = None,  # set: try no channel again
-    attempts: int = ATTEMPTS,
-    wait=WAIT,  # of alerts
+    bundle: Bundle,  # the model whose predictions are checked
+    # since, until, model_version -> where the report is
+    report: Callable[[datetime, datetime, str], object] | None = None,
+    options: CheckOptions = CheckOptions(),
 ) -> Checked:
-    "Checks the last hours, notes it, tells what has changed. Raises Away."
-    until = now or datetime.now(UTC)
-    since = until - timedelta(hours=window_hours)
+    "Check the last hours, record it, and report what has changed. Raise Away."
+    until, as_of = options.now or datetime.now(UTC), options.as_of
+    since = until - timedelta(hours=options.window_hours)
     portfolio, tag = bundle.portfolio.name, bundle.tag
     found = detect(store, bundle.portfolio, bundle.reference, tag, since, until)
     figures = performance(store, bundle.portfolio, model_version=tag, as_of=as_of or until)[
@@ -296,7 +304,11 @@ def check(
         watched = dict(troubles=is_so, told=told, telling=telling, report=done.report)
         return store.checks.add(
             **check_row(
-                found | dict(watch=watched), "watch", at=until, every_seconds=every, alerted=alerted
+                found | dict(watch=watched),
+                "watch",
+                at=until,
+                every_seconds=options.every,
+                alerted=alerted,
             )
         )
 
@@ -307,9 +319,9 @@ def check(
         problems = send(
             alert,
             [ways[name] for name in telling if told[name] == list(known)],
-            attempts,
-            wait,
-            stop,
+            options.attempts,
+            options.wait,
+            options.stop,
         )
         failed += [problem.channel for problem in problems if not problem.told]
         done.alerts.append(alert)
