@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = ['LEAST', 'OF_ONE', 'DOCS', 'MEANING', 'ANY', 'FILE', 'POSTED', 'FORM_BYTES', 'CLOCKS', 'PROBES', 'ONCE', 'UNCOUNTED',
            'SETTINGS', 'APP', 'UV', 'IMAGE', 'OPTIONS', 'NAMES', 'Models', 'of_any', 'least_role', 'errors', 'body_of',
+           'portfolio_hash', 'body_hash', 'predict_route', 'predict_batch_route', 'predict_csv_route',
            'prediction_routes', 'log_routes', 'model_of', 'computed', 'drift_state', 'model_routes', 'outcome_routes',
            'user_routes', 'service_routes', 'error_response', 'error_forms', 'mounted', 'make_app', 'role_table',
            'openapi', 'plain_error', 'token_of', 'wait', 'Guard', 'model_references', 'CreditDefault']
@@ -20,7 +21,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -213,6 +214,7 @@ POSTED = (400, 408, 413, 415, 422, 503)
 
 
 def body_of(model: type[pydantic.BaseModel], required: bool = True) -> dict:
+    "Return what OpenAPI says of a JSON body of that model."
     return {
         "requestBody": {
             "required": required,
@@ -222,21 +224,21 @@ def body_of(model: type[pydantic.BaseModel], required: bool = True) -> dict:
         }
     }
 
-# %% ../nbs/service.ipynb #a078d7c1
-def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
-    "Routes that predict, for a portfolio."
-    settings, begun = (
-        serving.settings,
-        hashlib.sha256(f"{one.name} ".encode()),
-    )  # a request to another portfolio is another request
+# %% ../nbs/service.ipynb #e8396e9e
+def portfolio_hash(one: Served) -> "hashlib._Hash":
+    "Return a hash that begins with the portfolio: a request to another one is another request."
+    return hashlib.sha256(f"{one.name} ".encode())
 
-    def sha256() -> "hashlib._Hash":
-        return begun.copy()
 
-    def of(body: bytes) -> str:
-        digest = sha256()
-        digest.update(body)
-        return digest.hexdigest()
+def body_hash(one: Served, body: bytes) -> str:
+    "Return the hash by which a request is known again."
+    digest = portfolio_hash(one)
+    digest.update(body)
+    return digest.hexdigest()
+
+# %% ../nbs/service.ipynb #bbc3c69a
+def predict_route(routes: APIRouter, serving: Serving, one: Served) -> Callable:
+    "Add the route that scores one applicant, and return its function."
 
     @routes.post(
         "/predict",
@@ -249,7 +251,7 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
         """Score, rating, decision and reasons of one applicant. A field that is null or left out is
         a missing value.
         """
-        body = await read_body(request, settings.max_applicant_bytes)
+        body = await read_body(request, serving.settings.max_applicant_bytes)
 
         async def make(once):
             loaded = one.model()
@@ -259,7 +261,13 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
             serving.metrics.predicted(one.name, answers)
             return Response(content, media_type=JSON)
 
-        return await once_only(serving, request, "predict", lambda: of(body), make)
+        return await once_only(serving, request, "predict", lambda: body_hash(one, body), make)
+
+    return predict
+
+# %% ../nbs/service.ipynb #ddb2b30e
+def predict_batch_route(routes: APIRouter, serving: Serving, one: Served) -> Callable:
+    "Add the route that scores a list of applicants, and return its function."
 
     @routes.post(
         "/predict_batch",
@@ -272,13 +280,15 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
         """The answers in the order of the applicants. All are scored, or none: one bad applicant
         refuses the list.
         """
-        body = await read_body(request, settings.max_body_bytes)
+        body = await read_body(request, serving.settings.max_body_bytes)
 
         async def make(once):
             loaded = one.model()
 
             def work():
-                answers, rows = loaded.predict(loaded.many(read_json(body), settings.max_batch))
+                answers, rows = loaded.predict(
+                    loaded.many(read_json(body), serving.settings.max_batch)
+                )
                 return answers, to_json(answers), rows
 
             if len(body) <= INLINE_BYTES:
@@ -287,7 +297,7 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
                 try:
                     answers, content, rows = await asyncio.wait_for(
                         asyncio.get_running_loop().run_in_executor(serving.pool, work),
-                        settings.timeout - 1,
+                        serving.settings.timeout - 1,
                     )
                 except TimeoutError:
                     raise Refused(
@@ -300,7 +310,13 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
             serving.metrics.predicted(one.name, answers)
             return Response(content, media_type=JSON)
 
-        return await once_only(serving, request, "batch", lambda: of(body), make)
+        return await once_only(serving, request, "batch", lambda: body_hash(one, body), make)
+
+    return predict_batch
+
+# %% ../nbs/service.ipynb #8fb1b348
+def predict_csv_route(routes: APIRouter, serving: Serving, one: Served):
+    "Add the route that scores a file of applicants."
 
     @routes.post(
         "/predict_csv",
@@ -319,7 +335,9 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
         """The file's rows in their order, with the columns of the answer. A row that cannot be
         scored carries its error.
         """
-        upload = await read_upload(request, settings.max_csv_bytes, settings.timeout - 1)
+        upload = await read_upload(
+            request, serving.settings.max_csv_bytes, serving.settings.timeout - 1
+        )
         run, loop = serving.pool, asyncio.get_running_loop()
 
         async def make(once):
@@ -378,11 +396,17 @@ def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
             serving,
             request,
             "csv",
-            lambda: hashlib.file_digest(upload.file, sha256).hexdigest(),
+            lambda: hashlib.file_digest(upload.file, lambda: portfolio_hash(one)).hexdigest(),
             make,
             CSV,
         )
 
+# %% ../nbs/service.ipynb #a078d7c1
+def prediction_routes(routes: APIRouter, serving: Serving, one: Served):
+    "Routes that predict, for a portfolio."
+    predict = predict_route(routes, serving, one)
+    predict_batch = predict_batch_route(routes, serving, one)
+    predict_csv_route(routes, serving, one)
     serving.direct |= {
         ("POST", f"{routes.prefix}/predict"): predict,
         ("POST", f"{routes.prefix}/predict_batch"): predict_batch,
@@ -399,7 +423,7 @@ def log_routes(app: FastAPI, serving: Serving):
         tags=["Predictions"],
         summary="Predictions that were answered, newest first",
     )
-    async def predictions(
+    async def predictions(  # noqa: PLR0913  each parameter of the query is one of the function
         request: Request,
         reference: str | None = Query(
             None, description="the application's reference", max_length=64
@@ -819,6 +843,7 @@ def service_routes(app: FastAPI, serving: Serving):
 
 # %% ../nbs/service.ipynb #2e45da1d
 def error_response(refused: Refused) -> Response:
+    "Return the response that tells of a refusal."
     return Response(
         error_body(refused.error, refused.detail), refused.status, refused.headers, JSON
     )
@@ -1032,9 +1057,11 @@ def token_of(headers) -> str | None:
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
             return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+    return None
 
 
 def wait(seconds: float) -> Refused:
+    "Return the refusal (429) that tells for how long to wait."
     return Refused(
         429,
         "too many requests",
@@ -1113,8 +1140,10 @@ class Guard:
         return 0.0
 
     async def __call__(self, scope, receive, send):
+        "Answer an ASGI request, or refuse it."
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         begin, status, replaced, name = (
             time.perf_counter(),
             0,
@@ -1139,7 +1168,8 @@ class Guard:
                         )
                     )
                     response.raw_headers.append(mark)
-                    return await response(scope, receive, send)
+                    await response(scope, receive, send)
+                    return
                 part["headers"] = [*part["headers"], mark]
             if not replaced:
                 await send(part)
@@ -1191,8 +1221,11 @@ UV = "uv==0.13.8"  # that of requirements.lock
 IMAGE = (
     bentoml.images.Image(base_image="python:3.11-slim-bookworm", distro="", python_version="3.11")
     .run(
-        rf"""printf '%s\n' '#!/bin/sh -e' 'pip install --quiet --no-cache-dir --target /tmp/uv {UV}' 'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
-        r"""'find /app/.venv -type d -name tests -prune -exec rm -r {} +' > /usr/local/bin/uv && chmod +x /usr/local/bin/uv"""
+        r"""printf '%s\n' '#!/bin/sh -e' """
+        rf"""'pip install --quiet --no-cache-dir --target /tmp/uv {UV}' """
+        r"""'UV_NO_CACHE=1 /tmp/uv/bin/uv "$@"' 'rm -r /tmp/uv' """
+        r"""'find /app/.venv -type d -name tests -prune -exec rm -r {} +' """
+        r"""> /usr/local/bin/uv && chmod +x /usr/local/bin/uv"""
     )
     .run("install -d -m 700 -o bentoml -g bentoml /home/bentoml/credit_default")
 )  # log and spool: a new volume takes the owner of the folder that it is mounted on
@@ -1269,11 +1302,13 @@ class CreditDefault(Models):
 
     @bentoml.on_startup
     def settle(self):
+        "Spare the garbage collector what stays for good."
         gc.collect()
         gc.freeze()
 
     @bentoml.on_shutdown
     async def end(self):
+        "Stop what runs beside the requests."
         await SERVING.check.close()
         await asyncio.to_thread(SERVING.stop)
 

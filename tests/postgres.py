@@ -57,7 +57,8 @@ class Postgres:
             tempfile.mkdtemp(prefix="postgres-", dir="/tmp")
         )  # a socket's path has to be short
         self.port, self.process, self.numbers = free_port(), None, count(1)
-        self.url = f"postgresql+psycopg://credit:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/credit"
+        password = PASSWORD.replace(" ", "%20")
+        self.url = f"postgresql+psycopg://credit:{password}@127.0.0.1:{self.port}/credit"
         if not os.geteuid():
             os.chown(self.folder, user()["user"], user()["group"])
         secret = self.folder / "password"

@@ -519,7 +519,7 @@ def redis(folder, port):
         "--requirepass",
         PASSWORD.replace(" ", "-"),
     ]
-    with open(folder / "log", "a") as log:
+    with (folder / "log").open("a") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 30

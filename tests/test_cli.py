@@ -94,12 +94,12 @@ def personal(tmp_path_factory):
 
 
 def rows(path):
-    with open(path, newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def write(path, table, header=None):
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header or list(table[0]))
         writer.writeheader()
         writer.writerows(table)
@@ -349,7 +349,7 @@ def test_score_keeps_order_columns_and_texts(synthetic_bundle, here, sample):
     table[7]["age"], table[11]["MonthlyIncome"], table[11]["DebtRatio"] = "-5", "12 Main Street", ""
     header = ["note", *[name for name in table[0] if name != "note"]]
     source = write(here / "in.csv", table, header)
-    with open(source, "a", encoding="utf-8") as file:
+    with Path(source).open("a", encoding="utf-8") as file:
         file.write("a row that is,cut short\n")
     result = shell("score", source, "out.csv")
     assert result.exit_code == 0 and "301 rows: 298 scored, 3 refused" in result.stdout, (

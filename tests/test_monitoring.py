@@ -845,7 +845,9 @@ from credit_default.monitoring.process import Checker
 async def one():
     check = Checker()
     await check(json.loads({asked!r}))
-    while len(pids := [child.pid for child in psutil.Process().children(recursive=True)]) > 1: await asyncio.sleep(0.01)   # that it forked has answered, and ends
+    # What it forked has answered, and ends.
+    while len(pids := [child.pid for child in psutil.Process().children(recursive=True)]) > 1:
+        await asyncio.sleep(0.01)
     print(*pids, flush=True)
     os.kill(os.getpid(), 9)
 asyncio.run(one())"""

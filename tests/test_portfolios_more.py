@@ -171,12 +171,12 @@ def tables(tmp_path):
 
 
 def rows_of(folder, name):
-    with open(folder / f"SYNTHETIC-{name}.csv", newline="") as file:
+    with (folder / f"SYNTHETIC-{name}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def rewrite(folder, name, rows):
-    with open(folder / f"SYNTHETIC-{name}.csv", "w", newline="") as file:
+    with (folder / f"SYNTHETIC-{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

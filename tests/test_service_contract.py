@@ -193,7 +193,6 @@ def test_a_key_belongs_to_one_request(service, documented, ada, valid, reference
 
 @each_route
 def test_another_user_may_use_the_same_key(service, ada, bob, valid, reference, body, n):
-    key = {"Idempotency-Key": "1"}
     mine, other = (
         client.post(
             body.path, headers={"Idempotency-Key": reference}, **body(valid, f"{reference}:{i}", i)
@@ -442,7 +441,7 @@ def host():
             self.end_headers()
             self.wfile.write(b"age\n45\n")
 
-        do_HEAD = do_POST = do_GET
+        do_HEAD = do_POST = do_GET  # noqa: N815  the library's names
 
         def log_message(self, *_):
             pass
@@ -983,11 +982,13 @@ def can_be(address):
     except EmailNotValidError: return False
 
 
-# What the document cannot say: which domains there are, that a password must not be a name, that a window begins before it ends, and which columns a CSV file has.
+# What the document cannot say: which domains there are, that a password must not be a name,
+# that a window begins before it ends, and which columns a CSV file has.
 schemathesis.openapi.format("email", st.emails().filter(can_be))
 CELL = st.integers(-1, 99).map(str) | st.sampled_from(["", "x", "1e400", '"a, b"', "0.5"])
 LINES = st.lists(st.lists(CELL, min_size=9, max_size=12).map(",".join), max_size=9)
-schemathesis.openapi.media_type("text/csv", LINES.map(lambda lines: "\\n".join([HEADER, *lines]).encode()))
+FILES = LINES.map(lambda lines: "\\n".join([HEADER, *lines]).encode())
+schemathesis.openapi.media_type("text/csv", FILES)
 number = itertools.count()
 
 
@@ -996,16 +997,19 @@ def moment(text): return datetime.fromisoformat(text.upper().replace("Z", "+00:0
 
 @schemathesis.hook
 def filter_body(context, body):
-    if isinstance(body, dict) and isinstance(body.get("from"), str) and isinstance(body.get("to"), str):
+    if not isinstance(body, dict): return True
+    if isinstance(body.get("from"), str) and isinstance(body.get("to"), str):
         try: return moment(body["from"]) < moment(body["to"])
         except (ValueError, TypeError): return True
-    names = [str(body.get(name)).lower() for name in ("username", "email")] if isinstance(body, dict) and "password" in body else []
-    return str(body["password"]).lower() not in names if names else True
+    if "password" not in body: return True
+    names = [str(body.get(name)).lower() for name in ("username", "email")]
+    return str(body["password"]).lower() not in names
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    "A key that was used belongs to the request that used it, which the document cannot say either: a good one is a new one."
+    # A key that was used belongs to the request that used it, which the document cannot say either:
+    # a good one is a new one.
     if case.meta and case.meta.generation.mode.is_positive and case.headers.get("Idempotency-Key"):
         case.headers["Idempotency-Key"] = f"{uuid.uuid4()}.{next(number)}"
 

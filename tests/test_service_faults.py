@@ -112,7 +112,8 @@ class Load:
         connection = Connection(self.port, self.token)
         for i in itertools.cycle(range(first, len(self.bodies), step)):
             if self.ended.wait(self.pause):
-                return connection.close()
+                connection.close()
+                return
             begin = time.monotonic()
             outcome, body = connection.ask("POST", "/predict", self.bodies[i])
             if outcome == 200:
@@ -641,7 +642,8 @@ def volume(tmp_path):
 
         def fill(full=True):
             if not full:
-                return (folder / "filler").unlink()
+                (folder / "filler").unlink()
+                return
             with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
                 for size in (1 << 20, 4096, 1):
                     with suppress(OSError):
@@ -723,9 +725,14 @@ def test_a_disk_that_is_full_of_everything(make, models, volume):
         workers = service.workers()
         fill()
         until(lambda: load.refused)
-        for i, path in enumerate(
-            ["/docs", "/model", "/predictions", "/nowhere", "/docs.json", "/metrics"] * 3
-        ):  # endpoints that were not counted yet
+        for path in [
+            "/docs",
+            "/model",
+            "/predictions",
+            "/nowhere",
+            "/docs.json",
+            "/metrics",
+        ] * 3:  # endpoints that were not counted yet
             assert service.client.get(path).status_code in (200, 404), path
         service.client.post("/predict", json=[])
         time.sleep(1)

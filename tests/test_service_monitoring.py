@@ -773,9 +773,14 @@ def many(running):
         ),
     )
     with store.database.engine.begin() as c:
-        c.exec_driver_sql(f"""WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80)
-            INSERT INTO predictions (prediction_id, at, request_id, {names}) SELECT lower(hex(randomblob(16))), '2020-06-15 12:00:00.000000', 'many', {names} FROM predictions, n WHERE request_id = 'tests' AND seq IN
-            (SELECT seq FROM predictions WHERE model_version = '{running.tag}' AND request_id = 'tests' ORDER BY seq DESC LIMIT 2500)""")
+        c.exec_driver_sql(f"""WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+            WHERE i < 80)
+            INSERT INTO predictions (prediction_id, at, request_id, {names})
+            SELECT lower(hex(randomblob(16))), '2020-06-15 12:00:00.000000', 'many', {names}
+            FROM predictions, n WHERE request_id = 'tests' AND seq IN
+            (SELECT seq FROM predictions
+            WHERE model_version = '{running.tag}' AND request_id = 'tests'
+            ORDER BY seq DESC LIMIT 2500)""")
     yield
     with store.database.engine.begin() as c:
         c.exec_driver_sql("DELETE FROM predictions WHERE request_id = 'many'")

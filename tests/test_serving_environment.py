@@ -11,6 +11,7 @@ import sys
 import tarfile
 from ast import literal_eval
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -138,7 +139,8 @@ def serving_modules(serving_python):
 import importlib, importlib.util, sys
 print([name for name in {TRAINING!r} if importlib.util.find_spec(name)])
 for name in {ENTRANCES!r}: importlib.import_module(name)
-print(sorted(module.__file__ for name, module in sys.modules.items() if name.startswith("credit_default")))
+print(sorted(module.__file__ for name, module in sys.modules.items()
+             if name.startswith("credit_default")))
 """
     done = subprocess.run(
         [serving_python, "-W", "error::DeprecationWarning:credit_default", "-c", code],
@@ -209,7 +211,7 @@ def bento(synthetic_bundle, tmp_path_factory):
     folder, environment = (
         tmp_path_factory.mktemp("bento"),
         os.environ
-        | {"UV_OFFLINE": "1", "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"},
+        | {"UV_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     environment |= {
         f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")
@@ -296,8 +298,8 @@ def test_an_image_keeps_no_tools_and_its_log_where_the_volume_is(bento, monkeypa
     assert {
         made,
         volume,
-        os.path.dirname(settings.database.removeprefix("sqlite:///")),
-        os.path.dirname(settings.spool_url.removeprefix("sqlite:///")),
+        str(Path(settings.database.removeprefix("sqlite:///")).parent),
+        str(Path(settings.spool_url.removeprefix("sqlite:///")).parent),
     } == {made}
 
 

@@ -182,7 +182,8 @@ class Bad(BaseHTTPRequestHandler):
         if status == 200 and self.path == "/predict":
             more = dict(
                 prediction_id=str(uuid.uuid5(uuid.NAMESPACE_OID, key)),
-                timestamp=f"2026-03-01T12:00:00.{int(body['application_reference'].split('/')[-1]) % 1000:03d}Z",
+                timestamp="2026-03-01T12:00:00."
+                f"{int(body['application_reference'].split('/')[-1]) % 1000:03d}Z",
                 model_version="m",
                 decision="Declined" if body["age"] < 40 else "Approved",
                 rating="Good",

@@ -47,7 +47,7 @@ from ..store.predictions import storable
 from ..store.store import Store
 
 # %% ../../nbs/serving/04_auth.ipynb #3cdee36a
-class Role(str, Enum):
+class Role(str, Enum):  # noqa: UP042  a StrEnum would change what str() says of a role
     "What a user may do; each may do what the one before it may."
 
     viewer = "viewer"
@@ -387,6 +387,7 @@ class Users:
                 )  # and tries again: nobody must stay a user because this thread is dead
 
     def stop(self):
+        "Stop the thread that reads the users."
         self._stopping.set()
 
     def knows(self, claims: Claims) -> bool:
@@ -479,6 +480,7 @@ class FileCounters(limits.storage.Storage):
 
     @property
     def base_exceptions(self):
+        "Return what may be raised where the counters are away."
         return sqlite3.Error, OSError
 
     def _open(self):
@@ -530,21 +532,26 @@ class FileCounters(limits.storage.Storage):
         )[0]
 
     def get(self, key: str) -> int:
+        "Return how often the key was counted; 0 where its window is over."
         return (
             self._one("SELECT n FROM counters WHERE key = ? AND until > ?", key, time.time())
             or (0,)
         )[0]
 
     def get_expiry(self, key: str) -> float:
+        "Return when the key's window ends, in seconds since 1970."
         return (self._one("SELECT until FROM counters WHERE key = ?", key) or (time.time(),))[0]
 
     def check(self) -> bool:
+        "Return whether the counters can be read."
         return self._one("SELECT 1") == (1,)
 
     def clear(self, key: str):
+        "Forget a key."
         self._one("DELETE FROM counters WHERE key = ?", key)
 
     def reset(self):
+        "Forget all keys."
         self._one("DELETE FROM counters")
 
 # %% ../../nbs/serving/04_auth.ipynb #7a62db45

@@ -39,23 +39,31 @@ class Log(Protocol):
 
     file: Path | None  # on this machine; None: anywhere else
 
-    def append(
-        self, entries: list[Entry]
-    ) -> list[
-        bool
-        # one transaction, durable on return; rows that are there are left; False: somebody used the
-        # key
-        # before
-    ]: ...
-    def ready(self) -> bool: ...  # raises where the log is away
+    def append(self, entries: list[Entry]) -> list[bool]:
+        """Write the entries in one transaction, durable on return. Rows that are there are left.
+        Return False for an entry whose key somebody used before.
+        """
+        ...
+
+    def ready(self) -> bool:
+        "Return whether the log takes entries. Raise where it is away."
+        ...
 
 
 class Spool(Log, Protocol):
     "A log on the machine's own disk, whose entries are moved to another."
 
-    def oldest(self, n: int) -> list[tuple[Any, Entry]]: ...  # n rows at most, in order of arrival
-    def remove(self, taken: list[tuple[Any, Entry]]) -> None: ...  # what `oldest` returned
-    def waiting(self) -> int: ...  # rows in it
+    def oldest(self, n: int) -> list[tuple[Any, Entry]]:
+        "Return the oldest entries, n rows at most, in order of arrival."
+        ...
+
+    def remove(self, taken: list[tuple[Any, Entry]]) -> None:
+        "Remove what `oldest` returned."
+        ...
+
+    def waiting(self) -> int:
+        "Return the number of rows in it."
+        ...
 
 # %% ../../nbs/serving/03_recorder.ipynb #34611482
 class Unrecorded(Unavailable):
@@ -146,6 +154,7 @@ class GroupCommit:
         return len(self._queue) + len(self._group)
 
     def start(self):
+        "Start the thread that writes."
         self._open = True
         self._writer.start()
 
@@ -165,7 +174,8 @@ class GroupCommit:
         "Lets the writer begin once the event loop has nothing more to give it."
         quiet = quiet + 1 if self._entered == seen else 0
         if quiet < QUIET and loop.time() < end:
-            return loop.call_soon(self._settle, loop, quiet, self._entered, end)
+            loop.call_soon(self._settle, loop, quiet, self._entered, end)
+            return
         self._loop = None
         self._begin()
 

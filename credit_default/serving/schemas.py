@@ -447,6 +447,7 @@ MOST_PROBLEMS = 100  # listed in one answer
 
 
 def problem(loc: list[str | int], msg: str) -> dict:
+    "Return one problem of a request: where it lies, and what it is."
     return dict(loc=loc, msg=msg)
 
 

@@ -87,6 +87,7 @@ class Spread(prometheus_client.Histogram):
     "A histogram that takes many values at once, too."
 
     def observe_all(self, values: np.ndarray):
+        "Count all values, an array of one dimension."
         counts = np.bincount(
             np.searchsorted(self._upper_bounds, values), minlength=len(self._upper_bounds)
         )
@@ -261,19 +262,23 @@ class Metrics:
             [answer] = answers
             by_rating[answer["rating"]].inc()
             pds.observe(answer["probability_default"])
-            return scores.observe(answer["credit_score"])
+            scores.observe(answer["credit_score"])
+            return
         for rating, n in Counter(a["rating"] for a in answers).items():
             by_rating[rating].inc(n)
         pds.observe_all(np.array([a["probability_default"] for a in answers]))
         scores.observe_all(np.array([a["credit_score"] for a in answers]))
 
     def login(self, result: str):
+        "Count what became of a login."
         self._result(self.logins, result)
 
     def signup(self, result: str):
+        "Count what became of a signup."
         self._result(self.signups, result)
 
     def switched(self, result: str):
+        "Count what became of a switch of the model."
         self._result(self.switches, result)
 
     def _result(self, counter, result):
@@ -320,6 +325,7 @@ class Shown:
         self.source = source
 
     def collect(self):
+        "Yield the families of figures that a scrape sees."
         for family in self.source.collect():
             family.samples = [
                 s
@@ -400,6 +406,7 @@ class Lines(JsonFormatter):
         super().__init__([])  # no fields of its own accord
 
     def format(self, record: logging.LogRecord) -> str:
+        "Return the record as one line of JSON."
         try:
             event, where = event_of(record)
         except Exception as e:
@@ -451,9 +458,11 @@ def configure_logs(
 ):
     "From now on this process logs JSON lines on its standard output, and nothing else there."
     level = level.upper()
-    at_least = lambda least: logging.getLevelName(
-        max(logging.getLevelNamesMapping()[level], logging.getLevelNamesMapping()[least])
-    )
+
+    def at_least(least: str) -> str:
+        numbers = logging.getLevelNamesMapping()
+        return logging.getLevelName(max(numbers[level], numbers[least]))
+
     everywhere = dict(handlers=[], propagate=True)
     logging.config.dictConfig(
         dict(
@@ -491,7 +500,7 @@ def configure_logs(
 def _warned(message, category, filename, lineno, *_):
     log.warning(
         "A warning",
-        extra=dict(place=f"{category.__name__} at {os.path.basename(filename)}:{lineno}"),
+        extra=dict(place=f"{category.__name__} at {Path(filename).name}:{lineno}"),
     )
 
 # %% ../../nbs/serving/02_telemetry.ipynb #4cd29515

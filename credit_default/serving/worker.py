@@ -113,9 +113,8 @@ class Served:
         self.loaded, self.refused, self.tried = Loaded(bundle, self.reasons), "", None
         if self.metrics:
             self.metrics.answers_with(self.name, bundle.tag, bundle.synthetic)
-        log.info(
-            f"Serving {bundle.tag}{' (SYNTHETIC: trained on the synthetic sample)' if bundle.synthetic else ''}"
-        )
+        mark = " (SYNTHETIC: trained on the synthetic sample)" if bundle.synthetic else ""
+        log.info(f"Serving {bundle.tag}{mark}")
 
     def follow(self):
         "Takes up the champion where it is another one by now."
@@ -222,6 +221,7 @@ class Serving:
 
     @property
     def portfolios(self) -> list[Served]:
+        "Return all portfolios, the default first."
         return [self.default, *self.others]
 
     def keys(self):
@@ -234,6 +234,7 @@ class Serving:
         )
 
     def measured_by(self, metrics: Metrics):
+        "Let the portfolios count in these metrics."
         self.metrics = metrics
         for one in self.portfolios:
             one.metrics = metrics
@@ -438,6 +439,7 @@ JSON, CSV = "application/json", "text/csv; charset=utf-8"
 
 
 def not_recorded() -> Refused:
+    "Return the refusal (503) of a prediction that could not be recorded."
     return Refused(
         503,
         "the prediction could not be recorded",
