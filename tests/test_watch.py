@@ -122,19 +122,19 @@ class Mailbox:
         self.logins.append((data.login, data.password, session.ssl is not None))
         return AuthResult(success=data.password == SECRET.encode(), handled=False)
 
-    async def handle_RCPT(self, server, session, envelope, address, options):
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802  the library's name
         if address in self.unknown:
             return f"550 no {SECRET}"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server, session, envelope):
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802  the library's name
         if self.refusals:
             return self.refusals.pop(0)
         self.taken.append(envelope)
         return "250 taken"
 
-    async def handle_QUIT(self, server, session, envelope):
+    async def handle_QUIT(self, server, session, envelope):  # noqa: N802  the library's name
         self.quits.append(session)
         server.transport.abort()  # no goodbye
         return "221 Bye"
@@ -516,7 +516,9 @@ from credit_default.scoring.stability import Reference
 from credit_default.store.store import Store
 from credit_default.monitoring.watch import CheckOptions, check, watch
 url, reference, tag, now = sys.argv[1:]
-model = SimpleNamespace(portfolio=get_portfolio("gmsc"), reference=Reference.from_dict(json.load(open(reference))), tag=tag, synthetic=False)
+reference = Reference.from_dict(json.load(open(reference)))
+model = SimpleNamespace(
+    portfolio=get_portfolio("gmsc"), reference=reference, tag=tag, synthetic=False)
 store, now = Store(url), datetime.fromisoformat(now)
 def once(stop):
     options = CheckOptions(now=now, attempts=3, wait=tenacity.wait_fixed(.05), stop=stop)
@@ -889,7 +891,8 @@ def once(stop):
     print("begin", flush=True)
     options = CheckOptions(now=now, every=.2, stop=stop)
     return check(store, read_settings(), model, options=options)
-watch(once, "gmsc", .2, done=lambda checked: print(checked.problems, flush=True), failed=lambda text: print(text, flush=True))
+watch(once, "gmsc", .2, done=lambda checked: print(checked.problems, flush=True),
+      failed=lambda text: print(text, flush=True))
 print("ended")
 """
 )
