@@ -373,7 +373,7 @@ def file_arm(asked, bundle, folder):
         return stability.Reference.fit(columns, codes=codes, categories=categories)
 
     def ours(reference, columns):
-        return {row["field"]: row["psi"] for row in reference.compare(columns)}
+        return {row.field: row.psi for row in reference.compare(columns)}
 
     def dataset(frame):
         return Dataset.from_pandas(frame, data_definition=definition)

@@ -26,7 +26,9 @@ from sklearn.linear_model import LogisticRegression
 from credit_default.data.synthetic import synthesize
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
-from credit_default.scoring.stability import Bins, Reference, psi
+from credit_default.scoring.bins import fit_bins
+from credit_default.scoring.psi import psi
+from credit_default.scoring.stability import Reference
 
 INCOME = dict(gmsc="MonthlyIncome", personal="person_income")
 APART = 1e-12
@@ -52,17 +54,17 @@ def by_field(name, before, now):
     counts = reference.counts(parse_table(portfolio, now))
     for row in reference.compare_counts(counts):
         p, q = (
-            reference.bins[row["field"]].shares,
-            counts[row["field"]] / counts[row["field"]].sum(),
+            reference.bins[row.field].shares,
+            counts[row.field] / counts[row.field].sum(),
         )
         both = (p > 0) | (
             q > 0
         )  # a bin that is empty in both samples is no bin to OptBinning, and adds nothing to ours
         whole = bool(((p > 0) & (q > 0))[both].all())
         yield dict(
-            what=f"{name}: {row['field']}",
+            what=f"{name}: {row.field}",
             bins=int(both.sum()),
-            ours=row["psi"],
+            ours=row.psi,
             theirs=float(jeffrey(q[both], p[both], return_sum=True)) if whole else None,
         )
 
@@ -92,7 +94,7 @@ def of_a_score(name, before, y_before, now, y_now):
             np.asarray(card.score(frame[fields]), dtype=float) for frame in (before, now)
         )
         edges = PreBinning(problem_type="classification", **QUANTILES).fit(then, y_before).splits
-    bins = Bins.fit("score", then, edges=edges)
+    bins = fit_bins("score", then, edges=edges)
     counts = bins.counts(current)
     assert [(r["Count A"], r["Count E"]) for r in table] == list(
         zip(counts.tolist(), bins.reference[:-1], strict=True)

@@ -44,8 +44,8 @@ from .monitoring.performance import UNITS
 from .monitoring.process import task
 from .portfolio.applicant import REFERENCES
 from .scoring.bundle import Bundle, BundleError
+from .scoring.psi import PSI_THRESHOLD
 from .scoring.registry import bundle_path, load_bundle, model_name
-from .scoring.stability import DRIFT
 from credit_default.serving.auth import (
     Busy,
     Invalid,
@@ -576,7 +576,7 @@ async def drift_state(serving: Serving, one: Served) -> dict:
         recent_predictions_24h=recent,
         baseline_samples=baseline,
         baseline_features=[bundle.portfolio[f].alias for f in reference if f in bundle.names],
-        psi_threshold=DRIFT,
+        psi_threshold=PSI_THRESHOLD,
         monitoring_active=active,
         model_version=bundle.tag,
         last_check=last and stamp(last["at"]),

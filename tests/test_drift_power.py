@@ -12,8 +12,9 @@ from credit_default.data.synthetic import synthesize
 from credit_default.monitoring.simulation import applicants, moves, shifted, shifted_pd
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.psi import PSI_THRESHOLD
 from credit_default.scoring.scorecard import RATINGS, Scorecard, rating
-from credit_default.scoring.stability import DRIFT, Reference
+from credit_default.scoring.stability import Reference
 
 WINDOWS, ENOUGH = (
     100,
@@ -83,16 +84,14 @@ def drawn(columns, n, times):
 def named(reference, windows):
     "Of each window, the fields (not outputs) that a comparison names."
     return [
-        tuple(
-            r["field"] for r in reference.compare(w) if r["drifted"] and r["field"] not in OUTPUTS
-        )
+        tuple(r.field for r in reference.compare(w) if r.drifted and r.field not in OUTPUTS)
         for w in windows
     ]
 
 
 def false_verdicts(reference, windows):
     "In how many windows anything at all is named."
-    return sum(any(r["drifted"] for r in reference.compare(w)) for w in windows)
+    return sum(any(r.drifted for r in reference.compare(w)) for w in windows)
 
 
 @pytest.mark.parametrize("name, scenario", SCENARIOS)
@@ -158,6 +157,6 @@ def test_real_applicants_have_not_drifted(real_data, read_real):
     portfolio, reference, current = read_real()
     columns = parse_table(portfolio, current)
     rows = reference.compare(columns)
-    assert not any(r["drifted"] for r in rows) and max(r["psi"] for r in rows) < DRIFT / 10
+    assert not any(r.drifted for r in rows) and max(r.psi for r in rows) < PSI_THRESHOLD / 10
     false = {n: false_verdicts(reference, drawn(columns, n, SMALL)) for n in (60, 200, 500)}
     assert max(false.values()) <= FALSE, false

@@ -33,8 +33,9 @@ from credit_default.monitoring.performance import FEWER, FEWEST, FITS, MORE, TOO
 from credit_default.monitoring.process import Checker, in_process, run, task
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.psi import psi_severity
 from credit_default.scoring.scorecard import RATINGS
-from credit_default.scoring.stability import Reference, severity
+from credit_default.scoring.stability import Reference
 from credit_default.serving.schemas import Loaded
 from credit_default.store.engine import SCHEMA, UNREACHED, Away
 from credit_default.store.predictions import Entry
@@ -137,7 +138,7 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
         since, until = MARCH + timedelta(hours=first), MARCH + timedelta(hours=last)
         answer = detect(store, GMSC, synthetic_bundle.reference, synthetic_bundle.tag, since, until)
         expected = {
-            r["field"]: r
+            r.field: r.to_dict()
             for r in synthetic_bundle.reference.compare(
                 {name: values[first:last] for name, values in columns.items()}
             )
@@ -364,7 +365,7 @@ def test_what_bins_of_equal_width_and_dropped_gaps_do_not_see_is_found(
     assert (found["psi"] > found["chance"]) == (
         least > 0
     )  # none of the moves is chance, whatever its size
-    assert found["severity"] == severity(found["psi"])
+    assert found["severity"] == psi_severity(found["psi"])
     # equal-width bins over both samples, without the missing values, as Evidently counts
     both = np.r_[now[~np.isnan(now)], skewed(np.random.default_rng(7), 20_000)]
     edges = np.histogram_bin_edges(both, bins="sturges")

@@ -241,7 +241,7 @@ def check_compared(found, bundle, *frames):
     parts = [parse_table(GMSC, frame) for frame in frames]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     expected = {
-        row["field"]: row
+        row.field: row.to_dict()
         for row in bundle.reference.compare(
             columns | bundle.score(columns, reasons=False).monitored()
         )

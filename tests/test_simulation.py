@@ -96,9 +96,9 @@ def test_the_log_shows_the_drift_from_the_change_on(recession, service, syntheti
 
     def named(part):
         return {
-            r["field"]
+            r.field
             for r in reference.compare_counts(reference.decode("".join(r["bins"] for r in part)))
-            if r["drifted"] and r["field"] in fields
+            if r.drifted and r.field in fields
         }
 
     assert named(rows[: ROWS // 2]) == set()

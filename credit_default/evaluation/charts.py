@@ -29,7 +29,9 @@ from credit_default.evaluation.metrics import (
     missingness,
     pr_auc,
 )
-from ..scoring.stability import BANDS
+from ..scoring.bins import BinShift
+from ..scoring.psi import PSI_BANDS
+from ..scoring.stability import FieldDrift
 
 # %% ../../nbs/evaluation/02_charts.ipynb #5addf964
 PALETTE = (
@@ -700,60 +702,58 @@ def plot_dependence(
 # %% ../../nbs/evaluation/02_charts.ipynb #711106ef
 @chart
 def plot_psi(
-    rows: list[dict],  # of `Reference.compare`
+    rows: list[FieldDrift],  # of `Reference.compare`
 ):  # Figure
-    "PSI of each field against the bands, and against what chance reaches"
-    order = sorted(rows, key=lambda r: r["psi"])
+    "PSI of each field against the bands, and against its critical value"
+    order = sorted(rows, key=lambda r: r.psi)
     k = np.arange(len(order))
-    fig, ax = _axes(5.4 + _room(r["field"] for r in order), 1.2 + 0.27 * max(len(order), 3))
+    fig, ax = _axes(5.4 + _room(r.field for r in order), 1.2 + 0.27 * max(len(order), 3))
     ax.barh(
         k,
-        [r["psi"] for r in order],
-        color=[ORANGE if r["drifted"] else BLUE for r in order],
+        [r.psi for r in order],
+        color=[ORANGE if r.drifted else BLUE for r in order],
         alpha=0.75,
     )
     ax.plot(
-        [r["chance"] for r in order],
+        [r.critical_psi for r in order],
         k,
         "|",
         color="black",
         ms=10,
         mew=1.6,
-        label="as far as chance reaches",
+        label="critical value under no drift",
     )
-    for value, _ in BANDS:
+    for value, _ in PSI_BANDS:
         ax.axvline(value, color=GREY, lw=1, ls=":")
-    ax.set_yticks(k, [r["field"] for r in order])
+    ax.set_yticks(k, [r.field for r in order])
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower right")
-    drifted = sum(r["drifted"] for r in rows)
-    note = f"{rows[0]['n_current']:,} current rows; dotted: where low, medium and high begin"
+    drifted = sum(r.drifted for r in rows)
+    note = f"{rows[0].n_current:,} current rows; dotted: where low, medium and high begin"
     _titled(ax, f"Drift in {drifted or 'none'} of {len(rows)} fields", note, xlabel="PSI")
     return fig
 
 
 @chart
 def plot_bins(
-    table: list[dict],  # of `Bins.table`
+    table: list[BinShift],  # of `compare_bins`
     name: str = "field",  # with its unit, for the axis
 ):  # Figure
     "Reference and current share in each bin of a field"
     x = np.arange(len(table))
     fig, ax = _axes(max(4.5, 1.6 + 0.52 * len(table)), 3.7)
-    ax.bar(x - 0.2, [t["reference"] for t in table], 0.4, color=GREY, alpha=0.7, label="reference")
-    ax.bar(x + 0.2, [t["current"] for t in table], 0.4, color=BLUE, label="current")
-    ax.set_xticks(x, [t["bin"] for t in table], rotation=35, ha="right", rotation_mode="anchor")
+    ax.bar(x - 0.2, [t.reference for t in table], 0.4, color=GREY, alpha=0.7, label="reference")
+    ax.bar(x + 0.2, [t.current for t in table], 0.4, color=BLUE, label="current")
+    ax.set_xticks(x, [t.bin for t in table], rotation=35, ha="right", rotation_mode="anchor")
     ax.grid(axis="x", visible=False)
     _percent(ax.yaxis)
     ax.legend()
-    worst = max(table, key=lambda t: t["psi"])
-    headline = (
-        f"Largest move: {worst['bin']}, from {worst['reference']:.1%} to {worst['current']:.1%}"
-    )
+    worst = max(table, key=lambda t: t.psi)
+    headline = f"Largest move: {worst.bin}, from {worst.reference:.1%} to {worst.current:.1%}"
     _titled(
         ax,
         headline,
-        f"PSI {sum(t['psi'] for t in table):.3f}",
+        f"PSI {sum(t.psi for t in table):.3f}",
         xlabel=name,
         ylabel="share of applicants",
     )

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ..core.numeric import pd_of
-from ..scoring.stability import Bins
+from ..scoring.bins import fit_bins
 
 # %% ../../nbs/evaluation/01_metrics.ipynb #6baf6a37
 def checked(
@@ -507,7 +507,7 @@ def default_rate_by_band(
     y, _ = checked(y, np.zeros(len(y)), both=False)
     if len(values) != len(y):
         raise ValueError(f"{len(values)} values for {len(y)} outcomes")
-    bins = Bins.fit(
+    bins = fit_bins(
         "values", values, codes=codes, categories=categories, edges=edges, n_bins=n_bands
     )
     band = bins.assign(values)

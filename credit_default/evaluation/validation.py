@@ -43,8 +43,8 @@ from credit_default.evaluation.metrics import (
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
 from ..portfolio.values import Columns, limits
+from ..scoring.bins import Bins, fit_bins
 from ..scoring.features import as_amount, clean_number
-from ..scoring.stability import Bins
 
 # %% ../../nbs/evaluation/03_validation.ipynb #844868c0
 def calibration_by_chance(
@@ -386,7 +386,7 @@ def _bins_of(
     n_bins: int,  # of a number
 ) -> Bins:
     "A field's bins, with its codes and categories from the portfolio"
-    return Bins.fit(
+    return fit_bins(
         field.name,
         values,
         codes=tuple(field.codes),

@@ -102,8 +102,8 @@ class DriftTable(Displayed):
     Attributes
     ----------
     table : pandas.DataFrame
-        By field: psi, severity, chance (what the PSI reaches by chance alone at this number of
-        applicants), drifted, missing_reference and missing_current (shares), n_current.
+        By field: psi, severity, critical_psi (what chance alone would seldom exceed at this number
+        of applicants), drifted, missing_reference and missing_current (shares), n_current.
     n : int
         Applicants that were compared.
     refused : int

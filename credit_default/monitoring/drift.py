@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.errors import InvalidInput, Unavailable
 from ..portfolio.definition import Portfolio
-from ..scoring.stability import DRIFT, LEVEL, Reference
+from ..scoring.psi import PSI_THRESHOLD
+from ..scoring.stability import DRIFT_LEVEL, FieldDrift, Reference
 from ..store.schema import utc
 from ..store.store import Store
 from ..store.windows import Sample
@@ -85,24 +86,22 @@ def iso(
 
 
 def verdict_of(
-    rows: list[dict],  # of `Reference.compare_counts`
+    rows: list[FieldDrift],  # of `Reference.compare_counts`
     titles: dict[str, str],  # field to title
 ) -> str:
     "What a comparison found, in one sentence"
-    order = sorted(rows, key=lambda r: -r["psi"])
-    named = [
-        f"{titles.get(r['field'], r['field'])} (PSI {r['psi']:.3f})" for r in order if r["drifted"]
-    ]
+    order = sorted(rows, key=lambda r: -r.psi)
+    named = [f"{titles.get(r.field, r.field)} (PSI {r.psi:.3f})" for r in order if r.drifted]
     if named:
         return f"Drift in {len(named)} of {len(rows)} columns: {', '.join(named)}."
     by_chance = (
-        f"; chance reaches {order[0]['chance']:.3f} with {order[0]['n_current']:,} predictions"
-        if order[0]["psi"] >= DRIFT
+        f"; chance reaches {order[0].critical_psi:.3f} with {order[0].n_current:,} predictions"
+        if order[0].psi >= PSI_THRESHOLD
         else ""
     )
     return (
-        f"No drift in {len(rows)} columns: the largest PSI is {order[0]['psi']:.3f} "
-        f"({titles.get(order[0]['field'], order[0]['field'])}){by_chance}."
+        f"No drift in {len(rows)} columns: the largest PSI is {order[0].psi:.3f} "
+        f"({titles.get(order[0].field, order[0].field)}){by_chance}."
     )
 
 # %% ../../nbs/monitoring/01_drift.ipynb #c33dd449
@@ -132,8 +131,8 @@ def assess(
         f: b.summarize(samples[f]) for f, b in reference.bins.items() if samples and f in samples
     }
     found = {
-        r["field"]: {name: r[name] for name in _SHOWN}
-        | dict(reference=reference.bins[r["field"]].summary, current=summaries.get(r["field"], {}))
+        r.field: {name: value for name, value in r.to_dict().items() if name in _SHOWN}
+        | dict(reference=reference.bins[r.field].summary, current=summaries.get(r.field, {}))
         for r in rows
     }
     return dict(
@@ -144,9 +143,9 @@ def assess(
         samples_analysed=n,
         samples_of_other_models=other_models,
         baseline_samples=max((b.n for b in reference.bins.values()), default=0),
-        psi_threshold=DRIFT,
-        level=LEVEL,
-        drift_detected=any(r["drifted"] for r in rows),
+        psi_threshold=PSI_THRESHOLD,
+        level=DRIFT_LEVEL,
+        drift_detected=any(r.drifted for r in rows),
         verdict=verdict_of(rows, titles) if rows else NOTHING if reference.bins else NO_REFERENCE,
         drifted_features=[
             aliases.get(f, f) for f, r in found.items() if r["drifted"] and f not in OUTPUTS

@@ -16,7 +16,7 @@ import numpy as np
 from .drift import iso
 from ..portfolio.definition import Portfolio
 from ..scoring.scorecard import RATINGS
-from ..scoring.stability import LEVEL
+from ..scoring.stability import DRIFT_LEVEL
 from ..store.schema import utc
 from ..store.store import Store
 
@@ -125,7 +125,7 @@ def expected_against_observed(
             TOO_FEW
             if size < FEWEST
             else FITS
-            if p >= LEVEL / len(held)
+            if p >= DRIFT_LEVEL / len(held)
             else FEWER
             if rate < mean
             else MORE
