@@ -44,9 +44,11 @@ report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO into report
 lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans a notebook on saving it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(LAB_FLAGS)
 
-check: $(SET_UP) ## Export, format, layers: is all as it should be? Changes nothing
+check: $(SET_UP) ## Export, format, style, types, layers: is all as it should be? Changes nothing
 	@$(BIN)/python tools/source_of_truth.py
 	@$(BIN)/ruff format --check --quiet . || { echo 'Not formatted: `make format`, then `make export`.' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
 export: $(SET_UP) ## Write the modules and README.md of the notebooks

@@ -43,6 +43,8 @@ def test_make_check_runs_all_tools():
     for tool in (
         "source_of_truth.py",
         "ruff format --check",
+        "ruff check",
+        "bin/mypy",
         "bin/lint-imports",
     ):
         assert tool in commands
