@@ -530,6 +530,11 @@ watch(once, "gmsc", done=done)
 """
 
 
+def take_interrupts():
+    "In a child: SIGINT interrupts, even where the tests run under nohup or in the background."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def process(store, model, tmp_path):
     "A check in a process of its own: what it printed, or the process itself."
@@ -550,6 +555,7 @@ def process(store, model, tmp_path):
                 model.tag,
                 now.isoformat(),
             ],
+            preexec_fn=take_interrupts,
             env=environment,
             cwd=tmp_path,
             stdout=subprocess.PIPE,

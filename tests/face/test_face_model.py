@@ -174,7 +174,9 @@ def test_drift(model, training):
     assert changed.drifted[0] == "MonthlyIncome" and changed.table.psi["MonthlyIncome"] > 0.2
 
 
-def test_load_model(model, tmp_path, applicants):
+def test_load_model(model, tmp_path, applicants, monkeypatch):
+    # A home of their own for the champions: services of other tests follow the shared one.
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
     model.promote(why="a test")
     for where in (("gmsc",), ("gmsc", model.tag.split(":")[1]), (model.tag,)):
         assert cd.load_model(*where).predict(applicants).equals(model.predict(applicants))
