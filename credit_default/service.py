@@ -39,7 +39,7 @@ from starlette.responses import RedirectResponse, StreamingResponse
 import credit_default
 from .core.errors import place
 from .core.settings import SettingsError, read_settings, variable
-from .monitoring.drift import MonitoringError, TooLong, check_row
+from .monitoring.drift import CheckTimeout, MonitoringError, check_row
 from .monitoring.performance import UNITS
 from .monitoring.process import task
 from .portfolio.applicant import REFERENCES
@@ -47,19 +47,20 @@ from .scoring.bundle import Bundle, BundleError
 from .scoring.psi import PSI_THRESHOLD
 from .scoring.registry import bundle_path, load_bundle, model_name
 from credit_default.serving.auth import (
-    Busy,
-    Invalid,
+    InvalidToken,
     Login,
     Role,
     Signup,
     SignupRefused,
     Token,
+    TooManyLogins,
     User,
     allows,
 )
-from .serving.recorder import Repeated, Unrecorded
+from .serving.recorder import IdempotencyKeyUsed, PredictionNotRecorded
 from credit_default.serving.schemas import (
     Account,
+    ApiError,
     DriftReport,
     DriftStatus,
     DriftWindow,
@@ -72,7 +73,6 @@ from credit_default.serving.schemas import (
     OutcomesTaken,
     Performance,
     Prediction,
-    Refused,
     When,
     checked,
     error_body,
@@ -113,7 +113,7 @@ from credit_default.serving.worker import (
     read_body,
     read_upload,
 )
-from .store.engine import Away, Taken
+from .store.engine import DatabaseUnavailable, NameTaken
 from .store.predictions import Entry
 
 # %% ../nbs/service.ipynb #2c25e64b
@@ -300,7 +300,7 @@ def predict_batch_route(routes: APIRouter, serving: Serving, one: Served) -> Cal
                         serving.settings.timeout - 1,
                     )
                 except TimeoutError:
-                    raise Refused(
+                    raise ApiError(
                         503,
                         "too busy",
                         [problem([], "send a shorter list, or later")],
@@ -366,7 +366,7 @@ def predict_csv_route(routes: APIRouter, serving: Serving, one: Served):
                     await inside(file.piece),
                     await inside(file.piece),
                 ]  # the header, and what shows that the log takes it
-            except Unrecorded:
+            except PredictionNotRecorded:
                 raise not_recorded() from None
 
             async def pieces() -> AsyncIterator[bytes]:
@@ -387,7 +387,7 @@ def predict_csv_route(routes: APIRouter, serving: Serving, one: Served):
                     await keep(
                         serving, entry(request, "csv", [], once, b"".join([first[0], *said]))
                     )
-                except Repeated:
+                except IdempotencyKeyUsed:
                     return  # the same file was answered at the same time, by another worker
 
             return StreamingResponse(pieces(), media_type=CSV)
@@ -486,7 +486,7 @@ def log_routes(app: FastAPI, serving: Serving):
             request.state.user,
         )
         if row is None or (user.role != Role.admin and row["user_id"] != user.id):
-            raise Refused(404, "there is no such prediction")
+            raise ApiError(404, "there is no such prediction")
         return Response(to_json(logged(row)), media_type=JSON)
 
 # %% ../nbs/service.ipynb #cc952781
@@ -495,7 +495,7 @@ CLOCKS = timedelta(minutes=5)  # by which a client's clock may be ahead
 
 
 async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
-    """The bundle of that tag, or the one that answers. Raises Refused (404) where there is none of
+    """The bundle of that tag, or the one that answers. Raises ApiError (404) where there is none of
     this portfolio.
     """
     current = one.model().bundle
@@ -509,7 +509,7 @@ async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
             raise BundleError(tag)
         return await asked(serving, load_bundle, tag, one.name)
     except BundleError:
-        raise Refused(
+        raise ApiError(
             404,
             "there is no such model",
             [problem(["model_version"], f"no model of portfolio {one.name} that may be used")],
@@ -517,7 +517,7 @@ async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
 
 
 async def computed(serving: Serving, task: dict) -> dict:
-    """What a task gives, in a process of its own. Raises Refused: 503, or 422 where the log holds
+    """What a task gives, in a process of its own. Raises ApiError: 503, or 422 where the log holds
     what cannot be compared.
     """
     end = (
@@ -527,7 +527,7 @@ async def computed(serving: Serving, task: dict) -> dict:
         async with asyncio.timeout(serving.settings.timeout - 1):
             await serving.computing.acquire()
     except TimeoutError:
-        raise Refused(
+        raise ApiError(
             503,
             "too busy",
             [problem([], "another check is running: ask again later")],
@@ -535,14 +535,14 @@ async def computed(serving: Serving, task: dict) -> dict:
         ) from None
     try:
         return await serving.check(task, max(0.0, end - time.monotonic()))
-    except TooLong as e:
-        raise Refused(503, "the check took too long", [problem([], str(e))]) from None
+    except CheckTimeout as e:
+        raise ApiError(503, "the check took too long", [problem([], str(e))]) from None
     except MonitoringError as e:
-        raise Refused(
+        raise ApiError(
             422, "this cannot be compared", [problem(["model_version"], str(e))]
         ) from None
-    except Away as e:
-        raise Refused(
+    except DatabaseUnavailable as e:
+        raise ApiError(
             503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}
         ) from None
     except RuntimeError as e:
@@ -736,20 +736,20 @@ def user_routes(app: FastAPI, serving: Serving):
         try:
             user = await serving.users.signup(wanted, serving.settings.signup, serving.passwords)
         except SignupRefused as e:
-            refusal, result = Refused(403, "signup was refused", [problem([], str(e))]), "closed"
-        except Taken as e:
+            refusal, result = ApiError(403, "signup was refused", [problem([], str(e))]), "closed"
+        except NameTaken as e:
             refusal, result = (
-                Refused(409, "signup was refused", [problem([e.field], "is taken")]),
+                ApiError(409, "signup was refused", [problem([e.field], "is taken")]),
                 "taken",
             )
-        except Busy:
+        except TooManyLogins:
             refusal, result = (
-                Refused(503, "too busy", [problem([], "sign up later")], {"Retry-After": "2"}),
+                ApiError(503, "too busy", [problem([], "sign up later")], {"Retry-After": "2"}),
                 "busy",
             )
-        except Away as e:
+        except DatabaseUnavailable as e:
             refusal, result = (
-                Refused(
+                ApiError(
                     503,
                     "the database is away",
                     [problem(["database"], str(e))],
@@ -782,14 +782,14 @@ def user_routes(app: FastAPI, serving: Serving):
             user = await serving.users.login(
                 given.username, given.password.get_secret_value(), serving.passwords
             )
-        except Busy:
+        except TooManyLogins:
             refusal, result = (
-                Refused(503, "too busy", [problem([], "log in later")], {"Retry-After": "2"}),
+                ApiError(503, "too busy", [problem([], "log in later")], {"Retry-After": "2"}),
                 "busy",
             )
-        except Away as e:
+        except DatabaseUnavailable as e:
             refusal, result = (
-                Refused(
+                ApiError(
                     503,
                     "the database is away",
                     [problem(["database"], str(e))],
@@ -800,7 +800,7 @@ def user_routes(app: FastAPI, serving: Serving):
         else:
             serving.metrics.login("ok" if user else "refused")
             if user is None:
-                raise Refused(
+                raise ApiError(
                     401, "username or password is wrong", headers={"WWW-Authenticate": "Bearer"}
                 )
             token, seconds = serving.tokens.issue(user)
@@ -842,7 +842,7 @@ def service_routes(app: FastAPI, serving: Serving):
         return RedirectResponse("/docs")  # BentoML's own page asks other hosts for scripts
 
 # %% ../nbs/service.ipynb #2e45da1d
-def error_response(refused: Refused) -> Response:
+def error_response(refused: ApiError) -> Response:
     "Return the response that tells of a refusal."
     return Response(
         error_body(refused.error, refused.detail), refused.status, refused.headers, JSON
@@ -852,20 +852,22 @@ def error_response(refused: Refused) -> Response:
 def error_forms(app: FastAPI):
     "Every error in the one form."
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, e: Refused) -> Response:
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, e: ApiError) -> Response:
         return error_response(e)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, e: HTTPException) -> Response:
-        return error_response(Refused(e.status_code, plain_error(e.status_code), headers=e.headers))
+        return error_response(
+            ApiError(e.status_code, plain_error(e.status_code), headers=e.headers)
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(
         request: Request, e: RequestValidationError
     ) -> Response:  # of query parameters
         return error_response(
-            Refused(
+            ApiError(
                 422,
                 "the request was refused",
                 [
@@ -880,7 +882,7 @@ def error_forms(app: FastAPI):
 
     @app.exception_handler(Exception)
     async def failed(request: Request, e: Exception) -> Response:
-        return error_response(Refused(500, plain_error(500)))
+        return error_response(ApiError(500, plain_error(500)))
 
 
 def mounted(serving: Serving) -> dict[str, Served]:
@@ -1060,9 +1062,9 @@ def token_of(headers) -> str | None:
     return None
 
 
-def wait(seconds: float) -> Refused:
+def wait(seconds: float) -> ApiError:
     "Return the refusal (429) that tells for how long to wait."
-    return Refused(
+    return ApiError(
         429,
         "too many requests",
         [problem([], f"wait {math.ceil(seconds)} seconds")],
@@ -1080,10 +1082,10 @@ class Guard:
         self.app, self.serving = app, serving
 
     async def user(self, scope, least: Role) -> User:
-        "Who asks. Raises Refused: 401 without a good token, 403 where the role does not allow it."
+        "Who asks. Raises ApiError: 401 without a good token, 403 where the role does not allow it."
         token, serving = token_of(scope["headers"]), self.serving
         if token is None:
-            raise Refused(
+            raise ApiError(
                 401,
                 "a token is needed",
                 [
@@ -1099,27 +1101,27 @@ class Guard:
             user = (
                 who(claims) if serving.users.knows(claims) else await asyncio.to_thread(who, claims)
             )
-        except Invalid:
+        except InvalidToken:
             user = None
-        except Away as e:
-            raise Refused(
+        except DatabaseUnavailable as e:
+            raise ApiError(
                 503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}
             ) from None
         if user is None:
-            raise Refused(
+            raise ApiError(
                 401,
                 "the token is not good, or not any more",
                 [problem(["Authorization"], "log in again")],
                 {"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
         if not allows(user.role, least):
-            raise Refused(
+            raise ApiError(
                 403, "the role does not allow it", [problem([], f"it takes the role {least.value}")]
             )
         return user
 
     async def admit(self, scope):
-        "Raises Refused where the request must not go on."
+        "Raises ApiError where the request must not go on."
         limits, least = self.serving.limits, least_role(scope["method"], scope["path"])
         if limits and scope["path"] not in UNCOUNTED:
             address = (scope.get("client") or ("",))[0]
@@ -1160,7 +1162,7 @@ class Guard:
                 if status >= 400 and headers.get(b"content-type", b"").startswith(b"text/plain"):
                     replaced, allow = True, headers.get(b"allow")
                     response = error_response(
-                        Refused(
+                        ApiError(
                             status,
                             plain_error(status),
                             self.serving.lacks() if status == 503 else [],
@@ -1183,14 +1185,14 @@ class Guard:
                 )  # what most requests ask need not find its way through two routers
             else:
                 await self.app(scope, receive, answer)
-        except Refused as e:
+        except ApiError as e:
             await error_response(e)(scope, receive, answer)
         except ClientDisconnect:
             pass  # nobody is there to be told
         except Exception as e:
             log.error("A request failed", extra=dict(place=place(e)))
             if not status:
-                await error_response(Refused(500, plain_error(500)))(scope, receive, answer)
+                await error_response(ApiError(500, plain_error(500)))(scope, receive, answer)
         finally:
             if self.serving.metrics:
                 seconds = time.perf_counter() - begin

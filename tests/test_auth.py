@@ -23,9 +23,8 @@ from postgres import Postgres
 from served import free_port
 
 from credit_default.serving.auth import (
-    Busy,
     Claims,
-    Invalid,
+    InvalidToken,
     Limits,
     Login,
     Passwords,
@@ -33,11 +32,12 @@ from credit_default.serving.auth import (
     Signup,
     SignupRefused,
     Tokens,
+    TooManyLogins,
     User,
     Users,
     invite,
 )
-from credit_default.store.engine import Away, Taken
+from credit_default.store.engine import DatabaseUnavailable, NameTaken
 from credit_default.store.store import Store
 
 KEY = "the key of these tests: 32 bytes or more"
@@ -87,7 +87,7 @@ def until(true, seconds=10.0):
 def test_names_and_addresses_are_taken_without_regard_to_case(store, passwords, taken, more):
     users = Users(store)
     joined(users, passwords, "ada")
-    with pytest.raises(Taken) as raised:
+    with pytest.raises(NameTaken) as raised:
         joined(
             users,
             passwords,
@@ -181,7 +181,7 @@ GOOD = tokens.issue(User("an id", "ada", Role.analyst))[0]
 )
 @settings(max_examples=300, deadline=None)
 def test_no_text_is_a_token_by_chance(text):
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidToken):
         tokens.read(text)
 
 
@@ -194,7 +194,7 @@ def test_a_token_with_one_character_changed_is_refused_or_says_the_same():
             try:
                 assert tokens.read(GOOD[:i] + other + GOOD[i + 1 :]) == good
                 same.append(i)
-            except Invalid:
+            except InvalidToken:
                 pass
     assert set(same) <= {len(GOOD) - 1}  # its last character holds bits that nobody reads
 
@@ -212,14 +212,14 @@ def test_a_token_with_one_character_changed_is_refused_or_says_the_same():
 )
 @settings(max_examples=300, deadline=None)
 def test_whatever_a_signed_token_says_it_is_read_or_refused(said):
-    "As after the change of a key that leaked: nothing but Invalid may come out."
+    "As after the change of a key that leaked: nothing but InvalidToken may come out."
     try:
         token = jwt.api_jws.encode(json.dumps(said).encode(), KEY, "HS256")
     except UnicodeEncodeError:
         return
     try:
         read = tokens.read(token)
-    except Invalid:
+    except InvalidToken:
         return
     assert (
         isinstance(read.sub, str) and read.role.value == said["role"] and read.exp > time.time() - 5
@@ -231,7 +231,7 @@ def test_a_token_runs_out():
     token, seconds = short.issue(User("an id", "ada", Role.viewer))
     assert seconds == 1 and short.read(token).role == Role.viewer
     time.sleep(1.2)
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidToken):
         short.read(token)
 
 
@@ -380,7 +380,7 @@ def test_a_flood_of_logins_is_turned_away_and_the_loop_goes_on(store):
     answers, late = asyncio.run(flood())
     assert (
         sum(one is None for one in answers) == 50
-        and sum(isinstance(one, Busy) for one in answers) == 250
+        and sum(isinstance(one, TooManyLogins) for one in answers) == 250
     )
     assert late[len(late) // 2] < 0.02  # a login takes longer, and none of them holds the loop
     assert asyncio.run(users.login("ada", PASSWORD, passwords)).username == "ada"
@@ -444,14 +444,14 @@ def test_while_postgresql_is_away_the_last_copy_decides(postgres, passwords):
                 begin = time.perf_counter()
                 for _ in range(100):
                     assert users.who(claims(ada)).username == "ada"
-                    with pytest.raises(Away):
+                    with pytest.raises(DatabaseUnavailable):
                         users.who(nobody())
                 assert (
                     time.perf_counter() - begin < 0.5
                 )  # no request waits for a database that hangs
-                with pytest.raises(Away):
+                with pytest.raises(DatabaseUnavailable):
                     asyncio.run(users.login("ada", PASSWORD, passwords))
-                with pytest.raises(Away):
+                with pytest.raises(DatabaseUnavailable):
                     asyncio.run(users.signup(wanted, "open", passwords))
             finally:
                 come()

@@ -28,7 +28,7 @@ from credit_default.evaluation.metrics import (
     jeffreys_interval,
     rating_table,
 )
-from credit_default.monitoring.drift import NOTHING, MonitoringError, TooLong, detect
+from credit_default.monitoring.drift import NOTHING, CheckTimeout, MonitoringError, detect
 from credit_default.monitoring.performance import FEWER, FEWEST, FITS, MORE, TOO_FEW, performance
 from credit_default.monitoring.process import Checker, in_process, run, task
 from credit_default.portfolio.catalogue import SHIPPED
@@ -37,7 +37,7 @@ from credit_default.scoring.psi import psi_severity
 from credit_default.scoring.scorecard import RATINGS
 from credit_default.scoring.stability import Reference
 from credit_default.serving.schemas import Loaded
-from credit_default.store.engine import SCHEMA, UNREACHED, Away
+from credit_default.store.engine import SCHEMA, UNREACHED, DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 
@@ -682,7 +682,7 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
     url = server.database()
     Store(url).upgrade()
 
-    def why(url, kind=Away, **how):
+    def why(url, kind=DatabaseUnavailable, **how):
         with pytest.raises(kind) as raised:
             asyncio.run(in_process(task("performance", url, GMSC), **how))
         assert PASSWORD not in str(raised.value) and "%20" not in str(raised.value)
@@ -692,7 +692,7 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
     assert why(f"sqlite:///{tmp_path}/none.db") == SCHEMA
     server.pause()
     try:
-        assert why(url, TooLong, timeout=4) == (
+        assert why(url, CheckTimeout, timeout=4) == (
             "the check did not end within 4 seconds: ask for one model version, or give it "
             "more time"
         )
@@ -708,12 +708,12 @@ def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
         (task("detect", url, GMSC, Reference(), model_version=TAG), "ask for a shorter window"),
         (task("performance", url, GMSC), "ask for one model version, or give it more time"),
     ):
-        with pytest.raises(TooLong) as raised:
+        with pytest.raises(CheckTimeout) as raised:
             asyncio.run(in_process(asked, timeout=0.0123456))
         assert str(
             raised.value
         ) == f"the check did not end within 0.01 seconds: {said}" and not isinstance(
-            raised.value, Away
+            raised.value, DatabaseUnavailable
         )
 
 
@@ -797,10 +797,10 @@ def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
         [first] = waiting()
         with pytest.raises(RuntimeError, match="ValueError in"):
             await check(task("performance", url, GMSC, by="never"))
-        with pytest.raises(Away):
+        with pytest.raises(DatabaseUnavailable):
             await check(task("performance", f"sqlite:///{tmp_path}/none.db", GMSC))
         assert await check(asked) == run(asked) and waiting() == {first}
-        with pytest.raises(TooLong):
+        with pytest.raises(CheckTimeout):
             await check(
                 asked, timeout=0.001
             )  # it goes with what it was doing: nobody waits for that

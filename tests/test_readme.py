@@ -162,11 +162,11 @@ def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):
 
 
 def test_the_refusal_is_one_that_the_service_gives(synthetic_bundle):
-    from credit_default.serving.schemas import Loaded, Refused
+    from credit_default.serving.schemas import ApiError, Loaded
 
     shown = json.loads(blocks("json")[1])
     loaded = Loaded(synthetic_bundle)
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ApiError) as raised:
         loaded.one(loaded.example | {"age": -5})
     assert shown == {"error": raised.value.error, "detail": raised.value.detail}
 

@@ -23,12 +23,12 @@ from credit_default.serving.recorder import (
     STOPPED,
     TOO_MANY,
     UNSURE,
+    IdempotencyKeyUsed,
+    PredictionNotRecorded,
     Recorder,
-    Repeated,
-    Unrecorded,
     replay_lock,
 )
-from credit_default.store.engine import Away, Unfit
+from credit_default.store.engine import DatabaseUnavailable, InvalidRow
 from credit_default.store.predictions import Entry, PredictionLog
 from credit_default.store.schema import ROW
 from credit_default.store.store import Store
@@ -45,12 +45,12 @@ class SwitchedLog(PredictionLog):
 
     def ready(self):
         if self.switch and self.switch.exists():
-            raise Away(OFF)
+            raise DatabaseUnavailable(OFF)
         return super().ready()
 
     def append(self, entries):
         if self.switch and self.switch.exists():
-            raise Away(OFF)
+            raise DatabaseUnavailable(OFF)
         done = super().append(entries)
         self.groups.append(len(entries))
         return done
@@ -140,7 +140,7 @@ def recording(store, spool, **options):
     recorder = Recorder(
         store.predictions,
         spool.predictions,
-        Away,
+        DatabaseUnavailable,
         on_event=lambda event, **figures: told.append((event, figures)),
         **dict(retry_seconds=0.05, keep_free=0) | options,
     )
@@ -187,7 +187,7 @@ class Load:
             try:
                 await self.recorder.record(entry(f"{name}.{i}"))
                 self.acknowledged.append(f"{name}.{i}")
-            except Unrecorded as e:
+            except PredictionNotRecorded as e:
                 self.refused.append(str(e))
             self.seconds.append((begin, time.monotonic() - begin))
 
@@ -412,7 +412,7 @@ def test_a_full_queue_refuses_at_once(urls):
 
         refused, depth = asyncio.run(crowd())
     assert [str(e) for e in refused] == [TOO_MANY] * 3 and all(
-        type(e) is Unrecorded for e in refused
+        type(e) is PredictionNotRecorded for e in refused
     )
     assert depth == 3 and len(ids(store.predictions)) == 10 + 30
 
@@ -441,14 +441,14 @@ def test_stop_writes_what_is_queued(urls):
 
 def test_a_stop_that_takes_too_long_acknowledges_nothing(urls):
     store = made(urls[0], HangingLog)
-    recorder = Recorder(store.predictions, made(urls[1]).predictions, Away)
+    recorder = Recorder(store.predictions, made(urls[1]).predictions, DatabaseUnavailable)
     recorder.start()
     outcomes = []
 
     def waits():
         try:
             recorder.record_blocking(entry("c.0"))
-        except Unrecorded as e:
+        except PredictionNotRecorded as e:
             outcomes.append(str(e))
 
     thread = threading.Thread(target=waits)
@@ -488,7 +488,12 @@ def test_a_key_that_another_process_used_first(urls, tmp_path):
             return outcomes, away
 
         outcomes, away = asyncio.run(ask())
-        assert [type(e) for e in outcomes] == [Repeated, type(None), Repeated, type(None)]
+        assert [type(e) for e in outcomes] == [
+            IdempotencyKeyUsed,
+            type(None),
+            IdempotencyKeyUsed,
+            type(None),
+        ]
         assert str(away[0]) == UNSURE and away[1] is None
         assert store.predictions.answer("anna-id", "order-1")["content"] == b"theirs"
         assert sorted(ids(store.predictions)) == ["again", "new", "plain", "spooled", "theirs"]
@@ -514,7 +519,7 @@ def test_a_row_that_does_not_fit_fails_alone(urls, tmp_path, off):
             return outcomes
 
         outcomes = asyncio.run(ask())
-        assert [i for i, e in enumerate(outcomes) if e] == [7] and type(outcomes[7]) is Unfit
+        assert [i for i, e in enumerate(outcomes) if e] == [7] and type(outcomes[7]) is InvalidRow
         assert ids(recorder.store) == [f"c.{i}" for i in range(20) if i != 7]
 
 
@@ -523,7 +528,7 @@ def test_a_spool_that_cannot_be_used_is_said_and_stands_in_nobodys_way(urls, tmp
     switch.touch()
     missing = Store(f"sqlite:///{tmp_path}/nowhere/spool.db")
     with recording(made(urls[0], SwitchedLog, switch=switch), missing) as (recorder, _):
-        with pytest.raises(Unrecorded):
+        with pytest.raises(PredictionNotRecorded):
             recorder.record_blocking(entry("c.0"))
         assert recorder.why == OFF and recorder.spool_why
         switch.unlink()
@@ -567,7 +572,7 @@ def be_child(do, store_url, spool_url, switch, name):
     recorder = Recorder(
         opened(store_url, SwitchedLog, switch=switch).predictions,
         opened(spool_url, DeadlyLog if do == "dies" else PredictionLog).predictions,
-        Away,
+        DatabaseUnavailable,
         retry_seconds=0.05,
         most=50,
         keep_free=0,

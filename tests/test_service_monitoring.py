@@ -819,12 +819,12 @@ def test_applicants_are_answered_while_a_long_check_runs(running, ask, many):
 
 def test_who_waits_too_long_for_another_check_is_told(synthetic_bundle):
     "In the form of all errors, and before BentoML loses its patience."
-    from credit_default.service import Refused, computed
+    from credit_default.service import ApiError, computed
 
     async def asked():
         serving = SimpleNamespace(computing=asyncio.Lock(), settings=SimpleNamespace(timeout=1.2))
         async with serving.computing:
-            with pytest.raises(Refused) as raised:
+            with pytest.raises(ApiError) as raised:
                 await computed(serving, {})
         return raised.value.status, raised.value.error, serving.computing.locked()
 

@@ -1,5 +1,5 @@
 """The store with SQLite and with a real PostgreSQL server: the same answers, nothing lost, and
-`Away` within seconds.
+`DatabaseUnavailable` within seconds.
 """
 
 import json
@@ -27,7 +27,14 @@ from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres, binaries
 
 from credit_default.store import engine, schema, upkeep, windows
-from credit_default.store.engine import HEAD, Away, StoreError, Taken, Unfit, Uninvited
+from credit_default.store.engine import (
+    HEAD,
+    DatabaseUnavailable,
+    InvalidInvitation,
+    InvalidRow,
+    NameTaken,
+    StoreError,
+)
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import ANSWER, COLUMNS, ROW, TABLES
 from credit_default.store.store import Store
@@ -84,9 +91,9 @@ def ids(store):
 
 
 def away(call, *args, within=8.0):
-    "The text of the Away that `call` raises, within so many seconds."
+    "The text of the DatabaseUnavailable that `call` raises, within so many seconds."
     begin = time.monotonic()
-    with pytest.raises(Away) as raised:
+    with pytest.raises(DatabaseUnavailable) as raised:
         call(*args)
     assert time.monotonic() - begin < within
     return str(raised.value)
@@ -285,17 +292,17 @@ def test_what_cannot_be_stored_is_refused_whole_and_without_its_value(store):
         (dict(income="secret"), "income"),
         (dict(rating=None), "rating"),
     ):
-        with pytest.raises(Unfit) as raised:
+        with pytest.raises(InvalidRow) as raised:
             store.predictions.append([Entry([row(0)]), Entry([row(1, sent="secret") | wrong])])
         assert (
             says in str(raised.value)
             and "secret" not in str(raised.value)
             and raised.value.__cause__ is None
         )
-    with pytest.raises(Unfit, match="prediction_id is missing"):
+    with pytest.raises(InvalidRow, match="prediction_id is missing"):
         store.predictions.append([Entry([{}])])
     assert store.predictions.count() == 0
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidRow):
         store.users.add(
             dict(id="1", username="secret", email=None, password_hash=None, role="viewer")
         )
@@ -842,7 +849,7 @@ def test_checks_are_kept_and_pruned(store):
         store.checks.last("gmsc", source="watch")["samples"] == 4
         and store.checks.last("gmsc", "endpoint") is store.checks.last("nobody") is None
     )
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidRow):
         check(7, result=None)
     now = store.checks.add(
         **{name: value for name, value in last.items() if name not in ("id", "at")}
@@ -906,7 +913,7 @@ def test_users_and_invitations(store):
         ("zOË", "other@lender.example", "username"),
         ("other", "ZOË@LENDER.example", "email"),
     ):
-        with pytest.raises(Taken) as raised:
+        with pytest.raises(NameTaken) as raised:
             add(name, email)
         assert raised.value.field == field
     add("first without", None)
@@ -916,7 +923,7 @@ def test_users_and_invitations(store):
     store.users.add_invitation(
         "old", "admin", created_by=zoe["id"], expires_at=in_a_week - timedelta(days=7, seconds=1)
     )
-    with pytest.raises(Taken):
+    with pytest.raises(NameTaken):
         add("Zoë", None, "hash")
     assert (
         store.users.invitation("hash")["role"] == "analyst"
@@ -926,13 +933,13 @@ def test_users_and_invitations(store):
     def try_to(i):
         try:
             return add(f"invited {i}", None, "hash")["role"]
-        except Uninvited:
+        except InvalidInvitation:
             return None
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(filter(None, pool.map(try_to, range(8)))) == ["analyst"]
     for token in ("hash", "old", "unknown"):
-        with pytest.raises(Uninvited):
+        with pytest.raises(InvalidInvitation):
             add("late", None, token)
     assert store.users.get(username="late") is None and len(store.users.all()) == 4
     assert store.users.change(
@@ -1261,11 +1268,11 @@ def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
 BROKEN = """
 import os, resource, signal, sys
 sys.path.insert(0, {tests!r})
-from test_store import Away, Entry, Store, row
+from test_store import DatabaseUnavailable, Entry, Store, row
 store = Store({url!r}, timeout=1)
 {before}
 try: store.predictions.append([Entry([row(i) for i in range(2000)])])
-except Away as e: print(e)
+except DatabaseUnavailable as e: print(e)
 {after}
 store.predictions.append([Entry([row(1)])])
 print(store.predictions.count())
@@ -1328,7 +1335,7 @@ def test_a_full_disk_is_away_and_recovers(small_disk):
     store = Store(f"sqlite:///{small_disk}/log.db", **QUICK)
     store.upgrade()
     written = 0
-    with pytest.raises(Away, match="disk is full"):
+    with pytest.raises(DatabaseUnavailable, match="disk is full"):
         while True:
             store.predictions.append([Entry([row(written) for _ in range(20)])])
             written += 20
@@ -1461,7 +1468,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
                 try:
                     store.predictions.append([entry])
                     break
-                except Away as e:
+                except DatabaseUnavailable as e:
                     misses.append(str(e))
                     time.sleep(0.05)
             acknowledged.extend(one["prediction_id"] for one in entry.rows)

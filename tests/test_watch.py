@@ -30,8 +30,8 @@ from credit_default.monitoring import alerts
 from credit_default.monitoring.alerts import (
     Alert,
     Command,
+    DeliveryFailed,
     Mail,
-    Undelivered,
     Webhook,
     channels,
     send,
@@ -44,13 +44,13 @@ from credit_default.monitoring.watch import (
     check,
     claim,
     known_of,
-    only_one,
     prune,
     watch,
+    watch_lock,
 )
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.scoring.stability import Reference
-from credit_default.store.engine import Away
+from credit_default.store.engine import DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 
@@ -177,7 +177,7 @@ def mail(address, *recipients, scheme="smtp", **options):
 
 
 def why(channel):
-    with pytest.raises(Undelivered) as raised:
+    with pytest.raises(DeliveryFailed) as raised:
         channel.deliver(ALERT)
     assert SECRET not in "".join(
         map(str, [raised.value, channel, raised.getrepr(showlocals=False, chain=True)])
@@ -747,10 +747,10 @@ def test_a_database_that_takes_no_rows_leads_to_no_alert(store, model, web, monk
     log(store, model, NOON, factor=0.4)
 
     def full(**_):
-        raise Away("the database's disk is full")
+        raise DatabaseUnavailable("the database's disk is full")
 
     monkeypatch.setattr(store.checks, "add", full)
-    with pytest.raises(Away):
+    with pytest.raises(DatabaseUnavailable):
         check(
             store,
             read_settings(alert_webhook=web.url),
@@ -915,7 +915,10 @@ def test_the_loop_ends_cleanly_while_it_waits_to_try_again(store, model, process
     )
     assert running.stdout.readline() == "begin\n"
     time.sleep(1.5)
-    with pytest.raises(AlreadyWatched, match="another watch of gmsc is running"), only_one("gmsc"):
+    with (
+        pytest.raises(AlreadyWatched, match="another watch of gmsc is running"),
+        watch_lock("gmsc"),
+    ):
         pass
     running.send_signal(number)
     begin = time.monotonic()
@@ -928,7 +931,7 @@ def test_the_loop_ends_cleanly_while_it_waits_to_try_again(store, model, process
         and error == ""
     )
     assert store.checks.last("gmsc", "watch")["alerted"] is False
-    with only_one("gmsc"):
+    with watch_lock("gmsc"):
         pass
 
 
@@ -976,11 +979,11 @@ def test_a_second_watch_is_refused_and_the_lock_of_a_killed_one_is_free(store, m
 
 def test_a_single_check_that_fails_raises(store):
     def away(stop):
-        raise Away("the database cannot be reached")
+        raise DatabaseUnavailable("the database cannot be reached")
 
-    with pytest.raises(Away):
+    with pytest.raises(DatabaseUnavailable):
         watch(away, "gmsc")
-    with only_one("gmsc"):
+    with watch_lock("gmsc"):
         pass
 
 

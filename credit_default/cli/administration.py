@@ -234,7 +234,7 @@ def user_add(
     import uuid
 
     from credit_default.serving.auth import Passwords
-    from credit_default.store.engine import Taken
+    from credit_default.store.engine import NameTaken
 
     chosen, store = role_of(role), open_store()
     checked(
@@ -252,7 +252,7 @@ def user_add(
     )
     try:
         made = store.users.add(row)
-    except Taken as error:
+    except NameTaken as error:
         raise InputError(str(error)) from None
     typer.echo(
         to_json(shown(made)) if as_json else f"{made['username']} is a user now: {made['role']}"

@@ -1536,7 +1536,7 @@ def passing_user(url: str):  # its token
     from urllib.error import HTTPError
 
     from credit_default.core.settings import read_settings
-    from credit_default.store.engine import Away
+    from credit_default.store.engine import DatabaseUnavailable
     from credit_default.store.store import Store
 
     name = f"run-{secrets.token_hex(8)}"
@@ -1552,7 +1552,7 @@ def passing_user(url: str):  # its token
     finally:
         try:
             gone = Store(read_settings().database).users.delete(user["id"])
-        except Away:
+        except DatabaseUnavailable:
             gone = False
         if not gone:
             note(

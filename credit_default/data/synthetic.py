@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.files import whole_file
+from ..core.files import atomic_write
 from ..core.numeric import signed_exp, signed_log
 from .sources import SYNTHETIC, _cell
 from ..portfolio.definition import Portfolio, Term
@@ -244,7 +244,7 @@ def write_csv(
     text = pd.DataFrame(
         {c: [_cell(v) for v in table[c].tolist()] for c in table}, index=range(1, len(table) + 1)
     ).to_csv(index=index, lineterminator="\n")
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
     return path
 

@@ -304,7 +304,7 @@ def performance(
     window_months: int | None = None,  # None: the portfolio's
     by: str = "auto",  # period of the cohorts, one of COHORTS
 ) -> dict:  # plain values for JSON
-    "What became of the mature predictions, model by model. Raises Away"
+    "What became of the mature predictions, model by model. Raises DatabaseUnavailable"
     months = (portfolio.performance_window_months or 0) if window_months is None else window_months
     if months < 0:
         raise ValueError(f"a performance window has at least 0 months, not {months}")

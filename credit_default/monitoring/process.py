@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 import credit_default
-from .drift import MonitoringError, TooLong, detect
+from .drift import CheckTimeout, MonitoringError, detect
 from .performance import performance
 from ..portfolio.definition import Portfolio
 from ..scoring.stability import Reference
-from ..store.engine import Away
+from ..store.engine import DatabaseUnavailable
 from ..store.schema import utc
 from ..store.store import Store
 
@@ -56,7 +56,7 @@ def run(
     task: dict,  # of `task`
     patience: float = 30.0,  # seconds after which a database that does not answer is away
 ) -> dict:
-    "Does a check, in this process. Raises Away, MonitoringError"
+    "Does a check, in this process. Raises DatabaseUnavailable, MonitoringError"
     given = {
         name: datetime.fromisoformat(value)
         if name in ("since", "until", "as_of") and value
@@ -83,7 +83,7 @@ def answered(
     "Does a check, and tells whatever happens as plain values"
     try:
         return dict(found=run(task))
-    except Away as e:
+    except DatabaseUnavailable as e:
         return dict(away=str(e))
     except MonitoringError as e:
         return dict(not_comparable=str(e))
@@ -126,8 +126,8 @@ class Checker:
         task: dict,  # of `task`
         timeout: float = 120.0,  # seconds
     ) -> dict:  # the answer
-        """Does a check. Raises Away; TooLong; MonitoringError; RuntimeError where the check itself
-        fails
+        """Do a check. Raise DatabaseUnavailable; CheckTimeout; MonitoringError; RuntimeError
+        where the check itself fails
         """
         if self._process is None or self._process.returncode is not None:
             await self._start()
@@ -138,7 +138,7 @@ class Checker:
                 await process.stdin.drain()
                 line = await process.stdout.readline()
         except TimeoutError:
-            raise TooLong(
+            raise CheckTimeout(
                 f"the check did not end within {round(timeout, 2):g} seconds: "
                 f"{FASTER[task['what']]}"
             ) from None
@@ -149,7 +149,7 @@ class Checker:
                 await self.close()
         answer = json.loads(line) if line else dict(failed="its process has ended")
         if "away" in answer:
-            raise Away(answer["away"])
+            raise DatabaseUnavailable(answer["away"])
         if "not_comparable" in answer:
             raise MonitoringError(answer["not_comparable"])
         if "failed" in answer:

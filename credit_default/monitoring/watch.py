@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNITS', 'DRIFT', 'PERFORMANCE', 'TROUBLES', 'ADVICE', 'TITLES', 'MARK', 'OWN', 'RETRY', 'WatchError', 'parse_every',
            'troubles', 'listed', 'drifted', 'alert_of', 'Checked', 'what_went_wrong', 'known_of', 'CheckOptions',
-           'check', 'claim', 'prune', 'AlreadyWatched', 'only_one', 'stopping', 'watch']
+           'check', 'claim', 'prune', 'AlreadyWatched', 'watch_lock', 'stopping', 'watch']
 
 # %% ../../nbs/monitoring/05_watch.ipynb #24ca084b
 import json
@@ -230,11 +230,7 @@ def what_went_wrong(error: Exception) -> str:
     """
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return (
-        " ".join(str(error).split())
-        if type(error).__module__.startswith("credit_default.")
-        else place(error)
-    )
+    return " ".join(str(error).split()) if isinstance(error, CreditDefaultError) else place(error)
 
 
 def known_of(row: dict | None) -> dict:
@@ -272,7 +268,7 @@ def check(
     report: Callable[[datetime, datetime, str], object] | None = None,
     options: CheckOptions = CheckOptions(),
 ) -> Checked:
-    "Check the last hours, record it, and report what has changed. Raise Away."
+    "Check the last hours, record it, and report what has changed. Raise DatabaseUnavailable."
     until, as_of = options.now or datetime.now(UTC), options.as_of
     since = until - timedelta(hours=options.window_hours)
     portfolio, tag = bundle.portfolio.name, bundle.tag
@@ -383,7 +379,7 @@ class AlreadyWatched(CreditDefaultError, ValueError):
 
 
 @contextmanager
-def only_one(
+def watch_lock(
     portfolio: str,  # its name
 ) -> Iterator[None]:
     "Nobody else on this machine watches the portfolio meanwhile. Raises AlreadyWatched."
@@ -435,7 +431,7 @@ def watch(
     only where it is to run once.
     """
     last = None
-    with only_one(portfolio):
+    with watch_lock(portfolio):
         if every is None:
             done(last := once(threading.Event()))
             return last

@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 
 from ..core.errors import InvalidInput
-from ..core.files import whole_file
+from ..core.files import atomic_write
 from ..portfolio.applicant import MOST_REFERENCE, REFERENCE, REFERENCES
 from ..portfolio.columns import check, parse_table
 from ..portfolio.definition import Csv, Portfolio
@@ -384,7 +384,7 @@ def score_file(
         )
     if source.resolve() == target.resolve():
         raise BatchError(f"{target.name} would replace its own input; name another file")
-    with whole_file(target) as part:
+    with atomic_write(target) as part:
         if parquet[0]:
             return score_parquet(bundle, source, part, chunk=chunk, progress=progress)
         with (

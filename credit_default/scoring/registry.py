@@ -14,7 +14,7 @@ from pathlib import Path
 
 import xgboost as xgb
 
-from ..core.files import only_one, whole_file
+from ..core.files import atomic_write, file_lock
 from ..core.paths import beside
 from ..portfolio.applicant import applicant_model
 from credit_default.scoring.bundle import (
@@ -173,12 +173,12 @@ def promote_bundle(
         )
     champions = beside(portfolio) / "champion.json"
     champions.parent.mkdir(parents=True, exist_ok=True)
-    with only_one(champions):
+    with file_lock(champions):
         event = dict(tag=tag, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by, why=why)
         event |= (dict(rollback=True) if rollback else {}) | (
             dict(other_requests=True) if other_requests else {}
         )
-        with whole_file(champions) as part:
+        with atomic_write(champions) as part:
             part.write_text(json.dumps([*promotion_history(portfolio), event], indent=1))
     return tag
 

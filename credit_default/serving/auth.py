@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['USERNAME', 'PASSWORD', 'Username', 'Password', 'NICE', 'MOST_GOOD', 'log', 'NO_INVITATION', 'PAUSE', 'Role', 'allows',
-           'User', 'Signup', 'Login', 'Token', 'Busy', 'Passwords', 'Invalid', 'Claims', 'Tokens', 'SignupRefused',
-           'invitation_hash', 'invite', 'Users', 'FileCounters', 'counted_as', 'Limits']
+           'User', 'Signup', 'Login', 'Token', 'TooManyLogins', 'Passwords', 'InvalidToken', 'Claims', 'Tokens',
+           'SignupRefused', 'invitation_hash', 'invite', 'Users', 'FileCounters', 'counted_as', 'Limits']
 
 # %% ../../nbs/serving/04_auth.ipynb #68a6b13b
 import asyncio
@@ -42,7 +42,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from ..core.errors import CreditDefaultError, Unavailable, place
 from ..core.settings import HOW, KEY_BYTES, variable
-from ..store.engine import Away, Uninvited
+from ..store.engine import DatabaseUnavailable, InvalidInvitation
 from ..store.predictions import storable
 from ..store.store import Store
 
@@ -174,7 +174,7 @@ class Token(BaseModel):
     expires_in: int = Field(description="seconds", examples=[3600])
 
 # %% ../../nbs/serving/04_auth.ipynb #e27e4656
-class Busy(Unavailable):
+class TooManyLogins(Unavailable):
     "Too many passwords are being hashed: try later."
 
 
@@ -226,9 +226,9 @@ class Passwords:
             return False  # the latter: somebody's hand in the table; nobody logs in by it
 
     async def run(self, call: Callable, *args) -> Any:
-        "A call that hashes, in one of the two threads. Raises Busy."
+        "A call that hashes, in one of the two threads. Raises TooManyLogins."
         if self._inside >= self._most:
-            raise Busy("too many passwords are being hashed")
+            raise TooManyLogins("too many passwords are being hashed")
         self._inside += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
@@ -236,7 +236,7 @@ class Passwords:
             self._inside -= 1
 
 # %% ../../nbs/serving/04_auth.ipynb #4ae84300
-class Invalid(CreditDefaultError):
+class InvalidToken(CreditDefaultError):
     "A token that is not good."
 
     http_status = 401
@@ -280,7 +280,7 @@ class Tokens:
         ), self._seconds
 
     def read(self, token: str) -> Claims:
-        "What a token says. Raises Invalid."
+        "What a token says. Raises InvalidToken."
         claims = self._good.get(token)
         if claims is None:
             claims = self._checked(token)
@@ -288,7 +288,7 @@ class Tokens:
                 self._good.clear()
             self._good[token] = claims
         if claims.exp <= time.time():
-            raise Invalid
+            raise InvalidToken
         return claims
 
     def _checked(self, token: str) -> Claims:
@@ -300,11 +300,11 @@ class Tokens:
             except jwt.InvalidSignatureError:
                 continue
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
-                raise Invalid from None
+                raise InvalidToken from None
             if not isinstance(said["role"], str) or said["role"] not in _names:
-                raise Invalid
+                raise InvalidToken
             return Claims(said["sub"], Role(said["role"]), said["exp"])
-        raise Invalid
+        raise InvalidToken
 
 # %% ../../nbs/serving/04_auth.ipynb #d1e903f8
 log = logging.getLogger("credit_default.auth")
@@ -313,7 +313,7 @@ log = logging.getLogger("credit_default.auth")
 class SignupRefused(CreditDefaultError):
     "Nobody may sign up, or not so. Its text says what is allowed."
 
-    http_status = 422
+    http_status = 403
 
 
 NO_INVITATION = "the invitation does not exist, was used, or has run out"
@@ -334,7 +334,7 @@ def invitation_hash(invitation: str) -> str:
 
 
 def invite(store: Store, role: Role, by: str, days: float = 7) -> str:
-    "A new invitation, good once. Raises Away."
+    "A new invitation, good once. Raises DatabaseUnavailable."
     invitation = secrets.token_urlsafe(24)
     store.users.add_invitation(
         invitation_hash(invitation),
@@ -357,16 +357,16 @@ class Users:
         self._thread, self._stopping, self._away = None, threading.Event(), False
 
     def refresh(self):
-        "Reads all users. Raises Away."
+        "Reads all users. Raises DatabaseUnavailable."
         try:
             self._known = {row["id"]: _user(row) for row in self._store.users.all()}
-        except Away:
+        except DatabaseUnavailable:
             self._away = True
             raise
         self._away = False
 
     def start(self):
-        "Reads all users, and goes on doing so. Raises Away where they cannot be read at all."
+        "Read all users, and go on doing so. Raise DatabaseUnavailable where none can be read."
         self.refresh()
         if self._thread:
             return
@@ -378,7 +378,7 @@ class Users:
             was = self._away
             try:
                 self.refresh()
-            except Away as e:  # the last copy decides
+            except DatabaseUnavailable as e:  # the last copy decides
                 if not was:
                     log.warning(f"The users cannot be read, the last copy decides: {e}")
             except Exception as e:
@@ -396,7 +396,7 @@ class Users:
 
     def who(self, claims: Claims) -> User | None:
         """The user whom a token names, with the role of now; None where there is none any more.
-        Raises Away where nobody can tell.
+        Raises DatabaseUnavailable where nobody can tell.
         """
         if claims.sub not in self._known:
             self._look(claims.sub)
@@ -409,15 +409,15 @@ class Users:
         be away.
         """
         if self._away:
-            raise Away("the database cannot be reached")
+            raise DatabaseUnavailable("the database cannot be reached")
         try:
             self._known[id] = _user(self._store.users.get(id=id))
-        except Away:
+        except DatabaseUnavailable:
             self._away = True
             raise
 
     async def login(self, username: str, password: str, passwords: Passwords) -> User | None:
-        "The user, where the password is right. Raises Away, Busy."
+        "The user, where the password is right. Raises DatabaseUnavailable, TooManyLogins."
         return await passwords.run(self._login, username, password, passwords)
 
     def _login(self, username: str, password: str, passwords: Passwords) -> User | None:
@@ -434,8 +434,8 @@ class Users:
         mode: str,  # closed, invite or open
         passwords: Passwords,
     ) -> User:
-        """A new user: an analyst, or what the invitation says. Raises SignupRefused, Taken, Away,
-        Busy.
+        """Add a user: an analyst, or what the invitation says. Raise SignupRefused, NameTaken,
+        DatabaseUnavailable, TooManyLogins.
         """
         if mode == "closed":
             raise SignupRefused("nobody can sign up here; an administrator adds users")
@@ -456,7 +456,7 @@ class Users:
         )
         try:
             user = _user(self._store.users.add(row, invitation=invitation))
-        except Uninvited:
+        except InvalidInvitation:
             raise SignupRefused(NO_INVITATION) from None
         self._known[user.id] = user
         return user

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STOPPED', 'TOO_MANY', 'NOWHERE', 'UNSURE', 'BEHIND', 'ALMOST_FULL', 'FULL', 'QUIET', 'PATIENCE', 'Entry', 'Log',
-           'Spool', 'Unrecorded', 'Repeated', 'size', 'settle', 'answer', 'GroupCommit', 'SpoolingWriter',
-           'replay_lock', 'Recorder']
+           'Spool', 'PredictionNotRecorded', 'IdempotencyKeyUsed', 'size', 'settle', 'answer', 'GroupCommit',
+           'SpoolingWriter', 'replay_lock', 'Recorder']
 
 # %% ../../nbs/serving/03_recorder.ipynb #5dee26d9
 import asyncio
@@ -66,11 +66,11 @@ class Spool(Log, Protocol):
         ...
 
 # %% ../../nbs/serving/03_recorder.ipynb #34611482
-class Unrecorded(Unavailable):
+class PredictionNotRecorded(Unavailable):
     "Neither the database nor the spool took it. The text is fit for a client."
 
 
-class Repeated(CreditDefaultError):
+class IdempotencyKeyUsed(CreditDefaultError):
     "Somebody else was first with this idempotency key: what he was answered is in the store."
 
     http_status = 409
@@ -159,8 +159,9 @@ class GroupCommit:
         self._writer.start()
 
     async def record(self, entry: Entry):
-        """Returns when the entry is durable. Raises Unrecorded, Repeated. A task that is cancelled
-        waits no longer; its entry may be written all the same.
+        """Return when the entry is durable. Raise PredictionNotRecorded, IdempotencyKeyUsed.
+
+        A task that is cancelled waits no longer; its entry may be written all the same.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -195,9 +196,9 @@ class GroupCommit:
         n = size(entry)
         with self._changed:
             if not self._open:
-                raise Unrecorded(STOPPED)
+                raise PredictionNotRecorded(STOPPED)
             if self._rows and self._rows + n > self.most_queued:
-                raise Unrecorded(TOO_MANY)
+                raise PredictionNotRecorded(TOO_MANY)
             self._queue.append((entry, future, loop))
             self._rows += n
             self._entered += 1
@@ -240,7 +241,7 @@ class GroupCommit:
         with self._changed:
             left = [*self._group, *self._queue]
             self._queue.clear()
-        answer(left, [Unrecorded(STOPPED) for _ in left])
+        answer(left, [PredictionNotRecorded(STOPPED) for _ in left])
         return not left
 
 # %% ../../nbs/serving/03_recorder.ipynb #9a73826c
@@ -300,7 +301,7 @@ class SpoolingWriter(GroupCommit):
 
     def _append(self, log: Log, entries: list[Entry]) -> list[Exception | None]:
         try:
-            return [None if new else Repeated() for new in log.append(entries)]
+            return [None if new else IdempotencyKeyUsed() for new in log.append(entries)]
         except self._Away:
             raise
         except Exception as e:
@@ -314,10 +315,13 @@ class SpoolingWriter(GroupCommit):
         try:
             outcomes = self._append_spool(plain) if plain else []
         except _Unspooled:
-            outcomes = [Unrecorded(NOWHERE) for _ in plain]
+            outcomes = [PredictionNotRecorded(NOWHERE) for _ in plain]
         self.spooled += sum(size(entry) for entry, e in zip(plain, outcomes) if e is None)
         rest = iter(outcomes)
-        return [Unrecorded(UNSURE) if entry.answer is not None else next(rest) for entry in entries]
+        return [
+            PredictionNotRecorded(UNSURE) if entry.answer is not None else next(rest)
+            for entry in entries
+        ]
 
     def _append_spool(self, entries: list[Entry]) -> list[Exception | None]:
         with self._spooling():

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['When', 'MOST_OUTCOMES', 'MOST_PROBLEMS', 'NAME', 'Reason', 'Prediction', 'Problem', 'Error', 'Serves', 'Health',
            'Account', 'Logged', 'LoggedPage', 'ModelCard', 'DriftWindow', 'DriftStatus', 'ColumnDrift', 'DriftReport',
-           'Outcome', 'Outcomes', 'OutcomesTaken', 'Performance', 'Refused', 'problem', 'error_body', 'shown',
+           'Outcome', 'Outcomes', 'OutcomesTaken', 'Performance', 'ApiError', 'problem', 'error_body', 'shown',
            'problems', 'checked', 'Repeated', 'read_json', 'example_applicant', 'to_json', 'stamp', 'Loaded', 'logged',
            'model_card']
 
@@ -429,7 +429,7 @@ class Performance(BaseModel):
     notes: list[str] = Field(description="what to know before believing a figure")
 
 # %% ../../nbs/serving/01_schemas.ipynb #6c00bcea
-class Refused(CreditDefaultError):
+class ApiError(CreditDefaultError):
     "A request that gets an error for an answer."
 
     def __init__(
@@ -441,6 +441,7 @@ class Refused(CreditDefaultError):
     ):
         super().__init__(error)
         self.status, self.error, self.detail, self.headers = status, error, list(detail), headers
+        self.http_status = status
 
 
 MOST_PROBLEMS = 100  # listed in one answer
@@ -503,11 +504,11 @@ def problems(
 
 
 def checked(model: type[pydantic.BaseModel], data: Any) -> pydantic.BaseModel:
-    "A request's body as `model`. Raises Refused (422), and repeats nothing of what was sent."
+    "A request's body as `model`. Raises ApiError (422), and repeats nothing of what was sent."
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as e:
-        raise Refused(
+        raise ApiError(
             422,
             "the request was refused",
             [
@@ -544,21 +545,21 @@ _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
 def read_json(body: bytes) -> Any:
-    "The value of a JSON text. Raises Refused (400) where it is none."
+    "The value of a JSON text. Raises ApiError (400) where it is none."
     try:
         return _decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as e:
-        raise Refused(
+        raise ApiError(
             400, "the body is not JSON", [problem([], f"not UTF-8 at byte {e.start}")]
         ) from None
     except json.JSONDecodeError as e:
-        raise Refused(
+        raise ApiError(
             400,
             "the body is not JSON",
             [problem([], f"{e.msg}: line {e.lineno}, column {e.colno}")],
         ) from None
     except RecursionError:
-        raise Refused(400, "the body is not JSON", [problem([], "nested too deeply")]) from None
+        raise ApiError(400, "the body is not JSON", [problem([], "nested too deeply")]) from None
 
 # %% ../../nbs/serving/01_schemas.ipynb #a3cb375f
 def example_applicant(bundle: Bundle) -> dict[str, Any]:
@@ -616,17 +617,17 @@ class Loaded:
         )  # the first call sets up the booster's buffers
 
     def one(self, data: Any) -> BaseModel:
-        "A checked applicant. Raises Refused (422)."
+        "A checked applicant. Raises ApiError (422)."
         return self._checked(self.Applicant.model_validate, data, [([], data)])
 
     def many(self, data: Any, most: int) -> list[BaseModel]:
-        "A checked list of applicants. Raises Refused (422)."
+        "A checked list of applicants. Raises ApiError (422)."
         if not isinstance(data, list):
-            raise Refused(
+            raise ApiError(
                 422, "the batch was refused", [problem([], "must be a JSON list of applicants")]
             )
         if not 1 <= len(data) <= most:
-            raise Refused(
+            raise ApiError(
                 422,
                 "the batch was refused",
                 [problem([], f"must hold 1 to {most} applicants, not {len(data)}")],
@@ -648,7 +649,7 @@ class Loaded:
             detail += problems(self.portfolio, e.errors(include_url=False))
         if not detail:
             return valid
-        raise Refused(
+        raise ApiError(
             422,
             "the applicant was refused"
             if len(items) == 1 and not items[0][0]

@@ -47,10 +47,10 @@ from credit_default.scoring.registry import (
     resolve_tag,
 )
 from .auth import Limits, Passwords, Tokens, Users
-from .recorder import Recorder, Repeated, Unrecorded
-from .schemas import Loaded, Refused, problem
+from .recorder import IdempotencyKeyUsed, PredictionNotRecorded, Recorder
+from .schemas import ApiError, Loaded, problem
 from .telemetry import Metrics, request_id
-from ..store.engine import Away
+from ..store.engine import DatabaseUnavailable
 from ..store.predictions import Entry
 from ..store.store import Store
 
@@ -143,13 +143,13 @@ class Served:
         self.metrics.switched("refused" if self.refused else "done")
 
     def model(self) -> Loaded:
-        "The model that answers. Raises Refused (503) where there is none."
+        "The model that answers. Raises ApiError (503) where there is none."
         if self.loaded is None:
-            raise Refused(503, "no model is loaded", [problem(["model"], self.why)])
+            raise ApiError(503, "no model is loaded", [problem(["model"], self.why)])
         return self.loaded
 
     def says(self) -> dict:
-        "What GET /health says of it. Raises Refused (503)."
+        "What GET /health says of it. Raises ApiError (503)."
         loaded = self.model()
         return dict(
             portfolio=self.name,
@@ -160,7 +160,7 @@ class Served:
         )
 
     def gauges(self, store: Store):
-        "Shows the last check of `credit-default watch` in the metrics. Raises Away."
+        "Shows the last check of `credit-default watch` in the metrics. Raises DatabaseUnavailable."
         last = store.checks.last(
             self.name, "watch"
         )  # who asks about another window, or of another model, changes no gauge
@@ -266,12 +266,15 @@ class Serving:
                 self.spool.upgrade()
                 self.users.start()
                 recorder = Recorder(
-                    self.store.predictions, self.spool.predictions, Away, on_event=self._recorded
+                    self.store.predictions,
+                    self.spool.predictions,
+                    DatabaseUnavailable,
+                    on_event=self._recorded,
                 )
                 recorder.start()
                 self.recorder, self.database = recorder, ""
                 return
-            except Away as e:
+            except DatabaseUnavailable as e:
                 if self.database != str(e):
                     log.warning(f"The prediction log: {e}")
                 self.database = str(e)
@@ -334,10 +337,10 @@ ANSWERS_KEPT = timedelta(hours=24)  # under their idempotency keys
 
 # %% ../../nbs/serving/05_worker.ipynb #865e9783
 def health(serving: Serving) -> dict:
-    "What GET /health says. Raises Refused (503) where there is no answer to be had."
+    "What GET /health says. Raises ApiError (503) where there is no answer to be had."
     recorder, [first, *others] = serving.recorder, [one.says() for one in serving.portfolios]
     if recorder is None:
-        raise Refused(503, "the prediction log is away", [problem(["database"], serving.database)])
+        raise ApiError(503, "the prediction log is away", [problem(["database"], serving.database)])
     degraded = recorder.away or any(one.refused for one in serving.portfolios)
     return dict(
         status="degraded" if degraded else "ok",
@@ -358,8 +361,8 @@ def kind_of(request: Request) -> str:
 
 
 def bounded(request: Request, limit: int) -> Callable:
-    "The request's `receive`, which raises Refused (413) once more than `limit` bytes have come."
-    too_large = Refused(
+    "The request's `receive`, which raises ApiError (413) once more than `limit` bytes have come."
+    too_large = ApiError(
         413, "the body is too large", [problem([], f"at most {limit} bytes are taken here")]
     )
     length = request.headers.get("content-length", "")
@@ -379,14 +382,14 @@ def bounded(request: Request, limit: int) -> Callable:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body of a JSON request. Raises Refused: 413 too large, 408 too slow, 415 announced as
+    """The body of a JSON request. Raises ApiError: 413 too large, 408 too slow, 415 announced as
     something else.
     """
     kind = kind_of(request)
     if kind != "application/json" and not (
         kind.startswith("application/") and kind.endswith("+json")
     ):
-        raise Refused(
+        raise ApiError(
             415,
             "the body is not announced as JSON",
             [problem([], "send the header Content-Type: application/json")],
@@ -402,31 +405,31 @@ async def read_body(request: Request, limit: int) -> bytes:
                 if not part.get("more_body"):
                     return b"".join(pieces)
     except TimeoutError:
-        raise Refused(
+        raise ApiError(
             408, "the body did not arrive", [problem([], f"within {BODY_SECONDS} seconds")]
         ) from None
 
 
 async def read_upload(request: Request, limit: int, seconds: float) -> UploadFile:
-    "The uploaded file. Raises Refused, as `read_body`, and 422 where there is none."
+    "The uploaded file. Raises ApiError, as `read_body`, and 422 where there is none."
     if kind_of(request) != "multipart/form-data":
-        raise Refused(
+        raise ApiError(
             415, "the body is no upload", [problem(["file"], "send it as multipart/form-data")]
         )
     try:
         async with asyncio.timeout(seconds):
             form = await Request(request.scope, bounded(request, limit)).form(max_files=1)
     except TimeoutError:
-        raise Refused(
+        raise ApiError(
             408, "the body did not arrive", [problem([], f"within {seconds:g} seconds")]
         ) from None
     except (MultiPartException, HTTPException):
-        raise Refused(
+        raise ApiError(
             400, "the body is no multipart/form-data", [problem([], "or holds more than one file")]
         ) from None
     file = form.get("file")
     if not isinstance(file, UploadFile):
-        raise Refused(
+        raise ApiError(
             422,
             "the upload was refused",
             [problem(["file"], "must be an uploaded file; an address or a text is not taken")],
@@ -438,9 +441,9 @@ KEY = r"[!-~]{1,128}"  # printable, no spaces
 JSON, CSV = "application/json", "text/csv; charset=utf-8"
 
 
-def not_recorded() -> Refused:
+def not_recorded() -> ApiError:
     "Return the refusal (503) of a prediction that could not be recorded."
-    return Refused(
+    return ApiError(
         503,
         "the prediction could not be recorded",
         [problem([], "nothing was answered and nothing kept; send it again")],
@@ -481,11 +484,12 @@ def entry(
 
 
 async def keep(serving: Serving, kept: Entry):
-    """Returns when the entry is durable. Raises Refused (503) where it cannot be, Repeated where
-    its key was used.
+    """Return when the entry is durable.
+
+    Raise ApiError (503) where it cannot be, IdempotencyKeyUsed where its key was used.
     """
     if serving.recorder is None:
-        raise Refused(
+        raise ApiError(
             503,
             "the prediction log is away",
             [problem(["database"], serving.database)],
@@ -493,18 +497,18 @@ async def keep(serving: Serving, kept: Entry):
         )
     try:
         await serving.recorder.record(kept)
-    except Unrecorded:
+    except PredictionNotRecorded:
         raise not_recorded() from None
 
 
 async def asked(serving: Serving, call: Callable, *args, **kwargs) -> Any:
-    "A question to the database, in a thread. Raises Refused (503) where it is away."
+    "A question to the database, in a thread. Raises ApiError (503) where it is away."
     try:
         return await asyncio.get_running_loop().run_in_executor(
             serving.readers, lambda: call(*args, **kwargs)
         )
-    except Away as e:
-        raise Refused(
+    except DatabaseUnavailable as e:
+        raise ApiError(
             503, "the database is away", [problem(["database"], str(e))], {"Retry-After": "2"}
         ) from None
 
@@ -524,14 +528,14 @@ async def once_only(
     if key is None:
         return await make(None)
     if not re.fullmatch(KEY, key):
-        raise Refused(
+        raise ApiError(
             422,
             "the request was refused",
             [problem(["Idempotency-Key"], "must be 1 to 128 printable characters without a space")],
         )
     mine, digest = (request.state.user.id, key), body_hash()
     if mine in serving.running:
-        raise Refused(
+        raise ApiError(
             409,
             "a request with this Idempotency-Key is being answered",
             [problem(["Idempotency-Key"], "ask again in a second")],
@@ -543,12 +547,12 @@ async def once_only(
         if known is None:
             try:
                 return await make(dict(key=key, body_hash=digest))
-            except Repeated:
+            except IdempotencyKeyUsed:
                 known = await asked(
                     serving, serving.store.predictions.answer, *mine
                 )  # another worker was faster
         if known is None or known["body_hash"] != digest or known["endpoint"] != endpoint:
-            raise Refused(
+            raise ApiError(
                 422,
                 "this Idempotency-Key belongs to another request",
                 [problem(["Idempotency-Key"], "take a new one for each request")],
@@ -591,11 +595,11 @@ class ScoredFile:
         self.rows = scored_rows(loaded.bundle, self.lines, Counts(), ROWS, self._scored)
 
     def check(self):
-        "Raises Refused (422) where the file, not just a row of it, is wrong."
+        "Raises ApiError (422) where the file, not just a row of it, is wrong."
         try:
             check_csv(self.loaded.bundle, self.lines)
         except BatchError as e:
-            raise Refused(422, "the file was refused", [problem(["file"], str(e))]) from None
+            raise ApiError(422, "the file was refused", [problem(["file"], str(e))]) from None
         self.lines.seek(0)
 
     def _scored(self, scores, columns, references):

@@ -22,7 +22,7 @@ class CheckStore:
         self.database = database
 
     def add(self, **columns: Any) -> int:  # of table checks; `at` is now where it is not stated
-        "Record a check, and return its id. Raise Away."
+        "Record a check, and return its id. Raise DatabaseUnavailable."
         row = {"at": datetime.now(UTC)} | columns
         with self.database.transaction(writes=True) as c:
             key = c.execute(sa.insert(checks).values(**row)).inserted_primary_key

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['UPGRADE', 'UNREACHED', 'SLOW', 'LOCKED', 'FULL', 'READ_ONLY', 'DENIED', 'UNOPENED', 'BROKEN_DISK', 'DAMAGED', 'BUSY',
-           'SCHEMA', 'IDLE_SECONDS', 'HEAD', 'UPGRADE_SECONDS', 'Away', 'StoreError', 'Unfit', 'Taken', 'Uninvited',
-           'unavailability', 'translate_error', 'read_url', 'Database', 'Schema', 'insert_into', 'by_position',
-           'is_among']
+           'SCHEMA', 'IDLE_SECONDS', 'HEAD', 'UPGRADE_SECONDS', 'DatabaseUnavailable', 'StoreError', 'InvalidRow',
+           'NameTaken', 'InvalidInvitation', 'unavailability', 'translate_error', 'read_url', 'Database', 'Schema',
+           'insert_into', 'by_position', 'is_among']
 
 # %% ../../nbs/store/02_engine.ipynb #de065703
 import json
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from ..core.errors import CreditDefaultError, InvalidInput, Unavailable
 
 # %% ../../nbs/store/02_engine.ipynb #9873a6d9
-class Away(Unavailable):
+class DatabaseUnavailable(Unavailable):
     "The database cannot be used now: try later. The text says why, and holds no value."
 
 
@@ -31,11 +31,11 @@ class StoreError(InvalidInput):
     "What cannot be done with this database, and what can."
 
 
-class Unfit(InvalidInput):
+class InvalidRow(InvalidInput):
     "A row that the table cannot hold. Names the column, never the value."
 
 
-class Taken(CreditDefaultError):
+class NameTaken(CreditDefaultError):
     "Another user has this username or email."
 
     http_status = 409
@@ -45,7 +45,7 @@ class Taken(CreditDefaultError):
         self.field = field
 
 
-class Uninvited(CreditDefaultError):
+class InvalidInvitation(CreditDefaultError):
     "An invitation that is unknown, used or out of date."
 
     http_status = 422
@@ -131,17 +131,17 @@ def unavailability(
 def translate_error(error: sa.exc.SQLAlchemyError) -> Exception:
     """Return what to raise in its place.
 
-    Away, Unfit, or the error itself where it is a mistake of the program.
+    DatabaseUnavailable, InvalidRow, or the error itself where it is a mistake of the program.
     """
     if isinstance(error, sa.exc.TimeoutError):
-        return Away(BUSY)
+        return DatabaseUnavailable(BUSY)
     cause = getattr(error, "orig", None)
     if isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
         where = getattr(cause, "diag", None)  # PostgreSQL's own text holds the row
         name = where and (where.column_name or where.constraint_name or type(cause).__name__)
-        return Unfit(f"a row does not fit its table: {name or cause}")
+        return InvalidRow(f"a row does not fit its table: {name or cause}")
     why = unavailability(cause) if cause is not None else None
-    return Away(why) if why else error
+    return DatabaseUnavailable(why) if why else error
 
 # %% ../../nbs/store/02_engine.ipynb #76e48a7c
 def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
@@ -279,7 +279,7 @@ class Database:
 
     @contextmanager
     def transaction(self, writes: bool = False) -> Iterator[sa.Connection]:
-        "Open a transaction. Raise Away or Unfit in place of a driver's error."
+        "Open a transaction. Raise DatabaseUnavailable or InvalidRow in place of a driver's error."
         try:
             with (self._writing if writes else self.engine).begin() as connection:
                 yield connection
@@ -304,21 +304,26 @@ class Schema:
             return c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
     def ready(self) -> bool:
-        "Return True where the database has the newest schema. Raise Away where it has not."
+        "Return True where the schema is the newest. Raise DatabaseUnavailable where it is not."
         version = self.version()
         if version == HEAD:
             return True
         if version is None:
-            raise Away(f"the database has no tables yet: {UPGRADE}")
+            raise DatabaseUnavailable(f"the database has no tables yet: {UPGRADE}")
         if version < HEAD:
-            raise Away(f"the database has schema {version}, and {HEAD} is needed: {UPGRADE}")
-        raise Away(
+            raise DatabaseUnavailable(
+                f"the database has schema {version}, and {HEAD} is needed: {UPGRADE}"
+            )
+        raise DatabaseUnavailable(
             f"the database has schema {version}, newer than {HEAD}: this version of "
             "credit_default is too old for it"
         )
 
     def upgrade(self) -> None:
-        "Bring the schema to its newest version, whoever else tries the same. Raise Away."
+        """Bring the schema to its newest version, whoever else tries the same.
+
+        Raise DatabaseUnavailable.
+        """
         version = self.version()
         if version == HEAD and _is_wal(self.database):
             return
@@ -346,11 +351,11 @@ def _upgrade(database: Database) -> None:
     except sa.exc.SQLAlchemyError as e:
         raise translate_error(e) from None
     except sqlite3.Error as e:
-        raise Away(unavailability(e) or UNOPENED) from None
+        raise DatabaseUnavailable(unavailability(e) or UNOPENED) from None
     except Timeout:
-        raise Away(LOCKED) from None
+        raise DatabaseUnavailable(LOCKED) from None
     except OSError:
-        raise Away(UNOPENED) from None
+        raise DatabaseUnavailable(UNOPENED) from None
     finally:
         engine.dispose()
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.files import whole_file
-from .engine import Away, StoreError, Unfit, translate_error
+from ..core.files import atomic_write
+from .engine import DatabaseUnavailable, InvalidRow, StoreError, translate_error
 from .schema import Timestamp, outcomes, predictions
 
 # %% ../../nbs/store/08_export.ipynb #302acdae
@@ -40,7 +40,7 @@ def _exported() -> list[sa.Column[Any]]:
 def named_when_complete(out: Path) -> Iterator[Path]:
     "Yield a file that gets its name when it is complete, for nobody else to read."
     try:
-        with whole_file(out, 0o600) as part:
+        with atomic_write(out, 0o600) as part:
             yield part
     except OSError as e:
         raise StoreError(f"{out} cannot be written: {e.strerror or type(e).__name__}") from None
@@ -141,7 +141,7 @@ def database_writer(url: str) -> Iterator[Writer]:
         yield warehouse.write
     except sa.exc.SQLAlchemyError as e:
         why = translate_error(e)
-        text = str(why) if isinstance(why, (Away, Unfit)) else type(e).__name__
+        text = str(why) if isinstance(why, (DatabaseUnavailable, InvalidRow)) else type(e).__name__
         raise StoreError(f"the database to export to: {text}") from None
     finally:
         engine.dispose()

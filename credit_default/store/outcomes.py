@@ -78,7 +78,7 @@ class OutcomeStore:
         # an outcome observed later than this is not taken, except a simulated one
         latest: datetime | None = None,
     ) -> dict[str, Any]:
-        """Record what was observed, in one transaction. Raise Away.
+        """Record what was observed, in one transaction. Raise DatabaseUnavailable.
 
         Of several statements about a loan the one observed last holds. Return counts (recorded,
         changed, unchanged) and the ids that were not taken (unknown, older, early, future).

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from credit_default.store.engine import (
     Database,
+    InvalidRow,
     Schema,
-    Unfit,
     by_position,
     insert_into,
 )
@@ -49,20 +49,22 @@ def _values(
     key: str | None,  # of the request's answer
     stamp: Callable[[datetime], Any],  # what the driver takes for a time
 ) -> tuple[Any, ...]:
-    "Return the row's values in the order of COLUMNS. Raise Unfit."
+    "Return the row's values in the order of COLUMNS. Raise InvalidRow."
     try:
         values = [*_pick(row), row.get("idempotency_key", key)]
     except KeyError as e:
-        raise Unfit(f"predictions: column {e.args[0]} is missing") from None
+        raise InvalidRow(f"predictions: column {e.args[0]} is missing") from None
     if len(row) > len(ROW) and not row.keys() <= set(COLUMNS):
-        raise Unfit(f"predictions: no such column: {', '.join(sorted(row.keys() - set(COLUMNS)))}")
+        raise InvalidRow(
+            f"predictions: no such column: {', '.join(sorted(row.keys() - set(COLUMNS)))}"
+        )
     if not storable(*values):
-        raise Unfit(
+        raise InvalidRow(
             f"predictions: {', '.join(c for c, v in zip(COLUMNS, values) if not storable(v))}: a "
             "text that is no Unicode, or holds a NUL"
         )
     if not isinstance(values[_AT], datetime) or values[_AT].tzinfo is None:
-        raise Unfit("predictions: at: must be a time with its zone")
+        raise InvalidRow("predictions: at: must be a time with its zone")
     values[_AT] = stamp(values[_AT])
     return tuple(values)
 
@@ -119,7 +121,7 @@ class PredictionWriter:
     def append(self, entries: list[Entry]) -> list[bool]:
         """Write all entries in one transaction, durable on return.
 
-        False for an entry whose idempotency key was used. Raise Away, Unfit.
+        False for an entry whose idempotency key was used. Raise DatabaseUnavailable, InvalidRow.
         """
         keyed: dict[tuple[str, str], int] = {}
         for i, entry in enumerate(entries):
@@ -243,7 +245,7 @@ class PredictionLog(PredictionWriter, PredictionReader):
         self.file = database.file
 
     def ready(self) -> bool:
-        "Return True where the database has the newest schema. Raise Away where it has not."
+        "Return True where the schema is the newest. Raise DatabaseUnavailable where it is not."
         return Schema(self.database).ready()
 
     def oldest(

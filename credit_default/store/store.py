@@ -36,11 +36,11 @@ class Store:
         self.file, self.url_shown = self.database.file, self.database.url_shown
 
     def ready(self) -> bool:
-        "Return True where the database has the newest schema. Raise Away where it has not."
+        "Return True where the schema is the newest. Raise DatabaseUnavailable where it is not."
         return self.schema.ready()
 
     def upgrade(self) -> None:
-        "Bring the schema to its newest version. Raise Away."
+        "Bring the schema to its newest version. Raise DatabaseUnavailable."
         self.schema.upgrade()
 
     def close(self) -> None:

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from credit_default.store.engine import (
     DAMAGED,
     UNOPENED,
-    Away,
     Database,
+    DatabaseUnavailable,
     StoreError,
     translate_error,
     unavailability,
@@ -50,7 +50,7 @@ class Upkeep:
     ) -> int:
         """Copy predictions with what became of the loans, in order of seq.
 
-        Return the number of rows written. Raise StoreError, Away.
+        Return the number of rows written. Raise StoreError, DatabaseUnavailable.
         """
         wanted, seq = conditions(since, until), predictions.c.seq
         with self.database.transaction() as c:
@@ -112,7 +112,10 @@ class Upkeep:
         return removed
 
     def backup(self, path: Path | str) -> None:
-        "Copy the SQLite file as it is at this moment, while it is in use. Raise StoreError, Away."
+        """Copy the SQLite file as it is at this moment, while it is in use.
+
+        Raise StoreError, DatabaseUnavailable.
+        """
         path, file = Path(path), self.database.file
         if not file:
             url = self.database.url.set(drivername="postgresql", query={})
@@ -134,9 +137,9 @@ class Upkeep:
                 source.backup(copy)
                 [[found]] = copy.execute("PRAGMA quick_check(1)")
                 if found != "ok":
-                    raise Away(DAMAGED)
+                    raise DatabaseUnavailable(DAMAGED)
         except sqlite3.Error as e:
-            raise Away(unavailability(e) or UNOPENED) from None
+            raise DatabaseUnavailable(unavailability(e) or UNOPENED) from None
 
 
 def _empty_wal(database: Database) -> None:
@@ -150,4 +153,4 @@ def _empty_wal(database: Database) -> None:
     except sa.exc.SQLAlchemyError as e:
         raise translate_error(e) from None
     except sqlite3.Error as e:
-        raise Away(unavailability(e) or UNOPENED) from None
+        raise DatabaseUnavailable(unavailability(e) or UNOPENED) from None

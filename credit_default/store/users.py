@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .engine import Database, Taken, Uninvited, insert_into
+from .engine import Database, InvalidInvitation, NameTaken, insert_into
 from .predictions import first_row, storable
 from .schema import invitations, users
 
@@ -37,13 +37,13 @@ def _usable(token_hash: str, now: datetime) -> list[sa.ColumnElement[bool]]:
 
 
 def _use_invitation(c: sa.Connection, token_hash: str, user_id: str, now: datetime) -> str:
-    "Return the role of an invitation, which is used up by it. Raise Uninvited."
+    "Return the role of an invitation, which is used up by it. Raise InvalidInvitation."
     used = sa.update(invitations).where(*_usable(token_hash, now))
     role = c.execute(
         used.values(used_by=user_id, used_at=now).returning(invitations.c.role)
     ).scalar()
     if role is None:
-        raise Uninvited("the invitation is unknown, used or out of date")
+        raise InvalidInvitation("the invitation is unknown, used or out of date")
     return str(role)
 
 # %% ../../nbs/store/04_users.ipynb #1768c7fa
@@ -75,7 +75,7 @@ class UserStore:
         *,
         invitation: str | None = None,  # its token's hash: its role is then the user's
     ) -> dict[str, Any]:
-        "Add a user, and return the row. Raise Taken, Uninvited."
+        "Add a user, and return the row. Raise NameTaken, InvalidInvitation."
         now = datetime.now(UTC)
         defaults: dict[str, Any] = {"disabled": False, "created_at": now}
         user = defaults | user
@@ -88,7 +88,7 @@ class UserStore:
             if added is None:
                 by_name = users.c.username_key == keys["username_key"]
                 same_name = c.execute(sa.select(users.c.id).where(by_name)).first()
-                raise Taken("username" if same_name else "email")
+                raise NameTaken("username" if same_name else "email")
         return {name: user[name] for name in _USER}
 
     def change(self, id: str, **values: Any) -> bool:

@@ -95,7 +95,7 @@ def place_of(
 
 # %% ../../nbs/store/05_windows.ipynb #a6673179
 class Windows:
-    "Reads the predictions of a model in a window of time. Raise Away."
+    "Reads the predictions of a model in a window of time. Raise DatabaseUnavailable."
 
     def __init__(self, log: PredictionLog):
         self.log, self.database = log, log.database

@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm import TqdmWarning, tqdm
 
 import credit_default
-from ..core.files import whole_file
+from ..core.files import atomic_write
 from ..data.split import folds as equal_folds
 from ..portfolio.definition import Portfolio
 from ..scoring.features import Clean, FeatureMap
@@ -176,7 +176,7 @@ class Folds:
         except (OSError, ValueError, EOFError):
             made = make()  # not there, or cut short
         self.cache.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_write(path) as part, part.open("wb") as file:
             np.save(file, made)
         return made
 
