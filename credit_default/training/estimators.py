@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['one_blas_thread', 'MIN_WORK_PER_PROCESS', 'FeatureTransformer', 'fit_numbers', 'checked_columns', 'ScaledSampler',
-           'PortableClassifier', 'ScaledLogistic', 'ScoreNetwork']
+           'PortableClassifier', 'ScaledLogistic', 'fit_normal_scores', 'ScoreNetwork']
 
 # %% ../../nbs/training/01_estimators.ipynb #558721b4
 import warnings
@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE
 from joblib import Parallel, delayed
-from scipy.special import expit
+from scipy.special import expit, ndtri
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -328,6 +328,29 @@ class ScaledLogistic(PortableClassifier):
             self.log_, self.low_, self.high_, self.mean_, self.std_, self.coef_, self.intercept_
         )
 
+# %% ../../nbs/training/01_estimators.ipynb #5c0f2e81
+def fit_normal_scores(
+    X: np.ndarray,  # (n, m) training rows, nothing missing
+    n_knots: int = 200,  # of a column, at most
+) -> NormalScores:
+    """Return the normal scores of the columns. Equal values get the score in the middle of their
+    share of the rows.
+    """
+    knots, scores = [], []
+    for x in X.T:
+        x = np.sort(x)
+        at = np.unique(x[np.linspace(0, len(x) - 1, n_knots).round().astype(int)])
+        below, upto = np.searchsorted(x, at, "left"), np.searchsorted(x, at, "right")
+        knots.append(at)
+        scores.append(ndtri(np.clip((below + upto) / 2 / len(x), 0.001, 0.999)))
+    starts = np.cumsum([0] + [len(k) for k in knots])
+    fitted = NormalScores(starts, np.concatenate(knots), np.concatenate(scores))
+    z = fitted.transform(X)
+    std, columns = z.std(axis=0), np.repeat(np.arange(X.shape[1]), np.diff(starts))
+    centred = fitted.scores - z.mean(axis=0)[columns]
+    fitted.scores = centred / np.where(std > 0, std, 1.0)[columns]
+    return fitted
+
 # %% ../../nbs/training/01_estimators.ipynb #ba6ab170
 class ScoreNetwork(PortableClassifier):
     """A network of one hidden layer on the normal scores of the columns, averaged over seeds.
@@ -379,7 +402,7 @@ class ScoreNetwork(PortableClassifier):
     def fit(self, X, y):
         "Fit on X (n, features) and y (n,) with two classes."
         X, y = self._checked(X, y)
-        scale, outcome = NormalScores.fit(X), (y == self.classes_[1]).astype(int)
+        scale, outcome = fit_normal_scores(X), (y == self.classes_[1]).astype(int)
         z, weights = scale.transform(X), np.where(outcome == 1, self.positive_weight, 1.0)
         worth_it = self.threads > 1 and len(z) * self.epochs * self.nets > MIN_WORK_PER_PROCESS
         fitted = Parallel(

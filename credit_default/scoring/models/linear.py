@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.numeric import signed_log
-from .arrays import ArrayModel
+from .arrays import ArrayModel, Explanation
 
 # %% ../../../nbs/scoring/models/03_linear.ipynb #c92ef4db
 @dataclass
@@ -22,8 +22,8 @@ class LinearModel(ArrayModel):
     ----------
     log : (m,) columns taken on the signed logarithmic scale.
     low, high, mean, std : (m,) limits and standardisation, on that scale.
-    coefficients : (m,) in log-odds for one standard deviation; intercept : in log-odds, at the
-        mean.
+    coefficients : (m,) in log-odds for one standard deviation.
+    intercept : in log-odds, at the mean.
     """
 
     log: np.ndarray
@@ -35,22 +35,15 @@ class LinearModel(ArrayModel):
     intercept: float
     kind = "linear"
 
-    def explain(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n,) the margin, (n, features) coefficient x distance from the mean, and (n,) the base
-        they start from.
-        """
-        parts = (
-            (np.clip(np.where(self.log, signed_log(X), X), self.low, self.high) - self.mean)
-            / self.std
-            * self.coefficients
-        )
+    def explain(self, X: np.ndarray) -> Explanation:
+        "Return the margin with each coefficient times the distance from the mean."
+        scaled = np.clip(np.where(self.log, signed_log(X), X), self.low, self.high)
+        parts = (scaled - self.mean) / self.std * self.coefficients
         base = np.full(len(X), float(self.intercept))
-        return (
-            np.add.accumulate(np.column_stack([base, parts]), axis=1)[:, -1],
-            parts,
-            base,
-        )  # in a fixed order, so that one row and many give the same bits
+        # added up in a fixed order, so that one row and many give the same bits
+        total = np.add.accumulate(np.column_stack([base, parts]), axis=1)[:, -1]
+        return Explanation(total, parts, base)
 
     def margin(self, X: np.ndarray) -> np.ndarray:
-        "(n,) uncalibrated log-odds."
-        return self.explain(X)[0]
+        "Return (n,) uncalibrated log-odds."
+        return self.explain(X).margin
