@@ -145,7 +145,7 @@ def prepare(folder, home, arms):
     from credit_default.data.synthetic import synthesize, write_csv
     from credit_default.portfolio.catalogue import get_portfolio
     from credit_default.portfolio.columns import parse_table
-    from credit_default.scoring.reasons import sent
+    from credit_default.scoring.reasons import sent_value
     from credit_default.scoring.registry import promote_bundle, save_bundle
 
     portfolio, tags, words = get_portfolio("gmsc"), {}, ""
@@ -163,7 +163,7 @@ def prepare(folder, home, arms):
         (folder / "pipeline.pickle").write_bytes(pickle.dumps(pipeline(portfolio, train)))
     columns = parse_table(portfolio, synthesize(portfolio, APPLICANTS, seed=11)[0])
     bodies = [
-        json.dumps({f.alias: sent(f, columns[f.name][i]) for f in portfolio.fields})
+        json.dumps({f.alias: sent_value(f, columns[f.name][i]) for f in portfolio.fields})
         for i in range(APPLICANTS)
     ]
     if "a" in arms:

@@ -72,10 +72,12 @@ def applicants(portfolio, rows, seed=11):
 
 def as_sent(portfolio, columns):
     "Columns as a list of JSON objects."
-    from credit_default.scoring.reasons import sent
+    from credit_default.scoring.reasons import sent_value
 
     n = len(columns[portfolio.fields[0].name])
-    return [{f.alias: sent(f, columns[f.name][i]) for f in portfolio.fields} for i in range(n)]
+    return [
+        {f.alias: sent_value(f, columns[f.name][i]) for f in portfolio.fields} for i in range(n)
+    ]
 
 
 def free_port():

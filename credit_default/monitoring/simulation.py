@@ -31,7 +31,7 @@ from ..portfolio.applicant import REFERENCE
 from ..portfolio.definition import Portfolio, Scenario, Shift
 from ..portfolio.field import Field
 from ..portfolio.values import Columns, implausible, is_code, limits
-from ..scoring.reasons import sent
+from ..scoring.reasons import sent_value
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #f68e690a
 OTHERS = 2_000_003  # added to the seed: neither the labelled nor the unlabelled sample
@@ -402,7 +402,7 @@ def _requests(portfolio: Portfolio, frame: pd.DataFrame, run: str) -> Iterator[d
     "The applicants as clients send them."
     columns = {f.alias: (f, frame[f.name].to_numpy()) for f in portfolio.fields}
     for i in range(len(frame)):
-        yield {alias: sent(f, values[i]) for alias, (f, values) in columns.items()} | {
+        yield {alias: sent_value(f, values[i]) for alias, (f, values) in columns.items()} | {
             REFERENCE: f"{SIMULATED}/{run}/{i}"
         }
 

@@ -26,7 +26,7 @@ from ..portfolio.columns import check, parse_table
 from ..portfolio.definition import Csv, Portfolio
 from ..portfolio.values import Columns
 from .bundle import Bundle, Scores
-from .reasons import MOST
+from .reasons import MAX_REASONS
 
 # %% ../../nbs/scoring/12_batch.ipynb #085f7fe1
 ANSWER = (
@@ -39,7 +39,7 @@ ANSWER = (
     "rating",
     "risk",
 )
-REASONS = tuple(f"reason_{i}" for i in range(1, MOST + 1))
+REASONS = tuple(f"reason_{i}" for i in range(1, MAX_REASONS + 1))
 RESULTS = ANSWER + REASONS + ("model_version", "error")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 LONGEST = 200  # characters; a longer text is no value of a field, and the API refuses it too
@@ -102,7 +102,10 @@ def score_chunk(
             answer = scores.answer(i)
             texts = [r["text"] for r in answer["reasons"]]
             rows[row][:-1] = (
-                [answer[k] for k in ANSWER] + texts + [None] * (MOST - len(texts)) + [bundle.tag]
+                [answer[k] for k in ANSWER]
+                + texts
+                + [None] * (MAX_REASONS - len(texts))
+                + [bundle.tag]
             )
     return rows
 

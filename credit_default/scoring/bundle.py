@@ -29,8 +29,8 @@ from .models.arrays import array_bytes, bytes_arrays
 from .models.linear import LinearModel
 from .models.network import NetworkModel
 from .models.trees import BoosterModel
-from .reasons import by_field, field_shares, reason_codes
-from .scorecard import DECISIONS, LABELS, RATINGS, Scorecard, band
+from .reasons import field_shares, reason_codes, sum_by_field
+from .scorecard import DECISIONS, LABELS, RATINGS, Scorecard, rating_index
 from .stability import Reference
 
 # %% ../../nbs/scoring/09_bundle.ipynb #571f6129
@@ -229,7 +229,7 @@ class Bundle:
             said, parts, start = member.model.explain(X)
             margin, total, base = (
                 margin + weight * said,
-                total + weight * by_field(parts, shares),
+                total + weight * sum_by_field(parts, shares),
                 base + weight * start,
             )
             distance = distance + weight * parts.sum(axis=1)
@@ -254,7 +254,7 @@ class Bundle:
             log_odds = self.calibrator.log_odds(self.margin(matrices))
         pd = pd_of(log_odds)
         prediction, score = self.scorecard.prediction(pd), self.scorecard.score(log_odds)
-        declined, bands = prediction.tolist(), [RATINGS[i] for i in band(score).tolist()]
+        declined, bands = prediction.tolist(), [RATINGS[i] for i in rating_index(score).tolist()]
         return Scores(
             pd,
             log_odds,

@@ -31,7 +31,7 @@ from credit_default.portfolio.applicant import (
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns, message
 from ..scoring.bundle import Bundle, Scores
-from ..scoring.reasons import sent
+from ..scoring.reasons import sent_value
 
 # %% ../../nbs/serving/01_schemas.ipynb #6ef78c26
 class Reason(BaseModel):
@@ -700,7 +700,9 @@ class Loaded:
                 portfolio=self.portfolio.name,
                 model_version=self.bundle.tag,
                 reference=references[i],
-                sent=_text({f.name: sent(f, columns[f.name][i]) for f in self.portfolio.fields}),
+                sent=_text(
+                    {f.name: sent_value(f, columns[f.name][i]) for f in self.portfolio.fields}
+                ),
                 scored=_text(taken[i]),
                 bins=bins[i],
                 probability_default=pds[i],

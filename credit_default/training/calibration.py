@@ -9,7 +9,7 @@ __all__ = ['fit_calibrator', 'matching_intercept', 'rising_slopes', 'choose_cali
 import numpy as np
 
 from ..core.numeric import pd_of, softplus
-from ..scoring.calibration import LIMIT, METHODS, Calibrator
+from ..scoring.calibration import LIMIT, METHODS, Calibrator, between_knots
 
 # %% ../../nbs/training/08_calibration.ipynb #48e3acf7
 def fit_calibrator(
@@ -131,7 +131,7 @@ def _fit_isotonic(m: np.ndarray, y: np.ndarray, least: int = 20) -> Calibrator:
         "isotonic",
         knots=line.knots,
         values=line.values,
-        intercept=matching_intercept(line._between_knots(m), y),
+        intercept=matching_intercept(between_knots(line, m), y),
     )
 
 

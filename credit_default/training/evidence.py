@@ -49,7 +49,7 @@ from credit_default.evaluation.metrics import (
 from ..evaluation.validation import paired_auc
 from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle, content_hash, export_member
-from ..scoring.reasons import MOST
+from ..scoring.reasons import MAX_REASONS
 from .blending import MAX_OPERATIONS, steps
 from .calibration import _cross_fitted
 from .estimators import FeatureTransformer, one_blas_thread
@@ -932,7 +932,7 @@ def _answers(bundle: Bundle, columns: Columns) -> np.ndarray:
     no more.
     """
     scores = bundle.score(columns)
-    out = np.zeros((len(scores), 1 + MOST))
+    out = np.zeros((len(scores), 1 + MAX_REASONS))
     out[:, 0] = scores.probability_default
     for row, reasons in zip(out, scores.reasons, strict=True):
         row[1 : 1 + len(reasons)] = [int(r["code"].removeprefix("R")) for r in reasons]

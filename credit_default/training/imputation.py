@@ -9,7 +9,7 @@ __all__ = ['OTHERS', 'FEWEST', 'fit_imputer', 'hide_at_random', 'hide_like_gaps'
 import numpy as np
 
 from ..core.numeric import signed_log
-from ..scoring.imputation import Imputer
+from ..scoring.imputation import Imputer, from_scale, to_scale
 
 # %% ../../nbs/training/03_imputation.ipynb #691e6fa2
 def fit_imputer(
@@ -250,16 +250,16 @@ def compare_imputers(
         return [], {}
     visible, log = np.where(np.any(list(hidden.values()), axis=0), np.nan, sample), log[fields]
     base = fit_imputer("median", visible, log)
-    truth, z, error, units, seconds = base.scale(sample), base.scale(visible), {}, {}, {}
+    truth, z, error, units, seconds = to_scale(base, sample), to_scale(base, visible), {}, {}, {}
     for method in ("median", "MICE", *OTHERS):
         start = time.perf_counter()
         if method in OTHERS:
-            filled = base.unscale(np.clip(_complete(z, method, seed), base.low, base.high))
+            filled = from_scale(base, np.clip(_complete(z, method, seed), base.low, base.high))
         else:
             filled = fit_imputer(method.lower(), visible, log, seed=seed).transform(visible)
         seconds[method], error[method], units[method] = (
             time.perf_counter() - start,
-            base.scale(filled) - truth,
+            to_scale(base, filled) - truth,
             np.abs(filled - sample),
         )
     found = []

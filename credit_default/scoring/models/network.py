@@ -49,7 +49,7 @@ def hidden_inputs(
     terms = np.empty((len(z), len(weights) + 1, len(offsets)))
     terms[:, 0] = offsets
     np.multiply(z[:, :, None], weights, out=terms[:, 1:])
-    return np.add.reduce(terms, axis=1)
+    return np.asarray(np.add.reduce(terms, axis=1))
 
 
 def mean_slopes(start: np.ndarray, end: np.ndarray, distance: np.ndarray) -> np.ndarray:
