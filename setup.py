@@ -51,6 +51,7 @@ setup(
     python_requires=f">={cfg['min_python']},<3.13",
     packages=find_packages(include=["credit_default", "credit_default.*"]),
     include_package_data=True,
+    package_data={"credit_default.portfolio": ["shipped/*.toml"]},
     install_requires=listed("requirements"),
     extras_require={
         "train": listed("train_requirements"),

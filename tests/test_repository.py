@@ -231,7 +231,7 @@ def test_make_sets_up_once(stub_checkout):
         assert "uv pip sync" not in make("--dry-run", "run", cwd=stub_checkout).stdout
 
 
-def test_the_wheel_ships_the_report_templates(tmp_path):
+def test_the_wheel_ships_the_report_templates_and_the_portfolios(tmp_path):
     checkout = tmp_path / "checkout"
     shutil.copytree(
         ROOT / "credit_default",
@@ -269,6 +269,11 @@ def test_the_wheel_ships_the_report_templates(tmp_path):
         path.relative_to(ROOT).as_posix() for path in (ROOT / "credit_default").rglob("*.py")
     }
     assert modules <= set(names)
+    assert {
+        name.removeprefix("credit_default/portfolio/shipped/")
+        for name in names
+        if name.startswith("credit_default/portfolio/shipped/")
+    } == {"gmsc.toml", "personal.toml", "mortgage.toml", "lending.toml"}
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert not [
         name for name in names if name.startswith(("tests/", "tools/", "benchmarks/", "build/"))

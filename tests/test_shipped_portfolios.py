@@ -1,0 +1,65 @@
+"""The portfolios that ship: their TOML files mean exactly what bundles already hold."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
+
+# A bundle's content hash depends on the first, the synthetic sample and simulations on the second.
+# Whoever changes a definition on purpose changes these lines, and every new bundle's tag with them.
+DEFINITIONS = {
+    "gmsc": (
+        "870cf6ce9d6c4c6fadaa395aaf0ac82517f07fdd10c0428aa8afed412ab12f0d",
+        "18df5ab27e99474b2b4b66d1ea7718a471ab04d7e02e313bb35218b43bcf8829",
+    ),
+    "personal": (
+        "18461b579c3ba42d57f15eadb2654fce3eeeec70bd8d09338594aa8b622ee2c6",
+        "b4682eaf020ba3c0f7dcc6079dc90e31a8c80c253cf15bca983d71cafada9f8a",
+    ),
+    "mortgage": (
+        "4f9318ac9bd30507c8393995364e14836629d4bda5655fbe8a82871f41ee8eb6",
+        "b0a795ef1563bd23442cf2db649313d08a99b9bfa234c7f856ab9749dd2bab95",
+    ),
+    "lending": (
+        "758868ac5967e494f34f828a64a4f6f3709a58cf29fe2f8157130d4ccbc17e2b",
+        "03b7c1b568856457d53ef895d7f68163f954656bf596c5a92bdf348c5fd5eee2",
+    ),
+}
+
+
+def digest(content):
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_definition_is_the_one_that_bundles_hold(name):
+    portfolio = SHIPPED[name]
+    assert DEFINITIONS[name] == (
+        digest(portfolio.to_json()),
+        digest(portfolio.model_dump(mode="json")),
+    )
+
+
+def test_every_file_is_in_the_list_and_is_named_as_its_portfolio():
+    assert [p.name for p in SHIPPED.values()] == list(SHIPPED) == list(DEFINITIONS)
+    assert len(SHIPPED) == len(DEFINITIONS) and "persnal" not in SHIPPED
+    with pytest.raises(KeyError):
+        SHIPPED["persnal"]
+
+
+def test_a_portfolio_is_read_once_and_does_not_remember_its_folder():
+    assert get_portfolio("gmsc") is SHIPPED["gmsc"]
+    assert SHIPPED["gmsc"].folder is None
+
+
+def test_importing_the_list_reads_no_file():
+    code = (
+        "from credit_default.portfolio import catalogue\n"
+        "print(catalogue._read_shipped.cache_info().misses)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
