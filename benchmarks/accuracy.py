@@ -31,8 +31,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
+from credit_default.data.csv_text import DataError
 from credit_default.data.loading import load
-from credit_default.data.sources import DataError, find
+from credit_default.data.sources import find
 from credit_default.evaluation.metrics import auc, brier
 from credit_default.evaluation.validation import paired_auc
 from credit_default.portfolio.catalogue import get_portfolio

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from credit_default.data.dataset import parse_dates, parse_outcome
+from credit_default.data.outcome import parse_dates, parse_outcome
 from credit_default.data.sources import find, read_table
 from credit_default.evaluation.metrics import auc, auc_difference, ece
 from credit_default.portfolio.catalogue import get_portfolio

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
+from credit_default.data.csv_text import DataError
 from credit_default.data.dataset import from_table
 from credit_default.data.loading import load
-from credit_default.data.sources import DataError
 from credit_default.data.synthetic import synthesize
 from credit_default.evaluation.proposal import init, propose, to_toml
 from credit_default.portfolio.catalogue import get_portfolio

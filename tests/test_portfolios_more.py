@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from served import ROOT, Server, applicants, synthetic_bundle
 
+from credit_default.data.csv_text import DataError
 from credit_default.data.loading import load
-from credit_default.data.sources import DataError, find, read_table
+from credit_default.data.sources import find, read_table
 from credit_default.data.split import folds, split
 from credit_default.data.synthetic import save_sample, synthesize, write_csv
 from credit_default.portfolio.applicant import applicant_model

@@ -916,7 +916,7 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
     "The rows of a file that a model can be judged on."
     import numpy as np
 
-    from credit_default.data.dataset import parse_outcome
+    from credit_default.data.outcome import parse_outcome
     from credit_default.data.sources import read_table
     from credit_default.portfolio.columns import check, parse_table
     from credit_default.portfolio.field import MISSING

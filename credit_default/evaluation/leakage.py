@@ -20,8 +20,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..data.csv_text import DataError
 from ..data.dataset import Dataset
-from ..data.sources import DataError
 from .metrics import jeffreys_interval
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import MISSING

@@ -11,7 +11,6 @@ __all__ = ['NUMBER', 'TEXT', 'MARKS', 'NOTHING_KNOWN', 'LOOKED_AT', 'DATES', 'PE
 # %% ../../nbs/evaluation/05_proposal.ipynb #f3bb77ad
 import csv
 import difflib
-import io
 import re
 import textwrap
 from collections import Counter
@@ -25,8 +24,15 @@ import numpy as np
 import pandas as pd
 
 from ..core.numeric import signed_log
+from credit_default.data.csv_text import (
+    SEPARATORS,
+    DataError,
+    decode_csv,
+    decompressed,
+    first_rows,
+)
 from ..data.dataset import from_table
-from ..data.sources import DataError, _decompressed, _text, read_table
+from ..data.sources import read_table
 from ..data.synthetic import synthesize
 from .leakage import audit
 from ..portfolio.catalogue import SHIPPED
@@ -85,13 +91,7 @@ def _separator(text: str) -> str:
 
     def columns(mark):
         try:
-            rows = [
-                row
-                for row, _ in zip(
-                    csv.reader(io.StringIO(text, newline=""), delimiter=mark), range(50)
-                )
-                if row
-            ]
+            rows = first_rows(text, mark, 50)
         except csv.Error:
             return 0
         return (
@@ -100,7 +100,7 @@ def _separator(text: str) -> str:
             else 0
         )
 
-    return max((",", ";", "\t", "|"), key=columns)  # the first of equals
+    return max(SEPARATORS, key=columns)  # the first of equals
 
 
 def _numbers(cells: Sequence, form: Csv) -> tuple[int, int]:
@@ -145,17 +145,11 @@ def file_form(
     path: str | Path,  # CSV, also compressed by gzip
 ) -> Csv:
     "The form in which a CSV file was written. Raises DataError where it is none."
-    content = _decompressed(Path(path).name, Path(path).read_bytes())
+    content = decompressed(Path(path).name, Path(path).read_bytes())
     form = Csv(encoding=_encoding(content))
-    text = _text(Path(path).name, content, form.model_copy(update=dict(decimal=",")))
+    text = decode_csv(Path(path).name, content, form.model_copy(update=dict(decimal=",")))
     form = form.model_copy(update=dict(separator=_separator(text)))
-    rows = [
-        row
-        for row, _ in zip(
-            csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), range(LOOKED_AT)
-        )
-        if row
-    ]
+    rows = first_rows(text, form.separator, LOOKED_AT)
     columns = [list(c) for c in zip(*[r for r in rows[1:] if len(r) == len(rows[0])])]
     form = _gaps(columns, _marks(columns, form))
     return _gaps(
@@ -1160,11 +1154,8 @@ def _named_twice(path: Path, form: Csv, target: str) -> None:
     """Raises DataError with the names that stand twice in the header, once the target shows that it
     is one.
     """
-    text = _decompressed(path.name, path.read_bytes()).decode(form.codec)
-    header = [
-        h.strip()
-        for h in next(csv.reader(io.StringIO(text, newline=""), delimiter=form.separator), [])
-    ]
+    text = decompressed(path.name, path.read_bytes()).decode(form.codec)
+    header = [h.strip() for row in first_rows(text, form.separator, 1) for h in row]
     twice = [h for h, k in Counter(header).items() if h and k > 1]
     if target in header and twice:
         raise DataError(

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import InvalidInput
-from ..data.dataset import Dataset, content_hash, parse_outcome
+from ..data.dataset import Dataset, content_hash
+from ..data.outcome import parse_outcome
 from ..evaluation.metrics import auc_interval, evaluate, jeffreys_interval
 from .display import Card, Displayed
 from .tables import CheckedRows, TableError, as_frame, read_rows

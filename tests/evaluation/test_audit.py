@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
+from credit_default.data.csv_text import DataError
 from credit_default.data.dataset import from_table
 from credit_default.data.loading import load
-from credit_default.data.sources import DataError, read_table
+from credit_default.data.sources import read_table
 from credit_default.data.split import split
 from credit_default.evaluation.leakage import (
     ROWS,
