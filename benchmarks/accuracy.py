@@ -37,7 +37,7 @@ from credit_default.data.sources import find
 from credit_default.evaluation.metrics import auc, brier
 from credit_default.evaluation.validation import paired_auc
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.portfolio.values import implausible
+from credit_default.portfolio.values import implausible_mask
 
 HERE = Path(__file__).resolve().parent
 FOLDS, THREADS = 3, 2
@@ -270,12 +270,12 @@ def raw(dataset, keep, plausible=False):
         if not f.numeric:
             return pd.Categorical(values, categories=f.categories)
         return (
-            np.where(implausible(f, values) | np.isin(values, list(f.codes)), np.nan, values)
+            np.where(implausible_mask(f, values) | np.isin(values, list(f.codes)), np.nan, values)
             if plausible
             else values
         )
 
-    return pd.DataFrame({f.alias: column(f) for f in dataset.portfolio.used(keep)})
+    return pd.DataFrame({f.alias: column(f) for f in dataset.portfolio.inputs(keep)})
 
 
 def folds(dataset):

@@ -45,7 +45,7 @@ def lightgbm_pds(portfolio, keep, train, test):
                 f.alias: pd.Categorical(columns[f.name], categories=f.categories)
                 if not f.numeric
                 else columns[f.name]
-                for f in portfolio.used(keep)
+                for f in portfolio.inputs(keep)
             }
         )
 

@@ -42,7 +42,7 @@ from .core.settings import SettingsError, read_settings, variable
 from .monitoring.drift import CheckTimeout, MonitoringError, check_row
 from .monitoring.performance import UNITS
 from .monitoring.process import task
-from .portfolio.applicant import REFERENCES
+from .portfolio.applicant import REFERENCE_PATTERN
 from .scoring.bundle import Bundle, BundleError
 from .scoring.psi import PSI_THRESHOLD
 from .scoring.registry import bundle_path, load_bundle, model_name
@@ -443,7 +443,7 @@ def log_routes(app: FastAPI, serving: Serving):
         user = request.state.user
         if (
             reference
-            and not REFERENCES.fullmatch(reference)
+            and not REFERENCE_PATTERN.fullmatch(reference)
             or not (f"{portfolio}{model_version}").isascii()
         ):
             rows = []

@@ -18,7 +18,7 @@ from credit_default.data.loading import load
 from credit_default.data.synthetic import synthesize
 from credit_default.evaluation.proposal import init, propose, to_toml
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.portfolio.columns import check, parse_table
+from credit_default.portfolio.columns import find_refused, parse_table
 from credit_default.portfolio.definition import Csv
 
 
@@ -227,7 +227,7 @@ def test_ten_thousand_categories():
         and len(found["categories"]) <= 40
     )
     assert (
-        check(
+        find_refused(
             portfolio,
             parse_table(
                 portfolio, {f.name: [f.example] for f in portfolio.fields} | {"odd": ["never seen"]}
@@ -308,7 +308,7 @@ def test_protected_and_the_lenders_own():
     assert {f.name: f.role for f in portfolio.fields if f.role != "applicant"} == dict(
         Gender="protected", marital_status="protected", interest_rate="lender", recoveries="leaky"
     )
-    assert [f.name for f in portfolio.used()] == ["age", "income", "late", "housing"]
+    assert [f.name for f in portfolio.inputs()] == ["age", "income", "late", "housing"]
 
 
 def test_a_leak_is_left_out_with_the_reason():
@@ -410,7 +410,7 @@ def test_the_file_is_the_definition_and_its_sample_is_accepted(tmp_path):
     assert "# 999 stands apart" in to_toml(proposal)
     frame, y, _ = synthesize(portfolio, 3000)
     assert (
-        check(portfolio, parse_table(portfolio, frame)) == []
+        find_refused(portfolio, parse_table(portfolio, frame)) == []
         and abs(y.mean() - loans().bad.mean()) < 0.05
     )
 
@@ -511,7 +511,7 @@ def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
     own = ("--portfolio", "kredite.toml")
     portfolio = get_portfolio("kredite.toml")
     assert "defaulted means default" in said
-    assert {f.name for f in portfolio.used()} == {
+    assert {f.name for f in portfolio.inputs()} == {
         "age",
         "net_income",
         "months_employed",

@@ -18,7 +18,7 @@ from credit_default.data.split import folds, split
 from credit_default.data.synthetic import save_sample, synthesize, write_csv
 from credit_default.portfolio.applicant import applicant_model
 from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
-from credit_default.portfolio.columns import check, parse_table
+from credit_default.portfolio.columns import find_refused, parse_table
 from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
 
 NEW = ("mortgage", "lending")
@@ -383,7 +383,7 @@ def test_the_sample_of_mortgage_leaks_as_the_file_does():
     assert y[frame.income == 0].mean() > 0.95
     assert (
         abs(y.mean() - pds.mean()) < 0.01
-        and check(SHIPPED["mortgage"], parse_table(SHIPPED["mortgage"], frame)) == []
+        and find_refused(SHIPPED["mortgage"], parse_table(SHIPPED["mortgage"], frame)) == []
     )
 
 

@@ -268,7 +268,7 @@ def training(
     definition = portfolio_of(portfolio)
     kept = tuple(name.strip() for name in keep.split(",") if name.strip())
     try:
-        definition.used(kept)
+        definition.inputs(kept)
     except (KeyError, ValueError) as error:
         raise InputError(f"--keep: {error.args[0]}") from None
     parent = REPORTS / definition.name
@@ -918,7 +918,7 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
 
     from credit_default.data.outcome import parse_outcome
     from credit_default.data.sources import read_table
-    from credit_default.portfolio.columns import check, parse_table
+    from credit_default.portfolio.columns import find_refused, parse_table
     from credit_default.portfolio.field import MISSING
     from credit_default.scoring.batch import known_columns
 
@@ -934,7 +934,7 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
     good = table[portfolio.target].notna().to_numpy() & np.array(
         [str(v).strip().lower() not in MISSING for v in table[portfolio.target]], dtype=bool
     )
-    good[[p.row for p in check(portfolio, columns, bundle.keep)]] = False
+    good[[p.row for p in find_refused(portfolio, columns, bundle.keep)]] = False
     if not good.any():
         raise InputError(f"{path.name} has no row that can be judged")
     y = parse_outcome(portfolio, table[portfolio.target][good].tolist())

@@ -236,7 +236,7 @@ def load_model(model: str, portfolio: str):  # a verified Bundle
     definition = portfolio_of(portfolio)
     name = definition.name
     bundle = load_bundle(model_tag(model, name), name, threads=os.cpu_count() or 1)
-    bundle.portfolio = bundle.portfolio.lying_in(
+    bundle.portfolio = bundle.portfolio.with_folder(
         definition.folder
     )  # so that its data is found beside the definition
     if bundle.synthetic:

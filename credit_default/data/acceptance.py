@@ -14,9 +14,9 @@ import pandas as pd
 
 from .csv_text import DataError, check_header
 from .outcome import date_rule, parse_outcome
-from ..portfolio.columns import check
+from ..portfolio.columns import find_refused
 from ..portfolio.definition import Portfolio
-from ..portfolio.values import Columns, refused
+from ..portfolio.values import Columns, refused_mask
 
 # %% ../../nbs/data/05_acceptance.ipynb #5e2e8f80
 def match_columns(
@@ -39,7 +39,7 @@ def match_columns(
         if f.name in table or f.alias in table
     }
     missing = [
-        f.name for f in portfolio.used(keep) if f.name not in names and (f.required or not names)
+        f.name for f in portfolio.inputs(keep) if f.name not in names and (f.required or not names)
     ]
     missing += [c for c in (portfolio.target, portfolio.date) if labelled and c and c not in table]
     if missing:
@@ -50,9 +50,11 @@ def match_columns(
 def find_refusals(
     portfolio: Portfolio, columns: Columns, keep: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
-    "Return which rows `check` refuses: a boolean array (n,) for each field that is a reason."
-    used = portfolio.used(keep)
-    bad = {f.name: refused(f, columns[f.name], f.required and f in used) for f in portfolio.fields}
+    "Return which rows are refused: a boolean array (n,) for each field that is a reason."
+    used = portfolio.inputs(keep)
+    bad = {
+        f.name: refused_mask(f, columns[f.name], f.required and f in used) for f in portfolio.fields
+    }
     return {name: rows for name, rows in bad.items() if rows.any()}
 
 
@@ -72,7 +74,7 @@ def check_refusals(
     reasons = []
     for name, rows in sorted(bad.items(), key=lambda item: -item[1].sum()):
         first = int(np.flatnonzero(rows)[0])
-        problems = check(portfolio, {f: v[[first]] for f, v in columns.items()}, keep)
+        problems = find_refused(portfolio, {f: v[[first]] for f, v in columns.items()}, keep)
         rule = next((p.message for p in problems if p.field == name), date_rule(portfolio))
         reasons.append(f"{name} {rule} ({rows.sum():,} rows, the first of them row {first + 1})")
     raise DataError(

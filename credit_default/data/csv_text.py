@@ -88,7 +88,7 @@ def check_header(
     if portfolio:
         known = {portfolio.target, *(n for f in portfolio.fields for n in (f.name, f.alias))}
         if not known.intersection(header):
-            used = portfolio.used()
+            used = portfolio.inputs()
             some_required = any(f.required for f in used)
             raise DataError(
                 f"{file}there is no header line with the columns of {portfolio.title}; the first "

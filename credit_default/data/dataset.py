@@ -26,7 +26,7 @@ from .csv_text import DataError
 from .outcome import parse_dates
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
-from ..portfolio.values import Columns, implausible
+from ..portfolio.values import Columns, implausible_mask
 
 # %% ../../nbs/data/06_dataset.ipynb #c07620be
 def _text_bytes(values: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def _counts(portfolio: Portfolio, columns: Columns, y: np.ndarray | None) -> dic
     if y is not None:
         contradictory = int(sum(np.bincount(groups, y) * np.bincount(groups, 1 - y) > 0))
     numeric = [f for f in portfolio.fields if f.numeric]
-    odd = {f.name: int(implausible(f, columns[f.name]).sum()) for f in numeric}
+    odd = {f.name: int(implausible_mask(f, columns[f.name]).sum()) for f in numeric}
     coded = {f.name: int(np.isin(columns[f.name], list(f.codes)).sum()) for f in numeric if f.codes}
     return dict(
         duplicates=len(groups) - len(applicants),
@@ -261,7 +261,7 @@ def _described(dataset: Dataset, name: str) -> dict[str, Any]:
     )
     if not field.numeric:
         return figures | dict(most_frequent=next(iter(values.mode()), None))
-    coded, odd = np.isin(values, list(field.codes)), implausible(field, values.to_numpy())
+    coded, odd = np.isin(values, list(field.codes)), implausible_mask(field, values.to_numpy())
     usable = values[~coded & ~odd].dropna()
     points = usable.quantile([0, 0.5, 1]) if len(usable) else [np.nan] * 3
     figures |= dict(coded=int(coded.sum()), implausible=int(odd.sum()))

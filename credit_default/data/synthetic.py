@@ -170,7 +170,7 @@ def true_pd(
                 f"portfolio {portfolio.name} writes down no logit: the PD of an applicant is not "
                 "known from the fields"
             )
-        for f in (f for f in portfolio.used() if f.numeric):
+        for f in (f for f in portfolio.inputs() if f.numeric):
             slope = 0.5 * (f.direction or 1)
             logit = logit + np.where(np.isnan(columns[f.name]), 0.0, slope * score[f.name])
     return 1 / (1 + np.exp(-logit))

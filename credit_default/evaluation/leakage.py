@@ -1003,7 +1003,7 @@ def refuse_leaks(
     """The audit of the fields that a model would see. Raises LeakError where one is leaky that the
     portfolio does not mark.
     """
-    used = {f.name: f.role for f in train.portfolio.used(keep)}
+    used = {f.name: f.role for f in train.portfolio.inputs(keep)}
     found = [f for f in audit_dataset(train) if f.column in used and f.verdict != "fine"]
     unmarked = [f for f in found if f.verdict == "leaky" and used[f.column] == "applicant"]
     if unmarked:

@@ -37,8 +37,8 @@ from ..data.synthetic import synthesize
 from .leakage import audit
 from ..portfolio.catalogue import SHIPPED
 from ..portfolio.definition import RESERVED, Csv, Portfolio
-from ..portfolio.field import Field, _is_missing
-from ..portfolio.values import parse
+from ..portfolio.field import Field, is_missing
+from ..portfolio.values import parse_values
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #fd050b4f
 NUMBER = Field(name="n")
@@ -105,7 +105,7 @@ def _separator(text: str) -> str:
 
 def _numbers(cells: Sequence, form: Csv) -> tuple[int, int]:
     "How many cells of a column are numbers in this form, and how many are stated."
-    found = parse(NUMBER, form.plain(NUMBER, cells))
+    found = parse_values(NUMBER, form.plain(NUMBER, cells))
     return int(np.isfinite(found).sum()), int((~np.isnan(found)).sum())
 
 
@@ -128,7 +128,7 @@ def _gaps(columns: list[list[str]], form: Csv) -> Csv:
     """
     found = set()
     for cells in columns:
-        texts = Counter(c.strip() for c in cells if not _is_missing(c))
+        texts = Counter(c.strip() for c in cells if not is_missing(c))
         found |= {t for t in texts if t.lower() in NOTHING_KNOWN}
         odd = {t: n for t, n in texts.items() if not _numbers([t], form)[0]}
         if (
@@ -174,8 +174,8 @@ class Column:
         numbers = form.plain(NUMBER, values.tolist()) if form != Csv() else values
         return cls(
             name,
-            parse(TEXT, cells),
-            np.full(len(values), np.inf) if dated else parse(NUMBER, numbers),
+            parse_values(TEXT, cells),
+            np.full(len(values), np.inf) if dated else parse_values(NUMBER, numbers),
             dated,
         )
 

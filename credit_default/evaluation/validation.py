@@ -42,7 +42,7 @@ from credit_default.evaluation.metrics import (
 )
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
-from ..portfolio.values import Columns, limits
+from ..portfolio.values import Columns, hard_limits
 from ..scoring.bins import Bins, fit_bins
 from ..scoring.features import as_amount, clean_number
 
@@ -651,7 +651,9 @@ def _without(
             amount = as_amount(
                 columns[f.name], clean_number(portfolio[f.per], columns[f.per])[0], f.per_floor
             )
-            out[f.name] = np.where(gone[f.per], np.minimum(amount, limits(f)[1]), columns[f.name])
+            out[f.name] = np.where(
+                gone[f.per], np.minimum(amount, hard_limits(f)[1]), columns[f.name]
+            )
     for name, rows in gone.items():
         out[name] = np.where(rows, np.nan if portfolio[name].numeric else None, out[name])
     return out

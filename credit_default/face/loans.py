@@ -95,7 +95,7 @@ def add_derived(portfolio: Portfolio, *derived: Derived) -> Portfolio:
     """
     more = [d.model_dump() for d in (*portfolio.derived, *derived)]
     made = Portfolio.model_validate(portfolio.model_dump() | dict(derived=more))
-    return made.lying_in(portfolio.folder)
+    return made.with_folder(portfolio.folder)
 
 # %% ../../nbs/face/03_loans.ipynb #7154ee3f
 @dataclass(frozen=True, eq=False, repr=False)

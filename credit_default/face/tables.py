@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import InvalidInput
-from ..portfolio.applicant import REFERENCE
+from ..portfolio.applicant import REFERENCE_FIELD
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
 from ..scoring.batch import check_rows, known_columns
@@ -123,13 +123,13 @@ def read_rows(
     frame = as_frame(table)
     header = [str(c) for c in frame]
     if not {n.strip() for n in header} & {
-        x for f in portfolio.used(keep) for x in (f.name, f.alias)
+        x for f in portfolio.inputs(keep) for x in (f.name, f.alias)
     }:
-        names = ", ".join(f.name for f in portfolio.used(keep))
+        names = ", ".join(f.name for f in portfolio.inputs(keep))
         raise TableError(f"no column is a field of portfolio {portfolio.name}; its fields: {names}")
     places, _ = known_columns(portfolio, header, keep)
-    if REFERENCE in header:
-        places = places | {REFERENCE: header.index(REFERENCE)}
+    if REFERENCE_FIELD in header:
+        places = places | {REFERENCE_FIELD: header.index(REFERENCE_FIELD)}
     cells = {name: _plain(frame.iloc[:, i]) for name, i in places.items()}
     columns, _, found = check_rows(portfolio, cells, len(frame), keep)
     errors = {row: "; ".join(found[row]) for row in sorted(found)}

@@ -27,10 +27,10 @@ from ..core.errors import CreditDefaultError
 from ..data.loading import load
 from ..data.synthetic import synthesize, true_pd
 from .performance import window_end
-from ..portfolio.applicant import REFERENCE
+from ..portfolio.applicant import REFERENCE_FIELD
 from ..portfolio.definition import Portfolio, Scenario, Shift
 from ..portfolio.field import Field
-from ..portfolio.values import Columns, implausible, is_code, limits
+from ..portfolio.values import Columns, code_mask, hard_limits, implausible_mask
 from ..scoring.reasons import sent_value
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #f68e690a
@@ -85,11 +85,11 @@ def _moved(
         values * shift.value if shift.op == "times" else values + shift.value,
         0 if field.kind == "integer" else field.sample.decimals,
     )
-    low, high = limits(field)
-    plausible = ~implausible(field, values)
+    low, high = hard_limits(field)
+    plausible = ~implausible_mask(field, values)
     for bound, hard, clip in zip(field.plausible, (low, high), (np.maximum, np.minimum)):
         new = clip(new, hard if bound is None else np.where(plausible, bound, hard))
-    return np.where(rows & ~is_code(field, values), new, values)
+    return np.where(rows & ~code_mask(field, values), new, values)
 
 # %% ../../nbs/monitoring/06_simulation.ipynb #f195dff2
 def follows(portfolio: Portfolio, scenario: Scenario) -> tuple[Field, ...]:
@@ -139,7 +139,9 @@ def _following(field: Field, before: Columns, after: Columns) -> np.ndarray:
         rounded,
         np.round(amount / np.where(np.isnan(new), 1.0, new), field.sample.decimals),
     )
-    return np.where(changed & ~is_code(field, values), np.clip(ratio, *limits(field)), values)
+    return np.where(
+        changed & ~code_mask(field, values), np.clip(ratio, *hard_limits(field)), values
+    )
 
 
 def shifted(
@@ -403,7 +405,7 @@ def _requests(portfolio: Portfolio, frame: pd.DataFrame, run: str) -> Iterator[d
     columns = {f.alias: (f, frame[f.name].to_numpy()) for f in portfolio.fields}
     for i in range(len(frame)):
         yield {alias: sent_value(f, values[i]) for alias, (f, values) in columns.items()} | {
-            REFERENCE: f"{SIMULATED}/{run}/{i}"
+            REFERENCE_FIELD: f"{SIMULATED}/{run}/{i}"
         }
 
 

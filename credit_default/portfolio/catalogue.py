@@ -26,7 +26,7 @@ def _shipped_files() -> dict[str, Path]:
 @cache
 def _read_shipped(name: str) -> Portfolio:
     "Return a portfolio that ships. Raise KeyError where none has that name."
-    return Portfolio.read(_shipped_files()[name]).lying_in(None)
+    return Portfolio.read(_shipped_files()[name]).with_folder(None)
 
 
 class ShippedPortfolios(Mapping[str, Portfolio]):

@@ -21,8 +21,12 @@ import numpy as np
 
 from ..core.errors import InvalidInput
 from ..core.files import atomic_write
-from ..portfolio.applicant import MOST_REFERENCE, REFERENCE, REFERENCES
-from ..portfolio.columns import check, parse_table
+from credit_default.portfolio.applicant import (
+    MAX_REFERENCE_LENGTH,
+    REFERENCE_FIELD,
+    REFERENCE_PATTERN,
+)
+from ..portfolio.columns import find_refused, parse_table
 from ..portfolio.definition import Csv, Portfolio
 from ..portfolio.values import Columns
 from .bundle import Bundle, Scores
@@ -64,15 +68,17 @@ def check_rows(
                 values[row] = None
                 errors.setdefault(row, []).append(f"{name}: is longer than {LONGEST} characters")
     references = [
-        None if v is None or v != v or v == "" else str(v) for v in cells.pop(REFERENCE, [None] * n)
+        None if v is None or v != v or v == "" else str(v)
+        for v in cells.pop(REFERENCE_FIELD, [None] * n)
     ]
     for row, text in enumerate(references):
-        if text and not REFERENCES.fullmatch(text):
+        if text and not REFERENCE_PATTERN.fullmatch(text):
             errors.setdefault(row, []).append(
-                f"{REFERENCE}: must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -"
+                f"{REFERENCE_FIELD}: must be 1 to {MAX_REFERENCE_LENGTH} letters, digits "
+                "and . _ : / -"
             )
     columns = parse_table(portfolio, cells, n)
-    for problem in check(portfolio, columns, keep):
+    for problem in find_refused(portfolio, columns, keep):
         errors.setdefault(problem.row, []).append(f"{problem.field}: {problem.message}")
     return columns, references, errors
 
@@ -122,7 +128,7 @@ def known_columns(
     if names and names[0].lower().startswith(("<!doctype", "<html", "<?xml")):
         raise BatchError("this is a web page, not a CSV file")
     used, at = (
-        portfolio.used(keep),
+        portfolio.inputs(keep),
         {
             f.name: [i for i, n in enumerate(names) if n in (f.name, f.alias)]
             for f in portfolio.fields
@@ -250,14 +256,14 @@ def scored_rows(
         raise BatchError("the file is empty")
     found, absent = known_columns(bundle.portfolio, header, bundle.keep)
     check_room(header)
-    references = [i for i, name in enumerate(header) if name.strip() == REFERENCE]
+    references = [i for i, name in enumerate(header) if name.strip() == REFERENCE_FIELD]
     if references:
-        found[REFERENCE] = references[-1]
+        found[REFERENCE_FIELD] = references[-1]
     counts.absent, width = tuple(absent), len(header)
     yield [header + list(RESULTS)]
 
     def cells(name, values):
-        return values if name == REFERENCE else form.plain(bundle.portfolio[name], values)
+        return values if name == REFERENCE_FIELD else form.plain(bundle.portfolio[name], values)
 
     def answered(block, broken):
         answers = score_chunk(

@@ -158,7 +158,7 @@ class Bundle:
     tag: str = ""
 
     def __post_init__(self):
-        used = self.portfolio.used(self.keep)
+        used = self.portfolio.inputs(self.keep)
         self.names = [f.name for f in used]
         self.shares = [field_shares(m.features.features, self.names) for m in self.members]
         self.weights = np.array([m.weight for m in self.members]) / sum(

@@ -142,7 +142,7 @@ class Cleaner:
 
     def __init__(self, portfolio: Portfolio, keep: tuple[str, ...] = ()):
         self.portfolio, self.keep = portfolio, tuple(keep)
-        used = portfolio.used(self.keep)
+        used = portfolio.inputs(self.keep)
         self.numeric = tuple(f for f in used if f.numeric)
         self.categories = tuple(f for f in used if not f.numeric)
         self.numbers = Numbers(self.numeric)

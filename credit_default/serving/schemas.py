@@ -22,14 +22,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ..core.errors import CreditDefaultError
 from credit_default.portfolio.applicant import (
-    MOST_REFERENCE,
-    REFERENCE,
+    MAX_REFERENCE_LENGTH,
+    REFERENCE_FIELD,
     applicant_model,
     applicants_to_columns,
-    dictionary,
+    data_dictionary,
 )
 from ..portfolio.definition import Portfolio
-from ..portfolio.values import Columns, message
+from ..portfolio.values import Columns, refusal_text
 from ..scoring.bundle import Bundle, Scores
 from ..scoring.reasons import sent_value
 
@@ -487,8 +487,8 @@ def problems(
             )
             continue
         field = next((f for f in portfolio.fields if name in (f.name, f.alias)), None)
-        if name == REFERENCE:
-            text = f"must be 1 to {MOST_REFERENCE} letters, digits and . _ : / -, or null"
+        if name == REFERENCE_FIELD:
+            text = f"must be 1 to {MAX_REFERENCE_LENGTH} letters, digits and . _ : / -, or null"
         elif field is None:
             text = f"is not a field of portfolio {portfolio.name}"
         elif e["type"] == "extra_forbidden":
@@ -496,7 +496,9 @@ def problems(
         elif e["type"] == "string_too_long":
             text = f"is longer than {e['ctx']['max_length']} characters"
         else:
-            text = message(field, e["type"] == "missing" or (field.required and e["input"] is None))
+            text = refusal_text(
+                field, e["type"] == "missing" or (field.required and e["input"] is None)
+            )
             if field.numeric and isinstance(e["input"], str):
                 text += ", without quotes"
         out.append(problem([*at, field.alias if field else shown(name)], text))
@@ -575,7 +577,7 @@ def example_applicant(bundle: Bundle) -> dict[str, Any]:
             )
         return int(value) if f.kind == "integer" else value
 
-    used = {f.name for f in bundle.portfolio.used(bundle.keep)}
+    used = {f.name for f in bundle.portfolio.inputs(bundle.keep)}
     return {
         f.alias: example(f)
         for f in bundle.portfolio.fields
@@ -748,7 +750,7 @@ def logged(row: dict) -> dict:
 def model_card(loaded: Loaded) -> dict:
     "What GET /model says."
     bundle, portfolio = loaded.bundle, loaded.portfolio
-    used = {f.name for f in portfolio.used(bundle.keep)}
+    used = {f.name for f in portfolio.inputs(bundle.keep)}
     told, data = bundle.provenance, bundle.provenance.get("data", {})
     alias = {f.name: f.alias for f in portfolio.fields}
     return dict(
@@ -780,6 +782,6 @@ def model_card(loaded: Loaded) -> dict:
         card=bundle.card,
         fields=[
             dict(field=alias[row.pop("field")], used=name in used, **row)
-            for name, row in ((r["field"], r) for r in dictionary(portfolio))
+            for name, row in ((r["field"], r) for r in data_dictionary(portfolio))
         ],
     )

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from ..core.numeric import signed_exp, signed_log
-from ..portfolio.columns import check, parse_table
+from ..portfolio.columns import find_refused, parse_table
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
 from ..scoring.features import Clean, FeatureMap
@@ -118,7 +118,7 @@ def checked_columns(
 ) -> Columns:
     "The table's columns. Raises ValueError, naming row and field, where a value has to be refused."
     columns = parse_table(portfolio, table)
-    problems = check(portfolio, columns, tuple(keep))
+    problems = find_refused(portfolio, columns, tuple(keep))
     if problems:
         first = problems[0]
         raise ValueError(

@@ -1,5 +1,5 @@
 """A data set: one hash for one content, errors that name no value, refusals that agree with
-`check`.
+`find_refused`.
 """
 
 import json
@@ -15,7 +15,7 @@ from credit_default.data.loading import load
 from credit_default.data.sources import Source, read_table
 from credit_default.data.synthetic import save_sample, synthesize
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.portfolio.columns import check, parse_table
+from credit_default.portfolio.columns import find_refused, parse_table
 
 GMSC, PERSONAL = get_portfolio("gmsc"), get_portfolio("personal")
 
@@ -111,6 +111,6 @@ def test_the_same_rows_are_refused_as_check_names(table):
     ):
         columns = parse_table(portfolio, rows)
         refusals = find_refusals(portfolio, columns, keep)
-        assert {(p.row, p.field) for p in check(portfolio, columns, keep)} == {
+        assert {(p.row, p.field) for p in find_refused(portfolio, columns, keep)} == {
             (row, name) for name, bad in refusals.items() for row in np.flatnonzero(bad)
         }

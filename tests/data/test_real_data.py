@@ -10,8 +10,8 @@ from credit_default.data.sources import find
 from credit_default.data.split import folds
 from credit_default.data.synthetic import synthesize
 from credit_default.portfolio.catalogue import SHIPPED
-from credit_default.portfolio.columns import check
-from credit_default.portfolio.values import implausible
+from credit_default.portfolio.columns import find_refused
+from credit_default.portfolio.values import implausible_mask
 from credit_default.scoring.features import FeatureMap
 
 FILES = [("gmsc", False), ("gmsc", True), ("personal", False), ("mortgage", False)]
@@ -24,7 +24,7 @@ def lenders(portfolio):
 def usable(field, values):
     "The numbers that are neither missing nor a code nor implausible."
     return values[
-        values.notna() & ~values.isin(field.codes) & ~implausible(field, values.to_numpy())
+        values.notna() & ~values.isin(field.codes) & ~implausible_mask(field, values.to_numpy())
     ]
 
 
@@ -47,7 +47,7 @@ def test_every_row_is_accepted(real_data, name, unlabelled):
     assert source.kind == "environment"
     dataset = load(portfolio, source, labelled=not unlabelled, keep=lenders(portfolio), tolerated=0)
     assert dataset.provenance["rows_refused"] == 0 and not dataset.provenance["columns_absent"]
-    assert check(portfolio, dataset.columns, lenders(portfolio)) == []
+    assert find_refused(portfolio, dataset.columns, lenders(portfolio)) == []
     assert "SYNTHETIC" not in dataset.title
 
 
