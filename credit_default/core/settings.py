@@ -34,103 +34,106 @@ class Settings(BaseSettings):
         env_prefix="CREDIT_DEFAULT_", env_ignore_empty=True, extra="ignore"
     )
     portfolio: str = Field(
-        "gmsc", description="portfolio to serve: its name, or the TOML file that defines it"
+        "gmsc", description="portfolio to serve: a name, or the path of a TOML file"
     )
     model: str = Field(
-        "champion", description="model to serve: `champion`, a version, or a whole tag"
+        "champion", description="model to serve: `champion`, a version or a full tag"
     )
     more_portfolios: str = Field(
         "",
         description=(
-            "further portfolios to serve, separated by commas; where there are several, "
-            "each is under /portfolios/NAME too, and the champions of these are followed"
+            "additional portfolios to serve, separated by commas; every portfolio then also "
+            "has routes under /portfolios/NAME, and the additional ones serve their champions"
         ),
     )
     reasons: bool = Field(
-        True, description="give reasons with each prediction; without them it takes half the time"
+        True, description="return reasons with each prediction; scoring takes half the time without"
     )
     secret_key: SecretStr | None = Field(
         None,
-        description="signs the tokens; at least 32 bytes, without it the service does not start",
+        description="key that signs tokens, at least 32 bytes; required to start the service",
     )
     previous_secret_key: SecretStr | None = Field(
-        None, description="accepted beside it while keys are changed over"
+        None, description="previous key, still accepted while keys are rotated"
     )
     token_minutes: float = Field(
-        60.0, gt=0, le=60 * 24 * 31, description="how long a token is good for"
+        60.0, gt=0, le=60 * 24 * 31, description="lifetime of a token, in minutes"
     )
     signup: Literal["closed", "invite", "open"] = Field(
-        "closed", description="who may sign up by himself"
+        "closed",
+        description=(
+            "who may sign up: nobody (`closed`), people with an invitation (`invite`) or "
+            "anybody (`open`)"
+        ),
     )
     database_url: SecretStr | None = Field(
         None,
         description=(
-            "prediction log and users: any SQLAlchemy URL of SQLite or PostgreSQL; a file "
-            "beside the model store unless set"
+            "database of predictions and users, as an SQLAlchemy URL of SQLite or PostgreSQL; "
+            "by default an SQLite file beside the model store"
         ),
     )
     spool: Path | None = Field(
         None,
         description=(
-            "file that takes predictions while the database is away; beside the model "
-            "store unless set"
+            "file that keeps predictions while the database is unreachable; by default beside "
+            "the model store"
         ),
     )
     rate_limit: str = Field(
         "",
         description=(
-            "most requests of a user, and of an address, such as `100/minute;2000/hour`; "
-            "no limit unless set"
+            "maximum number of requests per user and per address, such as "
+            "`100/minute;2000/hour`; by default unlimited"
         ),
     )
     rate_limit_storage: str | None = Field(
         None,
         description=(
-            "`redis://...` where several machines share the limits; else the workers of this one do"
+            "`redis://...` to share rate limits between machines; by default the workers of one "
+            "machine share them"
         ),
     )
-    workers: int = Field(1, ge=1, description="processes that answer requests")
+    workers: int = Field(1, ge=1, description="number of processes that answer requests")
     timeout: float = Field(
         15.0,
         ge=2,
         le=600,
-        description=(
-            "seconds within which an answer has to begin; an upload must have arrived by then"
-        ),
+        description=("seconds within which an upload must arrive and the answer must begin"),
     )
     max_applicant_bytes: int = Field(
-        64 * 1024, ge=1024, description="largest body of POST /predict, in bytes"
+        64 * 1024, ge=1024, description="maximum body size of POST /predict, in bytes"
     )
     max_body_bytes: int = Field(
-        16 * 1024 * 1024, ge=1024, description="largest body of POST /predict_batch, in bytes"
+        16 * 1024 * 1024, ge=1024, description="maximum body size of POST /predict_batch, in bytes"
     )
     max_csv_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, description="largest body of POST /predict_csv, in bytes"
+        64 * 1024 * 1024, ge=1024, description="maximum body size of POST /predict_csv, in bytes"
     )
-    max_batch: int = Field(10_000, ge=1, description="most applicants in one POST /predict_batch")
+    max_batch: int = Field(10_000, ge=1, description="maximum number of applicants in a batch")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level of a line in the log"
+        "info", description="lowest level of messages to log"
     )
     tracing: bool = Field(
-        False, description="let BentoML record OpenTelemetry spans, at about half the speed"
+        False, description="record OpenTelemetry spans; this about halves the speed"
     )
     alert_webhook: SecretStr | None = Field(
-        None, description="address that `credit-default watch` posts its alerts to, in Slack's form"
+        None, description="URL to which `credit-default watch` posts alerts, in Slack's format"
     )
     smtp_url: SecretStr | None = Field(
         None,
         description=(
-            "mail server of the alerts: smtp://USER:PASSWORD@HOST:587, or smtps://; with a "
-            "password only over TLS, or to this machine"
+            "mail server for alerts: smtp://USER:PASSWORD@HOST:587, or smtps://; a password is "
+            "sent only over TLS or to this machine"
         ),
     )
-    alert_email: str = Field("", description="who gets the alerts by e-mail, separated by commas")
-    alert_from: str = Field("", description="their sender; the first who gets them unless set")
+    alert_email: str = Field("", description="recipients of alerts by e-mail, separated by commas")
+    alert_from: str = Field("", description="sender of the e-mails; by default the first recipient")
     alert_command: SecretStr | None = Field(
         None,
         description=(
-            "shell command that is run with each alert: JSON on its standard input, the "
-            "text in CREDIT_DEFAULT_ALERT"
+            "shell command to run for each alert, with JSON on its standard input and the text "
+            "in CREDIT_DEFAULT_ALERT"
         ),
     )
 
