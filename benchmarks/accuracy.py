@@ -34,7 +34,8 @@ from sklearn.model_selection import StratifiedKFold
 from credit_default.data.csv_text import DataError
 from credit_default.data.loading import load
 from credit_default.data.sources import find
-from credit_default.evaluation.metrics import auc, brier
+from credit_default.evaluation.calibration_errors import brier
+from credit_default.evaluation.discrimination import auc
 from credit_default.evaluation.validation import paired_auc
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.values import implausible_mask

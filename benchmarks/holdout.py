@@ -28,7 +28,8 @@ from sklearn.model_selection import train_test_split
 
 from credit_default.data.outcome import parse_dates, parse_outcome
 from credit_default.data.sources import find, read_table
-from credit_default.evaluation.metrics import auc, auc_difference, ece
+from credit_default.evaluation.calibration_errors import ece
+from credit_default.evaluation.discrimination import auc, auc_difference
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import parse_table
 
@@ -130,9 +131,9 @@ def once(portfolio, name, table, seed, preset, keep):
         n=ours["n"],
         auc=ours["auc"],
         lightgbm=auc(y, theirs),
-        ahead=ahead["difference"],
-        low=ahead["low"],
-        high=ahead["high"],
+        ahead=ahead.difference,
+        low=ahead.low,
+        high=ahead.high,
         mean_pd_over_rate=ours["mean_pd"] / ours["default_rate"],
         ece=ours["ece"],
         ece_by_chance=ece_by_chance(pds),

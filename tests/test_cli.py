@@ -439,7 +439,7 @@ def test_a_column_that_is_absent_is_said(synthetic_bundle, here, sample):
 
 def test_evaluate_gives_exactly_these_figures(synthetic_bundle, here, sample):
     from credit_default.data.loading import load
-    from credit_default.evaluation.metrics import evaluate
+    from credit_default.evaluation.metrics import compute_metrics
     from credit_default.portfolio.columns import parse_table
 
     result = shell("evaluate", sample, "--json")
@@ -453,7 +453,7 @@ def test_evaluate_gives_exactly_these_figures(synthetic_bundle, here, sample):
     pd = synthetic_bundle.score(
         parse_table(synthetic_bundle.portfolio, loans.frame), reasons=False
     ).probability_default
-    expected = evaluate(loans.y, pd)
+    expected = compute_metrics(loans.y, pd).to_dict()
     assert {k: figures[k] for k in FIGURES[:-1]} == {k: expected[k] for k in FIGURES[:-1]}
     assert all(name in shell("evaluate", sample).stdout for name in FIGURES)
 
@@ -568,7 +568,7 @@ def test_the_model_card_is_shown_whole(synthetic_bundle):
 def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger, sample):
     from credit_default.core.paths import beside
     from credit_default.data.loading import load
-    from credit_default.evaluation.metrics import auc_difference
+    from credit_default.evaluation.discrimination import auc_difference
 
     loans = load(synthetic_bundle.portfolio, sample)
     pds = {
@@ -588,7 +588,7 @@ def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger,
             "auc_difference"
         ]
         assert (
-            found == auc_difference(loans.y, pds[challenger], pds[synthetic_bundle.tag])
+            found == auc_difference(loans.y, pds[challenger], pds[synthetic_bundle.tag]).to_dict()
             and found["high"] < 0
         )
         assert (

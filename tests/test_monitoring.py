@@ -22,12 +22,10 @@ from postgres import PASSWORD
 from served import applicants, as_sent
 
 from credit_default.data.synthetic import synthesize
-from credit_default.evaluation.metrics import (
-    auc_interval,
-    evaluate,
-    jeffreys_interval,
-    rating_table,
-)
+from credit_default.evaluation.discrimination import auc_interval
+from credit_default.evaluation.intervals import jeffreys_interval
+from credit_default.evaluation.metrics import compute_metrics
+from credit_default.evaluation.tables import rating_table
 from credit_default.monitoring.drift import NOTHING, CheckTimeout, MonitoringError, detect
 from credit_default.monitoring.performance import FEWER, FEWEST, FITS, MORE, TOO_FEW, performance
 from credit_default.monitoring.process import Checker, in_process, run, task
@@ -569,8 +567,9 @@ def test_the_figures_are_those_of_evaluation(store):
     as_of = datetime(2026, 6, 1, tzinfo=UTC)
     answer = performance(store, GMSC, as_of=as_of)
     model = answer["models"][TAG]
-    assert {name: model[name] for name in evaluate(y, p)} == {
-        name: pytest.approx(value, rel=1e-12) for name, value in evaluate(y, p).items()
+    expected = compute_metrics(y, p).to_dict()
+    assert {name: model[name] for name in expected} == {
+        name: pytest.approx(value, rel=1e-12) for name, value in expected.items()
     }
     interval, (low, high) = auc_interval(y, p), jeffreys_interval(y.sum(), len(y))
     assert (
@@ -578,7 +577,7 @@ def test_the_figures_are_those_of_evaluation(store):
         model["auc_high"],
         model["default_rate_low"],
         model["default_rate_high"],
-    ) == pytest.approx((interval["low"], interval["high"], low, high), rel=1e-12)
+    ) == pytest.approx((interval.low, interval.high, low, high), rel=1e-12)
     table = rating_table(y, p, rating).set_index("rating")
     for found in model["ratings"]:
         assert [found[c] for c in table.columns if c != "share"] == pytest.approx(

@@ -25,12 +25,9 @@ from made_reports import numbers_shown
 from served import ROOT, Server, add_user, as_sent, check_documented, token_of
 
 from credit_default.data.synthetic import synthesize
-from credit_default.evaluation.metrics import (
-    auc_interval,
-    evaluate,
-    jeffreys_interval,
-    jeffreys_test,
-)
+from credit_default.evaluation.discrimination import auc_interval
+from credit_default.evaluation.intervals import jeffreys_interval, jeffreys_test
+from credit_default.evaluation.metrics import compute_metrics
 from credit_default.monitoring.drift import NOTHING
 from credit_default.monitoring.performance import FITS, MORE, TOO_FEW, expected_against_observed
 from credit_default.portfolio.catalogue import SHIPPED
@@ -641,7 +638,7 @@ def test_performance_is_what_the_evaluation_says_of_the_same_rows(running, ask, 
     pd = np.array([row["probability_default"] for row in rows])
     found = ask("vera", "GET", "/performance", params=dict(model_version=running.tag)).json()
     [figures] = found["models"].values()
-    expected = evaluate(y, pd)
+    expected = compute_metrics(y, pd).to_dict()
     assert {name: figures[name] for name in expected} == {
         name: pytest.approx(value, abs=1e-12) for name, value in expected.items()
     }
@@ -651,7 +648,7 @@ def test_performance_is_what_the_evaluation_says_of_the_same_rows(running, ask, 
         pytest.approx(pd.mean(), abs=1e-15),
     )
     assert (figures["auc_low"], figures["auc_high"]) == pytest.approx(
-        [auc_interval(y, pd)[end] for end in ("low", "high")], abs=1e-12
+        [getattr(auc_interval(y, pd), end) for end in ("low", "high")], abs=1e-12
     )
     assert (figures["default_rate_low"], figures["default_rate_high"]) == pytest.approx(
         jeffreys_interval(y.sum(), len(y)), abs=1e-12

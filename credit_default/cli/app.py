@@ -953,7 +953,7 @@ def evaluate(
     as_json: AsJson = False,
 ):
     "Judges a model on loans it has not seen."
-    from credit_default.evaluation.metrics import evaluate as figures_of
+    from credit_default.evaluation.metrics import compute_metrics
 
     bundle = load_model(model, portfolio)
     columns, y, left_out = labelled_rows(bundle, file)
@@ -967,8 +967,8 @@ def evaluate(
             "These are the rows that the model was trained on and judged by: the figures "
             "flatter it."
         )
-    figures = figures_of(y, bundle.score(columns, reasons=False).probability_default)
-    figures = {k: None if v != v else v for k, v in figures.items()} | dict(
+    figures = compute_metrics(y, bundle.score(columns, reasons=False).probability_default)
+    figures = {k: None if v != v else v for k, v in figures.to_dict().items()} | dict(
         n=len(y), model_version=bundle.tag
     )
     if as_json:
@@ -1180,7 +1180,7 @@ def paired(tags: list[str], portfolio: str) -> dict | None:
     import pandas as pd
 
     from credit_default.core.paths import beside
-    from credit_default.evaluation.metrics import auc_difference
+    from credit_default.evaluation.discrimination import auc_difference
 
     try:
         a, b = (
@@ -1195,7 +1195,7 @@ def paired(tags: list[str], portfolio: str) -> dict | None:
         or not 2 <= a.outcome.sum() <= len(a) - 2
     ):
         return None
-    return auc_difference(a.outcome, a.probability_default, b.probability_default)
+    return auc_difference(a.outcome, a.probability_default, b.probability_default).to_dict()
 
 
 @models.command(

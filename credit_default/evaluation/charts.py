@@ -12,22 +12,17 @@ __all__ = ['PALETTE', 'BLUE', 'ORANGE', 'GREY', 'SHAPES', 'style', 'chart', 'plo
 from functools import wraps
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ..core.numeric import pd_of
-from credit_default.evaluation.metrics import (
-    _logit,
-    _midranks,
-    auc,
-    auc_interval,
-    calibration_slope,
+from .calibration_errors import calibration_slope, clipped_log_odds, ece
+from .discrimination import auc, auc_interval, cumulative_counts, pr_auc
+from .intervals import jeffreys_interval
+from credit_default.evaluation.tables import (
     calibration_table,
     cost_curve,
-    cumulative,
     decile_table,
-    ece,
-    jeffreys_interval,
     missingness,
-    pr_auc,
 )
 from ..scoring.bins import BinShift
 from ..scoring.psi import PSI_BANDS
@@ -166,9 +161,9 @@ def plot_roc(
     "ROC curves with AUC and its interval"
     fig, ax = _axes(5.6, 5.2)
     for name, p in _models(pd).items():
-        _, d, g = cumulative(y, p)
+        _, d, g = cumulative_counts(y, p)
         i = auc_interval(y, p)
-        label = f"{name}: AUC {i['auc']:.3f} ({i['low']:.3f} to {i['high']:.3f})"
+        label = f"{name}: AUC {i.auc:.3f} ({i.low:.3f} to {i.high:.3f})"
         ax.plot(*_line(np.r_[0, g / g[-1]], np.r_[0, d / d[-1]]), label=label)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
     best, name = max((auc(y, p), name) for name, p in _models(pd).items())
@@ -193,7 +188,7 @@ def plot_precision_recall(
     "Precision over recall, with the default rate for chance"
     fig, ax = _axes(5.8, 3.8)
     for name, p in _models(pd).items():
-        _, d, g = cumulative(y, p)
+        _, d, g = cumulative_counts(y, p)
         ax.plot(*_line(d / d[-1], d / (d + g)), label=f"{name}: PR-AUC {pr_auc(y, p):.3f}")
     rate = float(np.mean(y))
     ax.axhline(rate, color=GREY, lw=1, ls=":")
@@ -225,7 +220,7 @@ def plot_ks(
     pd,  # PDs
 ):  # Figure
     "Cumulative shares of defaults and repaid loans by falling PD, with their largest distance"
-    values, d, g = cumulative(y, pd)
+    values, d, g = cumulative_counts(y, pd)
     share, bad, good = (d + g) / (d[-1] + g[-1]), d / d[-1], g / g[-1]
     k = int(np.argmax(np.abs(bad - good)))
     fig, ax = _axes(5.8, 3.8)
@@ -329,7 +324,7 @@ def plot_reliability(
         )
         ends += [low.min(), high.max(), *np.quantile(p, (0.005, 0.995))]
     span = max(min(ends) * 0.8, 1e-4), min(max(ends) * 1.2, 0.995)
-    bins = pd_of(np.linspace(*_logit(np.array(span)), 50))
+    bins = pd_of(np.linspace(*clipped_log_odds(np.array(span)), 50))
     for i, p in enumerate(_models(pd).values()):
         below.hist(p, bins, histtype="step", color=PALETTE[i % len(PALETTE)], lw=1.2)
     ax.set(xscale="logit", yscale="logit", xlim=span, ylim=span)
@@ -561,7 +556,7 @@ def _ranks01(
 ) -> np.ndarray:  # ranks, 0 for the least and 1 for the largest, NaN kept
     out, ok = np.full(len(x), np.nan), ~np.isnan(x)
     if ok.any():
-        r = _midranks(x[ok]) - 1
+        r = rankdata(x[ok]) - 1
         out[ok] = (r - r.min()) / max(
             r.max() - r.min(), 1
         )  # the least is 0 also where most share it, as most are never late
@@ -685,7 +680,7 @@ def plot_dependence(
         )
         ax.legend()
     moves = known.any() and np.ptp(x[known]) > 0 and np.ptp(c[known]) > 0
-    rho = np.corrcoef(_midranks(x[known]), _midranks(c[known]))[0, 1] if moves else 0
+    rho = np.corrcoef(rankdata(x[known]), rankdata(c[known]))[0, 1] if moves else 0
     title = (
         "The PD rises with the value"
         if rho > 0.3

@@ -22,7 +22,7 @@ import pandas as pd
 
 from ..data.csv_text import DataError
 from ..data.dataset import Dataset
-from .metrics import jeffreys_interval
+from .intervals import jeffreys_interval
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import MISSING
 

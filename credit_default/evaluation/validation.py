@@ -16,6 +16,13 @@ from statistics import NormalDist
 import numpy as np
 import pandas
 
+from credit_default.evaluation.calibration_errors import (
+    calibration_intercept,
+    calibration_slope,
+    clipped_log_odds,
+    ece,
+    equal_count_groups,
+)
 from credit_default.evaluation.charts import (
     BLUE,
     GREY,
@@ -26,20 +33,14 @@ from credit_default.evaluation.charts import (
     _titled,
     chart,
 )
-from credit_default.evaluation.metrics import (
-    _logit,
+from credit_default.evaluation.discrimination import (
     auc,
     auc_difference,
     auc_interval,
-    calibration_intercept,
-    calibration_slope,
-    checked,
-    decile_table,
-    ece,
-    equal_count_groups,
-    jeffreys_interval,
-    jeffreys_test,
+    check_outcomes,
 )
+from .intervals import jeffreys_interval, jeffreys_test
+from .tables import decile_table
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
 from ..portfolio.values import Columns, hard_limits
@@ -54,7 +55,7 @@ def calibration_by_chance(
 ) -> pandas.DataFrame:  # one row per draw: ece; ratio_off, which is |mean PD / default rate - 1|
     "What the calibration figures come to by chance alone, if the PDs are true"
     pd = np.asarray(pd, dtype=float)
-    _, p = checked(np.zeros(len(pd)), pd, both=False)
+    _, p = check_outcomes(np.zeros(len(pd)), pd, both=False)
     order = np.argsort(p, kind="stable")
     ends = np.r_[
         0, np.cumsum(np.bincount(equal_count_groups(p)))
@@ -87,9 +88,9 @@ def calibration_verdict(
     # fits
 ) -> dict:
     "Whether the calibration figures are what chance would do to true PDs"
-    y, p = checked(y, pd)
+    y, p = check_outcomes(y, pd)
     chance = calibration_by_chance(p, draws, seed) if chance is None else chance
-    x, w, z = _logit(p), p * (1 - p), NormalDist().inv_cdf((1 + level) / 2)
+    x, w, z = clipped_log_odds(p), p * (1 - p), NormalDist().inv_cdf((1 + level) / 2)
     information = w.sum(), w @ (x - np.average(x, weights=w)) ** 2 if w.any() else 0.0
     intercept_limit, slope_limit = (
         float(z / np.sqrt(i)) if i > 0 else float("nan") for i in information
@@ -195,7 +196,7 @@ def paired_auc(
     folds=None,  # fold in which each row was left out; shape (n,); None for one holdout
 ) -> dict:  # difference a - b, its se, low and high (95 %), folds, and how many of them a won
     "Difference of the AUCs of two models on the same rows: DeLong, within each fold"
-    (y, a), (_, b) = checked(y, a), checked(y, b)
+    (y, a), (_, b) = check_outcomes(y, a), check_outcomes(y, b)
     folds = np.zeros(len(y), int) if folds is None else np.asarray(folds)
     if len(folds) != len(y):
         raise ValueError(f"{len(folds)} folds for {len(y)} outcomes")
@@ -206,8 +207,8 @@ def paired_auc(
             parts.append(auc_difference(y[rows], a[rows], b[rows]))
         except ValueError as e:
             raise ValueError(f"fold {k}: {e}") from None
-    differences, K = np.array([d["difference"] for d in parts]), len(parts)
-    difference, se = float(differences.mean()), float(np.sqrt(sum(d["se"] ** 2 for d in parts)) / K)
+    differences, K = np.array([d.difference for d in parts]), len(parts)
+    difference, se = float(differences.mean()), float(np.sqrt(sum(d.se**2 for d in parts)) / K)
     half = NormalDist().inv_cdf(0.975) * se
     return dict(
         difference=difference,
@@ -295,7 +296,7 @@ def fairness_table(
     """Approvals, errors and calibration by group; `calibration_ratio` is mean PD over default rate,
     `low` and `high` are Jeffreys' of the default rate
     """
-    y, p = checked(y, pd, both=False)
+    y, p = check_outcomes(y, pd, both=False)
     declined, groups = np.asarray(declined, dtype=bool), _positions(groups, len(y))
     if declined.shape != y.shape:
         raise ValueError(
@@ -513,7 +514,7 @@ def weak_spots(
     Jeffreys test of that sum; `confirmed` where it is below `level` after Holm's adjustment and the
     miss has the sign that it was found with.
     """
-    y, p = checked(y, pd)
+    y, p = check_outcomes(y, pd)
     bins = {f.name: _bins_of(f, columns[f.name], SLICE_BINS) for f in fields}
     of = {name: b.assign(columns[name]) for name, b in bins.items()}
     cells = {
@@ -536,7 +537,7 @@ def weak_spots(
                 mean_pd=ps.mean(),
                 default_rate=ys.mean(),
                 auc=auc(ys, ps) if 0 < ys.sum() < len(ys) else np.nan,
-                excess_log_loss=np.mean((ps - ys) * _logit(ps)),
+                excess_log_loss=np.mean((ps - ys) * clipped_log_odds(ps)),
                 z=(ys - ps).sum() / np.sqrt((ps * (1 - ps)).sum()),
                 p_value=_test_sum(ys.sum(), ps),
                 z_found=found,
@@ -563,16 +564,16 @@ def _against(
 ) -> (
     dict
 ):  # auc, its change with 95 % interval (paired), mean_pd, ece, share of decisions that flip
-    y, p = checked(y, pd)
+    y, p = check_outcomes(y, pd)
     d = auc_difference(y, p, base)
     flipped = (
         float("nan") if cut_off is None else float(np.mean((p >= cut_off) != (base >= cut_off)))
     )
     return dict(
         auc=auc(y, p),
-        auc_change=d["difference"],
-        low=d["low"],
-        high=d["high"],
+        auc_change=d.difference,
+        low=d.low,
+        high=d.high,
         mean_pd=float(p.mean()),
         ece=ece(y, p),
         flipped=flipped,
@@ -802,7 +803,7 @@ def monotonicity(
         }
         fall, start, end = _worst_against(
             f.direction
-            * _logit(np.asarray(score(moved), dtype=float)).reshape(len(who), len(values))
+            * clipped_log_odds(np.asarray(score(moved), dtype=float)).reshape(len(who), len(values))
         )
         i = fall.argmax()
         out.append(
@@ -838,8 +839,9 @@ def _segment_auc(
     min_defaults: int,  # and repaid loans, for a figure
 ) -> dict:  # n, defaults, auc, se
     d = int(y.sum())
-    i = auc_interval(y, p) if min(d, len(y) - d) >= min_defaults else dict(auc=np.nan, se=np.nan)
-    return dict(n=len(y), defaults=d, auc=i["auc"], se=i["se"])
+    enough = min(d, len(y) - d) >= min_defaults
+    a, se = ((i := auc_interval(y, p)).auc, i.se) if enough else (np.nan, np.nan)
+    return dict(n=len(y), defaults=d, auc=a, se=se)
 
 
 MAX_AUC_FALL = 0.10  # as a share of the AUC out of fold, beyond which a segment is flagged
@@ -858,7 +860,7 @@ def segment_overfit(
     pandas.DataFrame
 ):  # one row per segment that has rows; difference is out of fold less holdout, with 95 % interval
     "AUC out of fold against AUC on the holdout, by segment"
-    (y, p), (yh, ph) = checked(y_train, pd_train), checked(y_holdout, pd_holdout)
+    (y, p), (yh, ph) = check_outcomes(y_train, pd_train), check_outcomes(y_holdout, pd_holdout)
     at, ath = _positions(segments_train, len(y)), _positions(segments_holdout, len(yh))
     rows = []
     for s in np.union1d(at, ath):
@@ -913,7 +915,7 @@ def feature_auc(
     pandas.DataFrame
 ):  # best first: field, auc with 95 % interval (of the rows judged), missing (share)
     "AUC of each field alone, by the default rates of its bins in the other half of the rows"
-    y, _ = checked(y, np.zeros(len(y)))
+    y, _ = check_outcomes(y, np.zeros(len(y)))
     half, rows = _halves(len(y), seed), []
     for f in fields:
         values, parts = np.asarray(columns[f.name]), []
@@ -922,8 +924,8 @@ def feature_auc(
             rates = _rates(bins.assign(values[fit]), y[fit], len(bins.labels))
             parts.append(auc_interval(y[~fit], rates[bins.assign(values[~fit])]))
         a, margin = (
-            np.mean([i["auc"] for i in parts]),
-            NormalDist().inv_cdf(0.975) * np.hypot(*(i["se"] for i in parts)) / 2,
+            np.mean([i.auc for i in parts]),
+            NormalDist().inv_cdf(0.975) * np.hypot(*(i.se for i in parts)) / 2,
         )
         rows.append(
             dict(

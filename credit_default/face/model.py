@@ -20,7 +20,9 @@ import pandas as pd
 from ..core.errors import InvalidInput
 from ..data.dataset import Dataset, content_hash
 from ..data.outcome import parse_outcome
-from ..evaluation.metrics import auc_interval, evaluate, jeffreys_interval
+from ..evaluation.discrimination import auc_interval
+from ..evaluation.intervals import jeffreys_interval
+from ..evaluation.metrics import compute_metrics
 from .display import Card, Displayed
 from .tables import CheckedRows, TableError, as_frame, read_rows
 from ..portfolio.definition import Portfolio
@@ -81,16 +83,16 @@ def figures_with_intervals(
     y: np.ndarray,  # (n,) outcomes, 1 for default
     pd_default: np.ndarray,  # (n,) PDs
 ) -> pd.DataFrame:
-    "Return the figures of `evaluate`, by name, with their 95 % intervals where there are any."
-    found = evaluate(y, pd_default)
+    "Return the metrics of a model, by name, with their 95 % intervals where there are any."
+    found = compute_metrics(y, pd_default).to_dict()
     table = pd.DataFrame({"value": found, "low": np.nan, "high": np.nan}).loc[list(found)]
     defaults = int(np.sum(y))
     table.loc["default_rate", ["low", "high"]] = jeffreys_interval(defaults, len(y))
     if 2 <= defaults <= len(y) - 2:
         ranking = auc_interval(y, pd_default)
         for name, low, high in (
-            ("auc", ranking["low"], ranking["high"]),
-            ("gini", 2 * ranking["low"] - 1, 2 * ranking["high"] - 1),
+            ("auc", ranking.low, ranking.high),
+            ("gini", 2 * ranking.low - 1, 2 * ranking.high - 1),
         ):
             table.loc[name, ["low", "high"]] = low, high
     return table

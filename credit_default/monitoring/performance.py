@@ -109,10 +109,7 @@ def expected_against_observed(
 ) -> list[dict]:  # one per group that has loans
     "Defaults of each group, its rate with an interval, the mean PD, and whether they agree"
     # where there are outcomes: a check of drift needs none of it
-    from credit_default.evaluation.metrics import (
-        jeffreys_interval,
-        jeffreys_test,
-    )
+    from credit_default.evaluation.intervals import jeffreys_interval, jeffreys_test
 
     n, d, total = (np.bincount(group, weights=w, minlength=len(names)) for w in (None, y, pd))
     held = np.flatnonzero(n)
@@ -167,7 +164,9 @@ def figures_of(
     pd: np.ndarray,  # PDs
 ) -> dict:  # plain values, None where a figure cannot be had
     "The figures of a model, and why some are missing"
-    from credit_default.evaluation.metrics import auc_interval, brier, evaluate, log_loss
+    from credit_default.evaluation.calibration_errors import brier, log_loss
+    from credit_default.evaluation.discrimination import auc_interval
+    from credit_default.evaluation.metrics import compute_metrics
 
     out = dict(n=len(y), defaults=int(y.sum())) | dict.fromkeys(
         (
@@ -199,7 +198,7 @@ def figures_of(
     if out["too_few"]:
         return out
     interval = auc_interval(y, pd)
-    every = evaluate(y, pd) | dict(auc_low=interval["low"], auc_high=interval["high"])
+    every = compute_metrics(y, pd).to_dict() | dict(auc_low=interval.low, auc_high=interval.high)
     return out | {name: every[name] if every[name] == every[name] else None for name in _RANKING}
 
 # %% ../../nbs/monitoring/02_performance.ipynb #bfebb88f

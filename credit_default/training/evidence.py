@@ -28,6 +28,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from ..core.numeric import pd_of, softplus
+from ..evaluation.calibration_errors import brier, ece, log_loss
 from credit_default.evaluation.charts import (
     BLUE,
     GREY,
@@ -38,14 +39,7 @@ from credit_default.evaluation.charts import (
     _titled,
     chart,
 )
-from credit_default.evaluation.metrics import (
-    auc,
-    auc_difference,
-    auc_interval,
-    brier,
-    ece,
-    log_loss,
-)
+from ..evaluation.discrimination import auc, auc_difference, auc_interval
 from ..evaluation.validation import paired_auc
 from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle, content_hash, export_member
@@ -782,8 +776,8 @@ def judge_benchmark(
     alone, pair = auc_interval(y, p), auc_difference(y, training.scores.probability_default, p)
     return (
         named
-        | dict(auc=auc(y, p), low=alone["low"], high=alone["high"])
-        | dict(difference=pair["difference"], diff_low=pair["low"], diff_high=pair["high"])
+        | dict(auc=auc(y, p), low=alone.low, high=alone.high)
+        | dict(difference=pair.difference, diff_low=pair.low, diff_high=pair.high)
         | dict(
             brier=brier(y, p),
             log_loss=log_loss(y, p),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..core.numeric import pd_of
 from ..data.dataset import Dataset
-from ..evaluation.metrics import auc_difference, auc_interval
+from ..evaluation.discrimination import auc_difference, auc_interval
 
 # %% ../../nbs/training/10_leakage_cost.ipynb #8ec0dec1
 def worth_of_leaks(
@@ -71,12 +71,12 @@ def worth_of_leaks(
             dict(
                 out=out,
                 fields=len(lender + leaky) - len(keep),
-                auc=own["auc"],
-                low=own["low"],
-                high=own["high"],
-                gain=more["difference"],
-                gain_low=more["low"],
-                gain_high=more["high"],
+                auc=own.auc,
+                low=own.low,
+                high=own.high,
+                gain=more.difference,
+                gain_low=more.low,
+                gain_high=more.high,
             )
         )
     return pd.DataFrame(rows)

@@ -24,8 +24,9 @@ from ..core.paths import beside
 from ..data.dataset import Dataset
 from ..data.split import split
 from ..data.synthetic import synthesize
+from ..evaluation.discrimination import auc_interval
 from ..evaluation.leakage import Finding, refuse_leaks
-from ..evaluation.metrics import auc_interval, evaluate
+from ..evaluation.metrics import compute_metrics
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
 from ..scoring.bundle import Bundle, Scores, export_member, golden_rows
@@ -315,7 +316,7 @@ def model_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores)
             0, "SYNTHETIC: trained on the project's own sample. It must not decide about anybody."
         )
     interval = (
-        auc_interval(holdout.y, scores.probability_default)
+        auc_interval(holdout.y, scores.probability_default).to_dict()
         if 2 <= holdout.y.sum() <= len(holdout) - 2
         else {}
     )
@@ -397,9 +398,8 @@ def evaluate_on_holdout(
     bundle, columns = fitted.bundle, holdout.columns
     scores = bundle.score(columns, reasons=False)
     bundle.reference = reference_of(bundle.portfolio, columns, scores)
-    bundle.metrics = {
-        k: None if v != v else v for k, v in evaluate(holdout.y, scores.probability_default).items()
-    }  # a slope may not exist
+    metrics = compute_metrics(holdout.y, scores.probability_default).to_dict()
+    bundle.metrics = {k: None if v != v else v for k, v in metrics.items()}  # a slope may not exist
     bundle.provenance = _provenance(fitted, train, holdout, champion, search or {}, findings)
     bundle.card = model_card(fitted, train, holdout, scores)
     return Training(fitted, train, holdout, scores)

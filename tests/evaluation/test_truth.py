@@ -10,7 +10,7 @@ import pytest
 from credit_default.data.dataset import from_table
 from credit_default.data.split import split
 from credit_default.data.synthetic import synthesize
-from credit_default.evaluation.metrics import auc
+from credit_default.evaluation.discrimination import auc
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.training.recipe import Recipe
 from credit_default.training.training import fit_recipe, train_model
