@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .face.tables import TableError as TableError
     from .face.training import TrainingRun as TrainingRun
     from .face.training import train as train
-    from .portfolio.definition import Derived as Derived
     from .portfolio.definition import Portfolio as Portfolio
+    from .portfolio.derived import Derived as Derived
     from .portfolio.field import Field as Field
     from .scoring.bundle import BundleError as BundleError
     from .training.candidates import CandidateError as CandidateError
@@ -76,7 +76,8 @@ _MODULES = {
     ),
     "face.tables": ("RefusedRowsError", "TableError"),
     "face.training": ("TrainingRun", "train"),
-    "portfolio.definition": ("Derived", "Portfolio"),
+    "portfolio.definition": ("Portfolio",),
+    "portfolio.derived": ("Derived",),
     "portfolio.field": ("Field",),
     "scoring.bundle": ("BundleError",),
     "training.candidates": (

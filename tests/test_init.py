@@ -19,7 +19,7 @@ from credit_default.data.synthetic import synthesize
 from credit_default.evaluation.proposal import init, propose, to_toml
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import find_refused, parse_table
-from credit_default.portfolio.definition import Csv
+from credit_default.portfolio.files import Csv
 
 
 def loans(n=600, seed=3):

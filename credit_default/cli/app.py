@@ -918,8 +918,8 @@ def labelled_rows(bundle, path: Path):  # columns, outcomes, how many rows were 
 
     from credit_default.data.outcome import parse_outcome
     from credit_default.data.sources import read_table
+    from credit_default.portfolio.base import MISSING
     from credit_default.portfolio.columns import find_refused, parse_table
-    from credit_default.portfolio.field import MISSING
     from credit_default.scoring.batch import known_columns
 
     portfolio = bundle.portfolio

@@ -14,7 +14,8 @@ from collections import Counter
 from itertools import islice
 
 from ..core.errors import InvalidInput
-from ..portfolio.definition import Csv, Portfolio
+from ..portfolio.definition import Portfolio
+from ..portfolio.files import Csv
 
 # %% ../../nbs/data/01_csv_text.ipynb #c1765077
 class DataError(InvalidInput):

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .csv_text import DataError
-from ..portfolio.definition import Portfolio, Table
+from ..portfolio.definition import Portfolio
+from ..portfolio.files import Table
 
 # %% ../../nbs/data/02_joining.ipynb #96c0b33f
 def cell_text(value: Any) -> str:

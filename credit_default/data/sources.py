@@ -16,7 +16,8 @@ import pandas as pd
 
 from .csv_text import DataError, decode_csv, decompressed, parse_csv
 from .joining import join
-from ..portfolio.definition import Csv, Portfolio
+from ..portfolio.definition import Portfolio
+from ..portfolio.files import Csv
 
 # %% ../../nbs/data/03_sources.ipynb #1f282008
 # A file whose name begins with it holds a synthetic sample, and whatever is made of it says so.

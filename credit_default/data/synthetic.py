@@ -18,8 +18,9 @@ from ..core.files import atomic_write
 from ..core.numeric import signed_exp, signed_log
 from .joining import cell_text
 from .sources import SYNTHETIC
-from ..portfolio.definition import Portfolio, Term
-from ..portfolio.field import Curve, Field
+from ..portfolio.definition import Portfolio
+from ..portfolio.field import Field
+from ..portfolio.sampling import Curve, Term
 from ..portfolio.values import Columns
 
 # %% ../../nbs/data/07_synthetic.ipynb #f1fb5549

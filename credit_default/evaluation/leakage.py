@@ -23,8 +23,8 @@ import pandas as pd
 from ..data.csv_text import DataError
 from ..data.dataset import Dataset
 from .intervals import jeffreys_interval
+from ..portfolio.base import MISSING
 from ..portfolio.definition import Portfolio
-from ..portfolio.field import MISSING
 
 # %% ../../nbs/evaluation/04_leakage.ipynb #f8ee0a1d
 MOSTLY = 0.95  # share of the stated cells that decides what a column holds

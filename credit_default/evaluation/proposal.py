@@ -35,9 +35,12 @@ from ..data.dataset import from_table
 from ..data.sources import read_table
 from ..data.synthetic import synthesize
 from .leakage import audit
+from ..portfolio.base import is_missing
 from ..portfolio.catalogue import SHIPPED
-from ..portfolio.definition import RESERVED, Csv, Portfolio
-from ..portfolio.field import Field, is_missing
+from ..portfolio.checks import RESERVED
+from ..portfolio.definition import Portfolio
+from ..portfolio.field import Field
+from ..portfolio.files import Csv
 from ..portfolio.values import parse_values
 
 # %% ../../nbs/evaluation/05_proposal.ipynb #fd050b4f

@@ -20,7 +20,8 @@ from ..evaluation.proposal import propose
 from .display import Card, Displayed
 from .tables import as_frame
 from ..portfolio.catalogue import get_portfolio
-from ..portfolio.definition import Derived, Portfolio
+from ..portfolio.definition import Portfolio
+from ..portfolio.derived import Derived
 
 # %% ../../nbs/face/03_loans.ipynb #a466387b
 def load_portfolio(name: str | Path) -> Portfolio:
@@ -88,7 +89,7 @@ def add_derived(portfolio: Portfolio, *derived: Derived) -> Portfolio:
 
     Examples
     --------
-    >>> from credit_default.portfolio.definition import Derived
+    >>> from credit_default.portfolio.derived import Derived
     >>> debt = Derived(name="debt", op="product", fields=("DebtRatio", "MonthlyIncome"), log=True)
     >>> add_derived(load_portfolio("gmsc"), debt).derived[-1].name
     'debt'

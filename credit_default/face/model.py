@@ -25,8 +25,8 @@ from ..evaluation.intervals import jeffreys_interval
 from ..evaluation.metrics import compute_metrics
 from .display import Card, Displayed
 from .tables import CheckedRows, TableError, as_frame, read_rows
+from ..portfolio.base import MISSING
 from ..portfolio.definition import Portfolio
-from ..portfolio.field import MISSING
 from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle, read_bundle
 from ..scoring.registry import load_bundle, promote_bundle, save_bundle

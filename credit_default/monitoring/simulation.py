@@ -28,8 +28,9 @@ from ..data.loading import load
 from ..data.synthetic import synthesize, true_pd
 from .performance import window_end
 from ..portfolio.applicant import REFERENCE_FIELD
-from ..portfolio.definition import Portfolio, Scenario, Shift
+from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
+from ..portfolio.scenarios import Scenario, Shift
 from ..portfolio.values import Columns, code_mask, hard_limits, implausible_mask
 from ..scoring.reasons import sent_value
 

@@ -27,7 +27,8 @@ from credit_default.portfolio.applicant import (
     REFERENCE_PATTERN,
 )
 from ..portfolio.columns import find_refused, parse_table
-from ..portfolio.definition import Csv, Portfolio
+from ..portfolio.definition import Portfolio
+from ..portfolio.files import Csv
 from ..portfolio.values import Columns
 from .bundle import Bundle, Scores
 from .reasons import MAX_REASONS

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..portfolio.definition import Derived, Portfolio
+from ..portfolio.definition import Portfolio
+from ..portfolio.derived import Derived
 from ..portfolio.field import Field
 from ..portfolio.values import Columns
 

@@ -9,8 +9,9 @@ from credit_default.data.csv_text import DataError
 from credit_default.data.joining import join
 from credit_default.data.sources import read_table, read_tables
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.portfolio.definition import Portfolio, Table
+from credit_default.portfolio.definition import Portfolio
 from credit_default.portfolio.field import Field
+from credit_default.portfolio.files import Table
 
 GOOD = "defaulted,age\n" + "0,45\n" * 9
 WRONG = {
