@@ -23,15 +23,15 @@ from credit_default.evaluation.calibration_errors import (
     ece,
     equal_count_groups,
 )
-from credit_default.evaluation.charts import (
+from credit_default.evaluation.charts.style import (
     BLUE,
     GREY,
     ORANGE,
-    _axes,
-    _percent,
-    _room,
-    _titled,
     chart,
+    label_width,
+    new_axes,
+    percent_ticks,
+    set_titles,
 )
 from credit_default.evaluation.discrimination import (
     auc,
@@ -132,7 +132,7 @@ def plot_calibration_by_chance(
     "ECE and ratio of mean PD to default rate against what true PDs would show by chance"
     chance = calibration_by_chance(pd, draws, seed)
     v = calibration_verdict(y, pd, level, chance=chance)
-    fig, axes = _axes(8.4, 3.3, ncols=2, sharey=True)
+    fig, axes = new_axes(8.4, 3.3, ncols=2, sharey=True)
     for ax, column, key, what, label in (
         (axes[0], "ece", "ece", "ECE", "expected calibration error"),
         (
@@ -147,9 +147,9 @@ def plot_calibration_by_chance(
         ax.axvline(v[f"{key}_limit"], color=GREY, lw=1.2, ls=":")
         ax.axvline(v[column], color=BLUE if v[f"{key}_within"] else ORANGE)
         ax.set_xlim(0, None)
-        _percent(ax.xaxis)
+        percent_ticks(ax.xaxis)
         where = "within chance" if v[f"{key}_within"] else "more than chance"
-        _titled(
+        set_titles(
             ax,
             f"{what} {v[column]:.2%}: {where}",
             f"Dotted: {level:.0%} of true PDs stay below {v[f'{key}_limit']:.2%}",
@@ -333,8 +333,8 @@ def plot_fairness(
 ):  # Figure
     "Approval rate of each group, and its mean PD against its default rate"
     t = table[table.approval_rate.notna()][::-1]
-    fig, (left, right) = _axes(
-        7.6 + _room(t.group), 1.6 + 0.36 * max(len(t), 3), ncols=2, sharey=True
+    fig, (left, right) = new_axes(
+        7.6 + label_width(t.group), 1.6 + 0.36 * max(len(t), 3), ncols=2, sharey=True
     )
     left.barh(t.group, t.approval_rate, color=BLUE, alpha=0.6)
     for k, row in enumerate(t.itertuples()):
@@ -353,16 +353,16 @@ def plot_fairness(
     fig.legend(loc="outside lower center", ncols=2)
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
-        _percent(ax.xaxis)
+        percent_ticks(ax.xaxis)
     small = table.n[table.approval_rate.isna()].sum()
-    _titled(
+    set_titles(
         left,
         f"{t.approval_rate.min():.0%} to {t.approval_rate.max():.0%} are approved",
         "Ratio: to the highest rate",
         xlabel="approved",
         ylabel=what,
     )
-    _titled(
+    set_titles(
         right,
         f"The PD fits in {t.mean_pd.between(t.low, t.high).sum()} of {len(t)} groups",
         f"{table.n.sum():,} applicants"
@@ -726,7 +726,7 @@ def plot_permutation_importance(
 ):  # Figure
     "Loss of AUC where each field is shuffled, with the spread over the repeats"
     t = table[:top][::-1]
-    fig, ax = _axes(4.6 + _room(t.field), 0.9 + 0.3 * max(len(t), 3))
+    fig, ax = new_axes(4.6 + label_width(t.field), 0.9 + 0.3 * max(len(t), 3))
     ax.barh(
         t.field,
         100 * t.auc_loss,
@@ -737,7 +737,7 @@ def plot_permutation_importance(
     )
     ax.axvline(0, color="#444444", lw=0.8)
     ax.grid(axis="y", visible=False)
-    _titled(
+    set_titles(
         ax,
         f"{(table.auc_loss >= 0.01).sum()} of {len(table)} fields carry a point of AUC or more",
         "Lines: spread of the shuffles",

@@ -29,15 +29,15 @@ from tqdm import tqdm
 
 from ..core.numeric import pd_of, softplus
 from ..evaluation.calibration_errors import brier, ece, log_loss
-from credit_default.evaluation.charts import (
+from credit_default.evaluation.charts.style import (
     BLUE,
     GREY,
     ORANGE,
     PALETTE,
-    _axes,
-    _room,
-    _titled,
     chart,
+    label_width,
+    new_axes,
+    set_titles,
 )
 from ..evaluation.discrimination import auc, auc_difference, auc_interval
 from ..evaluation.validation import paired_auc
@@ -473,8 +473,9 @@ def plot_ablation(
     t = table[(table.judged_by == "AUC") & table.difference.notna()][::-1]
     labels = [f"{_capital(a)}\ninstead of {b}" for a, b in zip(t.with_, t.without, strict=True)]
     sure = (t.low > 0) | (t.high < 0)
-    fig, ax = _axes(
-        4.6 + max((_room([line]) for label in labels for line in label.split("\n")), default=0),
+    fig, ax = new_axes(
+        4.6
+        + max((label_width([line]) for label in labels for line in label.split("\n")), default=0),
         1.1 + 0.42 * max(len(t), 3),
     )
     for at, (row, known) in enumerate(zip(t.itertuples(), sure, strict=True)):
@@ -488,7 +489,7 @@ def plot_ablation(
     ax.margins(x=0.08)
     ax.locator_params(axis="x", nbins=6)
     rows = f"{t.n.iloc[0]:,} rows, {t.folds.iloc[0]} folds. " if len(t) else ""
-    _titled(
+    set_titles(
         ax,
         f"{int(sure.sum())} of {len(t)} choices change the AUC (statistically significant at 5 %)",
         f"{rows}Blue gains, orange loses, grey: not significant",
@@ -798,7 +799,7 @@ def plot_cost(
     """
     t = table[table.auc.notna()].reset_index(drop=True)
     colours, marks = PALETTE[:6], "os^vPX"  # without black, which is the champion's
-    fig, ax = _axes(8.4, 2.2 + 0.26 * max(len(t), 7))
+    fig, ax = new_axes(8.4, 2.2 + 0.26 * max(len(t), 7))
     at, handles = dict(zip(t.index, _apart(t.steps.to_numpy(float)), strict=True)), []
     for i, row in enumerate(t.itertuples()):
         look = dict(
@@ -830,7 +831,7 @@ def plot_cost(
     ax.set_xscale("log")
     ax.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     own, best = t.auc[t.champion].iloc[0], t.auc.max()
-    _titled(
+    set_titles(
         ax,
         f"The champion has the highest AUC, {own:.4f}"
         if own == best

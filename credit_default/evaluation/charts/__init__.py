@@ -1,0 +1,1 @@
+"""Charts of the reports, each a function that returns a matplotlib figure."""
