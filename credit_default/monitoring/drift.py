@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from ..core.clock import to_utc
 from ..core.errors import InvalidInput, Unavailable
 from ..portfolio.definition import Portfolio
 from ..scoring.psi import PSI_THRESHOLD
 from ..scoring.stability import DRIFT_LEVEL, FieldDrift, Reference
-from ..store.schema import utc
 from ..store.store import Store
 from ..store.windows import Sample
 
@@ -82,7 +82,9 @@ def iso(
     at: datetime | None,
 ) -> str | None:
     "A time as answers hold it: UTC, in milliseconds"
-    return None if at is None else utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        None if at is None else to_utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def verdict_of(

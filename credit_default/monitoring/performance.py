@@ -13,11 +13,11 @@ from datetime import UTC, datetime, time, timedelta
 
 import numpy as np
 
+from ..core.clock import to_utc
 from .drift import iso
 from ..portfolio.definition import Portfolio
 from ..scoring.scorecard import RATINGS
 from ..scoring.stability import DRIFT_LEVEL
-from ..store.schema import utc
 from ..store.store import Store
 
 # %% ../../nbs/monitoring/02_performance.ipynb #badc7492
@@ -310,7 +310,7 @@ def performance(
     if by not in COHORTS:
         cohorts_by(np.array([]), by)
     now = datetime.now(UTC)
-    as_of, answered = utc(as_of or now), store.windows.versions(portfolio.name)
+    as_of, answered = to_utc(as_of or now), store.windows.versions(portfolio.name)
     tags = [model_version] if model_version else list(answered)
     found = {tag: _mature(store, portfolio.name, tag, as_of, months) for tag in tags}
     counted = {

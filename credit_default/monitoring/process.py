@@ -17,12 +17,12 @@ from datetime import datetime
 from pathlib import Path
 
 import credit_default
+from ..core.clock import to_utc
 from .drift import CheckTimeout, MonitoringError, detect
 from .performance import performance
 from ..portfolio.definition import Portfolio
 from ..scoring.stability import Reference
 from ..store.engine import DatabaseUnavailable
-from ..store.schema import utc
 from ..store.store import Store
 
 # %% ../../nbs/monitoring/03_process.ipynb #28dde7fb
@@ -40,7 +40,7 @@ def task(
     if what not in CHECKS:
         raise ValueError(f"a check is one of {', '.join(CHECKS)}, not {what!r}")
     given = {
-        name: utc(value).isoformat() if isinstance(value, datetime) else value
+        name: to_utc(value).isoformat() if isinstance(value, datetime) else value
         for name, value in arguments.items()
     }
     return dict(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECONDS', 'PDS', 'SCORES', 'LOGINS', 'SIGNUPS', 'SWITCHES', 'GONE', 'MODEL', 'FOLDER', 'CONTENT_TYPE', 'FIGURES',
            'log', 'request_id', 'TRUSTED', 'LONGEST', 'QUIET', 'HARMLESS', 'Spread', 'Metrics', 'Shown', 'forget_dead',
-           'own_figures', 'event_of', 'Lines', 'utc', 'inside_server', 'configure_logs', 'log_request', 'request_id_of']
+           'own_figures', 'event_of', 'Lines', 'inside_server', 'configure_logs', 'log_request', 'request_id_of']
 
 # %% ../../nbs/serving/02_telemetry.ipynb #94d7a2b8
 import atexit
@@ -32,6 +32,7 @@ import psutil
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from pythonjsonlogger.json import JsonFormatter
 
+from ..core.clock import utc_text
 from ..core.errors import place
 from ..scoring.scorecard import RATINGS
 
@@ -415,7 +416,7 @@ class Lines(JsonFormatter):
                 place(e),
             )  # its arguments do not fit its template
         line = dict(
-            time=utc(record.created),
+            time=utc_text(record.created),
             level=record.levelname.lower(),
             event=event,
             pid=record.process,
@@ -429,21 +430,6 @@ class Lines(JsonFormatter):
         if where:
             line["place"] = where
         return self.serialize_log_record(line)
-
-
-_second = (0, "")  # the last one that was written out, and how
-
-
-def utc(seconds: float) -> str:
-    "A time since the epoch as text, to the millisecond."
-    global _second
-    second, text = _second
-    if second != int(seconds):
-        second, text = _second = (
-            int(seconds),
-            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)),
-        )
-    return f"{text}.{int(1000 * (seconds - second)):03d}Z"
 
 # %% ../../nbs/serving/02_telemetry.ipynb #c3ff7890
 def inside_server() -> bool:
@@ -522,7 +508,8 @@ def log_request(
         return
     try:
         sys.stdout.write(
-            f'{{"time": "{utc(time.time())}", "level": "{logging.getLevelName(level).lower()}", '
+            f'{{"time": "{utc_text(time.time())}", '
+            f'"level": "{logging.getLevelName(level).lower()}", '
             f'"event": "request", "pid": {os.getpid()}, '
             f'"request_id": "{request_id.get()}", "endpoint": "{endpoint}", "status": '
             f'{status or GONE}, "ms": {1000 * seconds:.3f}}}\n'

@@ -13,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core.clock import to_utc
 from .engine import by_position, insert_into, is_among
 from .predictions import conditions, first_row, stamp_of, storable
-from .schema import outcomes, predictions, utc
+from .schema import outcomes, predictions
 from .windows import Windows
 
 # %% ../../nbs/store/06_outcomes.ipynb #0d5c0ccf
@@ -85,7 +86,7 @@ class OutcomeStore:
         """
         now, recording = datetime.now(UTC), _Recording(latest)
         reported = [
-            (item["prediction_id"], bool(item["defaulted"]), utc(item["observed_at"]))
+            (item["prediction_id"], bool(item["defaulted"]), to_utc(item["observed_at"]))
             for item in items
         ]
         ids = [id for id, *_ in reported]

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..core.clock import to_utc
 from credit_default.store.engine import (
     Database,
     InvalidRow,
@@ -22,7 +23,7 @@ from credit_default.store.engine import (
     by_position,
     insert_into,
 )
-from .schema import COLUMNS, ROW, answers, predictions, utc
+from .schema import COLUMNS, ROW, answers, predictions
 
 # %% ../../nbs/store/03_predictions.ipynb #85411f1d
 @dataclass(slots=True)
@@ -85,12 +86,12 @@ def _insert_arrays(database: Database) -> str:
 
 def _sqlite_stamp(at: datetime) -> str:
     "As `Timestamp` has it in SQLite."
-    return utc(at).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return to_utc(at).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def stamp_of(database: Database) -> Callable[[datetime], Any]:
     "Return the function that makes of a time what the driver takes for it."
-    return _sqlite_stamp if database.file else utc
+    return _sqlite_stamp if database.file else to_utc
 
 
 def first_row(result: sa.Result[Any]) -> dict[str, Any] | None:
@@ -160,7 +161,7 @@ class PredictionWriter:
     def prune_answers(self, before: datetime) -> int:
         "Forget answers from before that time, and return how many."
         with self.database.transaction(writes=True) as c:
-            return c.execute(sa.delete(answers).where(answers.c.at < utc(before))).rowcount
+            return c.execute(sa.delete(answers).where(answers.c.at < to_utc(before))).rowcount
 
 # %% ../../nbs/store/03_predictions.ipynb #ed5cbaa3
 _LARGEST_SEQ = 2**63 - 1
@@ -175,9 +176,9 @@ def conditions(
     "Return conditions on predictions: those of `equal` that are not None, and since <= at < until."
     out = [predictions.c[name] == value for name, value in equal.items() if value is not None]
     if since is not None:
-        out.append(predictions.c.at >= utc(since))
+        out.append(predictions.c.at >= to_utc(since))
     if until is not None:
-        out.append(predictions.c.at < utc(until))
+        out.append(predictions.c.at < to_utc(until))
     if after is not None:
         out.append(predictions.c.seq < max(0, min(after, _LARGEST_SEQ)))
     return out

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from ..core.clock import to_utc
 from credit_default.store.engine import (
     DAMAGED,
     UNOPENED,
@@ -31,7 +32,7 @@ from credit_default.store.export import (
     parquet_writer,
 )
 from .predictions import PredictionLog, conditions, storable
-from .schema import answers, checks, outcomes, predictions, utc
+from .schema import answers, checks, outcomes, predictions
 
 # %% ../../nbs/store/09_upkeep.ipynb #040d16b7
 class Upkeep:
@@ -76,7 +77,7 @@ class Upkeep:
         Return the number of predictions.
         """
         t, removed = predictions.c, 0
-        old = sa.select(t.seq).where(t.at < utc(before)).order_by(t.at).limit(CHUNK_ROWS)
+        old = sa.select(t.seq).where(t.at < to_utc(before)).order_by(t.at).limit(CHUNK_ROWS)
         while True:
             with self.database.transaction(writes=True) as c:
                 n = c.execute(sa.delete(predictions).where(t.seq.in_(old))).rowcount
@@ -85,7 +86,7 @@ class Upkeep:
                 break
         self.log.prune_answers(before)
         with self.database.transaction(writes=True) as c:
-            c.execute(sa.delete(checks).where(checks.c.at < utc(before)))
+            c.execute(sa.delete(checks).where(checks.c.at < to_utc(before)))
         _empty_wal(self.database)
         return removed
 
