@@ -38,7 +38,7 @@ from starlette.responses import RedirectResponse, StreamingResponse
 
 import credit_default
 from .core.errors import place
-from .core.settings import SettingsError, read_settings, variable
+from .core.settings import SettingsError, read_settings, variable_name
 from .monitoring.drift import CheckTimeout, MonitoringError, check_row
 from .monitoring.performance import UNITS
 from .monitoring.process import task
@@ -1243,7 +1243,7 @@ if not SETTINGS.tracing:
 NAMES = [one.name for one in SERVING.portfolios]
 # In a container, the portfolios are those whose models the bento was built with.
 OPTIONS["envs"] = [
-    dict(name=variable(setting), value=names)
+    dict(name=variable_name(setting), value=names)
     for setting, names in (("portfolio", NAMES[0]), ("more_portfolios", ",".join(NAMES[1:])))
     if names
 ]

@@ -566,7 +566,7 @@ def test_the_model_card_is_shown_whole(synthetic_bundle):
 
 
 def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger, sample):
-    from credit_default.core.paths import beside
+    from credit_default.core.paths import portfolio_home
     from credit_default.data.loading import load
     from credit_default.evaluation.discrimination import auc_difference
 
@@ -578,7 +578,7 @@ def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger,
         challenger: loans.frame.age.to_numpy() / 1000,
     }
     for tag, pd in pds.items():
-        folder = beside("gmsc") / tag.split(":")[1]
+        folder = portfolio_home("gmsc") / tag.split(":")[1]
         folder.mkdir(parents=True, exist_ok=True)
         loans.frame.assign(probability_default=pd, credit_score=600, outcome=loans.y).to_parquet(
             folder / "reference.parquet"
@@ -604,7 +604,7 @@ def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger,
         )
     finally:
         for tag in pds:
-            (beside("gmsc") / tag.split(":")[1] / "reference.parquet").unlink()
+            (portfolio_home("gmsc") / tag.split(":")[1] / "reference.parquet").unlink()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from made_reports import comparable, numbers_shown
 
-from credit_default.core.paths import beside
+from credit_default.core.paths import portfolio_home
 from credit_default.data.loading import load
 from credit_default.data.sources import Source
 from credit_default.data.split import split
@@ -56,7 +56,7 @@ def trained(dataset):
 
 
 def reference_rows(bundle):
-    return beside("gmsc") / bundle.tag.split(":")[1] / "reference.parquet"
+    return portfolio_home("gmsc") / bundle.tag.split(":")[1] / "reference.parquet"
 
 
 def log(store, bundle, frame, first, step):

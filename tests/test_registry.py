@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from credit_default.core.paths import beside
+from credit_default.core.paths import portfolio_home
 from credit_default.scoring.registry import promotion_history, save_bundle
 
 PROMOTING = """
@@ -28,5 +28,5 @@ def test_no_promotion_is_lost_where_processes_promote_at_once(synthetic_bundle):
     added = promotion_history("gmsc")[before:]
     made = sorted((event["by"], event["why"]) for event in added)
     assert made == [(str(process), str(turn)) for process in range(4) for turn in range(3)]
-    left = {path.name for path in beside("gmsc").iterdir() if path.name.endswith(".part")}
-    assert left == set() and json.loads((beside("gmsc") / "champion.json").read_text())
+    left = {path.name for path in portfolio_home("gmsc").iterdir() if path.name.endswith(".part")}
+    assert left == set() and json.loads((portfolio_home("gmsc") / "champion.json").read_text())

@@ -1179,12 +1179,12 @@ def paired(tags: list[str], portfolio: str) -> dict | None:
     """
     import pandas as pd
 
-    from credit_default.core.paths import beside
+    from credit_default.core.paths import portfolio_home
     from credit_default.evaluation.discrimination import auc_difference
 
     try:
         a, b = (
-            pd.read_parquet(beside(portfolio) / tag.split(":")[1] / "reference.parquet")
+            pd.read_parquet(portfolio_home(portfolio) / tag.split(":")[1] / "reference.parquet")
             for tag in tags
         )
     except OSError:

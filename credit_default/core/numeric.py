@@ -10,22 +10,22 @@ import numpy as np
 
 # %% ../../nbs/core/02_numeric.ipynb #32c4e5b4
 def signed_log(x: np.ndarray) -> np.ndarray:
-    "Logarithmic for large values, linear near zero, defined for negative ones."
-    return np.sign(x) * np.log1p(np.abs(x))
+    "Return sign(x) ln(1 + |x|): logarithmic for large values, linear near zero."
+    return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
 
 
 def signed_exp(z: np.ndarray) -> np.ndarray:
-    "Undoes `signed_log`."
-    return np.sign(z) * np.expm1(np.abs(z))
+    "Return the values whose `signed_log` is z."
+    return np.asarray(np.sign(z) * np.expm1(np.abs(z)))
 
 # %% ../../nbs/core/02_numeric.ipynb #72a9bc55
 def softplus(x: np.ndarray) -> np.ndarray:
-    "ln(1 + exp(x)), without overflow."
-    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+    "Return ln(1 + exp(x)), without overflow."
+    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))
 
 
 def pd_of(log_odds: np.ndarray) -> np.ndarray:
-    "The probability that belongs to log-odds, without overflow at either end."
+    "Return the probabilities that belong to log-odds, without overflow at either end."
     x = np.asarray(log_odds, np.float64)
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, e) / (1.0 + e)
+    return np.asarray(np.where(x >= 0, 1.0, e) / (1.0 + e))

@@ -28,8 +28,9 @@ from urllib.parse import unquote
 import httpx
 import tenacity
 
+from ..core.addresses import parse_addresses, split_url
 from ..core.errors import CreditDefaultError
-from ..core.settings import Settings, addresses, parts_of
+from ..core.settings import Settings
 
 # %% ../../nbs/monitoring/04_alerts.ipynb #59c9e49e
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Mail:
         )
 
     def _connected(self) -> smtplib.SMTP:
-        parts = parts_of(self.url, "smtp", "smtps")
+        parts = split_url(self.url, "smtp", "smtps")
         context, port = (
             ssl.create_default_context(),
             parts.port or (465 if parts.scheme == "smtps" else 587 if parts.username else 25),
@@ -263,7 +264,7 @@ def channels(settings: Settings) -> list[Channel]:
     found: list[Channel] = []
     if settings.alert_webhook:
         found.append(Webhook(settings.alert_webhook.get_secret_value()))
-    if recipients := addresses(settings.alert_email):
+    if recipients := parse_addresses(settings.alert_email):
         found.append(
             Mail(
                 settings.smtp_url.get_secret_value(),

@@ -15,7 +15,7 @@ from pathlib import Path
 import xgboost as xgb
 
 from ..core.files import atomic_write, file_lock
-from ..core.paths import beside
+from ..core.paths import portfolio_home
 from ..portfolio.applicant import applicant_model
 from credit_default.scoring.bundle import (
     Bundle,
@@ -110,7 +110,7 @@ def bundle_path(tag: str) -> Path:
 def promotion_history(portfolio: str) -> list[dict]:
     "Who became champion, when, by whom and why; the last one is champion now."
     try:
-        return json.loads((beside(portfolio) / "champion.json").read_text())
+        return json.loads((portfolio_home(portfolio) / "champion.json").read_text())
     except FileNotFoundError:
         return []
 
@@ -171,7 +171,7 @@ def promote_bundle(
             f"{tag} takes other requests than the champion {champion_tag(portfolio)}: clients "
             "would be refused, or misunderstood. Where they are ready, allow other requests"
         )
-    champions = beside(portfolio) / "champion.json"
+    champions = portfolio_home(portfolio) / "champion.json"
     champions.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(champions):
         event = dict(tag=tag, at=datetime.now(UTC).isoformat(timespec="seconds"), by=by, why=why)

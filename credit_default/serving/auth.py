@@ -41,7 +41,7 @@ from limits.strategies import FixedWindowRateLimiter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from ..core.errors import CreditDefaultError, Unavailable, place
-from ..core.settings import HOW, KEY_BYTES, variable
+from ..core.settings import KEY_BYTES, KEY_HINT, variable_name
 from ..store.engine import DatabaseUnavailable, InvalidInvitation
 from ..store.predictions import storable
 from ..store.store import Store
@@ -265,7 +265,7 @@ class Tokens:
     ):
         for one in (key, previous):
             if one is not None and len(one.encode()) < KEY_BYTES:
-                raise ValueError(f"a key must have at least {KEY_BYTES} bytes; {HOW}")
+                raise ValueError(f"a key must have at least {KEY_BYTES} bytes; {KEY_HINT}")
         self._keys, self._seconds = [key] + [previous] * (previous is not None), round(60 * minutes)
         self._good: dict[
             str, Claims
@@ -556,7 +556,7 @@ class FileCounters(limits.storage.Storage):
 
 # %% ../../nbs/serving/04_auth.ipynb #7a62db45
 def _redis(url: str) -> limits.storage.Storage:
-    name = variable("rate_limit_storage")
+    name = variable_name("rate_limit_storage")
     try:
         if urlsplit(url).scheme not in ("redis", "rediss", "redis+unix"):
             raise ValueError
@@ -603,8 +603,8 @@ class Limits:
         file: Path,  # of this machine
     ):
         wrong = ValueError(
-            f"{variable('rate_limit')}: a rate limit is written as 60/minute, several of them as "
-            "60/minute;1000/hour"
+            f"{variable_name('rate_limit')}: a rate limit is written as 60/minute, several of them "
+            "as 60/minute;1000/hour"
         )
         try:
             self._limits = (

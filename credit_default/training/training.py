@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import credit_default
-from ..core.paths import beside
+from ..core.paths import portfolio_home
 from ..data.dataset import Dataset
 from ..data.split import split
 from ..data.synthetic import synthesize
@@ -471,7 +471,7 @@ def train_model(
 def save_training(training: Training) -> str:  # the bundle's tag
     "Puts the bundle into the model store, and the reference rows beside it."
     tag = save_bundle(training.bundle)
-    folder = beside(training.bundle.portfolio.name) / tag.split(":")[1]
+    folder = portfolio_home(training.bundle.portfolio.name) / tag.split(":")[1]
     folder.mkdir(parents=True, exist_ok=True)
     rows = training.holdout.frame.assign(
         probability_default=training.scores.probability_default,
