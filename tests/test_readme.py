@@ -77,7 +77,7 @@ def test_the_commands_are_those_that_there_are():
 def test_the_settings_are_those_that_there_are():
     from credit_default.core.settings import settings_table
 
-    assert [cells[0] + (cells[1] or [""]) for cells in table("Settings of the service")] == [
+    assert [cells[0] + (cells[1] or [""]) for cells in table("Service settings")] == [
         [row["variable"], row["default"]] for row in settings_table()
     ]
 
@@ -85,7 +85,7 @@ def test_the_settings_are_those_that_there_are():
 def test_the_routes_are_those_that_there_are():
     from credit_default.service import APP, PROBES
 
-    stated = {route.split()[-1] for cells in table("Routes") for route in cells[0]}
+    stated = {route.split()[-1] for cells in table("API routes") for route in cells[0]}
     assert stated == {
         path
         for path in {route.path for route in APP.routes if hasattr(route, "methods")} | set(PROBES)
