@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from credit_default.data.synthetic import save_sample
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.reporting.reporting import Run, run_report
+from credit_default.reporting.running import ReportRun, run_report
 
 ROWS = 2000
 
@@ -23,7 +23,7 @@ class Made:
     data: Path
     current: Path
     portfolio: str
-    runs: dict[str, Run]
+    runs: dict[str, ReportRun]
 
     def again(self, name, run):
         "The same report once more, in a folder of its own."

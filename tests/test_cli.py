@@ -788,7 +788,7 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
     asked = []
 
     def report(name, portfolio, parameters, run=""):
-        from credit_default.reporting.reporting import new_folder
+        from credit_default.reporting.running import new_folder
 
         folder = new_folder(cli.REPORTS / portfolio, run)
         for kind in ("html", "ipynb", "json"):

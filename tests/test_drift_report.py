@@ -26,7 +26,8 @@ from credit_default.monitoring.drift import detect
 from credit_default.monitoring.performance import FEWER, FITS, MORE, TOO_FEW, performance
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
-from credit_default.reporting.reporting import ReportError, outside_references, run_report
+from credit_default.reporting.page import outside_references
+from credit_default.reporting.running import ReportError, run_report
 from credit_default.scoring.registry import load_bundle
 from credit_default.scoring.stability import Reference
 from credit_default.serving.schemas import Loaded

@@ -17,12 +17,8 @@ from made_reports import ROWS, comparable, numbers_shown, reports
 
 from credit_default.data.synthetic import save_sample
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.reporting.reporting import (
-    ReportError,
-    outside_references,
-    run_report,
-    templates,
-)
+from credit_default.reporting.page import outside_references
+from credit_default.reporting.running import ReportError, report_templates, run_report
 
 NAMES = ("eda", "training", "drift")
 
@@ -33,12 +29,12 @@ def made(request):
 
 
 def test_there_are_three_templates():
-    assert set(templates()) >= set(NAMES)
+    assert set(report_templates()) >= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_has_its_parameters_and_is_left_to_papermill(name):
-    notebook = nbformat.read(templates()[name], as_version=4)
+    notebook = nbformat.read(report_templates()[name], as_version=4)
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and 'portfolio = "gmsc"' in tagged[0].source
     assert (

@@ -143,7 +143,7 @@ def report(
     run: str = "",  # name of the run's folder
 ):  # a Run
     "Runs a report from here, with a line of progress on a terminal."
-    from credit_default.reporting.reporting import run_report
+    from credit_default.reporting.running import run_report
 
     return run_report(
         name,
@@ -260,7 +260,7 @@ def training(
     say=True,
 ):
     "What `train` does; gives back the run and the tag."
-    from credit_default.reporting.reporting import new_folder
+    from credit_default.reporting.running import new_folder
     from credit_default.scoring.registry import (
         champion_tag,
     )
@@ -597,7 +597,7 @@ def watch(
     seconds, store = watching.parse_every(every) if every else None, administration.open_store()
 
     def made(since, until, tag):
-        from credit_default.reporting.reporting import new_folder
+        from credit_default.reporting.running import new_folder
 
         return log_report(
             portfolio,
@@ -1621,7 +1621,7 @@ def run(portfolio: Name = DEFAULT, seed: Seed = 0):
     what was made.
     """
     from credit_default.core.settings import env_file, read_settings, secret_key
-    from credit_default.reporting.reporting import new_folder
+    from credit_default.reporting.running import new_folder
 
     begin, made = time.monotonic(), []
 

@@ -21,7 +21,7 @@ from .loans import LoanData
 from .model import CreditModel, Evaluation, figures_with_intervals
 from .tables import TableError
 from ..portfolio.catalogue import SHIPPED
-from ..reporting.reporting import Run, new_folder, run_report
+from ..reporting.running import ReportRun, new_folder, run_report
 from credit_default.training.candidates import (
     judge_candidates,
     refuse_champion,
@@ -78,7 +78,7 @@ class TrainingRun(Displayed):
         outcomes = np.asarray(self.holdout.y)
         return Evaluation(figures_with_intervals(outcomes, answers), self.model.tag)
 
-    def report(self, folder: str | Path = "reports", *, progress: bool = True) -> Run:
+    def report(self, folder: str | Path = "reports", *, progress: bool = True) -> ReportRun:
         """Write the report: one HTML file, the executed notebook, and the figures as JSON.
 
         The report trains again, in a process of its own, with the same loans and seed: it shows how
@@ -94,7 +94,7 @@ class TrainingRun(Displayed):
 
         Returns
         -------
-        Run
+        ReportRun
             With the paths `html`, `notebook` and `figures`.
 
         Raises
