@@ -119,8 +119,8 @@ def fill(store, bundle, rows):
 ALONE = """
 import asyncio, json, os, sys, time
 import psutil
-from credit_default.monitoring.process import Checker
-task = json.load(sys.stdin)
+from credit_default.monitoring.process import Checker, read_task
+task = read_task(json.load(sys.stdin))
 
 async def measured(check):
     begin, under_way, most, cpu = time.perf_counter(), asyncio.ensure_future(check(task)), 0, {}
@@ -142,7 +142,7 @@ async def several():
     seconds, megabytes, cpu, found = await measured(check)
     await check.close()
     figures = dict(first=first, seconds=seconds, cpu=max(cpu.values()), megabytes=megabytes)
-    figures |= dict(samples=found["samples_analysed"], verdict=found["verdict"])
+    figures |= dict(samples=found.samples_analysed, verdict=found.verdict)
     json.dump(figures, sys.stdout)
 
 asyncio.run(several())
@@ -156,7 +156,7 @@ def alone(task):
     """
     done = subprocess.run(
         [sys.executable, "-c", ALONE],
-        input=json.dumps(task),
+        input=json.dumps(task.to_dict()),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -252,7 +252,7 @@ def log_arm(asked, url, bundle, bodies, folder):
     "All figures of one database."
     from served import Server, log_in
 
-    from credit_default.monitoring.process import task
+    from credit_default.monitoring.process import DriftTask
     from credit_default.store.store import Store
 
     store, begin = Store(url), time.perf_counter()
@@ -262,7 +262,7 @@ def log_arm(asked, url, bundle, bodies, folder):
         file=sys.stderr,
         flush=True,
     )
-    detect = task("detect", url, bundle.portfolio, bundle.reference, model_version=bundle.tag)
+    detect = DriftTask(url, bundle.portfolio, bundle.reference, model_version=bundle.tag)
     checks = [alone(detect) for _ in range(asked.checks)]
     if any(one["samples"] < asked.rows for one in checks):
         sys.exit(f"detect has not seen all rows: {checks}")

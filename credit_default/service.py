@@ -39,9 +39,15 @@ from starlette.responses import RedirectResponse, StreamingResponse
 import credit_default
 from .core.errors import place
 from .core.settings import SettingsError, read_settings, variable_name
-from .monitoring.drift import CheckTimeout, MonitoringError, check_row
-from .monitoring.performance import UNITS
-from .monitoring.process import task
+from .monitoring.drift import MonitoringError, check_record, drift_to_dict
+from .monitoring.performance import COHORT_PERIODS, performance_to_dict
+from credit_default.monitoring.process import (
+    CheckTask,
+    CheckTimeout,
+    DriftTask,
+    PerformanceTask,
+    Result,
+)
 from .portfolio.applicant import REFERENCE_PATTERN
 from .scoring.bundle import Bundle, BundleError
 from .scoring.psi import PSI_THRESHOLD
@@ -516,7 +522,7 @@ async def model_of(serving: Serving, one: Served, tag: str | None) -> Bundle:
         ) from None
 
 
-async def computed(serving: Serving, task: dict) -> dict:
+async def computed(serving: Serving, task: CheckTask[Result]) -> Result:
     """What a task gives, in a process of its own. Raises ApiError: 503, or 422 where the log holds
     what cannot be compared.
     """
@@ -566,11 +572,11 @@ async def drift_state(serving: Serving, one: Served) -> dict:
     (total, recent), last, watched = await asked(serving, ask)
     reference = bundle.reference.bins
     baseline = next(iter(reference.values())).n if reference else 0
-    active = watched is not None and now - watched["at"] < timedelta(
-        seconds=2 * (watched["every_seconds"] or 86_400)
+    active = watched is not None and now - watched.at < timedelta(
+        seconds=2 * (watched.every_seconds or 86_400)
     )
     return dict(
-        status="not checked" if last is None else "drift" if last["drifted"] else "no drift",
+        status="not checked" if last is None else "drift" if last.drifted else "no drift",
         drift_detector_initialized=bool(reference),
         total_predictions_logged=total,
         recent_predictions_24h=recent,
@@ -579,9 +585,9 @@ async def drift_state(serving: Serving, one: Served) -> dict:
         psi_threshold=PSI_THRESHOLD,
         monitoring_active=active,
         model_version=bundle.tag,
-        last_check=last and stamp(last["at"]),
-        last_verdict=json.loads(last["result"])["verdict"] if last else "",
-        drifted_features=json.loads(last["result"])["drifted_features"] if last else [],
+        last_check=last and stamp(last.at),
+        last_verdict=json.loads(last.result)["verdict"] if last else "",
+        drifted_features=json.loads(last.result)["drifted_features"] if last else [],
     )
 
 
@@ -625,8 +631,7 @@ def model_routes(routes: APIRouter, serving: Serving, one: Served):
         bundle, (since, until) = await model_of(serving, one, window.model_version), window.span()
         found = await computed(
             serving,
-            task(
-                "detect",
+            DriftTask(
                 serving.settings.database,
                 bundle.portfolio,
                 bundle.reference,
@@ -635,8 +640,8 @@ def model_routes(routes: APIRouter, serving: Serving, one: Served):
                 until=until,
             ),
         )
-        await asked(serving, serving.store.checks.add, **check_row(found, source="endpoint"))
-        return Response(to_json(found), media_type=JSON)
+        await asked(serving, serving.store.checks.add, check_record(found, source="endpoint"))
+        return Response(to_json(drift_to_dict(found)), media_type=JSON)
 
     @routes.get(
         "/performance",
@@ -660,29 +665,24 @@ def model_routes(routes: APIRouter, serving: Serving, one: Served):
                 "window unless given"
             ),
         ),
-        by: Literal["auto", *UNITS] = Query("auto", description="period of the cohorts"),
+        by: Literal["auto", *COHORT_PERIODS] = Query("auto", description="period of the cohorts"),
     ) -> Response:
         """Discrimination and calibration of predictions whose performance window has passed, with
         intervals, for each model version, rating and cohort.
         """
         bundle = await model_of(serving, one, model_version)
-        return Response(
-            to_json(
-                await computed(
-                    serving,
-                    task(
-                        "performance",
-                        serving.settings.database,
-                        bundle.portfolio,
-                        model_version=model_version and bundle.tag,
-                        as_of=as_of,
-                        window_months=window_months,
-                        by=by,
-                    ),
-                )
+        found = await computed(
+            serving,
+            PerformanceTask(
+                serving.settings.database,
+                bundle.portfolio,
+                model_version=model_version and bundle.tag,
+                as_of=as_of,
+                window_months=window_months,
+                by=by,
             ),
-            media_type=JSON,
         )
+        return Response(to_json(performance_to_dict(found)), media_type=JSON)
 
 
 def outcome_routes(app: FastAPI, serving: Serving):
@@ -713,7 +713,7 @@ def outcome_routes(app: FastAPI, serving: Serving):
             user_id=None if user.role == Role.admin else user.id,
             latest=now + CLOCKS,
         )
-        return Response(to_json(taken), media_type=JSON)
+        return Response(to_json(vars(taken)), media_type=JSON)
 
 # %% ../nbs/service.ipynb #447f5600
 def user_routes(app: FastAPI, serving: Serving):

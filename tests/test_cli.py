@@ -697,10 +697,10 @@ def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, n
     [check] = store.checks.find("gmsc", 5)
     store.close()
     assert (
-        check["source"],
-        check["samples"],
-        check["every_seconds"],
-        check["until"] - check["since"],
+        check.source,
+        check.samples,
+        check.every_seconds,
+        check.until - check.since,
     ) == ("watch", 0, None, timedelta(hours=168))
 
 

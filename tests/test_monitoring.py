@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -26,9 +27,23 @@ from credit_default.evaluation.discrimination import auc_interval
 from credit_default.evaluation.intervals import jeffreys_interval
 from credit_default.evaluation.metrics import compute_metrics
 from credit_default.evaluation.tables import rating_table
-from credit_default.monitoring.drift import NOTHING, CheckTimeout, MonitoringError, detect
-from credit_default.monitoring.performance import FEWER, FEWEST, FITS, MORE, TOO_FEW, performance
-from credit_default.monitoring.process import Checker, in_process, run, task
+from credit_default.monitoring.backtest import FEWER, FITS, MIN_OUTCOMES, MORE, TOO_FEW
+from credit_default.monitoring.drift import (
+    NO_PREDICTIONS,
+    MonitoringError,
+    detect_drift,
+    drift_to_dict,
+)
+from credit_default.monitoring.performance import measure_performance, performance_to_dict
+from credit_default.monitoring.process import (
+    CheckAnswer,
+    Checker,
+    CheckTimeout,
+    DriftTask,
+    PerformanceTask,
+    run_in_process,
+    run_task,
+)
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.psi import psi_severity
@@ -41,6 +56,18 @@ from credit_default.store.store import Store
 
 GMSC = SHIPPED["gmsc"]
 TAG, OTHER = "credit_default_gmsc:0a1b2c3d4e5f6071", "credit_default_gmsc:ffffffffffffffff"
+
+
+def detect(*args, **options):
+    "Drift, as the endpoint answers it."
+    return drift_to_dict(detect_drift(*args, **options))
+
+
+def performance(*args, **options):
+    "Performance, as the endpoint answers it."
+    return performance_to_dict(measure_performance(*args, **options))
+
+
 COMPARED = ("psi", "severity", "chance", "drifted", "missing_reference", "missing_current")
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -167,8 +194,7 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
             r.rating: pytest.approx(shares[r.rating] / (last - first)) for r in RATINGS
         }
         check_json(answer)
-        asked = task(
-            "detect",
+        asked = DriftTask(
             url,
             GMSC,
             synthetic_bundle.reference,
@@ -176,11 +202,11 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
             since=since,
             until=until,
         )
-        assert without_time(run(asked)) == without_time(answer)
+        assert without_time(drift_to_dict(run_task(asked))) == without_time(answer)
     assert (
         answer["features"]["MonthlyIncome"]["current"] == {}
     )  # one applicant alone has no summary: it would be his income
-    assert without_time(asyncio.run(in_process(asked))) == without_time(answer)
+    assert without_time(drift_to_dict(asyncio.run(run_in_process(asked)))) == without_time(answer)
 
 
 def test_what_another_reference_binned_is_left_out_and_counted(store, url):
@@ -226,13 +252,13 @@ def test_what_another_reference_binned_is_left_out_and_counted(store, url):
     assert (only["samples_analysed"], only["samples_of_other_models"], only["verdict"]) == (
         0,
         5,
-        NOTHING,
+        NO_PREDICTIONS,
     )
     store.predictions.append(
         [Entry([row(MARCH, bins="zz")])]
     )  # as many fields, and bins that they do not have
     with pytest.raises(MonitoringError, match="another reference wrote them"):
-        asyncio.run(in_process(task("detect", url, GMSC, reference, model_version=TAG)))
+        asyncio.run(run_in_process(DriftTask(url, GMSC, reference, model_version=TAG)))
 
 
 def test_categories_and_a_portfolio_without_a_performance_window(store):
@@ -442,7 +468,7 @@ def test_windows_and_cohorts_are_those_cut_by_hand(store):
         by="tests",
         user_id=None,
     )
-    assert taken["recorded"] == len(said)
+    assert taken.recorded == len(said)
     for as_of in AS_OF:
         for months in (1, 24):
             mature, counted = by_hand(rows, said, as_of, months)
@@ -609,7 +635,7 @@ def test_more_and_fewer_defaults_than_the_pds_say(tmp_path, factor, verdict):
     assert (
         other["n"] == 40
         and other["auc"] is other["ks"] is other["calibration_slope"] is None
-        and str(FEWEST) in other["too_few"]
+        and str(MIN_OUTCOMES) in other["too_few"]
     )
     assert other["brier"] is not None and f"{OTHER}: {other['too_few']}" in answer["notes"]
     assert {c["verdict"] for c in other["cohorts"]} <= {FITS, TOO_FEW}
@@ -649,11 +675,11 @@ def test_a_model_without_outcomes_and_a_simulated_future(tmp_path):
 
 def test_a_check_in_a_process_of_its_own(store, url):
     loans(store, n=500)
-    asked = task("performance", url, GMSC, as_of=datetime(2026, 6, 1, tzinfo=UTC))
+    asked = PerformanceTask(url, GMSC, as_of=datetime(2026, 6, 1, tzinfo=UTC))
     seen = []
 
     async def watched():
-        check = asyncio.ensure_future(in_process(asked))
+        check = asyncio.ensure_future(run_in_process(asked))
         while not check.done():
             for child in psutil.Process().children():
                 try:
@@ -666,8 +692,8 @@ def test_a_check_in_a_process_of_its_own(store, url):
         return await check
 
     answer = asyncio.run(watched())
-    assert answer == run(asked) == uvloop.run(in_process(asked))
-    assert answer["models"][TAG]["n"] == 500
+    assert answer == run_task(asked) == uvloop.run(run_in_process(asked))
+    assert answer.models[TAG].figures.n == 500
     assert seen and max(nice for *_, nice in seen) >= 10
     written = " ".join(line + environment for line, environment, _ in seen)
     assert (
@@ -683,7 +709,7 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
 
     def why(url, kind=DatabaseUnavailable, **how):
         with pytest.raises(kind) as raised:
-            asyncio.run(in_process(task("performance", url, GMSC), **how))
+            asyncio.run(run_in_process(PerformanceTask(url, GMSC), **how))
         assert PASSWORD not in str(raised.value) and "%20" not in str(raised.value)
         return str(raised.value)
 
@@ -704,11 +730,11 @@ def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
     url = f"sqlite:///{tmp_path}/log.db"
     Store(url).upgrade()
     for asked, said in (
-        (task("detect", url, GMSC, Reference(), model_version=TAG), "ask for a shorter window"),
-        (task("performance", url, GMSC), "ask for one model version, or give it more time"),
+        (DriftTask(url, GMSC, Reference(), model_version=TAG), "ask for a shorter window"),
+        (PerformanceTask(url, GMSC), "ask for one model version, or give it more time"),
     ):
         with pytest.raises(CheckTimeout) as raised:
-            asyncio.run(in_process(asked, timeout=0.0123456))
+            asyncio.run(run_in_process(asked, timeout=0.0123456))
         assert str(
             raised.value
         ) == f"the check did not end within 0.01 seconds: {said}" and not isinstance(
@@ -762,7 +788,7 @@ def test_whoever_no_longer_waits_ends_the_process(tmp_path):
 
     async def impatient():
         check = asyncio.ensure_future(
-            in_process(task("performance", f"sqlite:///{tmp_path}/log.db", GMSC))
+            run_in_process(PerformanceTask(f"sqlite:///{tmp_path}/log.db", GMSC))
         )
         await asyncio.sleep(0.2)
         started = checking()
@@ -788,22 +814,22 @@ def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
     store = Store(url)
     store.upgrade()
     loans(store, n=200)
-    asked = task("performance", url, GMSC, as_of=datetime(2026, 6, 1, tzinfo=UTC))
+    asked = PerformanceTask(url, GMSC, as_of=datetime(2026, 6, 1, tzinfo=UTC))
 
     async def several():
         check = Checker()
-        assert await check(asked) == run(asked)
+        assert await check(asked) == run_task(asked)
         [first] = waiting()
         with pytest.raises(RuntimeError, match="ValueError in"):
-            await check(task("performance", url, GMSC, by="never"))
+            await check(PerformanceTask(url, GMSC, by="never"))
         with pytest.raises(DatabaseUnavailable):
-            await check(task("performance", f"sqlite:///{tmp_path}/none.db", GMSC))
-        assert await check(asked) == run(asked) and waiting() == {first}
+            await check(PerformanceTask(f"sqlite:///{tmp_path}/none.db", GMSC))
+        assert await check(asked) == run_task(asked) and waiting() == {first}
         with pytest.raises(CheckTimeout):
             await check(
                 asked, timeout=0.001
             )  # it goes with what it was doing: nobody waits for that
-        assert not checking() and await check(asked) == run(asked)
+        assert not checking() and await check(asked) == run_task(asked)
         [again] = waiting()
         os.kill(again, signal.SIGKILL)  # as when memory runs out
         while checking():
@@ -813,8 +839,8 @@ def test_one_process_waits_for_checks_and_is_forked_for_each(tmp_path):
         except RuntimeError as e:
             assert str(e) == "the check failed: its process has ended"  # it was not known yet
         else:
-            assert found == run(asked)
-        assert await check(asked) == run(asked)
+            assert found == run_task(asked)
+        assert await check(asked) == run_task(asked)
         await check.close()
         await check.close()
         assert not checking()
@@ -827,24 +853,24 @@ def test_a_check_that_is_killed_is_told(tmp_path):
     url = f"sqlite:///{tmp_path}/log.db"
     Store(url).upgrade()
     code = """import json, os, signal, sys, credit_default.monitoring.process as m
-m.run = lambda task: os.kill(os.getpid(), signal.SIGKILL)
-m.main()"""
+m.answer_task = lambda task: os.kill(os.getpid(), signal.SIGKILL)
+m.answer_tasks()"""
     done = subprocess.run(
         [sys.executable, "-c", code], input=b"{}\n{}\n", capture_output=True, check=True
     )
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        dict(failed="its process ended with -9")
+        asdict(CheckAnswer(failed="its process ended with -9"))
     ] * 2
 
 
 def test_the_process_that_waits_ends_with_the_one_that_started_it(tmp_path):
     Store(f"sqlite:///{tmp_path}/log.db").upgrade()
-    asked = json.dumps(task("performance", f"sqlite:///{tmp_path}/log.db", GMSC))
+    asked = json.dumps(PerformanceTask(f"sqlite:///{tmp_path}/log.db", GMSC).to_dict())
     code = f"""import asyncio, json, os, psutil
-from credit_default.monitoring.process import Checker
+from credit_default.monitoring.process import Checker, read_task
 async def one():
     check = Checker()
-    await check(json.loads({asked!r}))
+    await check(read_task(json.loads({asked!r})))
     # What it forked has answered, and ends.
     while len(pids := [child.pid for child in psutil.Process().children(recursive=True)]) > 1:
         await asyncio.sleep(0.01)
@@ -866,8 +892,8 @@ def test_a_failure_tells_its_place_and_no_value(tmp_path):
     )  # a row that no version of ours has written
     with pytest.raises(RuntimeError) as raised:
         asyncio.run(
-            in_process(
-                task("detect", f"sqlite:///{tmp_path}/log.db", GMSC, reference, model_version=TAG)
+            run_in_process(
+                DriftTask(f"sqlite:///{tmp_path}/log.db", GMSC, reference, model_version=TAG)
             )
         )
     assert "ValueError in " in str(raised.value) and "Musterfrau" not in str(raised.value)

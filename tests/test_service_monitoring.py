@@ -28,8 +28,8 @@ from credit_default.data.synthetic import synthesize
 from credit_default.evaluation.discrimination import auc_interval
 from credit_default.evaluation.intervals import jeffreys_interval, jeffreys_test
 from credit_default.evaluation.metrics import compute_metrics
-from credit_default.monitoring.drift import NOTHING
-from credit_default.monitoring.performance import FITS, MORE, TOO_FEW, expected_against_observed
+from credit_default.monitoring.backtest import FITS, MORE, TOO_FEW, backtest_groups
+from credit_default.monitoring.drift import NO_PREDICTIONS
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.bundle import golden_rows
@@ -323,7 +323,7 @@ def test_a_window_without_predictions_is_an_answer(running, ask):
         found["features"],
         found["outputs"],
         found["drift_detected"],
-    ) == (NOTHING, 0, {}, {}, False)
+    ) == (NO_PREDICTIONS, 0, {}, {}, False)
     assert found["to"] == "2001-01-31T23:00:00.000Z"
 
 
@@ -1059,10 +1059,7 @@ def before_and_after(cohorts, day):
             pd + [expected / n] * n,
         )
     return [
-        one["verdict"]
-        for one in expected_against_observed(
-            ["before", "after"], *map(np.array, (group, y, pd)), "time"
-        )
+        one.verdict for one in backtest_groups(["before", "after"], *map(np.array, (group, y, pd)))
     ]
 
 

@@ -13,6 +13,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres, binaries
 
 from credit_default.store import engine, schema, upkeep, windows
+from credit_default.store.checks import CheckRecord
 from credit_default.store.engine import (
     HEAD,
     DatabaseUnavailable,
@@ -35,6 +37,7 @@ from credit_default.store.engine import (
     NameTaken,
     StoreError,
 )
+from credit_default.store.outcomes import OutcomeCoverage, RecordedOutcomes
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import ANSWER, COLUMNS, ROW, TABLES
 from credit_default.store.store import Store
@@ -180,7 +183,7 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
         store.windows.versions("gmsc") == {kept[0]["model_version"]: 50}
         and "".join(store.windows.bins("gmsc", kept[0]["model_version"])) == "3:\n" * 50
     )
-    assert told(store, (kept[0], True, 800))["recorded"] == 1
+    assert told(store, (kept[0], True, 800)).recorded == 1
     store.predictions.append([Entry([row(50)])])
     assert store.predictions.find(limit=1)[0]["seq"] > kept[0]["seq"]
     migrated(store, command.downgrade, "0001")
@@ -461,7 +464,7 @@ def test_a_window_is_read_whole_and_once(store, logged, since, until):
     assert [one["at"] for one in every] == sorted(one["at"] for one in there)
     if since is None:
         declined = sum(one["prediction"] for one in there)
-        assert store.outcomes.coverage("gmsc", GMSC, window[1]) == dict(
+        assert store.outcomes.coverage("gmsc", GMSC, window[1]) == OutcomeCoverage(
             n=len(there), declined=declined, with_outcome=0, declined_with_outcome=0
         )
 
@@ -486,7 +489,7 @@ def test_totals_and_unknown_windows(store, logged):
             == list(store.outcomes.matured("gmsc", text or "%"))
             == []
         )
-        assert set(store.outcomes.coverage("gmsc", text).values()) == {0}
+        assert store.outcomes.coverage("gmsc", text) == OutcomeCoverage()
 
 
 @pytest.mark.parametrize("among", [1, 2, 50], ids=["alone", "every second row", "every 50th row"])
@@ -602,7 +605,10 @@ def held(store):
         }
 
 
-NOTHING = dict(recorded=0, changed=0, unchanged=0, unknown=[], older=[], early=[], future=[])
+def recorded(**counts):
+    "What was done, where the rest is nothing."
+    nothing = dict(recorded=0, changed=0, unchanged=0, unknown=[], older=[], early=[], future=[])
+    return RecordedOutcomes(**(nothing | counts))
 
 
 def test_of_several_outcomes_the_one_observed_last_holds(store):
@@ -610,18 +616,18 @@ def test_of_several_outcomes_the_one_observed_last_holds(store):
     store.predictions.append([Entry(rows)])
     seqs = [one["seq"] for one in store.predictions.find()][::-1]
     a, b, c = rows
-    assert told(store) == NOTHING
-    assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(recorded=2)
-    assert told(store, (a, False, 700), (b, True, 100)) == NOTHING | dict(unchanged=2)
-    assert told(store, (a, True, 600), (b, False, 99), (c, False, 700)) == NOTHING | dict(
+    assert told(store) == recorded()
+    assert told(store, (a, False, 700), (b, True, 100)) == recorded(recorded=2)
+    assert told(store, (a, False, 700), (b, True, 100)) == recorded(unchanged=2)
+    assert told(store, (a, True, 600), (b, False, 99), (c, False, 700)) == recorded(
         recorded=1, older=[a["prediction_id"], b["prediction_id"]]
     )
-    assert told(store, (a, False, 701), (b, False, 100)) == NOTHING | dict(
+    assert told(store, (a, False, 701), (b, False, 100)) == recorded(
         changed=2
     )  # newer; of the same time, said later
     assert told(
         store, (c, True, 900), (c, False, 800), (c, True, 900), (c, False, 900)
-    ) == NOTHING | dict(changed=2, unchanged=1, older=[c["prediction_id"]])
+    ) == recorded(changed=2, unchanged=1, older=[c["prediction_id"]])
     assert held(store) == {seqs[0]: (False, 701), seqs[1]: (False, 100), seqs[2]: (False, 900)}
     with store.database.transaction() as connection:
         noted = connection.execute(
@@ -633,7 +639,7 @@ def test_of_several_outcomes_the_one_observed_last_holds(store):
     east = outcome(a, False, 701) | dict(
         observed_at=(NOON + timedelta(days=701)).astimezone(timezone(timedelta(hours=9)))
     )
-    assert store.outcomes.record([east], by=None, user_id=None) == NOTHING | dict(unchanged=1)
+    assert store.outcomes.record([east], by=None, user_id=None) == recorded(unchanged=1)
     with pytest.raises(ValueError, match="without a zone"):
         store.outcomes.record(
             [outcome(b, True, 800), outcome(a, True, 800) | dict(observed_at=datetime(2029, 1, 1))],
@@ -660,30 +666,28 @@ def test_outcomes_that_are_not_taken_are_named(store):
     found = store.outcomes.record(
         unknown + [outcome(one, True, 700) for one in rows], by="anna", user_id="anna-id"
     )
-    assert found == NOTHING | dict(
+    assert found == recorded(
         recorded=3, unknown=["4a1c", "\0", "\ud800", "x" * 100_000, "'--", ids[1], ids[2]]
     )
-    assert told(store, *((one, True, 700) for one in rows)) == NOTHING | dict(
+    assert told(store, *((one, True, 700) for one in rows)) == recorded(
         recorded=2, unchanged=3
     )  # an administrator's are all
     latest = NOON + timedelta(days=1000)
-    assert told(store, *((one, True, 1001) for one in rows), latest=latest) == NOTHING | dict(
+    assert told(store, *((one, True, 1001) for one in rows), latest=latest) == recorded(
         changed=1, future=[ids[0], ids[1], ids[2], ids[4]]
     )
-    assert told(store, (mine, False, 1000), latest=latest) == NOTHING | dict(changed=1)
-    assert told(
-        store, (mine, False, -1.01), (theirs, False, -2), (mine, False, -1.01)
-    ) == NOTHING | dict(early=ids[:2])
+    assert told(store, (mine, False, 1000), latest=latest) == recorded(changed=1)
+    assert told(store, (mine, False, -1.01), (theirs, False, -2), (mine, False, -1.01)) == recorded(
+        early=ids[:2]
+    )
     new = row(5)
     store.predictions.append([Entry([new])])
-    assert told(store, (new, False, -0.9)) == NOTHING | dict(
-        recorded=1
-    )  # the lender's clock, or a date
+    assert told(store, (new, False, -0.9)) == recorded(recorded=1)  # the lender's clock, or a date
     far = [
         outcome(new, True, 0) | dict(observed_at=datetime.fromisoformat(text))
         for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
     ]
-    assert store.outcomes.record(far, by=None, user_id=None, latest=latest) == NOTHING | dict(
+    assert store.outcomes.record(far, by=None, user_id=None, latest=latest) == recorded(
         early=[new["prediction_id"]], future=[new["prediction_id"]]
     )
 
@@ -693,18 +697,18 @@ def test_ten_thousand_outcomes_in_one_call(store):
     store.predictions.append([Entry(rows)])
     statements = [outcome(one, i % 20 == 0, 700) for i, one in enumerate(rows[:10_000])]
     begin = time.monotonic()
-    assert store.outcomes.record(statements, by="anna", user_id="anna-id") == NOTHING | dict(
+    assert store.outcomes.record(statements, by="anna", user_id="anna-id") == recorded(
         recorded=10_000
     )
-    assert store.outcomes.record(statements[::-1], by="anna", user_id="anna-id") == NOTHING | dict(
+    assert store.outcomes.record(statements[::-1], by="anna", user_id="anna-id") == recorded(
         unchanged=10_000
     )
     assert time.monotonic() - begin < 10
     unknown = [outcome(row(i), True, 700) for i in range(10_000)]
-    assert store.outcomes.record(unknown, by="anna", user_id=None) == NOTHING | dict(
+    assert store.outcomes.record(unknown, by="anna", user_id=None) == recorded(
         unknown=[one["prediction_id"] for one in unknown]
     )
-    assert store.outcomes.coverage("gmsc", GMSC) == dict(
+    assert store.outcomes.coverage("gmsc", GMSC) == OutcomeCoverage(
         n=10_500, declined=0, with_outcome=10_000, declined_with_outcome=0
     )
     assert sum(sum(part["defaulted"]) for part in store.outcomes.matured("gmsc")) == 500
@@ -747,7 +751,7 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
         of(known, 20, 60)
     )
     there = of(logged, 0, 60)
-    assert store.outcomes.coverage("gmsc", GMSC, NOON + timedelta(seconds=60)) == dict(
+    assert store.outcomes.coverage("gmsc", GMSC, NOON + timedelta(seconds=60)) == OutcomeCoverage(
         n=len(there),
         declined=sum(one["prediction"] for one in there),
         with_outcome=sum(one in known for one in there),
@@ -767,7 +771,7 @@ def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
     with store.database.transaction(writes=True) as c:  # whoever removes it
         assert c.execute(sa.text("DELETE FROM predictions WHERE reference = 'A-30'")).rowcount == 1
     assert len(held(store)) == store.predictions.count() == 17
-    assert told(store, (rows[9], True, 700)) == NOTHING | dict(unknown=[rows[9]["prediction_id"]])
+    assert told(store, (rows[9], True, 700)) == recorded(unknown=[rows[9]["prediction_id"]])
 
 
 def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
@@ -789,10 +793,9 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
         found = [one.result(60) for one in saying]
         assert [one.result(60) for one in erasing] == [1] * 20
     assert all(
-        one["recorded"] + one["changed"] + len(one["older"]) + len(one["unknown"]) == 60
-        for one in found
+        one.recorded + one.changed + len(one.older) + len(one.unknown) == 60 for one in found
     )
-    assert 40 <= sum(one["recorded"] for one in found) <= 60
+    assert 40 <= sum(one.recorded for one in found) <= 60
     assert (
         held(store) == {one["seq"]: (False, 739) for one in store.predictions.find()}
         and store.predictions.count() == 40
@@ -802,19 +805,21 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
 def test_checks_are_kept_and_pruned(store):
     def check(i, **other):
         return store.checks.add(
-            **dict(
-                at=NOON + timedelta(hours=i),
-                portfolio="gmsc",
-                model_version=GMSC,
-                source="watch",
-                since=NOON,
-                until=None,
-                samples=i,
-                drifted=i % 2 == 1,
-                result=json.dumps(dict(verdict="Zoë")),
-                every_seconds=3600.0,
+            CheckRecord(
+                **dict(
+                    at=NOON + timedelta(hours=i),
+                    portfolio="gmsc",
+                    model_version=GMSC,
+                    source="watch",
+                    since=NOON,
+                    until=None,
+                    samples=i,
+                    drifted=i % 2 == 1,
+                    result=json.dumps(dict(verdict="Zoë")),
+                    every_seconds=3600.0,
+                )
+                | other
             )
-            | other
         )
 
     ids = [check(i) for i in range(5)] + [
@@ -822,11 +827,11 @@ def test_checks_are_kept_and_pruned(store):
         check(6, portfolio="german"),
     ]
     assert ids == sorted(set(ids))
-    assert [one["samples"] for one in store.checks.find("gmsc")] == [5, 4, 3, 2, 1, 0] and [
-        one["samples"] for one in store.checks.find("gmsc", 2)
+    assert [one.samples for one in store.checks.find("gmsc")] == [5, 4, 3, 2, 1, 0] and [
+        one.samples for one in store.checks.find("gmsc", 2)
     ] == [5, 4]
     last = store.checks.last("gmsc")
-    assert last == dict(
+    assert last == CheckRecord(
         id=ids[5],
         at=NOON + timedelta(hours=5),
         portfolio="gmsc",
@@ -838,27 +843,25 @@ def test_checks_are_kept_and_pruned(store):
         drifted=True,
         every_seconds=None,
         alerted=False,
-        result=last["result"],
-    ) and json.loads(last["result"]) == dict(verdict="Zoë")
+        result=last.result,
+    ) and json.loads(last.result) == dict(verdict="Zoë")
     store.checks.mark_alerted(ids[5])
     assert (
-        store.checks.last("gmsc", "report")["alerted"] is True
-        and store.checks.last("gmsc", "watch")["alerted"] is None
+        store.checks.last("gmsc", "report").alerted is True
+        and store.checks.last("gmsc", "watch").alerted is None
     )
     assert (
-        store.checks.last("gmsc", source="watch")["samples"] == 4
+        store.checks.last("gmsc", source="watch").samples == 4
         and store.checks.last("gmsc", "endpoint") is store.checks.last("nobody") is None
     )
     with pytest.raises(InvalidRow):
         check(7, result=None)
-    now = store.checks.add(
-        **{name: value for name, value in last.items() if name not in ("id", "at")}
-    )
-    assert now > max(ids) and abs(store.checks.last("gmsc")["at"] - datetime.now(UTC)) < timedelta(
+    now = store.checks.add(replace(last, at=datetime.now(UTC)))
+    assert now > max(ids) and abs(store.checks.last("gmsc").at - datetime.now(UTC)) < timedelta(
         minutes=5
     )
     assert store.upkeep.prune(NOON + timedelta(hours=4)) == 0 and [
-        one["id"] for one in store.checks.find("gmsc")
+        one.id for one in store.checks.find("gmsc")
     ] == [now, ids[5], ids[4]]
 
 

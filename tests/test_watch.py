@@ -50,6 +50,7 @@ from credit_default.monitoring.watch import (
 )
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.scoring.stability import Reference
+from credit_default.store.checks import CheckRecord
 from credit_default.store.engine import DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
@@ -605,7 +606,7 @@ def test_each_change_is_told_once_by_processes_that_fail_and_end(
     assert [message["Subject"] for message in messages] == changes
     assert APPLICANT not in repr(web.taken) + repr([message.as_string() for message in messages])
     checks = store.checks.find("gmsc", 20)
-    assert [(row["alerted"], row["drifted"], row["samples"]) for row in reversed(checks)] == [
+    assert [(row.alerted, row.drifted, row.samples) for row in reversed(checks)] == [
         (None, False, 200),
         (True, True, 200),
         (None, True, 200),
@@ -654,14 +655,14 @@ def test_a_channel_that_was_down_is_told_at_the_next_check_and_nobody_else_again
     down = "alert by webhook: cannot be reached, at the last of 3 attempts"
     assert told(NOON + DAY / 2, alert_webhook=nobody, **mails) == [down]
     assert told(NOON + DAY * 1.5, alert_webhook=nobody, **mails) == [down]
-    assert store.checks.last("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch").alerted is False
     assert (
         told(NOON + DAY * 2.5, alert_webhook=web.url, **mails)
         == []
         == told(NOON + DAY * 3.5, alert_webhook=web.url, **mails)
     )
     assert (len(box.taken), len(web.taken)) == (1, 1)
-    assert store.checks.last("gmsc", "watch")["alerted"] is None and known_of(
+    assert store.checks.last("gmsc", "watch").alerted is None and known_of(
         store.checks.last("gmsc", "watch")
     )["told"] == dict(webhook=[DRIFT], email=[DRIFT])
 
@@ -674,7 +675,7 @@ def test_what_was_over_before_anybody_could_be_told_is_not_told(store, model, to
         told(NOON + DAY / 2, alert_webhook=web.url)
         and told(NOON + DAY * 1.5, alert_webhook=web.url) == []
     )
-    assert web.taken == [] and store.checks.last("gmsc", "watch")["alerted"] is None
+    assert web.taken == [] and store.checks.last("gmsc", "watch").alerted is None
 
 
 def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
@@ -698,7 +699,7 @@ def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
     killed.kill()
     os.kill(int(begun.read_text()), signal.SIGKILL)  # the command has a session of its own
     killed.communicate()
-    assert store.checks.last("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch").alerted is False
     log(store, model, NOON + DAY, factor=0.4)
     assert process(NOON + DAY * 1.5, alert_command=told) == []
     assert json.loads((tmp_path / "told").read_text())["began"] == [DRIFT]
@@ -712,7 +713,7 @@ def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(stor
         and checked.changed == [DRIFT]
         and (checked.alerts, checked.problems) == ([], [])
     )
-    assert store.checks.last("gmsc", "watch")["alerted"] is None
+    assert store.checks.last("gmsc", "watch").alerted is None
     assert (
         check(
             store,
@@ -728,7 +729,17 @@ def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(stor
 def test_checks_of_others_are_not_the_watchs(store, model, web):
     log(store, model, NOON, factor=0.4)
     store.checks.add(
-        portfolio="gmsc", model_version=TAG, source="endpoint", samples=9, drifted=True, result="{}"
+        CheckRecord(
+            at=datetime.now(UTC),
+            portfolio="gmsc",
+            model_version=TAG,
+            source="endpoint",
+            since=None,
+            until=None,
+            samples=9,
+            drifted=True,
+            result="{}",
+        )
     )
     assert (
         check(
@@ -746,7 +757,7 @@ def test_a_database_that_takes_no_rows_leads_to_no_alert(store, model, web, monk
     "Else the same alert would come at each check, as nobody could note that it was told."
     log(store, model, NOON, factor=0.4)
 
-    def full(**_):
+    def full(_):
         raise DatabaseUnavailable("the database's disk is full")
 
     monkeypatch.setattr(store.checks, "add", full)
@@ -930,7 +941,7 @@ def test_the_loop_ends_cleanly_while_it_waits_to_try_again(store, model, process
         and SECRET not in out + error
         and error == ""
     )
-    assert store.checks.last("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch").alerted is False
     with watch_lock("gmsc"):
         pass
 
@@ -1005,4 +1016,4 @@ def test_a_single_check_that_is_interrupted_waits_for_no_channel(store, model, p
         and error.splitlines()[-1] == "KeyboardInterrupt"
         and SECRET not in out + error
     )
-    assert store.checks.last("gmsc", "watch")["alerted"] is False
+    assert store.checks.last("gmsc", "watch").alerted is False

@@ -164,12 +164,12 @@ class Served:
         last = store.checks.last(
             self.name, "watch"
         )  # who asks about another window, or of another model, changes no gauge
-        if last is None or last["id"] == self.shown:
+        if last is None or last.id == self.shown:
             return
-        found, self.shown = json.loads(last["result"]), last["id"]
+        found, self.shown = json.loads(last.result), last.id
         self.metrics.drift(
             self.name,
-            last["at"].timestamp(),
+            last.at.timestamp(),
             "drift" in found["watch"]["troubles"],
             {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()},
         )
