@@ -1,15 +1,15 @@
-"""Ours and other models on the same folds in one run, compared in pairs.
+"""Compare our models with others in pairs, on the same folds in one run.
 
     python benchmarks/accuracy.py [--portfolio gmsc] [--models champion,lightgbm,ebm] [--json FILE]
 
 Shuffles the portfolio's labelled rows (of CREDIT_DEFAULT_DATA or data/) by `sample(frac=1,
 random_state=42)` and cuts them by StratifiedKFold(3, shuffle=True, random_state=0). Each model is
-fitted on two folds and predicts the third. Whatever is chosen, tuned, stopped, weighted or
-calibrated is so inside the two. Predictions are cached: a second run prints the tables in seconds,
-and computes only models whose code, library or data changed.
+fitted on two folds and predicts the third. All choosing, tuning, stopping, weighting and
+calibrating happens inside the two. Predictions are cached: a second run prints the tables within
+seconds, and recomputes only models whose code, library or data changed.
 
-The other models see the raw fields, without those that the portfolio leaves out, and are set as
-their names say.
+The other models use the raw fields, without those that the portfolio excludes, and have the
+settings that their names state.
 """
 
 import argparse
@@ -433,11 +433,11 @@ def shown(rows, digits):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="models: " + ", ".join(MODELS)
+        description=__doc__.split("\n\n")[0], epilog="models: " + ", ".join(MODELS)
     )
     parser.add_argument("--portfolio", default="gmsc")
     parser.add_argument(
-        "--models", default=",".join(MODELS), help="names separated by commas; all unless given"
+        "--models", default=",".join(MODELS), help="names separated by commas (default: all)"
     )
     parser.add_argument(
         "--champion",
@@ -448,19 +448,22 @@ def main():
         ),
     )
     parser.add_argument(
-        "--preset", choices=("quick", "full"), default="full", help="how long ours search"
+        "--preset",
+        choices=("quick", "full"),
+        default="full",
+        help="length of the search for our models",
     )
     parser.add_argument(
-        "--trials", type=int, help="of each search of ours, instead of the preset's number"
+        "--trials", type=int, help="trials in each search for our models (default: the preset's)"
     )
     parser.add_argument(
-        "--keep", default="", help="lender's or leaky fields to keep, separated by commas"
+        "--keep", default="", help="lender or leaky fields to use, separated by commas"
     )
     parser.add_argument(
-        "--cache", type=Path, default=HERE / ".cache", help="folder of the predictions"
+        "--cache", type=Path, default=HERE / ".cache", help="folder for cached predictions"
     )
-    parser.add_argument("--again", action="store_true", help="compute also what the cache has")
-    parser.add_argument("--json", type=Path, help="file to write the tables into")
+    parser.add_argument("--again", action="store_true", help="recompute what is cached")
+    parser.add_argument("--json", type=Path, help="file to write the tables to")
     asked = parser.parse_args()
     names, keep = ([n for n in given.split(",") if n] for given in (asked.models, asked.keep))
     if unknown := [n for n in names if n not in MODELS]:

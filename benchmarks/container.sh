@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# The service's image without Docker: builds a bento, runs the steps of its generated Dockerfile in a Debian chroot,
-# starts the entrypoint as the image's unprivileged user, asks it for a prediction, and says how large it became.
-# A step's size is what it adds: what a later step removes still lies in the image.
+# Test the service's image without Docker: build a bento, run the steps of its generated Dockerfile in a Debian chroot, start
+# the entrypoint as the image's unprivileged user, request a prediction, and report the size.
+# The size of a step is what it adds: files that a later step removes are still in the image.
 #
 #   sudo benchmarks/container.sh
 #
-# The champion in BENTOML_HOME goes into the bento, or a blend of the synthetic sample where there is none. In place of the
-# image that FROM names stands Debian's bookworm (debootstrap) with its Python 3.11. Fails where no prediction comes back, where
-# it is not in the log on the volume's place, or where the steps add more than 450 MB. The base is kept in benchmarks/.cache/container.
+# The bento contains the champion in BENTOML_HOME, or a blend of the synthetic sample if there is none. Debian bookworm
+# (debootstrap) with its Python 3.11 replaces the image that FROM names. The script fails if no prediction comes back, if it is
+# not in the log at the volume's mount point, or if the steps add more than 450 MB. benchmarks/.cache/container keeps the base.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(dirname "$here")
 python=$root/.venv/bin/python
 
-[ "$(id -u)" -eq 0 ] || { echo "chroot and mount are for root: sudo $0" >&2; exit 1; }
-command -v debootstrap >/dev/null || { echo "debootstrap is missing. It is in Debian's and Ubuntu's package of that name: apt-get install debootstrap" >&2; exit 1; }
-[ -x "$python" ] || { echo "$root/.venv is missing: run make in $root first" >&2; exit 1; }
-# Mounts and processes of their own: they are gone when this ends, however it ends.
+[ "$(id -u)" -eq 0 ] || { echo "chroot and mount need root: sudo $0" >&2; exit 1; }
+command -v debootstrap >/dev/null || { echo "debootstrap is missing. On Debian and Ubuntu: apt-get install debootstrap" >&2; exit 1; }
+[ -x "$python" ] || { echo "$root/.venv is missing: run a make target such as make check in $root first" >&2; exit 1; }
+# Separate mounts and processes, which are gone when this script ends, however it ends.
 [ "${CONTAINER_INSIDE:-}" = yes ] || CONTAINER_INSIDE=yes exec unshare --mount --pid --fork --kill-child --mount-proc "$0" "$@"
 
 cache=$here/.cache/container
@@ -27,7 +27,7 @@ export BENTOML_DO_NOT_TRACK=True DO_NOT_TRACK=1 CREDIT_DEFAULT_ENV_FILE=/dev/nul
 
 echo "== The bento" >&2
 from=${BENTOML_HOME:-$HOME/bentoml}
-export BENTOML_HOME=$work/home   # the user's store stays as it is
+export BENTOML_HOME=$work/home   # the user's store is not changed
 mkdir -p "$BENTOML_HOME"
 if [ -e "$from/credit_default/gmsc/champion.json" ]; then
     cp -a "$from/models" "$BENTOML_HOME/"

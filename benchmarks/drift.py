@@ -1,12 +1,12 @@
-"""Drift over a million logged predictions, beside the service that answers new ones; and over a
-file, beside Evidently.
+"""Measure drift checks over a million logged predictions while the service answers, and over a file
+beside Evidently.
 
     python benchmarks/drift.py [--rows 1000000] [--arms sqlite,postgresql,file] [--json FILE]
 
-The log: seconds and memory of `detect` in its own process, as the endpoint runs it, and the latency
-of predictions at a steady rate while POST /drift/detect goes over the whole log again and again.
-The file: `Reference.compare` and Evidently's DataDriftPreset(method="psi") on the same rows. See
-benchmarks/README.md.
+For the log: seconds and memory of `detect` in its own process, as the endpoint runs it, and the
+latency of predictions at a steady rate while POST /drift/detect processes the whole log repeatedly.
+For the file: `Reference.compare` and Evidently's DataDriftPreset(method="psi") on the same rows.
+See benchmarks/README.md.
 """
 
 import argparse
@@ -601,20 +601,25 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--arms", type=names, default=list(ARMS), help=f"of {','.join(ARMS)}, separated by commas"
+        "--arms",
+        type=names,
+        default=list(ARMS),
+        help=f"arms to run, of {','.join(ARMS)}, separated by commas",
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--checks", type=int, default=5, help="repetitions of each that is timed")
-    parser.add_argument("--rate", type=float, default=50, help="predictions a second")
-    parser.add_argument("--seconds", type=int, default=20, help="of each measurement of latency")
+    parser.add_argument("--checks", type=int, default=5, help="repetitions of each timed check")
+    parser.add_argument("--rate", type=float, default=50, help="predictions per second")
+    parser.add_argument(
+        "--seconds", type=int, default=20, help="length of each measurement of latency"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--folder",
         type=Path,
         default=HERE / ".cache",
-        help="where SQLite's log is written: on the disk that counts",
+        help="folder for SQLite's log: use a disk, not a RAM disk",
     )
-    parser.add_argument("--json", type=Path, help="writes all figures there too")
+    parser.add_argument("--json", type=Path, help="file to write all figures to")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="drift-") as folder:

@@ -1,15 +1,14 @@
-"""`credit-default train` against a default LightGBM on the same rows, judged on rows that neither
-has seen.
+"""Compare `credit-default train` with LightGBM's defaults on rows that neither has seen.
 
     python benchmarks/holdout.py --portfolio gmsc [--seeds 0 1 2]
     python benchmarks/holdout.py --portfolio mortgage [--keep credit_type,property_value,LTV,dtir1]
 
-Splits the portfolio's labelled rows (of CREDIT_DEFAULT_DATA or data/) into 80 and 20 percent, at
-random or, where the loans have dates, into the earlier and the latest; trains by the command line
-on the one part, judges with `credit-default evaluate --json` on the other, and fits LightGBM with
-its default settings on the raw columns of the same 80 percent, without those that the portfolio
-leaves out. `--keep` gives both of them lender's or leaky fields. Training holds out a fifth of its
-rows once more for its own report; LightGBM gets all of them.
+The portfolio's labelled rows (in CREDIT_DEFAULT_DATA or data/) are split into 80 and 20 percent, at
+random or, if the loans have dates, into the earlier and the latest. `credit-default train` is run
+on the first part and `credit-default evaluate --json` on the second. LightGBM is fitted with its
+default settings on the raw columns of the same 80 percent, without those that the portfolio
+excludes. `--keep` gives lender or leaky fields to both. Training holds out another fifth of its
+rows for its own report; LightGBM gets all of them.
 """
 
 import argparse
@@ -143,12 +142,12 @@ def once(portfolio, name, table, seed, preset, keep):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--portfolio", default="gmsc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--preset", default="quick")
     parser.add_argument(
-        "--keep", default="", help="lender's or leaky fields to keep, separated by commas"
+        "--keep", default="", help="lender or leaky fields to use, separated by commas"
     )
     asked = parser.parse_args()
     portfolio = get_portfolio(asked.portfolio)

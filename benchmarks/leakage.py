@@ -1,11 +1,10 @@
-"""What the fields that a portfolio leaves out are worth, and ours beside a default LightGBM without
-them and with them.
+"""Compare our models with LightGBM's defaults, with and without the fields a portfolio excludes.
 
     python benchmarks/leakage.py [--portfolios mortgage personal] [--seeds 0 1 2]
 
-Two arms on the same rows: as the portfolio ships, without the lender's and the leaky fields; and as
-published figures have it, with those that most of them keep. Each is `holdout.py` once:
-`credit-default train` and `credit-default evaluate` against LightGBM as it comes, on a fifth of the
+There are two arms on the same rows: the portfolio as it ships, without lender and leaky fields; and
+with those that most published figures use. Each arm is one run of `holdout.py`: `credit-default
+train` and `credit-default evaluate` against LightGBM with its default settings, on a fifth of the
 rows that neither has seen.
 """
 
@@ -51,11 +50,11 @@ def measured(name, seeds, preset):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--portfolios", nargs="+", choices=list(KEPT), default=list(KEPT))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--preset", choices=["quick", "full"], default="quick")
-    parser.add_argument("--json", metavar="FILE", help="all figures with all digits")
+    parser.add_argument("--json", metavar="FILE", help="write all figures with all digits")
     asked = parser.parse_args()
     rows = pd.DataFrame(
         [row for name in asked.portfolios for row in measured(name, asked.seeds, asked.preset)]

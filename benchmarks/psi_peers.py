@@ -1,12 +1,12 @@
-"""The PSI of `credit_default.scoring.stability` beside OptBinning's, on the same bins of the same
-rows: equal to 1e-12 where no bin is empty.
+"""Compare the PSI of `credit_default.scoring.stability` with OptBinning's, on the same bins.
 
     python benchmarks/psi_peers.py [--rows 20000] [--json FILE]
 
-Two comparisons on the portfolios' synthetic samples, the current one with incomes a fifth lower.
-Each field's bins, as the project makes them, with OptBinning's divergence of the shares; and
-OptBinning's whole way, a scorecard and its `ScorecardMonitoring`, whose bins of the score the
-project then counts and compares by itself. Fails where a PSI differs.
+Two comparisons are made on the portfolios' synthetic samples; in the current one, incomes are a
+fifth lower. The first applies OptBinning's divergence to the shares in our bins of each field. The
+second runs OptBinning's own scorecard and `ScorecardMonitoring`, and recomputes its PSI with our
+code in its bins of the score. The PSIs agree to 1e-12 unless a bin is empty; the benchmark fails if
+they do not.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def of_a_score(name, before, y_before, now, y_now):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()

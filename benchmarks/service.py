@@ -1,12 +1,12 @@
-"""Requests a second and latency: ours, BentoML, FastAPI and the usual pickled Pipeline, side by
-side on one machine.
+"""Measure requests per second and latency of our service, BentoML, FastAPI and the usual pickled
+Pipeline, side by side on one machine.
 
     python benchmarks/service.py [--arms a,b,d] [--seconds 4] [--rounds 3] [--json FILE]
 
-Each arm is a server of one worker on a port of its own, asked by wrk over 1, 8 and 32 connections.
-The arms take turns, in short rounds, and each figure is the median of its rounds, so that what else
-the machine does hits all alike. An answer that is not 2xx, or one that is missing in the prediction
-log, fails the run. See benchmarks/README.md.
+Each arm is a server with one worker on its own port, to which wrk sends requests over 1, 8 and 32
+connections. The arms alternate in short rounds, and each figure is the median of its rounds, so
+that other load on the machine affects all arms alike. The run fails if a response is not 2xx or is
+missing from the prediction log. See benchmarks/README.md.
 """
 
 import argparse
@@ -595,21 +595,22 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--arms", type=names, default=list(ARMS), help=f"of {','.join(ARMS)}, separated by commas"
+        "--arms",
+        type=names,
+        default=list(ARMS),
+        help=f"arms to run, of {','.join(ARMS)}, separated by commas",
     )
     parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=4, help="length of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--no-csv", dest="csv", action="store_false", help="leave POST /predict_csv out"
-    )
+    parser.add_argument("--no-csv", dest="csv", action="store_false", help="skip POST /predict_csv")
     parser.add_argument(
         "--folder",
         type=Path,
         default=HERE / ".cache",
-        help="where the prediction logs are written: on the disk that counts",
+        help="folder for the prediction logs: use a disk, not a RAM disk",
     )
-    parser.add_argument("--json", type=Path, help="writes all figures there too")
+    parser.add_argument("--json", type=Path, help="file to write all figures to")
     asked = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit(

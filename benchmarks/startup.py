@@ -1,11 +1,11 @@
-"""What a start of the service costs: its imports, and the time from `bentoml serve` to the first
-answer.
+"""Measure the start of the service: its imports, and the time from `bentoml serve` to the first
+response.
 
     python benchmarks/startup.py [--serve] [PYTHON ...]
 
-Measures this interpreter, or those that are named, such as that of an environment with the serving
-requirements alone. Each figure is the best of several runs. `--serve` starts the service too:
-BENTOML_HOME must hold a champion.
+Measures this interpreter, or the ones named, such as that of an environment with only the serving
+requirements. Each figure is the best of several runs. With `--serve` the service is started too;
+BENTOML_HOME must then contain a champion.
 """
 
 import argparse
@@ -126,7 +126,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("python", nargs="*", default=[sys.executable])
-    parser.add_argument("--serve", action="store_true", help="start the service too")
+    parser.add_argument("--serve", action="store_true", help="also start the service")
     given = parser.parse_args()
     for python in given.python:
         print(python)

@@ -1,14 +1,13 @@
-"""Time and peak memory of a trial, of `train --preset quick` and of `train --preset full`, by
-number of rows.
+"""Measure time and peak memory of a trial and of `train` with both presets, by number of rows.
 
     python benchmarks/training.py [--portfolio gmsc] [--rows 12000 60000 120000] [--presets quick
     full]
 
-Draws the rows at random (by outcome, seeded) from the portfolio's labelled file (of
-CREDIT_DEFAULT_DATA or data/). A trial is one recipe fitted and judged on three folds, features and
-imputation included; LightGBM with its defaults on the same folds stands beside it as a yardstick,
-so that machines can be compared. Memory is what the command and all its children hold together,
-shared pages counted once, at its peak.
+The rows are drawn at random (stratified by outcome, seeded) from the portfolio's labelled file (in
+CREDIT_DEFAULT_DATA or data/). A trial is one recipe fitted and evaluated on three folds, features
+and imputation included. LightGBM with its defaults on the same folds is the yardstick for comparing
+machines. Memory is the peak of the command and all its children together, with shared pages counted
+once.
 """
 
 import argparse
@@ -105,7 +104,7 @@ def trials(portfolio, table):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--portfolio", default="gmsc")
     parser.add_argument("--rows", type=int, nargs="+", default=[12_000, 60_000, 120_000])
     parser.add_argument(

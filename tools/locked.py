@@ -1,7 +1,7 @@
-"""Reads settings.ini and requirements.lock; prints what `make lock` makes of them.
+"""Read settings.ini and requirements.lock, and print what `make lock` writes.
 
 python tools/locked.py requirements    the direct requirements, for `uv pip compile`
-python tools/locked.py bench           those of the benchmarks, which have a lock of their own
+python tools/locked.py bench           those of the benchmarks, which have their own lock file
 python tools/locked.py environment     environment.yml, with the lock's versions
 """
 

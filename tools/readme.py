@@ -1,4 +1,4 @@
-"""Makes README.md of nbs/index.ipynb: `python tools/readme.py` writes it, `--check` only says
+"""Make README.md from nbs/index.ipynb: `python tools/readme.py` writes it, `--check` only checks
 whether it is up to date.
 """
 
@@ -40,6 +40,6 @@ def readme(notebook=NOTEBOOK):
 if __name__ == "__main__":
     if "--check" in sys.argv[1:]:
         if not README.exists() or README.read_text(encoding="utf-8") != readme():
-            sys.exit("README.md is not what nbs/index.ipynb makes: run `make readme`")
+            sys.exit("README.md does not match nbs/index.ipynb: run `make readme`")
     else:
         README.write_text(readme(), encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Prints requirements-serving.lock: the part of requirements.lock that serving needs on Linux,
+"""Print requirements-serving.lock: the part of requirements.lock that serving needs on Linux,
 where images are built.
 
     python tools/serving.py > requirements-serving.lock    (`make lock` does it)
 
-uv says which packages they are; the lines are those of requirements.lock, letter by letter.
+uv determines the packages; their lines are copied unchanged from requirements.lock.
 """
 
 import subprocess

@@ -1,8 +1,7 @@
-"""Says where notebooks and modules disagree, and changes neither.
+"""Report where notebooks and modules disagree, and change neither.
 
-nbdev_export and nbdev_clean run in a temporary copy, which is then compared with the checkout: run
-in the checkout, they would erase the very edit that this is meant to find, and report that all is
-well.
+nbdev_export and nbdev_clean run in a temporary copy, which is then compared with the checkout. In
+the checkout itself, they would erase the very edit that this tool must find, and report success.
 """
 
 import difflib
@@ -31,14 +30,14 @@ nbdev_clean()
 
 
 def folders(root):
-    "The package's folder and the notebooks', by settings.ini."
+    "Return the folders of the package and of the notebooks, from settings.ini."
     settings = ConfigParser(delimiters=["="], interpolation=None)
     settings.read(root / "settings.ini", encoding="utf-8")
     return root / settings["DEFAULT"]["lib_path"], root / settings["DEFAULT"]["nbs_path"]
 
 
 def files(folder, pattern):
-    "Relative path -> content of what nbdev would look at under `folder`."
+    "Return relative path -> content of the files that nbdev would consider under `folder`."
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob(pattern))}
     return {
         name: path.read_bytes()
@@ -48,20 +47,20 @@ def files(folder, pattern):
 
 
 def modules(package):
-    "The modules of `package` that notebooks answer for."
+    "Return the modules of `package` that notebooks export."
     return {
         name: text for name, text in files(package, "*.py").items() if not HAND_WRITTEN.match(name)
     }
 
 
 def source_of(text):
-    "The notebook that the header of module `text` names, if any."
+    "Return the notebook that the header of module `text` names, if any."
     named = re.search(rb"File to edit: (?:\.\./)*(\S+\.ipynb)", text)
     return named.group(1).decode() if named else None
 
 
 def first_differences(exported, found, limit=8):
-    "The first lines that differ, indented: - as exported, + as found."
+    "Return the first lines that differ, indented: - as exported, + as found."
     lines = difflib.unified_diff(
         exported.decode(errors="replace").splitlines(),
         found.decode(errors="replace").splitlines(),
@@ -104,7 +103,7 @@ def exported_and_cleaned(root, copy):
 
 
 def problems(root=ROOT):
-    "One message for each file under `root` that is not what nbdev makes of the notebooks."
+    "Return a message for each file under `root` that differs from what nbdev makes."
     package, notebooks = folders(root)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
@@ -119,30 +118,29 @@ def problems(root=ROOT):
         path = (notebooks / name).relative_to(root)
         if text != clean[name]:
             messages.append(
-                f"{path} is not clean (execution counts, metadata, cell ids or layout): "
-                f"`nbdev_clean --fname {path}`.{first_differences(clean[name], text)}"
+                f"{path} is not clean (execution counts, metadata, cell ids or layout). "
+                f"Run `nbdev_clean --fname {path}`.{first_differences(clean[name], text)}"
             )
     for name in sorted(expected.keys() | found.keys()):
         path = (package / name).relative_to(root)
         if name not in found:
             messages.append(
-                f"{path} is missing, but {source_of(expected[name]) or 'nbdev'} exports it: "
-                "`nbdev_export`."
+                f"{path} is missing, but {source_of(expected[name]) or 'nbdev'} exports it. "
+                "Run `nbdev_export`."
             )
         elif name not in expected:
-            messages.append(f"{path} is exported by no notebook: write it as one, or remove it.")
+            messages.append(f"{path} is exported by no notebook: make it a notebook, or remove it.")
         elif found[name] != expected[name]:
             notebook = source_of(expected[name])
             advice = (
-                f"Was the notebook edited: `nbdev_export`. Was the module edited: make the edit in "
-                f"{notebook} "
-                f"instead, or `nbdev_update {path}` carries it there; do that first, nbdev_export "
-                "erases it."
+                f"If the notebook was edited, run `nbdev_export`. If the module was edited, make the "
+                f"edit in {notebook} instead, or copy it there with `nbdev_update {path}`; do this "
+                "first, because nbdev_export overwrites the module."
                 if notebook
-                else "`nbdev_export` writes it."
+                else "Run `nbdev_export`."
             )
             messages.append(
-                f"{path} is not what the notebooks export. {advice}"
+                f"{path} does not match what the notebooks export. {advice}"
                 f"{first_differences(expected[name], found[name])}"
             )
     return messages
