@@ -133,8 +133,8 @@ def problems(root=ROOT):
         elif found[name] != expected[name]:
             notebook = source_of(expected[name])
             advice = (
-                f"If the notebook was edited, run `nbdev_export`. If the module was edited, make the "
-                f"edit in {notebook} instead, or copy it there with `nbdev_update {path}`; do this "
+                "If the notebook was edited, run `nbdev_export`. If the module was edited, make "
+                f"the edit in {notebook} instead, or copy it there with `nbdev_update {path}`; do this "
                 "first, because nbdev_export overwrites the module."
                 if notebook
                 else "Run `nbdev_export`."
