@@ -73,7 +73,7 @@ def fill(store, bundle, rows):
 
     from credit_default.data.synthetic import synthesize
     from credit_default.portfolio.columns import parse_table
-    from credit_default.serving.schemas import Loaded
+    from credit_default.serving.active_model import log_rows
     from credit_default.store.predictions import Entry
     from credit_default.store.schema import COLUMNS
 
@@ -81,9 +81,7 @@ def fill(store, bundle, rows):
         parse_table(bundle.portfolio, synthesize(bundle.portfolio, APPLICANTS, seed=21)[0]),
         datetime(2000, 1, 1, tzinfo=UTC),
     )
-    written = Loaded(bundle, reasons=True).rows(
-        columns, bundle.score(columns), at, [None] * APPLICANTS
-    )
+    written = log_rows(bundle, columns, bundle.score(columns), at, [None] * APPLICANTS)
     for row in written:
         row |= dict(
             endpoint="predict", user_id=None, username="lender", latency_ms=1.9, request_id="first"

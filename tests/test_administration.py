@@ -274,7 +274,7 @@ def test_a_user_that_was_added_logs_in(store):
 
 
 def test_a_new_user_is_an_analyst_and_roles_are_those_of_the_service(store):
-    from credit_default.serving.auth import Role
+    from credit_default.serving.roles import Role
 
     assert added("anna")["role"] == "analyst"
     assert (

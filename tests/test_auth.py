@@ -28,15 +28,14 @@ from credit_default.serving.auth import (
     Limits,
     Login,
     Passwords,
-    Role,
     Signup,
     SignupRefused,
     Tokens,
     TooManyLogins,
-    User,
     Users,
     invite,
 )
+from credit_default.serving.roles import Role, User
 from credit_default.store.engine import DatabaseUnavailable, NameTaken
 from credit_default.store.store import Store
 

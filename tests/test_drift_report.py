@@ -31,7 +31,7 @@ from credit_default.reporting.page import outside_references
 from credit_default.reporting.running import ReportError, run_report
 from credit_default.scoring.registry import load_bundle
 from credit_default.scoring.stability import Reference
-from credit_default.serving.schemas import Loaded
+from credit_default.serving.active_model import log_rows
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 from credit_default.training.search_space import default_recipes
@@ -64,9 +64,8 @@ def reference_rows(bundle):
 def log(store, bundle, frame, first, step):
     "Predictions as the service leaves them."
     columns = parse_table(GMSC, frame)
-    rows = Loaded(bundle, reasons=False).rows(
-        columns, bundle.score(columns, reasons=False), first, [None] * len(frame)
-    )
+    scores = bundle.score(columns, reasons=False)
+    rows = log_rows(bundle, columns, scores, first, [None] * len(frame))
     store.predictions.append(
         [
             Entry(

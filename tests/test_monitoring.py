@@ -49,7 +49,7 @@ from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.psi import psi_severity
 from credit_default.scoring.scorecard import RATINGS
 from credit_default.scoring.stability import Reference
-from credit_default.serving.schemas import Loaded
+from credit_default.serving.active_model import log_rows
 from credit_default.store.engine import SCHEMA, UNREACHED, DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
@@ -107,7 +107,7 @@ def log(store, bundle, frame, times):
     "Score applicants, and log what the service would log."
     columns = parse_table(bundle.portfolio, frame)
     scores = bundle.score(columns, reasons=False)
-    rows = Loaded(bundle, reasons=False).rows(columns, scores, times[0], [None] * len(frame))
+    rows = log_rows(bundle, columns, scores, times[0], [None] * len(frame))
     store.predictions.append(
         [
             Entry(

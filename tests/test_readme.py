@@ -83,18 +83,21 @@ def test_the_settings_are_those_that_there_are():
 
 
 def test_the_routes_are_those_that_there_are():
-    from credit_default.service import APP, PROBES
+    from credit_default.service import APP
+    from credit_default.serving.app import route_paths
 
     stated = {route.split()[-1] for cells in table("API routes") for route in cells[0]}
     assert stated == {
         path
-        for path in {route.path for route in APP.routes if hasattr(route, "methods")} | set(PROBES)
+        for path in route_paths(APP.routes)
         if not path.startswith(("/docs/", "/healthz")) and path != "/"
     }
 
 
 def test_the_roles_of_the_routes_are_those_that_there_are():
-    from credit_default.service import LEAST
+    from credit_default.service import APP
+
+    least = APP.state.roles.least_role
 
     rows = re.findall(r"^\| (`(?:GET|POST) .+?`) \| (\w*) ?\|", TEXT, flags=re.M)
     stated = {
@@ -103,7 +106,7 @@ def test_the_roles_of_the_routes_are_those_that_there_are():
         for method in [cell[1:].split()[0]]
         for path in re.findall(r"(/[^`]*)`", cell)
     }
-    assert len(stated) > 15 and stated == {ask: getattr(LEAST[ask], "value", "") for ask in stated}
+    assert len(stated) > 15 and stated == {ask: getattr(least(*ask), "value", "") for ask in stated}
 
 
 def walk():
@@ -147,11 +150,12 @@ def test_the_walk_finds_what_the_recession_changes():
 
 
 def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):
-    from credit_default.serving.schemas import Loaded, Prediction
+    from credit_default.serving.active_model import ActiveModel
+    from credit_default.serving.schemas import Prediction
 
     request = json.loads(re.search(r"-d '\n(\{.*?\})'\n", TEXT, flags=re.S).group(1))
-    loaded = Loaded(synthetic_bundle)
-    [real], _ = loaded.predict([loaded.one(request)])
+    model = ActiveModel(synthetic_bundle)
+    [real], _ = model.predict([model.read_applicant(request)])
     shown = json.loads(blocks("json")[0])
     assert list(shown) == list(real) and all(type(shown[k]) is type(real[k]) for k in real)
     assert shown["reasons"] and {tuple(reason) for reason in shown["reasons"]} <= {
@@ -162,13 +166,14 @@ def test_the_answer_is_one_that_the_service_gives(synthetic_bundle):
 
 
 def test_the_refusal_is_one_that_the_service_gives(synthetic_bundle):
-    from credit_default.serving.schemas import ApiError, Loaded
+    from credit_default.serving.active_model import ActiveModel
+    from credit_default.serving.refusals import ApiError, error_body
 
     shown = json.loads(blocks("json")[1])
-    loaded = Loaded(synthetic_bundle)
+    model = ActiveModel(synthetic_bundle)
     with pytest.raises(ApiError) as raised:
-        loaded.one(loaded.example | {"age": -5})
-    assert shown == {"error": raised.value.error, "detail": raised.value.detail}
+        model.read_applicant(model.example | {"age": -5})
+    assert shown == json.loads(error_body(raised.value.error, raised.value.detail))
 
 
 def test_the_example_of_a_portfolio_is_one():

@@ -398,6 +398,6 @@ def test_jupyterlab_cleans_a_notebook_on_saving_it(jupyterlab, tmp_path):
 
 
 def test_the_image_is_built_by_the_uv_of_the_lock():
-    from credit_default.service import UV
+    from credit_default.serving.bento import UV
 
     assert f"\n{UV} " in (ROOT / "requirements.lock").read_text()

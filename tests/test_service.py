@@ -415,7 +415,7 @@ def test_health_and_probes(ask, synthetic_bundle):
 
 
 def test_model_says_what_is_behind_the_answers(ask, synthetic_bundle):
-    from credit_default.service import ModelCard
+    from credit_default.serving.schemas import ModelCard
 
     card = ask("GET", "/model").json()
     ModelCard.model_validate(card)
@@ -613,22 +613,23 @@ def inside(synthetic_bundle, tmp_path):
     warnings.filterwarnings("ignore", message=".*starlette.testclient.*")
     from starlette.testclient import TestClient
 
-    from credit_default import service
-    from credit_default.serving.auth import Role, User
+    from credit_default.core.settings import read_settings
+    from credit_default.serving.app import create_app, route_paths
+    from credit_default.serving.guard import Guard
+    from credit_default.serving.roles import Role, User
+    from credit_default.serving.telemetry import Metrics
 
-    serving = service.Serving(
-        service.read_settings(
+    app = create_app(
+        read_settings(
             secret_key=KEY,
             database_url=f"sqlite:///{tmp_path / 'log.db'}",
             spool=tmp_path / "spool.db",
         )
     )
-    serving.keys()
-    app = service.make_app(serving)
-    serving.measured_by(
-        service.Metrics({route.path for route in app.routes if hasattr(route, "methods")}, ["gmsc"])
-    )
-    serving.start()
+    state = app.state.service
+    state.read_keys()
+    state.count_in(Metrics(route_paths(app.routes), ["gmsc"]))
+    state.start()
     user = dict(
         id=str(uuid.uuid4()),
         username="ada",
@@ -636,19 +637,19 @@ def inside(synthetic_bundle, tmp_path):
         password_hash="",
         role="analyst",
     )
-    serving.store.users.add(user)
-    token, _ = serving.tokens.issue(User(user["id"], "ada", Role.analyst))
+    state.store.users.add(user)
+    token, _ = state.tokens.issue(User(user["id"], "ada", Role.analyst))
     with TestClient(
-        service.Guard(app, serving),
+        Guard(app, state, app.state.roles),
         raise_server_exceptions=False,
         headers={"Authorization": f"Bearer {token}"},
     ) as client:
-        yield serving, client
-    serving.stop()
+        yield state, client
+    state.stop()
 
 
 def test_without_a_model_there_is_no_answer_and_no_health(inside):
-    serving, client = inside
+    state, client = inside
     for method, path in (
         ("POST", "/predict"),
         ("POST", "/predict_batch"),
@@ -667,17 +668,17 @@ def test_a_fault_of_ours_is_logged_by_its_place_alone(
     import copy
     import logging
 
-    from credit_default.serving.schemas import Loaded
+    from credit_default.serving.active_model import ActiveModel
 
-    serving, client = inside
-    serving.default.loaded = loaded = Loaded(copy.copy(synthetic_bundle))
+    state, client = inside
+    state.default.active = model = ActiveModel(copy.copy(synthetic_bundle))
 
     def broken(*_):
         raise ValueError(CANARY)
 
-    monkeypatch.setattr(loaded.bundle, "score", broken, raising=False)
+    monkeypatch.setattr(model.bundle, "score", broken, raising=False)
     with caplog.at_level(logging.INFO):
-        answer = client.post("/predict", json=loaded.example)
+        answer = client.post("/predict", json=model.example)
     check_error(answer)
     assert answer.status_code == 500 and CANARY not in caplog.text
     assert [record.place for record in caplog.records if record.levelno == logging.ERROR][
@@ -687,7 +688,7 @@ def test_a_fault_of_ours_is_logged_by_its_place_alone(
 
 @pytest.mark.slow
 def test_a_body_that_never_ends_is_given_up(service):
-    from credit_default.serving.worker import BODY_SECONDS
+    from credit_default.serving.bodies import BODY_SECONDS
 
     assert BODY_SECONDS < 15  # BentoML's own timeout, which would answer in another form
     with socket.create_connection(("127.0.0.1", service.port)) as connection:

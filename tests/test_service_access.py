@@ -22,7 +22,8 @@ import pytest
 from served import ACCOUNT, JSON, KEY, Server, add_user, check_documented, check_error, token_of
 
 from credit_default.core.settings import Settings
-from credit_default.serving.auth import Role, invite
+from credit_default.serving.auth import invite
+from credit_default.serving.roles import Role, User
 from credit_default.store.store import Store
 
 PASSWORD = ACCOUNT["password"]
@@ -499,14 +500,15 @@ def test_a_new_route_needs_a_token_before_anybody_thinks_of_it(synthetic_bundle)
     warnings.filterwarnings("ignore", message=".*starlette.testclient.*")
     from starlette.testclient import TestClient
 
-    from credit_default import service
+    from credit_default.serving.app import create_app
+    from credit_default.serving.guard import Guard
 
-    serving = service.Serving(Settings(_env_file=None, secret_key=KEY))
-    serving.keys()
-    serving.users.who = lambda claims: service.User(claims.sub, "somebody", claims.role)
-    app = service.make_app(serving)
+    app = create_app(Settings(_env_file=None, secret_key=KEY))
+    state = app.state.service
+    state.read_keys()
+    state.users.who = lambda claims: User(claims.sub, "somebody", claims.role)
     app.add_api_route("/new/{thing}", lambda thing: thing, methods=["GET", "POST"])
-    client, somebody = TestClient(service.Guard(app, serving)), dict(id="1", role="viewer")
+    client, somebody = TestClient(Guard(app, state, app.state.roles)), dict(id="1", role="viewer")
     for method in ("GET", "POST"):
         check_refused(method, "/new", client.request(method, "/new/1"))
         assert (

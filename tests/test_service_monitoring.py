@@ -35,7 +35,8 @@ from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.bundle import golden_rows
 from credit_default.scoring.registry import load_bundle, save_bundle
 from credit_default.scoring.stability import Reference
-from credit_default.serving.schemas import MOST_OUTCOMES, Loaded
+from credit_default.serving.active_model import log_rows
+from credit_default.serving.schemas import MAX_OUTCOMES
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import predictions
 from credit_default.store.store import Store
@@ -91,7 +92,7 @@ def other(synthetic_bundle):
 def put(database, bundle, frame, at, **more):
     "Predictions as the service would have left them at an earlier time: the log's rows."
     columns = parse_table(GMSC, frame)
-    rows = Loaded(bundle).rows(columns, bundle.score(columns), at, [None] * len(frame))
+    rows = log_rows(bundle, columns, bundle.score(columns), at, [None] * len(frame))
     for row in rows:
         row |= (
             dict(endpoint="csv", user_id=None, username=None, latency_ms=1.0, request_id="tests")
@@ -578,7 +579,7 @@ OUTCOME = dict(prediction_id=ID, defaulted=True, observed_at="2026-03-01T12:00:0
         ([None], [0]),
         ([], []),
         (OUTCOME, []),
-        ([OUTCOME] * (MOST_OUTCOMES + 1), []),
+        ([OUTCOME] * (MAX_OUTCOMES + 1), []),
     ],
 )
 def test_wrong_outcomes_name_the_field_and_none_is_taken(running, ask, items, loc):
@@ -589,8 +590,8 @@ def test_wrong_outcomes_name_the_field_and_none_is_taken(running, ask, items, lo
 
 
 def test_the_most_outcomes_are_taken_in_one_request(running, ask):
-    items = [OUTCOME | dict(prediction_id=str(uuid.uuid4())) for _ in range(MOST_OUTCOMES)]
-    assert len(outcomes(ask, "ada", *items)["unknown"]) == MOST_OUTCOMES
+    items = [OUTCOME | dict(prediction_id=str(uuid.uuid4())) for _ in range(MAX_OUTCOMES)]
+    assert len(outcomes(ask, "ada", *items)["unknown"]) == MAX_OUTCOMES
 
 
 @pytest.mark.parametrize(
@@ -816,14 +817,16 @@ def test_applicants_are_answered_while_a_long_check_runs(running, ask, many):
 
 def test_who_waits_too_long_for_another_check_is_told(synthetic_bundle):
     "In the form of all errors, and before BentoML loses its patience."
-    from credit_default.service import ApiError, computed
+    from credit_default.serving.refusals import ServiceBusy, to_api_error
+    from credit_default.serving.routes.monitoring import run_check
 
     async def asked():
-        serving = SimpleNamespace(computing=asyncio.Lock(), settings=SimpleNamespace(timeout=1.2))
-        async with serving.computing:
-            with pytest.raises(ApiError) as raised:
-                await computed(serving, {})
-        return raised.value.status, raised.value.error, serving.computing.locked()
+        state = SimpleNamespace(check_lock=asyncio.Lock(), settings=SimpleNamespace(timeout=1.2))
+        async with state.check_lock:
+            with pytest.raises(ServiceBusy) as raised:
+                await run_check(state, {})
+        refusal = to_api_error(raised.value)
+        return refusal.status, refusal.error, state.check_lock.locked()
 
     assert asyncio.run(asked()) == (503, "too busy", False)
 

@@ -369,23 +369,18 @@ def test_a_bento_holds_the_models_of_all(bentoml_home, synthetic_bundle, persona
 
 
 def test_a_method_without_a_role_keeps_a_portfolio_from_being_served(monkeypatch):
-    from credit_default import service
+    from credit_default.core.settings import read_settings
+    from credit_default.serving.app import create_app
+    from credit_default.serving.routes import model
 
-    routes = service.model_routes
+    add_routes = model.add_routes
 
-    def more(router, serving, one):
-        routes(router, serving, one)
+    def more(router, state, portfolio):
+        add_routes(router, state, portfolio)
         router.delete("/model")(lambda: None)
 
-    monkeypatch.setattr(service, "model_routes", more)
-    several = SimpleNamespace(
-        settings=service.SETTINGS,
-        default=SimpleNamespace(name="gmsc"),
-        others=[SimpleNamespace(name="personal")],
-        direct={},
-    )
-    several.portfolios = [several.default, *several.others]
+    monkeypatch.setattr(model, "add_routes", more)
     with pytest.raises(
         RuntimeError, match="routes without a role.*DELETE.*/portfolios/personal/model"
     ):
-        service.make_app(several)
+        create_app(read_settings(more_portfolios="personal"))

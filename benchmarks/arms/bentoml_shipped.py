@@ -5,10 +5,11 @@ import gc
 import bentoml
 from applicant import Answer, Applicant
 
-from credit_default.service import OPTIONS
+from credit_default.core.settings import read_settings
+from credit_default.serving.bento import service_options
 
 
-@bentoml.service(**OPTIONS)
+@bentoml.service(**service_options(read_settings()))
 class Empty:
     @bentoml.api
     async def predict(self, applicant: Applicant, /) -> Answer:

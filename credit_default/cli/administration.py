@@ -162,7 +162,7 @@ def checked(**values):  # a Signup
 
 def role_of(text: str):  # a Role
     "Return the role of that name; raise BadParameter where there is none."
-    from credit_default.serving.auth import Role
+    from credit_default.serving.roles import Role
 
     try:
         return Role(text)
