@@ -96,7 +96,7 @@ class RoleTable:
 
     def _read(self, route: APIRoute) -> None:
         is_stated, role = stated_role(route)
-        for method in sorted(route.methods - {"HEAD"}):
+        for method in sorted((route.methods or set()) - {"HEAD"}):
             if not is_stated:
                 self.unstated.append((method, route.path))
                 continue

@@ -71,10 +71,9 @@ def log_rows(
     fields, reference = bundle.portfolio.fields, bundle.reference
     taken = bundle.taken(scores.clean)
     pds, log_odds = scores.probability_default.tolist(), scores.log_odds.tolist()
+    bins = [""] * len(scores)
     if reference.bins:
         bins = reference.encode(columns | scores.monitored())
-    else:
-        bins = [""] * len(scores)
     return [
         dict(
             prediction_id=str(uuid.uuid4()),

@@ -81,7 +81,8 @@ class ScoredFile:
 
     def chunk(self) -> bytes:
         "Return the next chunk as CSV, after its predictions were recorded; empty at the end."
-        self.answers, rows = [], next(self._chunks, None)
+        self.answers = []  # filled while the rows are made
+        rows = next(self._chunks, None)
         if rows is None:
             return b""
         text = io.StringIO()
@@ -106,7 +107,7 @@ class CsvStream:
         self.state, self.request, self.portfolio, self.key = state, request, portfolio, key
         state.log.connected()  # else nothing is read
         self._context = contextvars.copy_context()
-        name = key and f"{request.state.user.id} {key.key} {key.body_hash}"
+        name = f"{request.state.user.id} {key.key} {key.body_hash}" if key else None
         self.file = ScoredFile(portfolio.active_model(), upload, self._record, name)
 
     def _record(self, rows: list[dict[str, Any]]) -> None:

@@ -155,7 +155,7 @@ class ServiceState:
         previous = self.settings.previous_secret_key
         self._tokens = Tokens(
             secret_key(self.settings),
-            previous and previous.get_secret_value(),
+            previous.get_secret_value() if previous else None,
             self.settings.token_minutes,
         )
 

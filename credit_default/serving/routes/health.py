@@ -65,7 +65,7 @@ def add_probes(router: APIRouter, state: ServiceState) -> None:
             ready if path == "/readyz" else alive,
             dependencies=[allow_anybody()],
             response_class=Response,
-            responses={200: text_response("text/plain", "Yes")} | error_responses(503),
+            responses={**error_responses(503), 200: text_response("text/plain", "Yes")},
             tags=["Service"],
             summary=summary,
             operation_id=path[1:],

@@ -165,7 +165,8 @@ def add_predict_csv(router: APIRouter, state: ServiceState, portfolio: ServedPor
             return StreamingResponse(stream.chunks(header, chunk), media_type=CSV_TYPE)
 
         def hash_file() -> str:
-            return hashlib.file_digest(upload.file, lambda: portfolio_hash(portfolio)).hexdigest()
+            begun = portfolio_hash(portfolio)
+            return hashlib.file_digest(upload.file, lambda: begun).hexdigest()  # type: ignore[arg-type]
 
         return await answer_once(state, request, "csv", hash_file, make, CSV_TYPE)
 
