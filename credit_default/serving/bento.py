@@ -10,7 +10,7 @@ from typing import Any
 
 import bentoml
 
-from ..core.settings import Settings, variable
+from ..core.settings import Settings, variable_name
 from ..scoring.bundle import BundleError
 from ..scoring.registry import bundle_path
 from .served_portfolio import ServedPortfolio
@@ -37,7 +37,7 @@ def service_image() -> bentoml.images.Image:
 def _portfolio_variables(settings: Settings) -> list[dict[str, str]]:
     first, *others = settings.portfolio_names
     values = {"portfolio": first, "more_portfolios": ",".join(others)}
-    return [dict(name=variable(name), value=value) for name, value in values.items() if value]
+    return [dict(name=variable_name(name), value=value) for name, value in values.items() if value]
 
 
 def service_options(settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from ..core.errors import CreditDefaultError, Unavailable
-from ..monitoring.drift import CheckTimeout, MonitoringError
+from ..monitoring.drift import MonitoringError
+from ..monitoring.process import CheckTimeout
 from ..portfolio.applicant import MAX_REFERENCE_LENGTH, REFERENCE_FIELD
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import refusal_text

@@ -8,7 +8,6 @@ __all__ = ['log', 'Bento', 'tag_in_bento', 'file_stamps', 'load_successor', 'Ser
 # %% ../../nbs/serving/14_served_portfolio.ipynb #cf873fd9
 import json
 import logging
-from datetime import datetime
 from typing import Any, Protocol
 
 from ..scoring.bundle import Bundle, BundleError
@@ -148,11 +147,9 @@ class ServedPortfolio:
         "Show the last check of `credit-default watch` in the metrics. Raise DatabaseUnavailable."
         # whoever asks about another window, or of another model, changes no gauge
         last = checks.last(self.name, "watch")
-        if last is None or last["id"] == self._shown_check or self.metrics is None:
+        if last is None or last.id == self._shown_check or self.metrics is None:
             return
-        self._shown_check = last["id"]
-        found, at = json.loads(last["result"]), last["at"]
-        assert isinstance(at, datetime)
+        found, self._shown_check = json.loads(last.result), last.id
         psi = {name: one["psi"] for name, one in (found["features"] | found["outputs"]).items()}
         has_drifted = "drift" in found["watch"]["troubles"]
-        self.metrics.drift(self.name, at.timestamp(), has_drifted, psi)
+        self.metrics.drift(self.name, last.at.timestamp(), has_drifted, psi)

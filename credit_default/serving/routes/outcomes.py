@@ -50,4 +50,4 @@ def add_routes(router: APIRouter, state: ServiceState) -> None:
             user_id=own_only(user),
             latest=datetime.now(UTC) + CLOCK_AHEAD,
         )
-        return Response(write_json(taken), media_type=JSON_TYPE)
+        return Response(write_json(vars(taken)), media_type=JSON_TYPE)
