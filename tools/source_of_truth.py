@@ -134,8 +134,8 @@ def problems(root=ROOT):
             notebook = source_of(expected[name])
             advice = (
                 "If the notebook was edited, run `nbdev_export`. If the module was edited, make "
-                f"the edit in {notebook} instead, or copy it there with `nbdev_update {path}`; do this "
-                "first, because nbdev_export overwrites the module."
+                f"the edit in {notebook} instead, or copy it there with `nbdev_update {path}`; do "
+                "this first, because nbdev_export overwrites the module."
                 if notebook
                 else "Run `nbdev_export`."
             )

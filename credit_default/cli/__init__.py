@@ -1,1 +1,1 @@
-"""The command `credit-default`: parse, call, print."""
+"""The command `credit-default`: parse arguments, call the package, print results."""

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, settings, paths and the scales of numbers."""
+"""The basis of all packages: errors, settings, files, paths, PD and log-odds."""

@@ -1,1 +1,1 @@
-"""From files to checked rows with their provenance: sources, data sets, splits, the synthetic sample."""
+"""From files to checked rows with provenance: sources, data sets, splits, the synthetic sample."""

@@ -1,1 +1,1 @@
-"""What a validator asks of a model: metrics, charts, validation, leakage."""
+"""What a validator needs: metrics, charts, validation, the leakage audit."""

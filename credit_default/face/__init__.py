@@ -1,1 +1,1 @@
-"""What a data scientist types in a notebook; `import credit_default as cd` shows all of it."""
+"""The Python API for notebooks: all names of `import credit_default as cd`."""

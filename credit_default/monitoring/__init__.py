@@ -1,1 +1,1 @@
-"""A model in use: drift, performance, alerts, and simulated production."""
+"""A model in use: drift, performance, alerts, simulated production."""

@@ -1,1 +1,1 @@
-"""The one definition that everything reads: fields, ranges, codes, outcome, costs."""
+"""The definition that every package reads: fields, ranges, codes, outcome, costs."""

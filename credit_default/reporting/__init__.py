@@ -1,1 +1,1 @@
-"""Notebooks run by papermill and shown as offline HTML."""
+"""Run notebooks with papermill and render them as offline HTML."""

@@ -1,1 +1,1 @@
-"""From an applicant's fields to a PD with its score and reasons: all that a served model computes."""
+"""From an applicant's fields to PD, score and reasons: everything that a served model computes."""

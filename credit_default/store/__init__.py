@@ -1,1 +1,1 @@
-"""What must not be lost: predictions, users, outcomes and checks, in SQLite or PostgreSQL."""
+"""Predictions, users, outcomes and checks, stored durably in SQLite or PostgreSQL."""
