@@ -36,7 +36,7 @@ from credit_default.data.loading import load
 from credit_default.data.sources import find
 from credit_default.evaluation.calibration_errors import brier
 from credit_default.evaluation.discrimination import auc
-from credit_default.evaluation.validation import paired_auc
+from credit_default.evaluation.validation.comparison import paired_auc
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.values import implausible_mask
 
@@ -407,7 +407,8 @@ def compare(outcomes, answers, seconds, judged):
     of_fold = np.repeat(np.arange(len(outcomes)), [len(y) for y in outcomes])
 
     def paired(ours, theirs):
-        return paired_auc(*(np.concatenate(parts) for parts in (outcomes, ours, theirs)), of_fold)
+        rows = (np.concatenate(parts) for parts in (outcomes, ours, theirs))
+        return paired_auc(*rows, of_fold).to_dict()
 
     pairs = [
         dict(

@@ -40,7 +40,7 @@ from credit_default.evaluation.charts.style import (
     set_titles,
 )
 from ..evaluation.discrimination import auc, auc_difference, auc_interval
-from ..evaluation.validation import paired_auc
+from ..evaluation.validation.comparison import paired_auc
 from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle, content_hash, export_member
 from ..scoring.reasons import MAX_REASONS
@@ -388,7 +388,7 @@ def _measured(c: Comparison, margins, folds: Folds) -> dict:
     half = 1.96 * gain.std(ddof=1) / np.sqrt(len(y))
     return (
         dict(auc=ranking(a), auc_without=ranking(b))
-        | {k: pair[k] for k in ("difference", "low", "high", "won")}
+        | dict(difference=pair.difference, low=pair.low, high=pair.high, won=pair.won)
         | ours
         | {f"{k}_without": v for k, v in theirs.items()}
         | dict(
