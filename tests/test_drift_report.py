@@ -261,7 +261,7 @@ def test_drift_of_a_window_is_the_first_thing_said(world):
     } >= set(result["drifted_features"])
     [dependents] = [row for row in rows if row["field"] == "NumberOfDependents"]
     assert dependents["missing_current"] == 1 and dependents["missing_reference"] < 0.1
-    assert "Without any value in one of the samples, so not drawn: Dependents ." in words(run)
+    assert "Not drawn, because one of the samples has no value: Dependents ." in words(run)
     then, now = run.content["figures"]["summary MonthlyIncome"]["table"]
     assert 0.4 < now["median"] / then["median"] < 0.5
     assert run.content["identity"][
@@ -322,7 +322,7 @@ def test_what_changed_since_the_previous_run(world):
         told["Drift"] == (earlier["result"]["verdict"], run.content["result"]["verdict"])
         and told["Performance"][0] == MORE
     )
-    assert "Another model" not in words(run) and "Another kind of source" not in words(run)
+    assert "another model" not in words(run) and "another kind of source" not in words(run)
 
 
 def test_what_another_reference_binned_is_not_counted_and_that_is_said(world):
@@ -352,8 +352,8 @@ def test_what_another_reference_binned_is_not_counted_and_that_is_said(world):
         content["identity"]["Predictions of other models in the window"],
     ) == (40, 40, 0)
     assert (
-        "40 predictions of the window were counted. 40 more bear this model's tag, but their "
-        "values were sorted into the bins of another reference: they are left out." in said
+        "40 predictions of the window were counted. 40 more have this model's tag, but their "
+        "values were counted in the bins of another reference, so they are left out." in said
     )
     declined = content["figures"]["outputs"]["values"]["declined_now"]
     assert 0 < declined < 0.8 and found["summary_rows"] == 40 and numbers_shown(run)[1] == []
@@ -391,11 +391,11 @@ def test_few_predictions_and_few_outcomes_are_said(world):
     assert (
         "chance reaches" in result["verdict"]
         and 'class="verdict neutral"' in page
-        and "by chance" in words(run)
+        and "not significant" in words(run)
     )
     assert result["performance"].startswith(
         "not known: too few outcomes"
-    ) and "Nothing can be said of the model's performance yet: too few outcomes" in words(run)
+    ) and "Nothing can be said about the model's performance yet: too few outcomes" in words(run)
     assert all(row["verdict"] == TOO_FEW for row in run.content["figures"]["cohorts"]["table"])
     assert "Fewer than 20 current rows" in words(run) and run.content["figures"]["summary age"][
         "table"
@@ -455,14 +455,14 @@ def test_a_labelled_file_is_never_taken_for_the_synthetic_sample(world, elsewher
     )
     assert (
         "No current applicants were given: the synthetic sample stands in for them, so this says "
-        "nothing of today's. No drift in" in said
+        "nothing about today's. No drift in" in said
     )
     assert (
         GMSC.file not in json.dumps(run.content)
         and result["performance"] == "not known: there is no prediction log here"
     )
     assert (
-        "Another kind of source was compared then (log, now stand-in)." in said
+        "The previous run compared another kind of source (log, now stand-in)." in said
         and "The reference rows lie beside the model store" in said
     )
     assert numbers_shown(run)[1] == [] and not (elsewhere / "none.db").exists()
@@ -511,7 +511,7 @@ def test_a_real_models_training_rows_stand_in_for_applicants(world, real):
     assert {row["change"] for row in run.content["figures"]["changes"]["table"]} == {
         "",
         "no longer drifted",
-    } and "Another model answered then" in words(run)
+    } and "In the previous run another model was in use" in words(run)
 
 
 @pytest.mark.parametrize("loans", ["others", pytest.param("none", marks=pytest.mark.slow)])

@@ -204,16 +204,16 @@ def test_the_summary_counts_the_checks_that_hold(made):
         sum(row["holds"] for row in barred),
     ) and len(barred) >= 10
     summary = page.split('id="section-1"')[1].split('id="section-2"')[0]
-    assert "checks hold" in summary and all(
+    assert "checks are met" in summary and all(
         html.escape(row["question"], quote=False) in html.unescape(summary) for row in rows
     )
     sections = re.findall(r'<h2 id="[^"]+">\d+\. ([^<]+)</h2>', page)
     assert {row["section"] for row in rows} <= {html.unescape(s) for s in sections}
 
 
-def test_a_trial_that_was_given_up_stands_below_those_that_came_to_an_end(made):
+def test_a_trial_that_was_pruned_stands_below_those_that_came_to_an_end(made):
     rows = made.runs["training"].content["figures"]["trials"]["table"]
-    kinds = [("complete", "given up", "failed").index(row["state"].split(":")[0]) for row in rows]
+    kinds = [("complete", "pruned", "failed").index(row["state"].split(":")[0]) for row in rows]
     complete = [row["auc"] for row, kind in zip(rows, kinds) if not kind]
     assert (
         kinds == sorted(kinds)
