@@ -21,8 +21,9 @@ import pytest
 from postgres import Postgres
 from typer.testing import CliRunner
 
-from credit_default.cli import administration
 from credit_default.cli import app as cli
+from credit_default.cli import log
+from credit_default.cli.environment import make_env
 from credit_default.core.settings import read_settings, secret_key
 from credit_default.store.engine import HEAD
 from credit_default.store.predictions import Entry
@@ -577,7 +578,7 @@ def test_what_takes_long_shows_how_far_it_is(store, monkeypatch, command, label)
         seen[label] = [total]
         yield seen[label].append
 
-    monkeypatch.setattr(administration, "progress_bar", bar)
+    monkeypatch.setattr(log, "progress_bar", bar)
     begin = datetime.now(UTC) - timedelta(days=100)
     store.predictions.append(
         [Entry([prediction(i, at=begin + timedelta(seconds=i)) for i in range(20_500)])]
@@ -603,7 +604,7 @@ def test_what_takes_long_shows_how_far_it_is(store, monkeypatch, command, label)
             ["out.parquet", "--since", "2026-03-02", "--until", "2026-03-02"],
             "--since has to be before --until",
         ),
-        (["out.parquet", "--since", "yesterday"], "no time such as"),
+        (["out.parquet", "--since", "yesterday"], "is not a time such as"),
         ([], "OUT"),
     ],
 )
@@ -680,7 +681,7 @@ def test_erase_waits_for_rows_that_are_on_their_way(store, place, monkeypatch):
     spool.upgrade()
     spool.predictions.append([Entry([prediction(1)])])
     with replay_lock(spool.file), monkeypatch.context() as hasty:
-        hasty.setattr(administration, "REPLAY_SECONDS", 0.1)
+        hasty.setattr(log, "REPLAY_SECONDS", 0.1)
         result = shell("log", "erase", "APP-1")
     assert (
         result.exit_code == 1
@@ -733,7 +734,7 @@ def test_a_backup_taken_under_load_is_whole_and_can_be_gone_back_to(store, place
 
 
 def test_a_key_is_made_once_for_this_machine(place):
-    assert administration.make_env(".env") and not administration.make_env(".env")
+    assert make_env(".env") and not make_env(".env")
     text = Path(".env").read_text()
     assert len(secret_key(read_settings())) == 64 and read_settings().signup == "open"
     assert (
@@ -756,7 +757,7 @@ def test_a_key_is_made_once_for_this_machine(place):
 def test_what_the_file_holds_stays_and_decides(place, held, added):
     Path(".env").write_bytes(held)
     Path(".env").chmod(0o644)
-    assert administration.make_env(".env")
+    assert make_env(".env")
     text = Path(".env").read_bytes()
     assert (
         text.startswith(held)
@@ -780,19 +781,19 @@ def test_what_the_file_holds_stays_and_decides(place, held, added):
 def test_a_key_that_is_there_is_left_alone(place, held):
     Path(".env").write_bytes(held)
     Path(".env").chmod(0o640)
-    assert not administration.make_env(".env")
+    assert not make_env(".env")
     assert Path(".env").read_bytes() == held and stat.S_IMODE(Path(".env").stat().st_mode) == 0o640
 
 
 def test_a_key_of_the_environment_needs_no_file(place, monkeypatch):
     monkeypatch.setenv("CREDIT_DEFAULT_SECRET_KEY", "k" * 40)
-    assert not administration.make_env(".env") and not list(place.iterdir())
+    assert not make_env(".env") and not list(place.iterdir())
     monkeypatch.setenv("CREDIT_DEFAULT_SECRET_KEY", "")
-    assert administration.make_env(".env")
+    assert make_env(".env")
 
 
 def test_many_that_start_at_once_make_one_key(place):
-    code = "from credit_default.cli.administration import make_env; print(make_env('.env'))"
+    code = "from credit_default.cli.environment import make_env; print(make_env('.env'))"
     made = [
         subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -18,6 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
+from credit_default.cli import client, data, models, monitoring, reports, service, simulation
+from credit_default.cli.terminal import CommandError
 
 COMMANDS = [
     "data",
@@ -294,8 +296,8 @@ def test_a_kept_field_is_asked_for_in_the_file(here, personal):
     table = rows(personal)
     table[6]["loan_grade"] = ""
     path = write(here / "loans.csv", table)
-    assert cli.load_data("personal", path).provenance["refused"] == {}
-    assert cli.load_data("personal", path, keep=("loan_grade",)).provenance["refused"] == {
+    assert data.check_data("personal", path).provenance["refused"] == {}
+    assert data.check_data("personal", path, keep=("loan_grade",)).provenance["refused"] == {
         "loan_grade": 1
     }
 
@@ -330,7 +332,7 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
     def broken(name):
         raise KeyError("age")
 
-    monkeypatch.setattr(cli, "portfolio_of", broken)
+    monkeypatch.setattr(data, "find_portfolio", broken)
     with pytest.raises(KeyError):
         shell("data")
 
@@ -562,7 +564,7 @@ def test_the_model_card_is_shown_whole(synthetic_bundle):
         all(name in shown for name in ("n_estimators", "hidden", "clip", "24 months"))
         and "{" not in shown
     )
-    assert cli.card_in_words({}) == []
+    assert models.card_lines({}) == []
 
 
 def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger, sample):
@@ -618,7 +620,7 @@ def test_two_models_are_compared_on_the_same_loans(synthetic_bundle, challenger,
     ],
 )
 def test_train_says_whether_and_why_it_is_champion(before, now, synthetic, said):
-    assert said in cli.standing("m:1", before, now, synthetic)
+    assert said in reports.champion_status("m:1", before, now, synthetic)
 
 
 @pytest.mark.parametrize(
@@ -631,9 +633,8 @@ def test_drift_is_exit_code_3_and_a_stand_in_is_named(
         synthetic=True,
         result=dict(drift=bool(found), drifted_features=found, n_current=1000, stand_in=stand_in),
     )
-    monkeypatch.setattr(
-        cli, "report", lambda *_: SimpleNamespace(content=content, html="drift.html")
-    )
+    made = SimpleNamespace(content=content, html="drift.html")
+    monkeypatch.setattr(monitoring, "write_report", lambda *_: made)
     result = shell("drift")
     assert (
         result.exit_code == code
@@ -790,7 +791,7 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
     def report(name, portfolio, parameters, run=""):
         from credit_default.reporting.running import new_folder
 
-        folder = new_folder(cli.REPORTS / portfolio, run)
+        folder = new_folder(reports.REPORTS / portfolio, run)
         for kind in ("html", "ipynb", "json"):
             (folder / f"{name}.{kind}").write_text("{}")
         asked.append(parameters["as_of"])
@@ -800,7 +801,7 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
         )
         return SimpleNamespace(html=folder / f"{name}.html", content=content)
 
-    monkeypatch.setattr(cli, "report", report)
+    monkeypatch.setattr(monitoring, "write_report", report)
     there = lambda: sorted(path.name for path in (no_log / "reports" / "gmsc").iterdir())  # noqa: E731
     assert shell("drift", "--window-hours", 1).exit_code == 0
     [mine] = there()
@@ -846,12 +847,12 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
     "Without a user there is one for the time of the run; and one who stays behind is named."
     from urllib.error import HTTPError
 
-    monkeypatch.setattr(cli, "must_be_ready", lambda url: None)
+    monkeypatch.setattr(simulation, "require_service", lambda url: None)
 
     def closed(url, *_, **__):
         raise HTTPError(url, 403, "no", {}, None)
 
-    monkeypatch.setattr(cli, "ask", closed)
+    monkeypatch.setattr(client, "ask", closed)
     result = shell("simulate", "--rows", 5)
     assert (
         result.exit_code == 1
@@ -864,7 +865,7 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
         and "anna cannot log in: the service answered 403" in result.stderr
         and "wrong" not in result.output
     )
-    monkeypatch.setattr(cli, "ask", lambda url, *_, **__: dict(id="7c0f", access_token="t"))
+    monkeypatch.setattr(client, "ask", lambda url, *_, **__: dict(id="7c0f", access_token="t"))
     monkeypatch.setenv(
         "CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db"
     )  # the service is another machine's
@@ -905,9 +906,9 @@ def test_train_hands_its_options_to_the_report(here, sample, monkeypatch, comman
 
     def report(name, portfolio, parameters, run):
         seen.update(parameters, name=name, run=run)
-        raise cli.CommandError("enough")
+        raise CommandError("enough")
 
-    monkeypatch.setattr(cli, "report", report)
+    monkeypatch.setattr(reports, "write_report", report)
     assert shell(*command.split(), "--path", sample).exit_code == 1
     assert seen["name"] == "training" and given.items() <= seen.items()
     assert (
@@ -1074,8 +1075,8 @@ def port_is_free(url):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number):
     script = (
-        "import signal, sys, time; from pathlib import Path; from credit_default.cli.app import "
-        "running_service\n"
+        "import signal, sys, time; from pathlib import Path; from "
+        "credit_default.cli.service import running_service\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
         "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); "
         "time.sleep(100)"
@@ -1089,12 +1090,11 @@ def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, num
 
 
 def test_a_service_that_does_not_start_says_where_it_says_why(here, monkeypatch):
-    monkeypatch.setattr(
-        cli, "server", lambda host, port: [sys.executable, "-c", "raise SystemExit('no model')"]
-    )
+    command = [sys.executable, "-c", "raise SystemExit('no model')"]
+    monkeypatch.setattr(service, "server_command", lambda host, port: command)
     with (
-        pytest.raises(cli.CommandError, match="ended; what it said is in log"),
-        cli.running_service("gmsc", Path("log")),
+        pytest.raises(CommandError, match="ended; what it said is in log"),
+        service.running_service("gmsc", Path("log")),
     ):
         pass
     assert "no model" in (here / "log").read_text()

@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
+from credit_default.cli.client import ask, temporary_user
+from credit_default.cli.service import running_service
 from credit_default.data.csv_text import DataError
 from credit_default.data.dataset import from_table
 from credit_default.data.loading import load
@@ -536,14 +538,14 @@ def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
     assert scored.error.isna().all() and scored.town.isin(["Köln", "Düsseldorf", "Bonn"]).all()
 
     with (
-        cli.running_service("kredite.toml", tmp_path / "service.log") as url,
-        cli.passing_user(url) as token,
+        running_service("kredite.toml", tmp_path / "service.log") as url,
+        temporary_user(url) as token,
     ):
-        document = cli.ask(f"{url}/docs.json")
+        document = ask(f"{url}/docs.json")
         [example] = document["paths"]["/predict"]["post"]["requestBody"]["content"][
             "application/json"
         ]["examples"].values()
-        answer = cli.ask(f"{url}/predict", example["value"], token)
+        answer = ask(f"{url}/predict", example["value"], token)
         first = dict(
             sex="F",
             age=int(scored.age[0]),
@@ -556,7 +558,7 @@ def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
             town=scored.town[0],
             dealer=scored.dealer[0],
         )
-        same = cli.ask(f"{url}/predict", first, token)
+        same = ask(f"{url}/predict", first, token)
     assert 0 < answer["probability_default"] < 1 and answer["model_version"].startswith(
         "credit_default_kredite:"
     )

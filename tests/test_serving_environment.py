@@ -42,7 +42,9 @@ TRAINING = (
 ENTRANCES = (
     "credit_default.service",
     "credit_default.cli.app",
-    "credit_default.cli.administration",
+    "credit_default.cli.database",
+    "credit_default.cli.log",
+    "credit_default.cli.users",
     "credit_default.monitoring.process",
     "credit_default.monitoring.performance",
     "credit_default.evaluation.metrics",
