@@ -100,10 +100,7 @@ def _scenario_named(portfolio: PortfolioKeys, name: str) -> Scenario:
 # %% ../../nbs/portfolio/11_definition.ipynb #23931fe0
 class Portfolio(PortfolioFields):
     """Everything that is known about a portfolio of loans; its keys are those of `PortfolioKeys`.
-
-    Raises
-    ------
-    pydantic.ValidationError : where a key is unknown, or the definition cannot be meant.
+    Raises pydantic.ValidationError where a key is unknown, or the definition cannot be meant.
     """
 
     # neither a field nor a private attribute of pydantic's, which would count in a comparison

@@ -146,6 +146,10 @@ class FigureRecord:
             )
         entry[kind] = to_plain(value)
 
+    def write(self, folder: str | Path) -> Path:
+        "Write `<report>.json` into a folder and return its path."
+        return write_record(self, folder)
+
 # %% ../../nbs/reporting/03_figures.ipynb #7277f163
 def record_document(record: FigureRecord) -> dict[str, Any]:
     "Return all figures of a report as plain values for JSON."
@@ -270,7 +274,3 @@ class Figures(RecordedText):
         alt = alt or "; ".join(axes["title"] for axes in data if "title" in axes) or key
         image = chart_image(fig, alt)
         return Html(self._decides(key, decides, values) + image + self._reading(key, read, on))
-
-    def write(self, folder: str | Path) -> Path:
-        "Write `<report>.json` into a folder and return its path."
-        return write_record(self, folder)

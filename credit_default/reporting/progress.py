@@ -39,9 +39,7 @@ def bar_in_words(
 
 # %% ../../nbs/reporting/05_progress.ipynb #a80d1691
 class ProgressLine:
-    """One line on the terminal of whoever runs a report: the cell that is run, or the bar that its
-    kernel draws. It is papermill's file for the kernel's standard error.
-    """
+    "One line on the terminal: the cell that is run, or the bar that its kernel draws."
 
     def __init__(self, name: str, out: TextIO | None = None):
         self.name, self.out = name, out or sys.stderr

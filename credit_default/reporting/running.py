@@ -128,7 +128,7 @@ def _check_parameters(template: Path, parameters: dict[str, Any]) -> None:
             f"{', '.join(known)}"
         )
 
-
+# %% ../../nbs/reporting/06_running.ipynb #c0ffee03
 def _execute(
     template: Path, target: Path, parameters: dict[str, Any], line: ProgressLine | None
 ) -> None:
