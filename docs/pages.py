@@ -42,6 +42,8 @@ PACKAGES = (
     "face",
     "cli",
 )
+# The guides in the order of the front page; others follow by name.
+GUIDES = ("tutorial", "python", "operation")
 LINK = re.compile(r"(!?\[[^\]\n]*\])\(([^)\s]+)\)")
 
 
@@ -170,10 +172,13 @@ def write_pages(target):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(linked((ROOT / name).read_text(encoding="utf-8"), name), encoding="utf-8")
     front = (ROOT / "docs" / "front.md").read_text(encoding="utf-8")
-    guides = [
-        page.relative_to(NOTEBOOKS).with_suffix("").as_posix()
-        for page in in_order(NOTEBOOKS / "guides")
-    ]
+    guides = sorted(
+        (
+            page.relative_to(NOTEBOOKS).with_suffix("").as_posix()
+            for page in in_order(NOTEBOOKS / "guides")
+        ),
+        key=lambda page: [f"guides/{name}" != page for name in GUIDES],
+    )
     chapter_pages = chapter_lists(target)
     chapters = [*chapter_pages, *(["service"] if (NOTEBOOKS / "service.ipynb").exists() else [])]
     front += "\n| Chapters | |\n|---|---|\n"
