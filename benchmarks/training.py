@@ -27,8 +27,8 @@ from sklearn.metrics import roc_auc_score
 from credit_default.data.dataset import from_table
 from credit_default.data.sources import find, read_table
 from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.training.folds import Folds
 from credit_default.training.search_space import default_recipes
-from credit_default.training.tuning import Folds
 
 COMMAND = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
 

@@ -27,18 +27,16 @@ BLEND = {"xgboost": 0.5, "network": 0.3, "logistic": 0.2}
 
 def blend_of(portfolio, train, shares=BLEND):
     "What a search might have chosen: a model of each of these kinds, with these shares."
+    from credit_default.training.champion import choice_of
+    from credit_default.training.folds import Folds
     from credit_default.training.search_space import default_recipes
-    from credit_default.training.training import Choice
-    from credit_default.training.tuning import Folds
 
     folds = Folds(portfolio, train.frame, train.y)
     members = {
         kind: (next(one for one in default_recipes(portfolio) if one.candidate == kind), share)
         for kind, share in shares.items()
     }
-    return Choice(
-        members, folds, sum(share * folds.margins(recipe) for recipe, share in members.values())
-    )
+    return choice_of(members, folds)
 
 
 def synthetic_bundle(name="gmsc", rows=4000):
@@ -49,7 +47,8 @@ def synthetic_bundle(name="gmsc", rows=4000):
     from credit_default.data.sources import Source
     from credit_default.data.split import split
     from credit_default.portfolio.catalogue import SHIPPED
-    from credit_default.training.training import evaluate_on_holdout, fit_choice
+    from credit_default.training.champion import fit_choice
+    from credit_default.training.training import evaluate_on_holdout
 
     portfolio = SHIPPED[name]
     dataset = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(
@@ -57,7 +56,7 @@ def synthetic_bundle(name="gmsc", rows=4000):
     )
     train, holdout = split(dataset, 0.25, seed=0)
     return evaluate_on_holdout(
-        fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given"
+        fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout
     ).bundle
 
 

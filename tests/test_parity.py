@@ -26,11 +26,11 @@ from credit_default.scoring.calibration import Calibrator
 from credit_default.scoring.models.arrays import array_bytes, bytes_arrays
 from credit_default.scoring.registry import load_bundle
 from credit_default.scoring.scorecard import Scorecard
+from credit_default.training.champion import fit_choice
 from credit_default.training.pipeline import make_pipeline, margin
 from credit_default.training.search_space import default_recipes
 from credit_default.training.training import (
     evaluate_on_holdout,
-    fit_choice,
     fit_recipe,
     save_training,
     train_model,
@@ -66,7 +66,7 @@ def trained(name, kind):
     if kind != "blend":
         return fit_recipe(portfolio, recipe_of(portfolio, kind), train, holdout)
     return evaluate_on_holdout(
-        fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout, "given"
+        fit_choice(portfolio, blend_of(portfolio, train), train), train, holdout
     )
 
 

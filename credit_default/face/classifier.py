@@ -21,7 +21,7 @@ from .model import CreditModel
 from .tables import TableError, as_frame
 from ..portfolio.definition import Portfolio
 from ..scoring.scorecard import DECISIONS
-from ..training.training import fit_champion
+from ..training.champion import fit_champion
 from ..training.tuning import SearchOptions
 
 # %% ../../nbs/face/06_classifier.ipynb #208b31e0
