@@ -375,13 +375,15 @@ def reproduce_command(
     members, all figures and the content hash, to the last digit. Nothing is saved, no model
     promoted. Exit code 0 only where all of it agrees.
     """
-    from credit_default.training.reproduction import data_of, in_words, reproduce  # slow to import
+    # slow to import
+    from credit_default.training.reproduction import data_of, reproduce_training
+    from credit_default.training.reproduction_report import reproduction_lines
 
     bundle = open_model(tag, portfolio)
-    found = reproduce(bundle, data_of(bundle, path), seed, progress=sys.stderr.isatty())
+    found = reproduce_training(bundle, data_of(bundle, path), seed, progress=sys.stderr.isatty())
     if as_json:
-        print_json(found)
+        print_json(found.to_dict())
     else:
-        typer.echo("\n".join([bundle.tag, *in_words(found)]))
-    if not found["agrees"]:
+        typer.echo("\n".join([bundle.tag, *reproduction_lines(found)]))
+    if not found.agrees:
         raise typer.Exit(FAILURE)
