@@ -97,9 +97,10 @@ def data_command(
         path = _write_sample(portfolio, sample, seed)
     if fetch:
         path = _fetch_file(portfolio)
-    from credit_default.evaluation.leakage import audit_dataset, in_a_line  # slow to import
+    # slow to import
+    from credit_default.evaluation.leakage.audit import audit_dataset, audit_summary
 
-    typer.echo(in_a_line(audit_dataset(check_data(portfolio, path, seed))))
+    typer.echo(audit_summary(audit_dataset(check_data(portfolio, path, seed))))
 
 # %% ../../nbs/cli/03_data.ipynb #cbc3f63f
 def _write_sample(portfolio: str, folder: Path, seed: int) -> Path:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from credit_default.evaluation.leakage import Finding
+    from credit_default.evaluation.leakage.findings import Finding
     from credit_default.evaluation.proposal import Proposal
     from credit_default.portfolio.definition import Portfolio
 
@@ -116,11 +116,15 @@ def audit_command(
         raise InputError(
             "which column is the outcome? Name it with --target, or give a --portfolio"
         )
-    from credit_default.evaluation.leakage import audit, by_weight, outcome_of  # slow to import
+    from credit_default.evaluation.leakage.audit import (  # slow to import
+        audit_table,
+        parse_target,
+        worst_first,
+    )
 
     loans = _read_loans(file, target, definition)
-    y = outcome_of(loans, target, definition, positive or ())
-    findings = by_weight(audit(loans.drop(columns=target), y, definition))
+    y = parse_target(loans, target, definition, positive or ())
+    findings = worst_first(audit_table(loans.drop(columns=target), y, definition))
     if as_json:
         print_json(audit_document(file, target, y, findings))
     else:
@@ -151,12 +155,12 @@ def audit_document(
 
 def print_findings(y: "np.ndarray", findings: list["Finding"]) -> None:
     "Print one line for each column, and a summary for people."
-    from credit_default.evaluation.leakage import in_a_line  # slow to import
+    from credit_default.evaluation.leakage.audit import audit_summary  # slow to import
 
     width = max(len(f.column) for f in findings)
     for f in findings:
         typer.echo(f"{f.column.ljust(width)}  {f.verdict.ljust(7)}  {f.reason}")
-    note(f"{len(y):,} rows, default rate {y.mean():.2%}. {in_a_line(findings)}")
+    note(f"{len(y):,} rows, default rate {y.mean():.2%}. {audit_summary(findings)}")
 
 # %% ../../nbs/cli/04_onboarding.ipynb #2e25487d
 UnknownFileArgument = Annotated[

@@ -32,7 +32,7 @@ from credit_default.cli.terminal import (
 if TYPE_CHECKING:
     from credit_default.data.dataset import Dataset
     from credit_default.portfolio.definition import Portfolio
-    from credit_default.reporting.running import Run
+    from credit_default.reporting.running import ReportRun
 
 # %% ../../nbs/cli/05_reports.ipynb #fa2b2057
 REPORTS = Path("reports")  # below the folder that the command is given in
@@ -106,7 +106,7 @@ def check_for_leaks(dataset: "Dataset", seed: int, keep: tuple[str, ...]) -> Non
     """
     # slow to import
     from credit_default.data.split import split
-    from credit_default.evaluation.leakage import refuse_leaks
+    from credit_default.evaluation.leakage.audit import refuse_leaks
 
     for finding in refuse_leaks(split(dataset, seed=seed)[0], keep):
         note(f"{finding.verdict}: {finding.column}. {finding.reason}")

@@ -34,7 +34,7 @@ from credit_default.data.csv_text import (
 from ..data.dataset import from_table
 from ..data.sources import read_table
 from ..data.synthetic import synthesize
-from .leakage import audit
+from .leakage.audit import audit_table
 from ..portfolio.base import is_missing
 from ..portfolio.catalogue import SHIPPED
 from ..portfolio.checks import RESERVED
@@ -889,7 +889,7 @@ def leaks(
     )
     return {
         f.column: (f.verdict, f.reason.rstrip("."))
-        for f in audit(table, y)
+        for f in audit_table(table, y)
         if f.verdict != "fine" and f.column in table
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import credit_default
 from ..data.dataset import Dataset
-from ..evaluation.leakage import Finding
+from ..evaluation.leakage.findings import Finding
 from .champion import Fitted
 from .code_hash import code_hash
 from .tuning import TuningResult

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.paths import portfolio_home
 from ..data.dataset import Dataset, known_outcomes
 from ..data.split import split
-from ..evaluation.leakage import refuse_leaks
+from ..evaluation.leakage.audit import refuse_leaks
 from ..evaluation.metrics import compute_metrics
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns

@@ -18,18 +18,18 @@ from credit_default.data.dataset import from_table
 from credit_default.data.loading import load
 from credit_default.data.sources import read_table
 from credit_default.data.split import split
-from credit_default.evaluation.leakage import (
-    ROWS,
+from credit_default.evaluation.leakage.audit import (
     LeakError,
-    audit,
     audit_dataset,
-    in_a_line,
-    lowest_auc,
-    named,
-    outcome_of,
+    audit_summary,
+    audit_table,
+    columns_with_verdict,
+    findings_table,
+    parse_target,
     refuse_leaks,
-    table_of,
 )
+from credit_default.evaluation.leakage.discrimination import lowest_auc
+from credit_default.evaluation.leakage.findings import ROWS_FINDING
 from credit_default.portfolio.catalogue import SHIPPED
 
 N = 12_000
@@ -49,7 +49,7 @@ def one(values, y, **options):
             "balance": rng.lognormal(8, 1, len(y)).round(2),
         }
     )
-    found = {f.column: f for f in audit(table, y, **options)}
+    found = {f.column: f for f in audit_table(table, y, **options)}
     assert (found["age"].verdict, found["balance"].verdict) == ("fine", "fine")
     return found["x"]
 
@@ -217,11 +217,11 @@ def test_a_file_twice_does_not_make_its_identifier_perfect(loans):
     table = pd.DataFrame(
         {"loan": [f"L{i}" for i in range(2000)], "x": loans.z[0][:2000], "z": loans.z[1][:2000]}
     )
-    found = {f.column: f for f in audit(pd.concat([table] * 2), np.tile(loans.y[:2000], 2))}
+    found = {f.column: f for f in audit_table(pd.concat([table] * 2), np.tile(loans.y[:2000], 2))}
     assert (
         found["loan"].verdict == "fine"
         and abs(found["loan"].figures["auc"] - 0.5) < 0.05
-        and found[ROWS].figures["repeated"] == 2000
+        and found[ROWS_FINDING].figures["repeated"] == 2000
     )
 
 
@@ -238,7 +238,7 @@ def test_copies_and_what_follows_from_another_column(loans):
             "rare": np.where(np.arange(N) < 5, "y", "n"),
         }
     )
-    found = {f.column: f for f in audit(table, loans.y) if f.column != ROWS}
+    found = {f.column: f for f in audit_table(table, loans.y) if f.column != ROWS_FINDING}
     assert {c for c, f in found.items() if f.verdict != "fine"} == {
         "copy",
         "renamed",
@@ -271,7 +271,7 @@ def made_of(loans, share, decimals=2):
 
 @pytest.mark.parametrize(("share", "verdict"), [(0, "fine"), (0.08, "leaky"), (0.04, "suspect")])
 def test_a_ratio_that_disagrees_where_the_default_is(loans, share, verdict):
-    found = {f.column: f for f in audit(made_of(loans, share), loans.y)}
+    found = {f.column: f for f in audit_table(made_of(loans, share), loans.y)}
     assert (
         found["ratio"].verdict == verdict
         and found["ratio"].figures["relation"] == "amount / income"
@@ -293,7 +293,7 @@ def test_a_ratio_that_disagrees_where_the_default_is(loans, share, verdict):
 )
 def test_other_relations_are_named(loans, made, said):
     table = made_of(loans, 0).drop(columns="ratio")
-    found = {f.column: f for f in audit(table.assign(made=made(table)), loans.y)}
+    found = {f.column: f for f in audit_table(table.assign(made=made(table)), loans.y)}
     assert {c: f.figures["relation"] for c, f in found.items() if f.figures["relation"]} == dict(
         made=said
     )
@@ -305,7 +305,7 @@ def test_other_relations_are_named(loans, made, said):
 def test_disagreement_that_has_another_reason_is_nothing(loans):
     table = made_of(loans, 0)
     table.loc[loans.u[3] < 0.05, "ratio"] *= 3  # typing errors, among all
-    found = {f.column: f for f in audit(table.round({"ratio": 2}), loans.y)}
+    found = {f.column: f for f in audit_table(table.round({"ratio": 2}), loans.y)}
     assert found["ratio"].verdict == "fine" and "of which" in found["ratio"].reason
 
 
@@ -318,10 +318,14 @@ def test_rows_on_both_sides_of_a_split(loans):
     holdout = np.zeros(4200, bool)
     holdout[:100] = True  # and their twins are not
     careless, careful = (
-        audit(table, y, holdout=holdout)[-1],
-        audit(table, y, holdout=np.r_[holdout[:4000], holdout[:200]])[-1],
+        audit_table(table, y, holdout=holdout)[-1],
+        audit_table(table, y, holdout=np.r_[holdout[:4000], holdout[:200]])[-1],
     )
-    assert (careless.column, careless.verdict, careless.figures["across"]) == (ROWS, "leaky", 100)
+    assert (careless.column, careless.verdict, careless.figures["across"]) == (
+        ROWS_FINDING,
+        "leaky",
+        100,
+    )
     assert (careful.verdict, careful.figures["across"], careful.figures["repeated"]) == (
         "fine",
         0,
@@ -343,7 +347,7 @@ def test_booleans_dates_and_numbers_in_any_spelling(loans):
     )
     found = {
         f.column: f
-        for f in audit(
+        for f in audit_table(
             pd.DataFrame(
                 {
                     k: pd.Series(np.asarray(v) if k != "categories" else v)
@@ -367,8 +371,8 @@ def test_booleans_dates_and_numbers_in_any_spelling(loans):
             f=pd.array(loans.bad, "boolean"),
         )
     )
-    assert set(verdicts(audit(flags, loans.y)).values()) - {"fine"} == {"leaky"} and set(
-        named(audit(flags, loans.y), "leaky")
+    assert set(verdicts(audit_table(flags, loans.y)).values()) - {"fine"} == {"leaky"} and set(
+        columns_with_verdict(audit_table(flags, loans.y), "leaky")
     ) == set(flags)
 
 
@@ -383,15 +387,17 @@ def test_a_table_of_any_size_and_content():
             7: range(20),
         }
     )
-    found = audit(odd, y)
+    found = audit_table(odd, y)
     assert [f.column for f in found][:5] == ["inf", "list", "mixed", "none", "7"] and json.dumps(
         [f.figures for f in found], allow_nan=False
     )
     assert verdicts(found)["list"] == "fine"  # twenty rows prove nothing
-    assert [f.verdict for f in audit(pd.DataFrame({"x": [1, 2]}), np.array([0, 1]))] == ["fine"]
+    assert [f.verdict for f in audit_table(pd.DataFrame({"x": [1, 2]}), np.array([0, 1]))] == [
+        "fine"
+    ]
     assert (
-        audit(pd.DataFrame(index=range(20)), y) == []
-        or audit(pd.DataFrame(index=range(20)), y)[0].column == ROWS
+        audit_table(pd.DataFrame(index=range(20)), y) == []
+        or audit_table(pd.DataFrame(index=range(20)), y)[0].column == ROWS_FINDING
     )
 
 
@@ -406,7 +412,7 @@ def test_a_table_of_any_size_and_content():
 )
 def test_outcomes_that_cannot_be_audited(y, said):
     with pytest.raises(ValueError, match=said):
-        audit(pd.DataFrame({"x": [1, 2]}), np.array(y))
+        audit_table(pd.DataFrame({"x": [1, 2]}), np.array(y))
 
 
 def test_intervals_make_small_samples_modest():
@@ -422,7 +428,10 @@ def test_a_wide_table_in_seconds():
         (rng.random(4000) < 0.1).astype(int),
     )
     began = time.perf_counter()
-    assert named(audit(table, y), "leaky") == [] and time.perf_counter() - began < 60
+    assert (
+        columns_with_verdict(audit_table(table, y), "leaky") == []
+        and time.perf_counter() - began < 60
+    )
 
 
 # the outcome of a table, and portfolios
@@ -439,8 +448,8 @@ def test_what_an_outcome_may_be():
         )
     )
     assert (
-        all((outcome_of(table, c) == [1, 0] * 60).all() for c in "abc")
-        and (outcome_of(table, "d", positive=["Default"]) == [1, 0] * 60).all()
+        all((parse_target(table, c) == [1, 0] * 60).all() for c in "abc")
+        and (parse_target(table, "d", positive=["Default"]) == [1, 0] * 60).all()
     )
     for column, said in (
         ("d", "Default and Repaid"),
@@ -448,7 +457,7 @@ def test_what_an_outcome_may_be():
         ("f", "no column f"),
     ):
         with pytest.raises(DataError, match=said):
-            outcome_of(table, column)
+            parse_target(table, column)
 
 
 def test_what_the_portfolio_marks():
@@ -468,10 +477,10 @@ def test_what_the_portfolio_marks():
 def test_the_synthetic_sample_of_gmsc_is_without_blame():
     findings = audit_dataset(load(SHIPPED["gmsc"]))
     assert (
-        named(findings, "leaky") == named(findings, "suspect") == []
-        and in_a_line(findings) == "Leakage audit of 10 columns: all fine."
+        columns_with_verdict(findings, "leaky") == columns_with_verdict(findings, "suspect") == []
+        and audit_summary(findings) == "Leakage audit of 10 columns: all fine."
     )
-    assert list(table_of(findings).columns)[:3] == ["column", "verdict", "reason"]
+    assert list(findings_table(findings).columns)[:3] == ["column", "verdict", "reason"]
 
 
 def test_a_date_after_that_of_the_loan(loans):
@@ -491,7 +500,9 @@ def test_a_date_after_that_of_the_loan(loans):
     )
     found = {
         f.column: f
-        for f in audit(table, loans.y, SHIPPED["gmsc"].model_copy(update=dict(date="granted")))
+        for f in audit_table(
+            table, loans.y, SHIPPED["gmsc"].model_copy(update=dict(date="granted"))
+        )
     }
     assert (
         found["first_instalment"].verdict == "suspect"
@@ -505,7 +516,7 @@ def test_a_portfolio_that_leaves_a_column_out():
     sample = load(SHIPPED["gmsc"])
     found = {
         f.column: f
-        for f in audit(
+        for f in audit_table(
             sample.frame.assign(**{"Unnamed: 0": range(1, len(sample) + 1)}),
             sample.y,
             SHIPPED["gmsc"],
@@ -551,7 +562,7 @@ def test_training_refuses_what_nobody_marked():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_shipped_portfolio_is_refused_on_its_sample(name):
     train, _ = split(load(SHIPPED[name]))
-    assert named(refuse_leaks(train), "leaky") == []
+    assert columns_with_verdict(refuse_leaks(train), "leaky") == []
 
 
 def test_a_mark_leaves_it_out_and_keep_brings_it_back():
@@ -698,9 +709,9 @@ MORTGAGE = {
 
 def test_every_trap_of_the_mortgage_file(real_data):
     table = read_table(real_data("mortgage") / "Loan_Default.csv")
-    y = outcome_of(table, "Status")
+    y = parse_target(table, "Status")
     began = time.perf_counter()
-    found = {f.column: f for f in audit(table.drop(columns="Status"), y)}
+    found = {f.column: f for f in audit_table(table.drop(columns="Status"), y)}
     seconds = time.perf_counter() - began
     for column, (rule, words, verdict) in MORTGAGE.items():
         assert (
@@ -718,9 +729,9 @@ def test_no_false_alarm_on_gmsc(real_data):
     table = read_table(real_data("gmsc") / "cs-training.csv")
     found = {
         f.column: f
-        for f in audit(
+        for f in audit_table(
             table.drop(columns="SeriousDlqin2yrs"),
-            outcome_of(table, "SeriousDlqin2yrs"),
+            parse_target(table, "SeriousDlqin2yrs"),
             SHIPPED["gmsc"],
         )
     }
@@ -731,15 +742,15 @@ def test_no_false_alarm_on_gmsc(real_data):
 
 def test_personal_by_its_data_and_by_its_portfolio(real_data):
     table = read_table(real_data("personal") / "credit_risk_dataset.csv")
-    y, table = outcome_of(table, "loan_status"), table.drop(columns="loan_status")
-    found = {f.column: f for f in audit(table, y)}
+    y, table = parse_target(table, "loan_status"), table.drop(columns="loan_status")
+    found = {f.column: f for f in audit_table(table, y)}
     assert {c for c, f in found.items() if f.verdict != "fine"} == {"loan_percent_income"}
     assert (found["loan_percent_income"].verdict, found["loan_percent_income"].rules) == (
         "leaky",
         ("disagrees",),
     ) and "but for 342 rows" in found["loan_percent_income"].reason
     assert {
-        c: v for c, v in verdicts(audit(table, y, SHIPPED["personal"])).items() if v != "fine"
+        c: v for c, v in verdicts(audit_table(table, y, SHIPPED["personal"])).items() if v != "fine"
     } == dict(loan_grade="suspect", loan_int_rate="suspect", loan_percent_income="leaky")
 
 
