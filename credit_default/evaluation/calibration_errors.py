@@ -170,7 +170,7 @@ class BrierDecomposition:
         "Return the parts by name, in the order in which reports show them."
         return asdict(self)
 
-
+# %% ../../nbs/evaluation/03_calibration_errors.ipynb #2986cb7d
 def brier_decomposition(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)
     pd: ArrayLike,  # PDs; shape (n,)

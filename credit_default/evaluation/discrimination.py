@@ -167,7 +167,7 @@ class AucDifference:
         "Return the figures by name, as `models compare --json` prints them."
         return asdict(self)
 
-
+# %% ../../nbs/evaluation/01_discrimination.ipynb #95ead4b1
 def auc_difference(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)
     pd_a: ArrayLike,  # PDs of one model; shape (n,)

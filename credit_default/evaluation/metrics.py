@@ -42,7 +42,7 @@ class ModelMetrics:
         "Return the figures by name, in the order in which they are shown and stored."
         return asdict(self)
 
-
+# %% ../../nbs/evaluation/04_metrics.ipynb #afa5f87a
 def compute_metrics(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)
     pd: ArrayLike,  # PDs, 0 to 1; shape (n,)
@@ -92,7 +92,7 @@ class ConfusionMatrix:
         "Return counts and shares by name, as reports record them."
         return asdict(self)
 
-
+# %% ../../nbs/evaluation/04_metrics.ipynb #05f8f4f0
 def confusion_matrix(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)
     pd: ArrayLike,  # PDs; shape (n,)

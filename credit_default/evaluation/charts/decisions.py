@@ -86,7 +86,7 @@ def _amount(
     "Return an amount, without decimals where there are three digits before the point."
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
-
+# %% ../../../nbs/evaluation/charts/04_decisions.ipynb #3f1388f0
 @chart
 def plot_cost_curve(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)

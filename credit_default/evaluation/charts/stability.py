@@ -85,7 +85,7 @@ VERDICT_MARKERS = {  # shape and colour of each verdict
     "too few outcomes": ("x", GREY),
 }
 
-
+# %% ../../../nbs/evaluation/charts/07_stability.ipynb #5ee6386f
 @chart
 def plot_cohorts(
     rows: list[dict[str, Any]],  # n, defaults, default_rate, low, high, mean_pd, verdict of each

@@ -81,7 +81,7 @@ def new_axes(
     "Return a new figure of this size with its axes."
     return plt.subplots(figsize=(width, height), **kwargs)
 
-
+# %% ../../../nbs/evaluation/charts/01_style.ipynb #f02be688
 def set_titles(
     ax: Axes,
     title: str,  # what is seen

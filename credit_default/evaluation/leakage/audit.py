@@ -64,7 +64,7 @@ def _check_audit(table: pandas.DataFrame, outcomes: ArrayLike) -> np.ndarray:
         )
     return y.astype(np.int64)
 
-
+# %% ../../../nbs/evaluation/leakage/07_audit.ipynb #d83b04f2
 def _audit_column(
     c: CountedColumn,
     context: AuditContext,
@@ -214,7 +214,7 @@ def columns_with_verdict(findings: list[Finding], verdict: Verdict) -> list[str]
     "Return the columns with a verdict."
     return [f.column for f in findings if f.verdict == verdict and f.column != ROWS_FINDING]
 
-
+# %% ../../../nbs/evaluation/leakage/07_audit.ipynb #272e3d25
 def audit_summary(findings: list[Finding]) -> str:
     "Return the audit in one line."
     noticed: tuple[Verdict, ...] = ("leaky", "suspect")

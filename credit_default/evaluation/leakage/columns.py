@@ -59,7 +59,7 @@ def _parse_dates(
     days = found.astype("datetime64[ns, UTC]").astype(np.int64) / 86_400e9
     return days.where(found.notna()).to_numpy(float)
 
-
+# %% ../../../nbs/evaluation/leakage/01_columns.ipynb #36fe38c4
 def _parse_texts(
     values: np.ndarray,  # the distinct texts of a column
     n: np.ndarray,  # rows that have each

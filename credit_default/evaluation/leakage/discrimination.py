@@ -37,7 +37,7 @@ def count_per_fold(
     n = np.bincount(at, minlength=AUDIT_FOLDS * width)
     return n.reshape(shape), np.bincount(at, y, AUDIT_FOLDS * width).reshape(shape)
 
-
+# %% ../../../nbs/evaluation/leakage/02_discrimination.ipynb #0de3f9b1
 def cross_validated_auc(
     n: np.ndarray,  # rows; shape (folds, bins)
     d: np.ndarray,  # defaults; shape (folds, bins)

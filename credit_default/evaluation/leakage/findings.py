@@ -73,7 +73,7 @@ class Finding:
         "Return the rules that found something."
         return tuple(dict.fromkeys(rule for verdict, rule, _ in self.notes if verdict != "fine"))
 
-
+# %% ../../../nbs/evaluation/leakage/06_findings.ipynb #fd41f7be
 def make_finding(
     column: str,
     notes: list[Note],
@@ -267,7 +267,7 @@ def _judge_relation(
     verdict: Verdict = "suspect" if single and not repeats else "fine"
     return Note(verdict, "computed", text + (": leave one of the two out" if single else ""))
 
-
+# %% ../../../nbs/evaluation/leakage/06_findings.ipynb #664719bc
 def notice_relations(
     c: CountedColumn,
     context: AuditContext,
@@ -311,7 +311,7 @@ def _role(name: str, portfolio: Portfolio) -> str:
             return f.role
     return "dropped" if name in portfolio.dropped else ""
 
-
+# %% ../../../nbs/evaluation/leakage/06_findings.ipynb #b947b33f
 def notice_marks(
     c: CountedColumn,
     portfolio: Portfolio | None,

@@ -60,7 +60,7 @@ def _add_following(
                 if share >= REPEATED_SHARE:
                     found[b.name] = Repetition(a.name, share)
 
-
+# %% ../../../nbs/evaluation/leakage/04_repetitions.ipynb #638a6b02
 def find_repetitions(
     columns: Iterable[CountedColumn],
     rng: np.random.Generator,

@@ -34,7 +34,7 @@ class PairedAuc:
         "Return the figures by name, as benchmarks record them."
         return asdict(self)
 
-
+# %% ../../../nbs/evaluation/validation/03_comparison.ipynb #a0e9e639
 def paired_auc(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)
     a: ArrayLike,  # PDs of one model, or any scores from 0 to 1; shape (n,)
@@ -95,7 +95,7 @@ def _segment_auc(
     interval = auc_interval(y, p)
     return _SegmentAuc(len(y), d, interval.auc, interval.se)
 
-
+# %% ../../../nbs/evaluation/validation/03_comparison.ipynb #187edc71
 def _fall(
     a: _SegmentAuc,  # out of fold
     b: _SegmentAuc,  # on the holdout

@@ -90,7 +90,7 @@ def _shrunken_rates(
     n, d = np.bincount(band, minlength=size), np.bincount(band, weights=y, minlength=size)
     return (d + prior * y.mean()) / (n + prior)
 
-
+# %% ../../../nbs/evaluation/validation/07_importance.ipynb #3b22398e
 def feature_auc(
     columns: Columns,  # field to values; each of shape (n,)
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)

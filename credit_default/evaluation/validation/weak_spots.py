@@ -125,7 +125,7 @@ def _large_slices(
         ]
     return sorted(found, key=lambda s: -abs(s.z))
 
-
+# %% ../../../nbs/evaluation/validation/04_weak_spots.ipynb #257aa87e
 def _distinct_slices(
     found: list[_Slice],  # worst first
     top: int,  # slices to choose
