@@ -18,7 +18,9 @@ from credit_default.data.csv_text import DataError
 from credit_default.data.dataset import from_table
 from credit_default.data.loading import load
 from credit_default.data.synthetic import synthesize
-from credit_default.evaluation.proposal import init, propose, to_toml
+from credit_default.evaluation.proposal.definition import propose
+from credit_default.evaluation.proposal.files import write_definition
+from credit_default.evaluation.proposal.toml_text import to_toml
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import find_refused, parse_table
 from credit_default.portfolio.files import Csv
@@ -56,7 +58,7 @@ def written(tmp_path, text, encoding="utf-8", name="loans.csv"):
 
 def accepted(path, target="bad", **given):
     "The definition of a file, and its rows as `data` and `train` read them; none is refused."
-    out, _ = init(path, target, **given)
+    out, _ = write_definition(path, target, **given)
     dataset = load(get_portfolio(out))
     assert dataset.provenance["rows_refused"] == 0 and dataset.provenance["source"] == "definition"
     return get_portfolio(out), dataset
@@ -120,11 +122,11 @@ def test_compressed_csv_and_parquet_are_the_same_portfolio(tmp_path):
 def test_a_column_that_stands_twice_is_refused_by_name(tmp_path):
     text = loans().to_csv(index=False).replace("age,income", "income,income", 1)
     with pytest.raises(DataError, match="the header names income more than once"):
-        init(written(tmp_path, text), "bad")
+        write_definition(written(tmp_path, text), "bad")
     with pytest.raises(
         DataError
     ) as refused:  # a file without a header: its first line is an applicant
-        init(written(tmp_path, "45,45,0\n" * 300), "bad")
+        write_definition(written(tmp_path, "45,45,0\n" * 300), "bad")
     assert "45" not in str(refused.value)
 
 
@@ -141,7 +143,7 @@ def test_a_column_that_stands_twice_is_refused_by_name(tmp_path):
 def test_files_that_are_none(tmp_path, content, why):
     (tmp_path / "loans.csv").write_bytes(content)
     with pytest.raises(DataError, match=why):
-        init(tmp_path / "loans.csv", "bad")
+        write_definition(tmp_path / "loans.csv", "bad")
     assert not (tmp_path / "loans.toml").exists()
 
 
@@ -421,7 +423,7 @@ def test_a_definition_that_is_there_is_never_replaced(tmp_path):
     path = written(tmp_path, loans().to_csv(index=False))
     (tmp_path / "loans.toml").write_text("hours of work")
     with pytest.raises(DataError, match="is there already"):
-        init(path, "bad")
+        write_definition(path, "bad")
     assert (tmp_path / "loans.toml").read_text() == "hours of work"
 
 

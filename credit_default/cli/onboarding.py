@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from credit_default.evaluation.leakage.findings import Finding
-    from credit_default.evaluation.proposal import Proposal
+    from credit_default.evaluation.proposal.definition import Proposal
     from credit_default.portfolio.definition import Portfolio
 
 # %% ../../nbs/cli/04_onboarding.ipynb #7de8d74c
@@ -83,7 +83,8 @@ def _read_loans(file: Path, target: str, definition: "Portfolio | None") -> "pd.
     "Return the table in a file: in the portfolio's form, or in the one that is detected."
     # slow to import
     from credit_default.data.sources import read_table
-    from credit_default.evaluation.proposal import plain_table, read_unknown
+    from credit_default.evaluation.proposal.columns import plain_table
+    from credit_default.evaluation.proposal.files import read_unknown
 
     if definition:
         return read_table(file, definition)
@@ -221,9 +222,9 @@ def init_command(
     What a table cannot tell is asked there: read it through. The file is then all that the other
     commands need, as their --portfolio.
     """
-    from credit_default.evaluation.proposal import init  # slow to import
+    from credit_default.evaluation.proposal.files import write_definition  # slow to import
 
-    path, proposal = init(file, target, out, name, positive or ())
+    path, proposal = write_definition(file, target, out, name, positive or ())
     print_proposal(proposal)
     typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")
     if path.resolve().parent != file.resolve().parent:

@@ -16,7 +16,7 @@ import pandas as pd
 from ..data.dataset import Dataset, from_table, summary
 from ..data.loading import load
 from ..data.sources import find
-from ..evaluation.proposal import propose
+from ..evaluation.proposal.definition import propose
 from .display import Card, Displayed
 from .tables import as_frame
 from ..portfolio.catalogue import get_portfolio

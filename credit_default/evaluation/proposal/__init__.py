@@ -1,0 +1,1 @@
+"""A definition of a portfolio, read off a table that nobody has described."""
