@@ -869,7 +869,7 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
     monkeypatch.setenv(
         "CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{here}/none.db"
     )  # the service is another machine's
-    made = dict(
+    made = SimpleNamespace(
         rows=5,
         scored=5,
         refused=0,
@@ -882,7 +882,9 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
         outcomes=None,
         changed="2026-03-01T12:00:00.000Z",
     )
-    monkeypatch.setattr("credit_default.monitoring.simulation.simulate", lambda *_, **__: made)
+    monkeypatch.setattr(
+        "credit_default.monitoring.simulation.simulate_production", lambda *_, **__: made
+    )
     result = shell("simulate", "--rows", 5)
     assert (
         result.exit_code == 0

@@ -9,7 +9,12 @@ from credit_default.data.loading import load
 from credit_default.data.sources import find
 from credit_default.data.split import split
 from credit_default.data.synthetic import synthesize
-from credit_default.monitoring.simulation import applicants, moves, shifted, shifted_pd
+from credit_default.monitoring.scenario import (
+    apply_scenario,
+    draw_applicants,
+    moved_fields,
+    shifted_pd,
+)
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.psi import PSI_THRESHOLD
@@ -55,7 +60,7 @@ def synthetic():
         frame, _, pds = synthesize(portfolio, 30_000)
         made[name] = (
             reference_of(portfolio, parse_table(portfolio, frame) | outputs(pds)),
-            applicants(portfolio, 100_000)[0],
+            draw_applicants(portfolio, 100_000)[0],
         )
     return made
 
@@ -63,7 +68,7 @@ def synthetic():
 def columns_after(portfolio, frame, scenario="none"):
     "Columns of applicants after a scenario, with the outputs."
     plan = portfolio.scenario(scenario)
-    after = shifted(portfolio, frame, plan)
+    after = apply_scenario(portfolio, frame, plan)
     return parse_table(portfolio, after) | outputs(shifted_pd(portfolio, after, plan))
 
 
@@ -98,7 +103,7 @@ def false_verdicts(reference, windows):
 def test_exactly_the_shifted_fields_are_named(synthetic, name, scenario):
     portfolio, (reference, pool) = SHIPPED[name], synthetic[name]
     found = named(reference, cut(columns_after(portfolio, pool, scenario), 1000, WINDOWS))
-    assert found.count(moves(portfolio, portfolio.scenario(scenario))) >= ENOUGH, set(found)
+    assert found.count(moved_fields(portfolio, portfolio.scenario(scenario))) >= ENOUGH, set(found)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -147,9 +152,10 @@ def test_real_applicants_shifted(real_data, read_real, scenario):
     portfolio, reference, current = read_real()
     plan = portfolio.scenario(scenario)
     found = named(
-        reference, drawn(parse_table(portfolio, shifted(portfolio, current, plan)), 1000, WINDOWS)
+        reference,
+        drawn(parse_table(portfolio, apply_scenario(portfolio, current, plan)), 1000, WINDOWS),
     )
-    assert found.count(moves(portfolio, plan)) >= ENOUGH, set(found)
+    assert found.count(moved_fields(portfolio, plan)) >= ENOUGH, set(found)
 
 
 def test_real_applicants_have_not_drifted(real_data, read_real):

@@ -135,11 +135,11 @@ def test_the_commands_of_the_walk_have_such_options():
 
 
 def test_the_walk_finds_what_the_recession_changes():
-    from credit_default.monitoring.simulation import moves
+    from credit_default.monitoring.scenario import moved_fields
     from credit_default.portfolio.catalogue import SHIPPED
 
     gmsc = SHIPPED["gmsc"]
-    named = [gmsc[name].alias for name in moves(gmsc, gmsc.scenario("recession"))]
+    named = [gmsc[name].alias for name in moved_fields(gmsc, gmsc.scenario("recession"))]
     told, found = (
         next(line for _, said in walk() for line in said if line.startswith(begin))
         for begin in ("a drift check should name: ", "DRIFT in ")

@@ -25,7 +25,7 @@ from served import (
 from served import synthetic_bundle as trained
 
 from credit_default.data.synthetic import synthesize
-from credit_default.monitoring.simulation import SimulationOptions, simulate
+from credit_default.monitoring.simulation import SimulationOptions, simulate_production
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.bundle import golden_rows
 from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
@@ -298,14 +298,14 @@ def pages(client, portfolio):
 
 def test_simulated_applicants_find_their_portfolio(both, personal):
     token = both.client.headers["Authorization"].removeprefix("Bearer ")
-    made = simulate(
+    made = simulate_production(
         str(both.server.client.base_url),
         token,
         personal.portfolio,
         50,
         options=SimulationOptions(run="both"),
     )
-    assert made["scored"] == 50 and made["model_versions"] == {personal.tag: 50}
+    assert made.scored == 50 and made.model_versions == {personal.tag: 50}
 
 
 def test_a_new_champion_of_one_leaves_the_other(both, of, personal, synthetic_bundle):

@@ -13,13 +13,11 @@ import pandas as pd
 import pytest
 
 from credit_default.data.synthetic import save_sample
+from credit_default.monitoring.scenario import apply_scenario, draw_applicants, moved_fields
 from credit_default.monitoring.simulation import (
     SimulationError,
     SimulationOptions,
-    applicants,
-    moves,
-    shifted,
-    simulate,
+    simulate_production,
 )
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
@@ -54,7 +52,7 @@ def recession(service):
     as it was told.
     """
     told = []
-    made = simulate(
+    made = simulate_production(
         str(service.client.base_url),
         token_of(service),
         GMSC,
@@ -70,23 +68,23 @@ def test_each_applicant_is_scored_once_as_the_model_scores_them(
 ):
     made, told = recession
     rows = logged(service, "recession")
-    assert told == list(range(2, ROWS + 1)) and made["scored"] == ROWS and made["refused"] == 0
+    assert told == list(range(2, ROWS + 1)) and made.scored == ROWS and made.refused == 0
     assert [r["reference"] for r in rows] == [f"simulated/recession/{i}" for i in range(ROWS)]
-    before, _ = applicants(GMSC, ROWS)
+    before, _ = draw_applicants(GMSC, ROWS)
     sent = pd.concat(
         [
             before.iloc[: ROWS // 2],
-            shifted(GMSC, before, GMSC.scenario("recession")).iloc[ROWS // 2 :],
+            apply_scenario(GMSC, before, GMSC.scenario("recession")).iloc[ROWS // 2 :],
         ]
     )
     expected = synthetic_bundle.score(parse_table(GMSC, sent), reasons=False)
     assert [r["probability_default"] for r in rows] == expected.probability_default.tolist()
-    assert made["decisions"] == Counter(r["decision"] for r in rows) and made["ratings"] == Counter(
+    assert made.decisions == Counter(r["decision"] for r in rows) and made.ratings == Counter(
         r["rating"] for r in rows
     )
-    assert made["model_versions"] == {synthetic_bundle.tag: ROWS} and made[
-        "mean_pd"
-    ] == pytest.approx(expected.probability_default.mean())
+    assert made.model_versions == {synthetic_bundle.tag: ROWS} and made.mean_pd == pytest.approx(
+        expected.probability_default.mean()
+    )
 
 
 def test_the_log_shows_the_drift_from_the_change_on(recession, service, synthetic_bundle):
@@ -102,11 +100,11 @@ def test_the_log_shows_the_drift_from_the_change_on(recession, service, syntheti
         }
 
     assert named(rows[: ROWS // 2]) == set()
-    assert named(rows[ROWS // 2 :]) == set(moves(GMSC, GMSC.scenario("recession"))) and made[
-        "moves"
-    ] == [GMSC[n].alias for n in moves(GMSC, GMSC.scenario("recession"))]
+    assert named(rows[ROWS // 2 :]) == set(
+        moved_fields(GMSC, GMSC.scenario("recession"))
+    ) and made.moves == [GMSC[n].alias for n in moved_fields(GMSC, GMSC.scenario("recession"))]
     begin, changed, end = (
-        datetime.fromisoformat(made[name].replace("Z", "+00:00"))
+        datetime.fromisoformat(getattr(made, name).replace("Z", "+00:00"))
         for name in ("begin", "changed", "end")
     )
     assert begin < changed < end
@@ -119,7 +117,7 @@ def test_the_log_shows_the_drift_from_the_change_on(recession, service, syntheti
 
 def test_outcomes_of_the_approved_are_recorded(recession, service):
     made, _ = recession
-    told, approved = made["outcomes"], made["decisions"]["Approved"]
+    told, approved = made.outcomes, made.decisions["Approved"]
     assert (told["sent"], told["recorded"]) == (approved, approved) and 0 < told[
         "defaults"
     ] < approved / 2
@@ -130,16 +128,16 @@ def test_outcomes_of_the_approved_are_recorded(recession, service):
         days=750
     )  # two years on: all of them count, the declined have none
     found = service.client.get("/performance", params=dict(as_of=later.isoformat())).json()
-    figures = found["models"][next(iter(made["model_versions"]))]
+    figures = found["models"][next(iter(made.model_versions))]
     assert (
         figures["with_outcome"] >= approved
-        and figures["declined_without_outcome"] >= made["decisions"]["Declined"]
+        and figures["declined_without_outcome"] >= made.decisions["Declined"]
     )
 
 
 def test_applicants_of_a_file(service, tmp_path):
     file = save_sample(GMSC, tmp_path, 40, seed=5)
-    made = simulate(
+    made = simulate_production(
         str(service.client.base_url),
         token_of(service),
         GMSC,
@@ -148,10 +146,10 @@ def test_applicants_of_a_file(service, tmp_path):
         options=SimulationOptions(file=file, rate=200, run="file"),
     )
     assert (
-        made["scored"] == 60
-        and made["mean_true_pd"] is None
-        and made["outcomes"] is None
-        and made["seconds"] >= 59 / 200
+        made.scored == 60
+        and made.mean_true_pd is None
+        and made.outcomes is None
+        and made.seconds >= 59 / 200
     )
     assert len(logged(service, "file")) == 60
 
@@ -238,9 +236,9 @@ def test_outcomes_as_they_are_sent(bad, monkeypatch):
     """Of approved applicants only, each once, as the service's own contract takes them, within the
     performance window or just after it.
     """
-    monkeypatch.setattr("credit_default.monitoring.simulation.OUTCOMES", 150)
+    monkeypatch.setattr("credit_default.monitoring.simulation.MAX_OUTCOMES_SENT", 150)
     service = bad(taken)
-    made = simulate(
+    made = simulate_production(
         service.url, "t", GMSC, 500, "recession", options=SimulationOptions(seed=3, run="r")
     )
     lists = [body for path, _, _, body in service.asked if path == "/outcomes"]
@@ -251,7 +249,7 @@ def test_outcomes_as_they_are_sent(bad, monkeypatch):
     assert {x["prediction_id"] for x in items} == {
         str(uuid.uuid5(uuid.NAMESPACE_OID, key)) for key, age in ages.items() if age >= 40
     }
-    assert max(map(len, lists)) == 150 and made["outcomes"] == dict(
+    assert max(map(len, lists)) == 150 and made.outcomes == dict(
         sent=len(items), defaults=sum(x["defaulted"] for x in items), recorded=len(items)
     )
     assert all(
@@ -261,11 +259,11 @@ def test_outcomes_as_they_are_sent(bad, monkeypatch):
         for x in items
     )
     rate = np.mean([x["defaulted"] for x in items])
-    assert rate == pytest.approx(made["mean_true_pd"], abs=0.06) and made["mean_true_pd"] > 0.1
-    again = simulate(
+    assert rate == pytest.approx(made.mean_true_pd, abs=0.06) and made.mean_true_pd > 0.1
+    again = simulate_production(
         service.url, "t", GMSC, 500, "recession", options=SimulationOptions(seed=3, run="r")
     )
-    assert again["outcomes"] == made["outcomes"]
+    assert again.outcomes == made.outcomes
 
 
 def test_a_service_that_comes_back_has_lost_and_doubled_nothing(bad):
@@ -277,10 +275,12 @@ def test_a_service_that_comes_back_has_lost_and_doubled_nothing(bad):
         )
 
     service = bad(answers)
-    made = simulate(service.url, "t", GMSC, 200, options=SimulationOptions(with_outcomes=False))
+    made = simulate_production(
+        service.url, "t", GMSC, 200, options=SimulationOptions(with_outcomes=False)
+    )
     keys = Counter(key for _, key, _, _ in service.asked)
-    assert made["scored"] == 200 and len(keys) == 200 and set(keys.values()) == {1, 3}
-    assert made["asked_again"] == {"503": sum(keys.values()) - 200}
+    assert made.scored == 200 and len(keys) == 200 and set(keys.values()) == {1, 3}
+    assert made.asked_again == {"503": sum(keys.values()) - 200}
     bodies = {}
     for _, key, _, body in service.asked:
         assert bodies.setdefault(key, body) == body  # the same key, the same applicant
@@ -300,13 +300,13 @@ def test_a_service_that_stays_away_is_given_up_in_its_own_words(bad):
             r"waited for longer than 0.5 seconds"
         ),
     ):
-        simulate(service.url, "t", GMSC, 50, options=SimulationOptions(patience=0.5))
+        simulate_production(service.url, "t", GMSC, 50, options=SimulationOptions(patience=0.5))
 
 
 def test_a_wait_longer_than_the_patience_is_not_begun(bad):
     service = bad(lambda *_: (429, error("too many requests")), retry_after=3600)
     with pytest.raises(SimulationError, match="429, too many requests"):
-        simulate(service.url, "t", GMSC, 50, options=SimulationOptions(patience=5))
+        simulate_production(service.url, "t", GMSC, 50, options=SimulationOptions(patience=5))
     assert len(service.asked) == 1
 
 
@@ -324,7 +324,7 @@ def test_the_first_error_ends_all(bad):
 
     service = bad(answers, retry_after=1)
     with pytest.raises(SimulationError, match="403, the role viewer"):
-        simulate(service.url, "t", GMSC, 5000)
+        simulate_production(service.url, "t", GMSC, 5000)
     assert len(service.asked) < 100
 
 
@@ -341,11 +341,13 @@ def test_a_refused_applicant_is_counted_and_a_wrong_portfolio_is_said(bad):
             refusal if body["application_reference"][-2:] in ("/5", "/7") else (200, {})
         )
     )
-    made = simulate(some.url, "t", GMSC, 30, options=SimulationOptions(with_outcomes=False))
-    assert (made["scored"], made["refused"]) == (28, 2)
+    made = simulate_production(
+        some.url, "t", GMSC, 30, options=SimulationOptions(with_outcomes=False)
+    )
+    assert (made.scored, made.refused) == (28, 2)
     all_of_them = bad(lambda *_: refusal)
     with pytest.raises(SimulationError, match="portfolio gmsc"):
-        simulate(all_of_them.url, "t", GMSC, 30)
+        simulate_production(all_of_them.url, "t", GMSC, 30)
     assert len(all_of_them.asked) == 1
 
 
@@ -360,14 +362,16 @@ def test_a_token_that_runs_out_is_renewed(bad):
         )
 
     service = bad(answers)
-    made = simulate(
+    made = simulate_production(
         service.url, lambda: next(tokens), GMSC, 60, options=SimulationOptions(with_outcomes=False)
     )
-    assert made["scored"] == 60 and {token for _, _, token, _ in service.asked[-20:]} == {
+    assert made.scored == 60 and {token for _, _, token, _ in service.asked[-20:]} == {
         "Bearer second"
     }
     with pytest.raises(SimulationError, match="401, the token has run out"):
-        simulate(bad(lambda *_: (401, error("the token has run out"))).url, "first", GMSC, 5)
+        simulate_production(
+            bad(lambda *_: (401, error("the token has run out"))).url, "first", GMSC, 5
+        )
 
 
 def test_a_scenario_that_there_is_not_is_named_with_those_there_are():
@@ -378,4 +382,4 @@ def test_a_scenario_that_there_is_not_is_named_with_those_there_are():
             ".*new-segment"
         ),
     ):
-        simulate("http://127.0.0.1:1", "t", GMSC, 5, "boom")
+        simulate_production("http://127.0.0.1:1", "t", GMSC, 5, "boom")

@@ -33,20 +33,19 @@ from credit_default.monitoring.alerts import (
     DeliveryFailed,
     Mail,
     Webhook,
-    channels,
-    send,
+    read_channels,
+    send_alert,
 )
+from credit_default.monitoring.changes import Trouble
 from credit_default.monitoring.watch import (
-    DRIFT,
-    PERFORMANCE,
     AlreadyWatched,
     CheckOptions,
-    check,
-    claim,
-    known_of,
-    prune,
-    watch,
+    mark_report,
+    prune_reports,
+    read_state,
+    run_check,
     watch_lock,
+    watch_portfolio,
 )
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.scoring.stability import Reference
@@ -191,7 +190,7 @@ def why(channel):
 
 def test_a_webhook_that_fails_twice_is_told_at_the_third_attempt(web):
     web.answers += [503, 429]
-    assert send(ALERT, [Webhook(web.url)], **AT_ONCE) == []
+    assert send_alert(ALERT, [Webhook(web.url)], **AT_ONCE) == []
     assert [status for _, status in web.asked] == [503, 429, 200]
     assert web.taken == [{"text": f"*{ALERT.subject}*\n{ALERT.text}"}]
 
@@ -200,7 +199,8 @@ def test_a_mail_server_that_fails_twice_is_told_at_the_third_attempt(mailbox):
     box = mailbox()
     box.refusals += ["451 come back later", "421 too busy"]
     assert (
-        send(ALERT, [mail(box.address, "anna@bank.example.com", "root@localhost")], **AT_ONCE) == []
+        send_alert(ALERT, [mail(box.address, "anna@bank.example.com", "root@localhost")], **AT_ONCE)
+        == []
     )
     [envelope] = box.taken
     message = message_from_bytes(envelope.content, policy=default_policy)
@@ -223,23 +223,27 @@ def test_a_mail_server_that_fails_twice_is_told_at_the_third_attempt(mailbox):
 
 def test_a_server_that_hangs_up_after_taking_a_message_is_not_told_twice(mailbox):
     box = mailbox()
-    assert send(ALERT, [mail(box.address)], **AT_ONCE) == []
+    assert send_alert(ALERT, [mail(box.address)], **AT_ONCE) == []
     assert len(box.taken) == len(box.quits) == 1
 
 
 def test_an_unknown_recipient_does_not_keep_it_from_the_others(mailbox):
     box = mailbox()
     box.unknown.add("gone@bank.example.com")
-    [problem] = send(
+    [problem] = send_alert(
         ALERT, [mail(box.address, "anna@bank.example.com", "gone@bank.example.com")], **AT_ONCE
     )
-    assert (problem.told, str(problem), len(box.taken)) == (
+    assert (problem.delivered, str(problem), len(box.taken)) == (
         True,
         "alert by email: 1 of 2 recipients were refused",
         1,
     )
-    [problem] = send(ALERT, [mail(box.address, "gone@bank.example.com")], **AT_ONCE)
-    assert (problem.told, problem.text, len(box.taken)) == (False, "every recipient was refused", 1)
+    [problem] = send_alert(ALERT, [mail(box.address, "gone@bank.example.com")], **AT_ONCE)
+    assert (problem.delivered, problem.text, len(box.taken)) == (
+        False,
+        "every recipient was refused",
+        1,
+    )
 
 
 @pytest.fixture
@@ -304,7 +308,7 @@ def test_without_tls_a_password_goes_to_this_machine_alone(mailbox, monkeypatch)
     assert mail(f"risk:{SECRET}@{box.address}").deliver(ALERT) == "" and box.logins == [
         (b"risk", SECRET.encode(), False)
     ]
-    monkeypatch.setattr(alerts, "on_this_machine", lambda host: False)
+    monkeypatch.setattr(alerts, "is_this_machine", lambda host: False)
     assert why(mail(f"risk:{SECRET}@{box.address}")) == (
         "the mail server offers no TLS, and a password is not sent without it",
         False,
@@ -338,7 +342,7 @@ def test_no_log_holds_the_address_of_a_webhook(web, mailbox, caplog, capfd):
     box = mailbox(auth_require_tls=False)
     box.refusals += [f"451 {SECRET}", f"554 {SECRET}"]
     ways = [Webhook(web.url), mail(f"risk:{SECRET}@{box.address}"), Command(f": {SECRET}; exit 7")]
-    problems = send(ALERT, ways, attempts=3, **AT_ONCE)
+    problems = send_alert(ALERT, ways, attempts=3, **AT_ONCE)
     assert [str(problem) for problem in problems] == [
         "alert by webhook: answered with status 302: is the address still the right one?, at the "
         "last of 2 attempts",
@@ -371,14 +375,16 @@ def test_a_command_gets_the_figures_and_the_text_and_no_settings(tmp_path, monke
 
 
 def test_a_command_that_fails_is_run_again_and_one_that_reads_nothing_is_well(tmp_path):
-    [problem] = send(
+    [problem] = send_alert(
         ALERT, [Command(f"echo once >> {tmp_path}/runs; exit 7")], attempts=3, **AT_ONCE
     )
     assert (
         problem.text == "ended with exit code 7, at the last of 3 attempts"
         and (tmp_path / "runs").read_text().count("once") == 3
     )
-    assert send(Alert("much", "text", dict(rows=["x" * 1000] * 1000)), [Command("true")]) == []
+    assert (
+        send_alert(Alert("much", "text", dict(rows=["x" * 1000] * 1000)), [Command("true")]) == []
+    )
     assert why(Command(f"{SECRET} 2> /dev/null")) == ("ended with exit code 127", False)
 
 
@@ -394,7 +400,7 @@ def test_a_command_that_hangs_is_stopped_with_what_it_started(tmp_path):
 
 
 def test_the_settings_name_the_channels_and_a_wrong_one_is_not_repeated():
-    made = channels(
+    made = read_channels(
         read_settings(
             alert_webhook=f"https://hooks.example.com/{SECRET}",
             smtp_url=f"smtp://risk:{SECRET}@mail.example.com:587",
@@ -515,7 +521,7 @@ from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.core.settings import read_settings
 from credit_default.scoring.stability import Reference
 from credit_default.store.store import Store
-from credit_default.monitoring.watch import CheckOptions, check, watch
+from credit_default.monitoring.watch import CheckOptions, run_check, watch_portfolio
 url, reference, tag, now = sys.argv[1:]
 reference = Reference.from_dict(json.load(open(reference)))
 model = SimpleNamespace(
@@ -523,11 +529,11 @@ model = SimpleNamespace(
 store, now = Store(url), datetime.fromisoformat(now)
 def once(stop):
     options = CheckOptions(now=now, attempts=3, wait=tenacity.wait_fixed(.05), stop=stop)
-    checked = check(store, read_settings(), model, options=options)
+    checked = run_check(store, read_settings(), model, options=options)
     return checked
 def done(checked):
     for problem in checked.problems: print(problem)
-watch(once, "gmsc", done=done)
+watch_portfolio(once, "gmsc", on_result=done)
 """
 
 
@@ -632,7 +638,7 @@ def told(store, model):
     def run(now, **settings):
         mine = Store(store.url_shown)
         try:
-            return check(
+            return run_check(
                 mine,
                 read_settings(**settings),
                 model,
@@ -662,9 +668,9 @@ def test_a_channel_that_was_down_is_told_at_the_next_check_and_nobody_else_again
         == told(NOON + DAY * 3.5, alert_webhook=web.url, **mails)
     )
     assert (len(box.taken), len(web.taken)) == (1, 1)
-    assert store.checks.last("gmsc", "watch").alerted is None and known_of(
+    assert store.checks.last("gmsc", "watch").alerted is None and read_state(
         store.checks.last("gmsc", "watch")
-    )["told"] == dict(webhook=[DRIFT], email=[DRIFT])
+    ).told == dict(webhook=[Trouble.DRIFT], email=[Trouble.DRIFT])
 
 
 def test_what_was_over_before_anybody_could_be_told_is_not_told(store, model, told, web):
@@ -702,20 +708,20 @@ def test_a_process_that_is_killed_while_it_tells_is_made_good_by_the_next(
     assert store.checks.last("gmsc", "watch").alerted is False
     log(store, model, NOON + DAY, factor=0.4)
     assert process(NOON + DAY * 1.5, alert_command=told) == []
-    assert json.loads((tmp_path / "told").read_text())["began"] == [DRIFT]
+    assert json.loads((tmp_path / "told").read_text())["began"] == [Trouble.DRIFT]
 
 
 def test_nobody_to_tell_is_noted_and_a_channel_that_comes_later_hears_of_it(store, model, web):
     log(store, model, NOON, factor=0.4)
-    checked = check(store, read_settings(), model, options=CheckOptions(now=NOON + DAY / 2))
+    checked = run_check(store, read_settings(), model, options=CheckOptions(now=NOON + DAY / 2))
     assert (
         checked.drift
-        and checked.changed == [DRIFT]
+        and checked.changed == [Trouble.DRIFT]
         and (checked.alerts, checked.problems) == ([], [])
     )
     assert store.checks.last("gmsc", "watch").alerted is None
     assert (
-        check(
+        run_check(
             store,
             read_settings(alert_webhook=web.url),
             model,
@@ -742,13 +748,13 @@ def test_checks_of_others_are_not_the_watchs(store, model, web):
         )
     )
     assert (
-        check(
+        run_check(
             store,
             read_settings(alert_webhook=web.url),
             model,
             options=CheckOptions(now=NOON + DAY / 2),
         ).changed
-        == [DRIFT]
+        == [Trouble.DRIFT]
         and len(web.taken) == 1
     )
 
@@ -762,7 +768,7 @@ def test_a_database_that_takes_no_rows_leads_to_no_alert(store, model, web, monk
 
     monkeypatch.setattr(store.checks, "add", full)
     with pytest.raises(DatabaseUnavailable):
-        check(
+        run_check(
             store,
             read_settings(alert_webhook=web.url),
             model,
@@ -776,7 +782,7 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     rows = log(store, model, NOON, n=400)
     later = NOON + 800 * DAY
     settings = read_settings(alert_webhook=web.url)
-    assert check(store, settings, model, options=CheckOptions(now=later)).troubles == []
+    assert run_check(store, settings, model, options=CheckOptions(now=later)).troubles == []
     observed = [(True, NOON + 300 * DAY)] * 80 + [(False, NOON + 760 * DAY)] * 320
     store.outcomes.record(
         [
@@ -786,9 +792,9 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
         by="anna",
         user_id=None,
     )
-    checked = check(store, settings, model, options=CheckOptions(now=later))
-    assert (checked.troubles, checked.figures["n"], checked.figures["defaults"]) == (
-        [PERFORMANCE],
+    checked = run_check(store, settings, model, options=CheckOptions(now=later))
+    assert (checked.troubles, checked.figures.n, checked.figures.defaults) == (
+        [Trouble.PERFORMANCE],
         400,
         80,
     )
@@ -798,13 +804,13 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
         "5.00%." in web.taken[0]["text"]
     )
     assert (
-        check(store, settings, model, options=CheckOptions(now=later + DAY)).troubles
-        == [PERFORMANCE]
+        run_check(store, settings, model, options=CheckOptions(now=later + DAY)).troubles
+        == [Trouble.PERFORMANCE]
         and len(web.taken) == 1
     )
     assert web.taken[0]["text"].count("as known on") == 0
     other = bundle_of(model.reference, "credit_default_gmsc:7f6e5d4c3b2a1908")
-    assert check(store, settings, other, options=CheckOptions(now=later + DAY)).troubles == []
+    assert run_check(store, settings, other, options=CheckOptions(now=later + DAY)).troubles == []
     assert len(web.taken) == 2 and "There is another model now" in web.taken[1]["text"]
 
 
@@ -820,12 +826,14 @@ def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web
         by="anna",
         user_id=None,
     )
-    assert check(store, settings, model, options=CheckOptions(now=NOON + DAY / 2)).troubles == []
-    checked = check(
+    assert (
+        run_check(store, settings, model, options=CheckOptions(now=NOON + DAY / 2)).troubles == []
+    )
+    checked = run_check(
         store, settings, model, options=CheckOptions(now=NOON + DAY / 2, as_of=NOON + 800 * DAY)
     )
-    assert (checked.troubles, checked.found["samples_analysed"], checked.figures["n"]) == (
-        [PERFORMANCE],
+    assert (checked.troubles, checked.drift_result.samples_analysed, checked.figures.n) == (
+        [Trouble.PERFORMANCE],
         400,
         400,
     )
@@ -835,8 +843,8 @@ def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web
         and checked.alerts[0].payload["as_of"] == "2028-05-09T12:00:00.000Z"
     )
     assert (
-        check(store, settings, model, options=CheckOptions(now=NOON + DAY / 2)).troubles
-        == [PERFORMANCE]
+        run_check(store, settings, model, options=CheckOptions(now=NOON + DAY / 2)).troubles
+        == [Trouble.PERFORMANCE]
         and len(web.taken) == 1
     )  # the next one knows nothing else
 
@@ -850,7 +858,7 @@ def test_only_a_watchs_own_reports_are_removed(tmp_path):
         folder = tmp_path / "gmsc" / name
         folder.mkdir(parents=True)
         if claimed:
-            claim(folder)
+            mark_report(folder)
         for file in ("drift.html", "drift.ipynb", "drift.json", *more):
             (folder / file).write_text("{}")
         return folder
@@ -862,16 +870,18 @@ def test_only_a_watchs_own_reports_are_removed(tmp_path):
     )
     training = run("20260104T000000Z", True, "training.html")
     (outside := tmp_path / "elsewhere").mkdir()
-    claim(outside)
+    mark_report(outside)
     (tmp_path / "gmsc" / "elsewhere").symlink_to(outside)
     own = [run(f"202602{day:02}T000000Z") for day in range(1, 6)]
     (own[0] / "drift.html").unlink()  # it failed: only the notebook tells why
     assert (
-        prune(tmp_path / "gmsc", 0) == []
-        and prune(tmp_path / "gmsc", 5) == []
-        and prune(tmp_path / "nowhere", 5) == []
+        prune_reports(tmp_path / "gmsc", 0) == []
+        and prune_reports(tmp_path / "gmsc", 5) == []
+        and prune_reports(tmp_path / "nowhere", 5) == []
     )
-    assert prune(tmp_path / "gmsc", 2) == own[:3] and prune(tmp_path / "gmsc", 2) == []
+    assert (
+        prune_reports(tmp_path / "gmsc", 2) == own[:3] and prune_reports(tmp_path / "gmsc", 2) == []
+    )
     assert sorted(path.name for path in (tmp_path / "gmsc").iterdir()) == sorted(
         [*(path.name for path in (asked, noted, renamed, training, *own[3:])), "elsewhere"]
     )
@@ -884,7 +894,7 @@ def test_a_report_that_fails_keeps_nobody_from_being_told(store, model, web):
     def broken(since, until, tag):
         raise ValueError(f"could not convert {APPLICANT}")
 
-    [problem] = check(
+    [problem] = run_check(
         store,
         read_settings(alert_webhook=web.url),
         model,
@@ -907,9 +917,9 @@ import time
 def once(stop):
     print("begin", flush=True)
     options = CheckOptions(now=now, every=.2, stop=stop)
-    return check(store, read_settings(), model, options=options)
-watch(once, "gmsc", .2, done=lambda checked: print(checked.problems, flush=True),
-      failed=lambda text: print(text, flush=True))
+    return run_check(store, read_settings(), model, options=options)
+watch_portfolio(once, "gmsc", .2, on_result=lambda checked: print(checked.problems, flush=True),
+      on_failure=lambda text: print(text, flush=True))
 print("ended")
 """
 )
@@ -993,7 +1003,7 @@ def test_a_single_check_that_fails_raises(store):
         raise DatabaseUnavailable("the database cannot be reached")
 
     with pytest.raises(DatabaseUnavailable):
-        watch(away, "gmsc")
+        watch_portfolio(away, "gmsc")
     with watch_lock("gmsc"):
         pass
 

@@ -36,7 +36,7 @@ from credit_default.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from credit_default.monitoring.watch import Checked
+    from credit_default.monitoring.watch import WatchResult
     from credit_default.reporting.running import ReportRun
     from credit_default.scoring.bundle import Bundle
 
@@ -340,11 +340,16 @@ class WatchRequest:
     keep: int = 30  # reports of its own; 0: all
 
 
-def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "Checked | None":
+def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "WatchResult | None":
     "Check once, or until a signal ends it. Return the last check that did not fail."
     # slow to import
     from credit_default.core.settings import read_settings
-    from credit_default.monitoring.watch import CheckOptions, check, parse_every, watch
+    from credit_default.monitoring.watch import (
+        CheckOptions,
+        parse_every,
+        run_check,
+        watch_portfolio,
+    )
 
     name, settings = find_portfolio(portfolio).name, read_settings()
     seconds = parse_every(request.every) if request.every else None
@@ -358,13 +363,13 @@ def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "Checked | 
             window_hours=request.window_hours, every=seconds, as_of=request.known_at, stop=stop
         )
         bundle = open_model(model, portfolio)
-        return check(store, settings, bundle, report if request.reports else None, options)
+        return run_check(store, settings, bundle, report if request.reports else None, options)
 
-    def print_and_tidy(found: "Checked") -> None:
+    def print_and_tidy(found: "WatchResult") -> None:
         print_check(found)
         remove_old_reports(name, request.keep)
 
-    return watch(check_once, name, seconds, done=print_and_tidy, failed=note)
+    return watch_portfolio(check_once, name, seconds, on_result=print_and_tidy, on_failure=note)
 
 # %% ../../nbs/cli/06_monitoring.ipynb #a8ee4f31
 def _write_watch_report(
@@ -372,15 +377,15 @@ def _write_watch_report(
 ) -> Path:
     "Write the report of one check into a folder that is marked as a watch's own."
     # slow to import
-    from credit_default.monitoring.watch import claim
+    from credit_default.monitoring.watch import mark_report
     from credit_default.reporting.running import new_folder
 
-    run = claim(new_folder(REPORTS / find_portfolio(portfolio).name))
+    run = mark_report(new_folder(REPORTS / find_portfolio(portfolio).name))
     as_of = known_at.isoformat() if known_at else ""
     return write_log_report(portfolio, window, tag, as_of, run).html
 
 
-def print_check(found: "Checked") -> None:
+def print_check(found: "WatchResult") -> None:
     "Print what one check found."
     typer.echo(str(found))
     if found.report:
@@ -391,10 +396,10 @@ def print_check(found: "Checked") -> None:
 
 def remove_old_reports(portfolio: str, keep: int) -> None:
     "Remove all but the newest reports that a watch made; one that cannot be removed is said."
-    from credit_default.monitoring.watch import prune  # slow to import
+    from credit_default.monitoring.watch import prune_reports  # slow to import
 
     try:
-        prune(REPORTS / portfolio, keep)
+        prune_reports(REPORTS / portfolio, keep)
     except OSError as e:
         note(f"older reports were not removed: {e.filename}: {e.strerror}")
 
@@ -403,9 +408,9 @@ def send_trial_alert() -> None:
     "Send an alert that says nothing, and print where it arrived. Raise CommandError if nowhere."
     # slow to import
     from credit_default.core.settings import read_settings
-    from credit_default.monitoring.alerts import Alert, channels, send
+    from credit_default.monitoring.alerts import Alert, read_channels, send_alert
 
-    there = channels(read_settings())
+    there = read_channels(read_settings())
     if not there:
         raise InputError(
             "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or "
@@ -414,7 +419,7 @@ def send_trial_alert() -> None:
     alert = Alert(
         "credit_default: a trial alert", "Nothing happened: somebody tried whether alerts arrive."
     )
-    problems = send(alert, there)
+    problems = send_alert(alert, there)
     for problem in problems:
         note(str(problem))
     failed = {problem.channel for problem in problems}

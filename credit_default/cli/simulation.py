@@ -11,7 +11,7 @@ __all__ = ['simulation_commands', 'RowsOption', 'ScenarioOption', 'ChangeAtOptio
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,8 +31,7 @@ from credit_default.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from credit_default.monitoring.simulation import SimulationResult
     from credit_default.portfolio.definition import Portfolio
 
 # %% ../../nbs/cli/13_simulation.ipynb #29c11900
@@ -122,7 +121,10 @@ def simulate_command(
     They are marked in the log by references that begin with simulated/, and their outcomes lie a
     performance window in the future: look at them with --as-of.
     """
-    from credit_default.monitoring.simulation import SimulationOptions, simulate  # slow to import
+    from credit_default.monitoring.simulation import (  # slow to import
+        SimulationOptions,
+        simulate_production,
+    )
 
     definition, url = find_portfolio(portfolio), url.rstrip("/")
     _check_scenario(definition, scenario)
@@ -136,9 +138,9 @@ def simulate_command(
             seed=seed,
             progress=progress,
         )
-        made = simulate(url, token, definition, rows, scenario, options)
+        made = simulate_production(url, token, definition, rows, scenario, options)
     if as_json:
-        print_json(made)
+        print_json(vars(made))
     else:
         print_simulation(made)
         typer.echo(f"look: {drift_command_line(portfolio, definition, made, change_at > 0)}")
@@ -156,33 +158,33 @@ def _token(url: str, username: str) -> AbstractContextManager[str]:
     return logged_in(url, username) if username else temporary_user(url)
 
 # %% ../../nbs/cli/13_simulation.ipynb #03a296b4
-def print_simulation(made: "Mapping[str, Any]") -> None:
+def print_simulation(made: "SimulationResult") -> None:
     "Print how many applicants were scored and decided how, and what a drift check should find."
-    decisions = ", ".join(f"{n:,} {name}" for name, n in made["decisions"].items())
-    true_pd = "" if made["mean_true_pd"] is None else f", true {made['mean_true_pd']:.2%}"
+    decisions = ", ".join(f"{n:,} {name}" for name, n in made.decisions.items())
+    true_pd = "" if made.mean_true_pd is None else f", true {made.mean_true_pd:.2%}"
     typer.echo(
-        f"{made['scored']:,} of {made['rows']:,} applicants scored in {made['seconds']:.1f} s "
-        f"({made['title']}): {decisions}; mean PD {made['mean_pd']:.2%}{true_pd}"
+        f"{made.scored:,} of {made.rows:,} applicants scored in {made.seconds:.1f} s "
+        f"({made.title}): {decisions}; mean PD {made.mean_pd:.2%}{true_pd}"
     )
-    if made["refused"]:
-        note(f"{made['refused']:,} were refused")
-    if made["moves"]:
-        typer.echo(f"a drift check should name: {', '.join(made['moves'])}")
-    if made["outcomes"]:
-        typer.echo(f"outcomes: {made['outcomes']['sent']:,} reported")
+    if made.refused:
+        note(f"{made.refused:,} were refused")
+    if made.moves:
+        typer.echo(f"a drift check should name: {', '.join(made.moves)}")
+    if made.outcomes:
+        typer.echo(f"outcomes: {made.outcomes['sent']:,} reported")
 
 
 def drift_command_line(
     portfolio: str,  # as the command line named it
     definition: "Portfolio",
-    made: "Mapping[str, Any]",
+    made: "SimulationResult",
     changed_midway: bool,  # whether the scenario began after some of the applicants
 ) -> str:
     "Return the command that looks at the applicants of a simulation."
     # together with those before the change there may be no drift
-    midway = changed_midway and made["changed"] and made["moves"]
-    window = f"--since {made['changed']}" if midway else "--window-hours 1"
-    as_of = f" --as-of {after_window(definition)}" if made["outcomes"] else ""
+    midway = changed_midway and made.changed and made.moves
+    window = f"--since {made.changed}" if midway else "--window-hours 1"
+    as_of = f" --as-of {after_window(definition)}" if made.outcomes else ""
     return f"credit-default drift{portfolio_flag(portfolio)} {window}{as_of}"
 
 
