@@ -59,7 +59,7 @@ def find_tag(
         ) from None
     return tag
 
-
+# %% ../../nbs/cli/02_lookup.ipynb #5db674b1
 def open_model(model: str, portfolio: str) -> "Bundle":
     """Return a verified model to score with, after a warning where it is a synthetic one.
 

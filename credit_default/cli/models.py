@@ -319,7 +319,7 @@ def models_promote(
     )
     _print_champion(promoted, as_json, PROMOTED)
 
-
+# %% ../../nbs/cli/08_models.ipynb #8fbaa999
 @model_commands.command(
     "rollback", epilog=examples('models rollback --why "complaints about declines"')
 )
@@ -353,7 +353,7 @@ OtherSeedOption = Annotated[
     ),
 ]
 
-
+# %% ../../nbs/cli/08_models.ipynb #9c712774
 @reproduce_commands.command(
     "reproduce",
     epilog=examples(

@@ -100,7 +100,7 @@ def write_log_report(
     )
     return write_report("drift", portfolio, parameters, run)
 
-
+# %% ../../nbs/cli/06_monitoring.ipynb #28782e99
 def write_file_report(portfolio: str, current: Path | None, bundle: "Bundle") -> "ReportRun":
     "Write the drift report on a file of applicants, or on what stands in for one."
     if current:

@@ -79,7 +79,7 @@ AuditPositiveOption = Annotated[
 ]
 
 
-def _read_loans(file: Path, target: str, definition: "Portfolio | None") -> "pd.DataFrame":
+def _read_audited(file: Path, target: str, definition: "Portfolio | None") -> "pd.DataFrame":
     "Return the table in a file: in the portfolio's form, or in the one that is detected."
     # slow to import
     from credit_default.data.sources import read_table
@@ -123,7 +123,7 @@ def audit_command(
         worst_first,
     )
 
-    loans = _read_loans(file, target, definition)
+    loans = _read_audited(file, target, definition)
     y = parse_target(loans, target, definition, positive or ())
     findings = worst_first(audit_table(loans.drop(columns=target), y, definition))
     if as_json:

@@ -93,7 +93,7 @@ LabelledFileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")
 ]
 
-
+# %% ../../nbs/cli/07_scoring.ipynb #2ab6f960
 @scoring_commands.command(
     "evaluate",
     epilog=examples("evaluate holdout.csv", "evaluate holdout.csv --json --model 3f0c9a1b2c3d4e5f"),

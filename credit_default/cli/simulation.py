@@ -9,6 +9,7 @@ __all__ = ['simulation_commands', 'RowsOption', 'ScenarioOption', 'ChangeAtOptio
 
 # %% ../../nbs/cli/13_simulation.ipynb #92f0556f
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,23 +122,14 @@ def simulate_command(
     They are marked in the log by references that begin with simulated/, and their outcomes lie a
     performance window in the future: look at them with --as-of.
     """
-    from credit_default.monitoring.simulation import (  # slow to import
-        SimulationOptions,
-        simulate_production,
-    )
+    # slow to import
+    from credit_default.monitoring.simulation import SimulationOptions, simulate_production
 
-    definition, url = find_portfolio(portfolio), url.rstrip("/")
-    _check_scenario(definition, scenario)
+    definition, url = _find_portfolio_with(scenario, portfolio), url.rstrip("/")
     require_service(url)
+    options = SimulationOptions(change_at, rate, file=file, with_outcomes=outcomes, seed=seed)
     with _token(url, username) as token, progress_bar("applicants", rows) as progress:
-        options = SimulationOptions(
-            change_at=change_at,
-            rate=rate,
-            file=file,
-            with_outcomes=outcomes,
-            seed=seed,
-            progress=progress,
-        )
+        options = replace(options, progress=progress)
         made = simulate_production(url, token, definition, rows, scenario, options)
     if as_json:
         print_json(vars(made))
@@ -146,12 +138,14 @@ def simulate_command(
         typer.echo(f"look: {drift_command_line(portfolio, definition, made, change_at > 0)}")
 
 # %% ../../nbs/cli/13_simulation.ipynb #15de81d8
-def _check_scenario(definition: "Portfolio", scenario: str) -> None:
-    "Raise InputError where the portfolio has no such scenario, before a service is asked."
+def _find_portfolio_with(scenario: str, portfolio: str) -> "Portfolio":
+    "Return the portfolio. Raise InputError where it has no such scenario."
+    definition = find_portfolio(portfolio)
     try:
         definition.scenario(scenario)
     except ValueError as error:
         raise InputError(str(error)) from None
+    return definition
 
 
 def _token(url: str, username: str) -> AbstractContextManager[str]:

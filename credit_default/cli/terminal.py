@@ -99,7 +99,7 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 # %% ../../nbs/cli/01_terminal.ipynb #a8b4773c
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     "Return a value as a table shows it."
     if value is None or value is False:
         return ""
@@ -120,7 +120,7 @@ def print_table(
     if not rows:
         return
     columns = columns or {k: k for k in rows[0]}
-    lines = [list(columns.values())] + [[_cell(row.get(k)) for k in columns] for row in rows]
+    lines = [list(columns.values())] + [[_format_cell(row.get(k)) for k in columns] for row in rows]
     to_the_right = [any(_is_number(row.get(k)) for row in rows) for k in columns]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:

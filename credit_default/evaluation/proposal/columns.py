@@ -39,7 +39,7 @@ def has_leading_zero(text: str) -> bool:
     "Return whether a text is a code that begins with 0, such as a postcode, and not a number."
     return text[:1] == "0" and text.isdigit() and len(text) > 1
 
-
+# %% ../../../nbs/evaluation/proposal/02_columns.ipynb #292e3858
 @dataclass(frozen=True)
 class TableColumn:
     """A column as it stands in the file.

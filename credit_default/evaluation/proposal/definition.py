@@ -213,7 +213,7 @@ def _propose_fields(
         fields.append(entry)
     return fields, remarks
 
-
+# %% ../../../nbs/evaluation/proposal/12_definition.ipynb #3c612318
 def propose(
     table: pd.DataFrame,  # cells as text or as numbers
     target: str,  # the column with the outcome

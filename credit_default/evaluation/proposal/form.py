@@ -106,6 +106,8 @@ GAP_TEXTS = frozenset(
         "keine angabe",
     }
 )
+
+# %% ../../../nbs/evaluation/proposal/01_form.ipynb #bbd59b30
 MAX_GAP_TEXTS = 3  # that a column of numbers may have beside the known ones
 MAX_GAP_LENGTH = 20  # characters
 

@@ -117,7 +117,7 @@ def _plausible_limits(x: np.ndarray, log: bool) -> tuple[float, float]:
         down = max(down, -_round_below(-x[~among & (x < 0)]))
     return down, up
 
-
+# %% ../../../nbs/evaluation/proposal/07_ranges.ipynb #84ef88ce
 def amount_ranges(
     x: np.ndarray,  # (n,)
     log: bool,  # whether they are compared on a logarithmic scale

@@ -42,6 +42,8 @@ ROLE_HINTS = (
         "--keep` takes it in.",
     ),
 )
+
+# %% ../../../nbs/evaluation/proposal/09_roles.ipynb #c3da3d17
 NO_HINT = RoleHint("applicant", frozenset(), "")
 WHOLE_WORD = 4  # characters up to which a beginning has to be the whole word
 

@@ -101,7 +101,7 @@ def _synthetic(entries: Mapping[str, Any]) -> Table:
         terms.append(_item(term))
     return _table(dict(entries) | dict(terms=terms))
 
-
+# %% ../../../nbs/evaluation/proposal/13_toml_text.ipynb #6d533417
 def to_toml(proposal: Proposal) -> str:
     "Return the text of a definition's TOML file, with comments."
     document, definition = tomlkit.document(), proposal.definition
