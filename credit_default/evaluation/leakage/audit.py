@@ -78,7 +78,7 @@ def _audit_column(
     absence, of_absence = notice_absence(c, context)
     values, of_values = notice_values(c, context, bool(absence))
     others, of_others = notice_relations(c, context, repetition, relations)
-    figures: dict[str, Any] = dict(kind=c.kind, role=role, rows=context.n, distinct=len(c.n))
+    figures: dict[str, Any] = dict(kind=c.kind, role=role, rows=context.n_rows, distinct=len(c.n))
     figures |= of_absence | of_values | of_others
     return make_finding(
         c.name,

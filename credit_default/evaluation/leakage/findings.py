@@ -107,19 +107,19 @@ class AuditContext:
     looks: int  # values, ranges, gaps and relations that are looked at
 
     @property
-    def n(self) -> int:
+    def n_rows(self) -> int:
         "Return the number of rows."
         return len(self.y)
 
     @property
-    def d(self) -> int:
+    def n_defaults(self) -> int:
         "Return the number of defaults."
         return int(self.y.sum())
 
     @property
     def certainty(self) -> float:
         "Return the default rate from which a value was written afterwards."
-        return certainty(self.d / self.n)
+        return certainty(self.n_defaults / self.n_rows)
 
     def least_rate(self, condition: Condition) -> float:
         "Return the lower end of a default rate's interval, for the number of looks."
@@ -151,7 +151,7 @@ def _absence_text(
 # %% ../../../nbs/evaluation/leakage/06_findings.ipynb #504c06c0
 def _judge_absence(c: CountedColumn, context: AuditContext, area: float) -> list[Note]:
     "Return the note about the gaps of a column that has some, of the AUC `area`."
-    d, n, gap = context.d, context.n, c.missing
+    d, n, gap = context.n_defaults, context.n_rows, c.missing
     there = Condition(f"{c.name} is stated", int(c.n.sum()), int(c.d.sum()))
     lost = Condition(f"{c.name} is missing", int(gap.sum()), int(context.y[gap].sum()))
     high = max(there, lost, key=lambda condition: condition.rate)
@@ -175,7 +175,7 @@ def _judge_absence(c: CountedColumn, context: AuditContext, area: float) -> list
 
 def notice_absence(c: CountedColumn, context: AuditContext) -> Noticed:
     "Return what the gaps of a column say."
-    gap, d, n = c.missing, context.d, context.n
+    gap, d, n = c.missing, context.n_defaults, context.n_rows
     figures = dict(missing=float(gap.mean()), rate_missing=None, rate_stated=None, auc_missing=None)
     if not 0 < gap.sum() < n:
         return [], figures
@@ -226,7 +226,7 @@ def notice_values(
     absence: bool,  # whether something was said of the gaps, which is not said again here
 ) -> Noticed:
     "Return what the values of a column say."
-    d, n = context.d, context.n
+    d, n = context.n_defaults, context.n_rows
     by_n, by_d = count_per_fold(c.bin[c.codes], context.fold, context.y)
     area = stated = cross_validated_auc(by_n, by_d)
     if c.missing.any() and len(c.n):
@@ -258,9 +258,9 @@ def _judge_relation(
         )
     if off.n >= MIN_VALUE_ROWS and context.least_rate(off) >= context.certainty:
         return Note(
-            "leaky" if off.d >= MATERIAL_SHARE * context.d else "suspect",
+            "leaky" if off.d >= MATERIAL_SHARE * context.n_defaults else "suspect",
             "disagrees",
-            f"{text} ({share_text(off.d / context.d)} of all defaults): one of them was written "
+            f"{text} ({share_text(off.d / context.n_defaults)} of all defaults): one of them was written "
             "after the outcome, so compute it anew in its place",
         )
     single = len(r.others) == 1
