@@ -260,8 +260,8 @@ def _judge_relation(
         return Note(
             "leaky" if off.d >= MATERIAL_SHARE * context.n_defaults else "suspect",
             "disagrees",
-            f"{text} ({share_text(off.d / context.n_defaults)} of all defaults): one of them was written "
-            "after the outcome, so compute it anew in its place",
+            f"{text} ({share_text(off.d / context.n_defaults)} of all defaults): one of them was "
+            "written after the outcome, so compute it anew in its place",
         )
     single = len(r.others) == 1
     verdict: Verdict = "suspect" if single and not repeats else "fine"
