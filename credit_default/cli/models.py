@@ -26,12 +26,12 @@ from credit_default.cli.terminal import (
     JsonOption,
     PortfolioOption,
     command_group,
-    current_user,
     examples,
     note,
     print_json,
     print_table,
 )
+from ..core.account import current_user
 
 if TYPE_CHECKING:
     from credit_default.scoring.stored import StoredModel

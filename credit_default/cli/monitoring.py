@@ -339,7 +339,7 @@ class WatchRequest:
     reports: bool = True
     keep: int = 30  # reports of its own; 0: all
 
-
+# %% ../../nbs/cli/06_monitoring.ipynb #308c4197
 def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "WatchResult | None":
     "Check once, or until a signal ends it. Return the last check that did not fail."
     # slow to import

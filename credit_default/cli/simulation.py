@@ -9,7 +9,6 @@ __all__ = ['simulation_commands', 'RowsOption', 'ScenarioOption', 'ChangeAtOptio
 
 # %% ../../nbs/cli/13_simulation.ipynb #92f0556f
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,11 +124,9 @@ def simulate_command(
     # slow to import
     from credit_default.monitoring.simulation import SimulationOptions, simulate_production
 
-    definition, url = _find_portfolio_with(scenario, portfolio), url.rstrip("/")
-    require_service(url)
-    options = SimulationOptions(change_at, rate, file=file, with_outcomes=outcomes, seed=seed)
+    definition, url = _find_portfolio_with(scenario, portfolio), _ready_service(url)
     with _token(url, username) as token, progress_bar("applicants", rows) as progress:
-        options = replace(options, progress=progress)
+        options = SimulationOptions(change_at, rate, file, outcomes, seed, progress=progress)
         made = simulate_production(url, token, definition, rows, scenario, options)
     if as_json:
         print_json(vars(made))
@@ -146,6 +143,12 @@ def _find_portfolio_with(scenario: str, portfolio: str) -> "Portfolio":
     except ValueError as error:
         raise InputError(str(error)) from None
     return definition
+
+
+def _ready_service(url: str) -> str:
+    "Return the URL of a service, without a slash at its end. Raise CommandError if none is ready."
+    require_service(url.rstrip("/"))
+    return url.rstrip("/")
 
 
 def _token(url: str, username: str) -> AbstractContextManager[str]:

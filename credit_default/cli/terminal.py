@@ -6,10 +6,9 @@
 __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT_FOUND', 'WRONG_FILE_ERRORS', 'DEFAULT_PORTFOLIO', 'PortfolioOption', 'ModelOption',
            'MAX_SEED', 'SeedOption', 'JsonOption', 'CommandError', 'InputError', 'exit_code', 'error_line',
            'CommandGroup', 'command_group', 'note', 'print_json', 'print_table', 'progress_bar', 'examples',
-           'current_user', 'parse_time']
+           'parse_time']
 
 # %% ../../nbs/cli/01_terminal.ipynb #028a482b
-import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -172,14 +171,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def examples(*lines: str) -> str:
     "Return the end of a command's help: its name is put before each line."
     return "\b\nExamples:\n" + "\n".join(f"  credit-default {line}" for line in lines)
-
-
-def current_user() -> str:
-    "Return the name of the user who gives the command; empty where the system knows none."
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""  # a container may run under a number without a name
 
 # %% ../../nbs/cli/01_terminal.ipynb #17c36d44
 def parse_time(text: str) -> datetime:

@@ -19,12 +19,12 @@ from credit_default.cli.terminal import (
     InputError,
     JsonOption,
     command_group,
-    current_user,
     examples,
     note,
     print_json,
     print_table,
 )
+from ..core.account import current_user
 
 if TYPE_CHECKING:
     from credit_default.serving.auth import Signup

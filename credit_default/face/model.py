@@ -7,7 +7,6 @@ __all__ = ['SYNTHETIC_NOTE', 'Evaluation', 'figures_with_intervals', 'DriftTable
            'load_model']
 
 # %% ../../nbs/face/04_model.ipynb #134c51ec
-import getpass
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..core.account import current_user
 from ..core.errors import InvalidInput
 from ..data.dataset import Dataset
 from ..evaluation.discrimination import auc_interval
@@ -279,14 +279,6 @@ class _Explanations(_Predictions):
         return pd.DataFrame(flat, index, columns)
 
 # %% ../../nbs/face/04_model.ipynb #cc175b1e
-def _user() -> str:
-    "Return the name of whoever runs this."
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""  # a container may run under a number without a name
-
-
 SYNTHETIC_NOTE = {
     True: "SYNTHETIC: trained on the synthetic sample. It must not decide about anybody.",
     False: "",
@@ -367,7 +359,7 @@ class CreditModel(_Explanations):
             raise ValueError("a promotion needs a reason: promote(why=...)")
         tag = self.tag or self.save()
         return promote_bundle(
-            tag, self.portfolio.name, by=_user(), why=why, other_requests=other_requests
+            tag, self.portfolio.name, by=current_user(), why=why, other_requests=other_requests
         )
 
     def card(self) -> Card:

@@ -570,3 +570,11 @@ def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
 
     assert "no drift" in shell("drift", *own, "--current", "neue.csv").stdout
     assert time.monotonic() - began < 300
+
+
+def test_amounts_that_no_definition_allows_are_named(tmp_path):
+    table = loans().assign(turnover=1e15 + np.arange(600) / 7)
+    with pytest.raises(DataError, match="turnover: hard range must lie within") as refused:
+        write_definition(written(tmp_path, table.to_csv(index=False)), "bad")
+    assert "write them in another unit" in str(refused.value)
+    assert not (tmp_path / "loans.toml").exists()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pydantic
 
 from ...data.csv_text import DataError
 from ..leakage.audit import audit_table
@@ -195,6 +196,18 @@ def _synthetic_keys(
     return keys
 
 
+def _intercept(definition: Mapping[str, Any], default_rate: float) -> float:
+    "Return the synthetic sample's intercept. Raise DataError where the definition cannot be."
+    try:
+        return synthetic_intercept(definition, default_rate)
+    except pydantic.ValidationError as error:
+        wrong = [e["msg"].removeprefix("Value error, ") for e in error.errors()]
+        raise DataError(
+            f"no definition can be read off the table: {'; '.join(wrong)}; leave such columns out, "
+            "or write them in another unit"
+        ) from None
+
+
 def _general_keys(name: str, n: int, file: str) -> dict[str, Any]:
     "Return the definition's first keys."
     described = f"Proposed from {n:,} rows" + (f" of {file}" if file else "")
@@ -244,7 +257,7 @@ def propose(
         synthetic=_synthetic_keys(len(table), terms, loan_date),
         fields=fields,
     )
-    definition["synthetic"]["intercept"] = synthetic_intercept(definition, float(y.mean()))
+    definition["synthetic"]["intercept"] = _intercept(definition, float(y.mean()))
     head = []
     if y.mean() > 0.5:
         head.append("More than half of the rows are defaults: is the outcome the right way round?")
