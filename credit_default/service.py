@@ -18,8 +18,9 @@ from .scoring.bundle import BundleError
 from .serving.app import create_app, route_paths
 from .serving.bento import model_references, service_options
 from .serving.guard import Guard
+from .serving.log_lines import configure_logs, inside_server
+from .serving.metrics import Metrics, make_own_folder
 from .serving.state import SUPERVISOR_VARIABLE
-from .serving.telemetry import Metrics, configure_logs, inside_server, own_figures
 
 # %% ../nbs/service.ipynb #846b0074
 # unless it is wanted, nobody is told that a model is served
@@ -44,13 +45,13 @@ Models = type("Models", (), model_references(STATE.portfolios))
 class CreditDefault(Models):  # type: ignore[misc, valid-type]
     "Probability of default of loan applicants."
 
-    @bentoml.on_deployment
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def verify() -> None:
         """Before any worker starts: no service without a key, and for each portfolio a model that
         may be used.
         """
-        own_figures()
+        make_own_folder()
         os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
         try:
             STATE.read_keys()
@@ -73,13 +74,13 @@ class CreditDefault(Models):  # type: ignore[misc, valid-type]
     def __is_ready__(self) -> bool:
         return not STATE.missing_parts()
 
-    @bentoml.on_startup
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     def settle(self) -> None:
         "Spare the garbage collector what stays for good."
         gc.collect()
         gc.freeze()
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def end(self) -> None:
         "Stop what runs beside the requests."
         await STATE.checker.close()

@@ -205,7 +205,7 @@ def add_user(database, username, role="analyst", **more):
     """A user of the service, as `credit-default user add` makes one; its password is that of
     ACCOUNT.
     """
-    from credit_default.serving.auth import Passwords
+    from credit_default.serving.passwords import Passwords
     from credit_default.store.store import Store
 
     row = dict(

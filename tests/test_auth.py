@@ -22,20 +22,12 @@ from limits.errors import StorageError
 from postgres import Postgres
 from served import free_port
 
-from credit_default.serving.auth import (
-    Claims,
-    InvalidToken,
-    Limits,
-    Login,
-    Passwords,
-    Signup,
-    SignupRefused,
-    Tokens,
-    TooManyLogins,
-    Users,
-    invite,
-)
+from credit_default.serving.accounts import Login, Signup
+from credit_default.serving.passwords import Passwords, TooManyLogins
+from credit_default.serving.rate_limits import Limits
 from credit_default.serving.roles import Role, User
+from credit_default.serving.tokens import Claims, InvalidToken, Tokens
+from credit_default.serving.users import SignupRefused, Users, invite
 from credit_default.store.engine import DatabaseUnavailable, NameTaken
 from credit_default.store.store import Store
 
@@ -386,7 +378,7 @@ def test_a_flood_of_logins_is_turned_away_and_the_loop_goes_on(store):
 
 
 def test_who_gave_up_waiting_holds_no_place(store):
-    passwords, users = Passwords(most=4), Users(store)
+    passwords, users = Passwords(limit=4), Users(store)
     joined(users, passwords, "ada")
 
     async def impatient():
@@ -471,7 +463,7 @@ def test_while_postgresql_is_away_the_last_copy_decides(postgres, passwords):
 ASKS = """
 import sys
 from pathlib import Path
-from credit_default.serving.auth import Limits
+from credit_default.serving.rate_limits import Limits
 limits, n = Limits(sys.argv[1], sys.argv[4] or None, Path(sys.argv[2])), int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -539,7 +531,7 @@ def test_machines_share_a_limit_through_redis(tmp_path, monkeypatch):
     """With files of their own, which they do not use. Without the server nobody is counted, and
     nobody waits; with the next one counting begins anew.
     """
-    monkeypatch.setattr("credit_default.serving.auth.PAUSE", 0.2)
+    monkeypatch.setattr("credit_default.serving.rate_limits.PAUSE_SECONDS", 0.2)
     port = free_port()
     with redis(tmp_path, port) as url:
         assert passed([tmp_path / f"{machine}.db" for machine in "abc"], url) == 60
@@ -624,7 +616,7 @@ def test_redis_that_is_not_installed_is_named_with_its_extra(tmp_path, monkeypat
 
 def test_counters_that_come_back_count_again(tmp_path, monkeypatch):
     "Who is told that they are away lets the request pass; nobody has to start anything anew."
-    monkeypatch.setattr("credit_default.serving.auth.PAUSE", 0.1)
+    monkeypatch.setattr("credit_default.serving.rate_limits.PAUSE_SECONDS", 0.1)
     (tmp_path / "folder").touch()  # a file where the folder should be
     limits = Limits("1/minute", None, tmp_path / "folder" / "limits.db")
     for _ in range(3):
@@ -650,8 +642,9 @@ def test_counters_that_come_back_count_again(tmp_path, monkeypatch):
 
 def test_the_service_can_do_without_the_packages_of_training():
     code = (
-        "import sys, credit_default.serving.auth; print([name for name in ('pandas', 'sklearn', "
-        "'scipy', 'pyarrow', 'redis') if name in sys.modules])"
+        "import sys, credit_default.serving.users, credit_default.serving.rate_limits; "
+        "training = 'pandas', 'sklearn', 'scipy', 'pyarrow', 'redis'; "
+        "print([name for name in training if name in sys.modules])"
     )
     assert (
         subprocess.run(

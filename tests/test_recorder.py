@@ -18,16 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from credit_default.serving.recorder import (
-    BEHIND,
+from credit_default.serving.group_commit import (
     STOPPED,
     TOO_MANY,
-    UNSURE,
     IdempotencyKeyUsed,
     PredictionNotRecorded,
-    Recorder,
-    replay_lock,
 )
+from credit_default.serving.recorder import BEHIND, UNSURE, Recorder, replay_lock
 from credit_default.store.engine import DatabaseUnavailable, InvalidRow
 from credit_default.store.predictions import Entry, PredictionLog
 from credit_default.store.schema import ROW
@@ -303,9 +300,9 @@ def test_away_and_back_under_load(outage, urls):
                     with gone():
                         await until(lambda: recorder.away)
                         await load.more()
-                        assert recorder.spooled and recorder.why and recorder.since.tzinfo
+                        assert recorder.spooled and recorder.why and recorder.status.since.tzinfo
                     await until(lambda: not recorder.away)
-                    assert recorder.why == "" and recorder.since is None
+                    assert recorder.why == "" and recorder.status.since is None
                     await load.more()
             return load
 
@@ -530,11 +527,11 @@ def test_a_spool_that_cannot_be_used_is_said_and_stands_in_nobodys_way(urls, tmp
     with recording(made(urls[0], SwitchedLog, switch=switch), missing) as (recorder, _):
         with pytest.raises(PredictionNotRecorded):
             recorder.record_blocking(entry("c.0"))
-        assert recorder.why == OFF and recorder.spool_why
+        assert recorder.why == OFF and recorder.status.spool_why
         switch.unlink()
         asyncio.run(until(lambda: not recorder.away))
         recorder.record_blocking(entry("c.1"))
-        assert ids(recorder.store) == ["c.1"] and recorder.spool_why
+        assert ids(recorder.store) == ["c.1"] and recorder.status.spool_why
 
 
 def test_rows_under_way_do_not_come_back_after_an_erasure(urls):

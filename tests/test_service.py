@@ -616,8 +616,8 @@ def inside(synthetic_bundle, tmp_path):
     from credit_default.core.settings import read_settings
     from credit_default.serving.app import create_app, route_paths
     from credit_default.serving.guard import Guard
+    from credit_default.serving.metrics import Metrics
     from credit_default.serving.roles import Role, User
-    from credit_default.serving.telemetry import Metrics
 
     app = create_app(
         read_settings(

@@ -22,8 +22,8 @@ import pytest
 from served import ACCOUNT, JSON, KEY, Server, add_user, check_documented, check_error, token_of
 
 from credit_default.core.settings import Settings
-from credit_default.serving.auth import invite
 from credit_default.serving.roles import Role, User
+from credit_default.serving.users import invite
 from credit_default.store.store import Store
 
 PASSWORD = ACCOUNT["password"]

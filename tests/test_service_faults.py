@@ -538,8 +538,8 @@ def cut_off(server):
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_postgresql_comes_and_goes(make, models, times):
-    from credit_default.serving.auth import Tokens
     from credit_default.serving.roles import Role, User
+    from credit_default.serving.tokens import Tokens
 
     if missing := Postgres.missing():
         pytest.skip(missing)

@@ -27,7 +27,7 @@ from credit_default.cli.terminal import (
 from ..core.account import current_user
 
 if TYPE_CHECKING:
-    from credit_default.serving.auth import Signup
+    from credit_default.serving.accounts import Signup
     from credit_default.serving.roles import Role
     from credit_default.store.store import Store
 
@@ -70,7 +70,7 @@ def check_signup(username: str, email: str, password: str) -> "Signup":
     # slow to import
     import pydantic
 
-    from credit_default.serving.auth import Signup
+    from credit_default.serving.accounts import Signup
 
     def complaint(loc: tuple[Any, ...], message: str) -> str:
         if not loc:
@@ -182,7 +182,7 @@ def _add_user(store: "Store", form: "Signup", role: "Role") -> dict[str, Any]:
     # slow to import
     import uuid
 
-    from credit_default.serving.auth import Passwords
+    from credit_default.serving.passwords import Passwords
     from credit_default.store.engine import NameTaken
 
     row = dict(
@@ -260,7 +260,7 @@ def user_password(
     A token given out before is good until it expires. Disable the user for that long where the old
     password is in the wrong hands.
     """
-    from credit_default.serving.auth import Passwords  # slow to import
+    from credit_default.serving.passwords import Passwords  # slow to import
 
     store = open_store()
     row = find_user(store, username)
@@ -282,7 +282,7 @@ def user_invite(
     "Make an invitation with which somebody can sign up, once."
     # slow to import
     from credit_default.core.settings import read_settings
-    from credit_default.serving.auth import invite
+    from credit_default.serving.users import invite
 
     chosen, store = find_role(role), open_store()
     invitation = invite(store, chosen, current_user(), days)

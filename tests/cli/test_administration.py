@@ -249,7 +249,8 @@ def added(username, **options):
 
 def let_in(store, username, password):
     "The user that a login with this password is, or None."
-    from credit_default.serving.auth import Passwords, Users
+    from credit_default.serving.passwords import Passwords
+    from credit_default.serving.users import Users
 
     return asyncio.run(Users(store).login(username, password, Passwords()))
 
@@ -412,7 +413,9 @@ def test_another_password_takes_the_place_of_the_first(store):
 
 
 def test_an_invitation_makes_one_user_with_its_role(store, monkeypatch):
-    from credit_default.serving.auth import Passwords, Signup, SignupRefused, Users
+    from credit_default.serving.accounts import Signup
+    from credit_default.serving.passwords import Passwords
+    from credit_default.serving.users import SignupRefused, Users
 
     assert "closed" in shell("user", "invite").stderr
     monkeypatch.setenv("CREDIT_DEFAULT_SIGNUP", "invite")

@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse
 from ..access import allow_anybody
 from ..answers import JSON_TYPE
 from ..json_input import write_json
+from ..metrics import CONTENT_TYPE
 from ..operations import error_responses, text_response
 from ..refusals import ApiError, plain_error
 from ..schemas import Health
 from ..state import ServiceState, describe_health
-from ..telemetry import CONTENT_TYPE
 
 # %% ../../../nbs/serving/routes/07_health.ipynb #e9b16bf9
 def add_health(router: APIRouter, state: ServiceState) -> None:

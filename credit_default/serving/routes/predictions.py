@@ -79,7 +79,7 @@ def add_predict(router: APIRouter, state: ServiceState, portfolio: ServedPortfol
             answers, rows = model.predict([model.read_applicant(read_json(body))])
             content = write_json(answers[0])
             await state.log.record(log_entry(request, "predict", rows, key, content))
-            state.metrics.predicted(portfolio.name, answers)
+            state.metrics.predictions.count(portfolio.name, answers)
             return Response(content, media_type=JSON_TYPE)
 
         return await answer_once(
@@ -133,7 +133,7 @@ def add_predict_batch(router: APIRouter, state: ServiceState, portfolio: ServedP
             is_short = len(body) <= INLINE_BYTES
             answers, content, rows = work() if is_short else await in_thread(state, work)
             await state.log.record(log_entry(request, "batch", rows, key, content))
-            state.metrics.predicted(portfolio.name, answers)
+            state.metrics.predictions.count(portfolio.name, answers)
             return Response(content, media_type=JSON_TYPE)
 
         return await answer_once(state, request, "batch", lambda: hash_body(portfolio, body), make)

@@ -13,15 +13,17 @@ from fastapi import APIRouter, Request, Response
 
 from ...core.errors import CreditDefaultError
 from ..access import allow_anybody
+from ..accounts import Login, Signup, Token
 from ..answers import JSON_TYPE
-from ..auth import Login, Signup, SignupRefused, Token, TooManyLogins
 from ..bodies import read_body
 from ..json_input import read_json, write_json
 from ..operations import POST_ERRORS, error_responses, json_body
+from ..passwords import TooManyLogins
 from ..refusals import ApiError, validate_body
 from .monitoring import FORM_BYTES
 from ..schemas import Account
 from ..state import ServiceState
+from ..users import SignupRefused
 from ...store.engine import DatabaseUnavailable, NameTaken
 
 # %% ../../../nbs/serving/routes/06_users.ipynb #2834291e
@@ -61,9 +63,9 @@ def add_signup(router: APIRouter, state: ServiceState) -> None:
         the invitation says.
         """
         wanted = validate_body(Signup, read_json(await read_body(request, FORM_BYTES)))
-        with counted(state.metrics.signup):
+        with counted(state.metrics.signups.count):
             user = await state.users.signup(wanted, state.settings.signup, state.passwords)
-        state.metrics.signup("ok")
+        state.metrics.signups.count("ok")
         account = dict(id=user.id, username=user.username, role=user.role.value)
         return Response(write_json(account), 201, media_type=JSON_TYPE)
 
@@ -84,9 +86,9 @@ def add_login(router: APIRouter, state: ServiceState) -> None:
         "The token goes into the header `Authorization: Bearer ...` of further requests."
         given = validate_body(Login, read_json(await read_body(request, FORM_BYTES)))
         password = given.password.get_secret_value()
-        with counted(state.metrics.login):
+        with counted(state.metrics.logins.count):
             user = await state.users.login(given.username, password, state.passwords)
-        state.metrics.login("ok" if user else "refused")
+        state.metrics.logins.count("ok" if user else "refused")
         if user is None:
             headers = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, "username or password is wrong", headers=headers)
