@@ -142,8 +142,8 @@ def calibration_slope(
     z = (x - x.mean()) / x.std()
     design, beta = np.column_stack([np.ones_like(z), z]), np.zeros(2)
 
-    def loss(b):
-        return np.sum(np.logaddexp(0, design @ b) - y * (design @ b))
+    def loss(b: np.ndarray) -> float:
+        return float(np.sum(np.logaddexp(0, design @ b) - y * (design @ b)))
 
     for _ in range(100):  # Newton's steps, halved where the loss would rise
         q = pd_of(design @ beta)

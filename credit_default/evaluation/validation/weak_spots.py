@@ -62,6 +62,14 @@ class _Cut(NamedTuple):
         "Return the number of slices."
         return int(np.prod([len(labels) for labels in self.labels]))
 
+    def add_up(
+        self,
+        values: np.ndarray,  # of each row; shape (n,)
+        half: np.ndarray,  # mask of the rows that count; shape (n,)
+    ) -> np.ndarray:  # shape (size,)
+        "Return the sum of values in each slice."
+        return np.bincount(self.cell[half], weights=values[half], minlength=self.size)
+
 
 def _cuts(columns: Columns, fields: list[Field]) -> list[_Cut]:
     "Return the cuts of all rows by each field, and by each two."
@@ -74,7 +82,7 @@ def _cuts(columns: Columns, fields: list[Field]) -> list[_Cut]:
         cuts.append(_Cut(names, labels, cell))
     return cuts
 
-
+# %% ../../../nbs/evaluation/validation/04_weak_spots.ipynb #16da47c9
 def _slice_text(
     cut: _Cut,
     k: int,  # number of the slice
@@ -111,15 +119,12 @@ def _large_slices(
     "Return every slice that is large enough, by how far its defaults are from what the PDs say."
     found = []
     for cut in cuts:
-
-        def total(half, values, cell=cut.cell, size=cut.size):
-            return np.bincount(cell[half], weights=values[half], minlength=size)
-
         large = np.ones(cut.size, bool)
         for half in (search, ~search):
-            n, expected = np.bincount(cut.cell[half], minlength=cut.size), total(half, p)
+            n, expected = np.bincount(cut.cell[half], minlength=cut.size), cut.add_up(p, half)
             large &= (n >= min_rows) & (np.minimum(expected, n - expected) >= min_expected)
-        miss, variance = total(search, y) - total(search, p), total(search, p * (1 - p))
+        miss = cut.add_up(y, search) - cut.add_up(p, search)
+        variance = cut.add_up(p * (1 - p), search)
         found += [
             _Slice(miss[k] / np.sqrt(variance[k]), cut, int(k)) for k in np.flatnonzero(large)
         ]
