@@ -9,7 +9,6 @@ __all__ = ['SinceOption', 'UntilOption', 'AGE_UNITS', 'log_commands', 'OutArgume
 
 # %% ../../nbs/cli/16_log.ipynb #538c3c2d
 import re
-from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -150,6 +149,8 @@ def log_prune(
     as_json: JsonOption = False,
 ) -> None:
     "Remove predictions older than that, for good."
+    from concurrent.futures import ThreadPoolExecutor, wait  # slow to import
+
     store, before = open_store(), datetime.now(UTC) - older_than
     n = store.predictions.count(until=before)
     if n and not yes:
