@@ -150,8 +150,8 @@ def _search_again(
         progress=progress,
     )
     fitted = fit_champion(bundle.portfolio, train, champion, options)
-    told = {k: v for k, v in search.items() if k not in ("made", "records")}
-    return evaluate_on_holdout(fitted, train, holdout, TrainingRecord(champion, told))
+    recorded = {k: v for k, v in search.items() if k not in ("made", "records")}
+    return evaluate_on_holdout(fitted, train, holdout, TrainingRecord(champion, recorded))
 
 # %% ../../nbs/training/29_reproduction.ipynb #19204475
 CIRCUMSTANCES = ("seed", "code", "versions")

@@ -20,22 +20,12 @@ from credit_default.training.reproduction import (
     reproduce_training,
 )
 from credit_default.training.reproduction_report import reproduction_lines
-from credit_default.training.search_space import default_recipes
+from credit_default.training.search_space import SLOW_TREES, default_recipes
 from credit_default.training.training import fit_recipe, train_model
 
+TREES = SLOW_TREES | dict(n_estimators=100, learning_rate=0.08, max_depth=3)
 FIRST = [
-    Recipe(
-        parameters=dict(
-            n_estimators=100,
-            learning_rate=0.08,
-            max_depth=3,
-            grow_policy="depthwise",
-            subsample=0.7,
-            colsample_bynode=0.5,
-            min_child_weight=10.0,
-            reg_lambda=1.0,
-        )
-    ),
+    Recipe(parameters=TREES),
     Recipe(candidate="logistic", imputation="median", parameters=dict(C=1.0, clip=0.05)),
 ]
 
