@@ -180,7 +180,7 @@ def _erase_from_spool(store: "Store", spool: "Store", reference: str) -> int:
         return store.upkeep.erase(reference)
     try:
         # or a row on its way from one to the other would come back
-        with replay_lock(spool.file).acquire(timeout=REPLAY_SECONDS):
+        with replay_lock(spool.file, REPLAY_SECONDS):
             spool.upgrade()
             return spool.upkeep.erase(reference) + store.upkeep.erase(reference)
     except filelock.Timeout:

@@ -197,12 +197,17 @@ class SpoolAccess:
 
 def replay_lock(
     file: Path | None,  # of the spool; None: it is shared with nobody
+    timeout: float = -1,  # seconds after which filelock.Timeout is raised; negative: never
 ) -> AbstractContextManager[Any]:
     """Return the lock that whoever moves rows from the spool to the store holds.
 
     Whoever erases an applicant from both holds it, too, or a row under way would come back.
     """
-    return nullcontext() if file is None else filelock.FileLock(f"{file}.replay", mode=0o600)
+    return (
+        nullcontext()
+        if file is None
+        else filelock.FileLock(f"{file}.replay", timeout=timeout, mode=0o600)
+    )
 
 # %% ../../nbs/serving/08_recorder.ipynb #6ef6e998
 class SpoolingWriter:
