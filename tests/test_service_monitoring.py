@@ -818,13 +818,13 @@ def test_applicants_are_answered_while_a_long_check_runs(running, ask, many):
 def test_who_waits_too_long_for_another_check_is_told(synthetic_bundle):
     "In the form of all errors, and before BentoML loses its patience."
     from credit_default.serving.refusals import ServiceBusy, to_api_error
-    from credit_default.serving.routes.monitoring import run_check
+    from credit_default.serving.routes.monitoring import compute_check
 
     async def asked():
         state = SimpleNamespace(check_lock=asyncio.Lock(), settings=SimpleNamespace(timeout=1.2))
         async with state.check_lock:
             with pytest.raises(ServiceBusy) as raised:
-                await run_check(state, {})
+                await compute_check(state, {})
         refusal = to_api_error(raised.value)
         return refusal.status, refusal.error, state.check_lock.locked()
 

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['DOCS_FILES', 'token_needed', 'role_needed', 'check_role', 'has_role', 'anybody', 'require_role', 'allow_anybody',
-           'stated_role', 'RoleTable', 'read_roles']
+           'path_pattern', 'stated_role', 'RoleTable', 'read_roles']
 
 # %% ../../nbs/serving/20_access.ipynb #dc5c25b5
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Security
@@ -63,7 +63,11 @@ def allow_anybody() -> Any:
 DOCS_FILES = "/docs/static"  # what the page of the documentation is made of
 _OF_FRAMEWORK = ("/docs", "/docs.json")
 _OTHERWISE = Role.viewer  # of a path that nobody has stated a role of
-_UNDER_PORTFOLIO = re.compile(r"/portfolios/[^/]+(?=/)")
+
+
+def path_pattern(path: str) -> re.Pattern[str]:
+    "Return the pattern of a path with variable parts in braces."
+    return re.compile("[^/]+".join(map(re.escape, re.split(r"\{[^}]*\}", path))))
 
 
 def _is_of_framework(path: str) -> bool:
@@ -83,7 +87,12 @@ def stated_role(route: APIRoute) -> tuple[bool, Role | None]:
 class RoleTable:
     "The least role of each route, by method and path, as the routes state it."
 
-    def __init__(self, routes: Iterable[Any] = ()):
+    def __init__(
+        self,
+        routes: Iterable[Any],
+        of_portfolio: Container[str] = (),  # paths that are there under /portfolios/NAME, too
+    ):
+        self.of_portfolio = of_portfolio
         self.by_route: dict[tuple[str, str], Role | None] = {}
         self.unstated: list[tuple[str, str]] = []
         self._exact: dict[tuple[str, str], Role | None] = {
@@ -101,9 +110,10 @@ class RoleTable:
                 self.unstated.append((method, route.path))
                 continue
             self.by_route[method, route.path] = self._exact[method, route.path] = role
-            fixed = re.split(r"\{[^}]*\}", _UNDER_PORTFOLIO.sub("/portfolios/{name}", route.path))
-            if len(fixed) > 1:
-                pattern = re.compile("[^/]+".join(map(re.escape, fixed)))
+            if "{" in route.path:
+                self._patterns.append((method, path_pattern(route.path), role))
+            if route.path in self.of_portfolio:
+                pattern = path_pattern(f"/portfolios/{{name}}{route.path}")
                 self._patterns.append((method, pattern, role))
 
     def least_role(self, method: str, path: str) -> Role | None:
@@ -120,9 +130,9 @@ class RoleTable:
         return _OTHERWISE
 
 # %% ../../nbs/serving/20_access.ipynb #3b55f7ef
-def read_roles(app: FastAPI) -> RoleTable:
+def read_roles(app: FastAPI, of_portfolio: Container[str] = ()) -> RoleTable:
     "Return the roles of an application's routes. Raise RuntimeError where a route states none."
-    roles = RoleTable(app.routes)
+    roles = RoleTable(app.routes, of_portfolio)
     if roles.unstated:
         raise RuntimeError(f"routes without a role: {sorted(roles.unstated)}")
     return roles

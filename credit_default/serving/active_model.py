@@ -191,7 +191,7 @@ def _provenance(bundle: Bundle) -> dict[str, Any]:
     brief["members"] = [member["kind"] for member in whole.get("members", [])]
     return brief
 
-
+# %% ../../nbs/serving/14_active_model.ipynb #1641aee8
 def describe_model(bundle: Bundle) -> dict[str, Any]:
     "Return what GET /model says."
     portfolio = bundle.portfolio

@@ -34,7 +34,7 @@ class RequestKey:
     key: str
     body_hash: str
 
-
+# %% ../../nbs/serving/18_answers.ipynb #e06681e1
 def log_entry(
     request: Request,
     endpoint: str,  # predict, batch or csv
@@ -107,7 +107,7 @@ async def answer_once(
     finally:
         state.keys_in_work.discard(in_work)
 
-
+# %% ../../nbs/serving/18_answers.ipynb #93c2b863
 def _replay(known: dict[str, Any] | None, key: RequestKey, endpoint: str, kind: str) -> Response:
     "Return an answer as it was given first. Raise ApiError (422) where it was to another request."
     if known is None or known["body_hash"] != key.body_hash or known["endpoint"] != endpoint:

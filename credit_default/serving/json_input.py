@@ -31,11 +31,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
-def _number(digits: str) -> int | float:
+def _json_number(digits: str) -> int | float:
     return int(digits) if len(digits) < 19 else float(digits)
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number)
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_json_number)
 
 # %% ../../nbs/serving/13_json_input.ipynb #2982404c
 def _not_json(reason: str) -> ApiError:

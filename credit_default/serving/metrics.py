@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECOND_BUCKETS', 'PD_BUCKETS', 'SCORE_BUCKETS', 'LOGIN_RESULTS', 'SIGNUP_RESULTS', 'SWITCH_RESULTS', 'MODEL_GAUGE',
            'CONTENT_TYPE', 'BatchHistogram', 'Endpoints', 'RequestFigures', 'PredictionFigures', 'ResultFigure',
-           'RecorderFigures', 'ModelFigures', 'DriftFigures', 'ShownFigures', 'forget_dead', 'Metrics',
+           'RecorderFigures', 'ActiveModelFigures', 'DriftFigures', 'ShownFigures', 'forget_dead', 'Metrics',
            'make_own_folder']
 
 # %% ../../nbs/serving/10_metrics.ipynb #1e5373d2
@@ -81,7 +81,7 @@ class Endpoints:
         matching = (route for pattern, route in self._patterns if pattern.fullmatch(path))
         return next(matching, "other")
 
-
+# %% ../../nbs/serving/10_metrics.ipynb #524c9e56
 class RequestFigures:
     "Requests and their times, by endpoint."
 
@@ -220,7 +220,7 @@ class RecorderFigures:
 MODEL_GAUGE = _name("model_info")
 
 
-class ModelFigures:
+class ActiveModelFigures:
     "The models that answer."
 
     def __init__(self, registry: prometheus_client.CollectorRegistry):
@@ -236,7 +236,7 @@ class ModelFigures:
         self._answering[portfolio] = answering
         answering.set(1)
 
-
+# %% ../../nbs/serving/10_metrics.ipynb #d14b4ff5
 class DriftFigures:
     "What `credit-default watch` found last."
 
@@ -319,7 +319,7 @@ class Metrics:
         switches = "Changes of a model in a running worker, by result"
         self.switches = ResultFigure(registry, "model_switches", switches, SWITCH_RESULTS)
         self.recorder = RecorderFigures(registry)
-        self.models = ModelFigures(registry)
+        self.models = ActiveModelFigures(registry)
         self.drift = DriftFigures(registry, portfolios)
 
     def text(self) -> bytes:

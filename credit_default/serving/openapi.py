@@ -100,7 +100,7 @@ def document_forms(schemas: dict[str, Any]) -> None:
         schema = model.model_json_schema(ref_template=SCHEMA_REFERENCE)
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
 
-
+# %% ../../nbs/serving/22_openapi.ipynb #37a46128
 def document_applicants(
     document: dict[str, Any],
     prefix: str,  # of the portfolio's routes

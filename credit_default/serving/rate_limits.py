@@ -45,7 +45,7 @@ def open_counters(path: Path) -> sqlite3.Connection:
         connection.executescript(_CREATE)
     return connection
 
-
+# %% ../../nbs/serving/06_rate_limits.ipynb #b4f0f0b1
 class CounterFile:
     "A SQLite file, opened when it is needed and thrown away when it is damaged."
 
@@ -75,7 +75,7 @@ class CounterFile:
 # %% ../../nbs/serving/06_rate_limits.ipynb #5c92bd5b
 SWEEP_SECONDS = 60  # between looks for counters whose time is over
 
-
+# %% ../../nbs/serving/06_rate_limits.ipynb #0d0e4c40
 class FileCounters(limits.storage.Storage):
     "Counters in a file, shared by the processes of one machine."
 
@@ -173,7 +173,7 @@ def parse_limits(text: str) -> list[limits.RateLimitItem]:
 
 PAUSE_SECONDS = 5.0  # without asking counters that failed
 
-
+# %% ../../nbs/serving/06_rate_limits.ipynb #72326297
 class Limits:
     "How often a user and an address may ask."
 

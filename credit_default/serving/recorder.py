@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NOWHERE', 'UNSURE', 'BEHIND', 'SPOOL_ALMOST_FULL', 'STORE_FULL', 'Log', 'Spool', 'append_or_halve', 'LogStatus',
-           'reason', 'SpoolUnavailable', 'has_room', 'SpoolAccess', 'replay_lock', 'SpoolingWriter', 'Replay',
-           'Recorder']
+           'reason', 'SpoolUnavailable', 'has_room', 'SpoolAccess', 'replay_lock', 'SpoolingWriter', 'SpoolMover',
+           'Replay', 'Recorder']
 
 # %% ../../nbs/serving/08_recorder.ipynb #b41334af
 import shutil
@@ -22,8 +22,8 @@ import filelock
 from credit_default.serving.group_commit import (
     GroupCommit,
     IdempotencyKeyUsed,
-    Outcome,
     PredictionNotRecorded,
+    RecordOutcome,
     row_count,
 )
 from ..store.predictions import Entry
@@ -67,7 +67,7 @@ def append_or_halve(
     log: Log,
     entries: list[Entry],
     away: type[Exception],  # what the log raises when it is away
-) -> list[Outcome]:
+) -> list[RecordOutcome]:
     "Return what became of each entry. Raise where the log is away."
     try:
         return [None if is_new else IdempotencyKeyUsed() for is_new in log.append(entries)]
@@ -121,7 +121,7 @@ class LogStatus:
             if self._on_event:
                 self._on_event(event, **figures)
 
-
+# %% ../../nbs/serving/08_recorder.ipynb #d80fbde2
 def reason(away: Exception) -> str:
     "Return an exception's text, or else its kind."
     return str(away) or type(away).__name__
@@ -135,7 +135,7 @@ def has_room(file: Path | None, needed: int) -> bool:
     "Return whether a file's disk has so many bytes free; True where there is no file."
     return file is None or shutil.disk_usage(file.parent).free >= needed
 
-
+# %% ../../nbs/serving/08_recorder.ipynb #15e74234
 class SpoolAccess:
     "The spool as the recorder uses it. What fails there raises SpoolUnavailable, and is told."
 
@@ -153,7 +153,7 @@ class SpoolAccess:
             self._status.turn_spool(why)
             raise SpoolUnavailable from e
 
-    def append(self, entries: list[Entry]) -> list[Outcome]:
+    def append(self, entries: list[Entry]) -> list[RecordOutcome]:
         "Write entries, and return what became of each."
         with self._using():
             if not has_room(self.spool.file, self.keep_free):
@@ -194,7 +194,7 @@ class SpoolAccess:
                     return None
             return lock
 
-
+# %% ../../nbs/serving/08_recorder.ipynb #4f9ca790
 def replay_lock(
     file: Path | None,  # of the spool; None: it is shared with nobody
     timeout: float = -1,  # seconds after which filelock.Timeout is raised; negative: never
@@ -218,7 +218,7 @@ class SpoolingWriter:
         # held while the spool is written to, and for the way back to the store
         self.gate = threading.Lock()
 
-    def write(self, entries: list[Entry]) -> list[Outcome]:
+    def write(self, entries: list[Entry]) -> list[RecordOutcome]:
         "Make entries durable, and return what became of each."
         while True:
             if not self.status.why:
@@ -230,9 +230,9 @@ class SpoolingWriter:
                 if self.status.why:
                     return self._put_aside(entries)
 
-    def _put_aside(self, entries: list[Entry]) -> list[Outcome]:
+    def _put_aside(self, entries: list[Entry]) -> list[RecordOutcome]:
         plain = [entry for entry in entries if entry.answer is None]
-        outcomes: list[Outcome] = []
+        outcomes: list[RecordOutcome] = []
         try:
             outcomes = self.spool.append(plain) if plain else []
         except SpoolUnavailable:
@@ -243,78 +243,26 @@ class SpoolingWriter:
             for entry in entries
         ]
 
-# %% ../../nbs/serving/08_recorder.ipynb #6b17d845
-class Replay:
-    "Moves rows from the spool to the store, in a thread of its own."
+# %% ../../nbs/serving/08_recorder.ipynb #86cfef80
+class SpoolMover:
+    "Moves rows from the spool to the store."
 
-    def __init__(
-        self, writer: SpoolingWriter, away: type[Exception], most: int, retry_seconds: float
-    ):
-        self.writer, self.spool, self.status = writer, writer.spool, writer.status
-        self.most, self.retry_seconds = most, retry_seconds  # rows moved at once
-        self.room = 2**20  # bytes that a store on this machine must have free before it is back
-        self._away, self._failed, self._stopping = away, "", threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="replay", daemon=True)
+    def __init__(self, writer: SpoolingWriter, most: int):  # rows moved at once
+        self.writer, self.spool, self.status, self.most = writer, writer.spool, writer.status, most
+        self.stopping = threading.Event()
 
-    def start(self) -> None:
-        "Start looking."
-        self._thread.start()
-
-    def stop(self, timeout: float) -> None:
-        "Stop looking, and wait so many seconds for what is under way."
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-
-    def _watch(self) -> None:
-        while True:
-            try:
-                self.look()
-            except self._away as e:
-                if self.status.why:
-                    self.status.why = reason(e)
-            # not away, and yet it fails: rows stay in the spool until somebody has mended it
-            except Exception as e:
-                if type(e).__name__ != self._failed:
-                    self.status.tell("failed", error=type(e).__name__)
-                self._failed = type(e).__name__
-            else:
-                self._failed = ""
-            if self._stopping.wait(self.retry_seconds):
-                return
-
-    def look(self) -> None:
-        "Move what there is, if it can be moved. Raise where the store is away."
-        try:
-            if self.spool.count() or self.status.why:
-                self._reach_store()
-                self._replay()
-            else:
-                self.status.turn_spool("")
-        except SpoolUnavailable:  # without a spool the store is all there is
-            if self.status.why:
-                self._reach_store()
-                with self.writer.gate:
-                    self.status.turn_store("")
-
-    def _reach_store(self) -> None:
-        store = self.writer.store
-        store.ready()
-        if self.status.why and not has_room(store.file, self.room):
-            raise self._away(STORE_FULL)
-
-    def _replay(self) -> None:
+    def move_all(self, lock_seconds: float) -> None:
         """Move the spool to the store.
 
         A process that writes to the spool itself goes back to the store after its last row.
         """
-        held = self.spool.lock(self.retry_seconds if self.status.why else 0)
+        held = self.spool.lock(lock_seconds)
         if held is None:
             return  # another process is at it
         moved = 0
         try:
             with held:
-                while not self._stopping.is_set():
+                while not self.stopping.is_set():
                     n = self._move()
                     moved += n
                     if n and self.status.why:
@@ -346,6 +294,66 @@ class Replay:
             return 0
         self.writer.store.append([entry for _, entry in taken])
         return self.spool.remove(taken)
+
+# %% ../../nbs/serving/08_recorder.ipynb #6b17d845
+class Replay:
+    "Looks whether there is something to move, in a thread of its own."
+
+    def __init__(
+        self, writer: SpoolingWriter, away: type[Exception], most: int, retry_seconds: float
+    ):
+        self.writer, self.spool, self.status = writer, writer.spool, writer.status
+        self.retry_seconds, self._mover = retry_seconds, SpoolMover(writer, most)
+        self.room = 2**20  # bytes that a store on this machine must have free before it is back
+        self._away, self._failed = away, ""
+        self._thread = threading.Thread(target=self._watch, name="replay", daemon=True)
+
+    def start(self) -> None:
+        "Start looking."
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        "Stop looking, and wait so many seconds for what is under way."
+        self._mover.stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self.look()
+            except self._away as e:
+                if self.status.why:
+                    self.status.why = reason(e)
+            # not away, and yet it fails: rows stay in the spool until somebody has mended it
+            except Exception as e:
+                if type(e).__name__ != self._failed:
+                    self.status.tell("failed", error=type(e).__name__)
+                self._failed = type(e).__name__
+            else:
+                self._failed = ""
+            if self._mover.stopping.wait(self.retry_seconds):
+                return
+
+    def look(self) -> None:
+        "Move what there is, if it can be moved. Raise where the store is away."
+        try:
+            if self.spool.count() or self.status.why:
+                self._reach_store()
+                self._mover.move_all(self.retry_seconds if self.status.why else 0)
+            else:
+                self.status.turn_spool("")
+        except SpoolUnavailable:  # without a spool the store is all there is
+            if self.status.why:
+                self._reach_store()
+                with self.writer.gate:
+                    self.status.turn_store("")
+
+    def _reach_store(self) -> None:
+        store = self.writer.store
+        store.ready()
+        if self.status.why and not has_room(store.file, self.room):
+            raise self._away(STORE_FULL)
 
 # %% ../../nbs/serving/08_recorder.ipynb #2464ac90
 class Recorder(GroupCommit):

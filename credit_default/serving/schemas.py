@@ -232,7 +232,7 @@ class DriftWindow(BaseModel):
             raise ValueError("from must be before to")
         return self
 
-
+# %% ../../nbs/serving/11_schemas.ipynb #f080aff1
 def window_bounds(window: DriftWindow) -> tuple[datetime | None, datetime | None]:
     "Return a window's beginning and its end; None where it is open."
     if window.since or window.until:

@@ -52,7 +52,7 @@ def user_of_row(row: dict[str, Any] | None) -> User | None:
         return None
     return User(row["id"], row["username"], Role(row["role"]), row["disabled"])
 
-
+# %% ../../nbs/serving/05_users.ipynb #a86b33e5
 class KnownUsers:
     "The users, as they were a few seconds ago."
 
@@ -131,7 +131,7 @@ class SignupRefused(CreditDefaultError):
 
 NO_INVITATION = "the invitation does not exist, was used, or has run out"
 
-
+# %% ../../nbs/serving/05_users.ipynb #0a2b32ba
 class Users(KnownUsers):
     "The users, and how one becomes one of them."
 
