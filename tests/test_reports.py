@@ -365,9 +365,7 @@ def test_the_reports_say_what_leakage_would_have_been_worth(made, name):
             and rows[-1]["gain"] == 0
         )
     else:
-        assert "the portfolio excludes no field" in made.runs[name].html.read_text(
-            encoding="utf-8"
-        )
+        assert "the portfolio excludes no field" in made.runs[name].html.read_text(encoding="utf-8")
 
 
 def test_small_bands_and_points_are_named_in_the_eda(made):
