@@ -1,1 +1,1 @@
-"""The HTTP service around a bundle: schemas, authentication, recording, telemetry."""
+"""The HTTP service around a bundle: application and routes, access, recording, figures."""

@@ -119,26 +119,13 @@ class PredictionFigures:
     "What was answered, by portfolio."
 
     def __init__(self, registry: prometheus_client.CollectorRegistry, portfolios: Sequence[str]):
-        ratings = prometheus_client.Counter(
-            _name("predictions"),
-            "Predictions by rating",
-            ["portfolio", "rating"],
-            registry=registry,
-        )
-        pds = BatchHistogram(
-            _name("probability_default"),
-            "Probabilities of default that were answered",
-            ["portfolio"],
-            buckets=PD_BUCKETS,
-            registry=registry,
-        )
-        scores = BatchHistogram(
-            _name("credit_score"),
-            "Credit scores that were answered",
-            ["portfolio"],
-            buckets=SCORE_BUCKETS,
-            registry=registry,
-        )
+        name, text, labels = _name("predictions"), "Predictions by rating", ["portfolio", "rating"]
+        ratings = prometheus_client.Counter(name, text, labels, registry=registry)
+        name, text = _name("probability_default"), "Probabilities of default that were answered"
+        by_portfolio: Any = dict(labelnames=["portfolio"], registry=registry)
+        pds = BatchHistogram(name, text, buckets=PD_BUCKETS, **by_portfolio)
+        name, text = _name("credit_score"), "Credit scores that were answered"
+        scores = BatchHistogram(name, text, buckets=SCORE_BUCKETS, **by_portfolio)
         self._series = {
             name: (
                 {r.rating: ratings.labels(name, r.rating) for r in RATINGS},

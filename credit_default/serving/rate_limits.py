@@ -206,14 +206,11 @@ class Limits:
         if kind == "address":
             key = counted_address(key)
         try:
-            return self._wait(kind, key)
+            for limit in self._limits:
+                if not self._limiter.hit(limit, kind, key):
+                    window = self._limiter.get_window_stats(limit, kind, key)
+                    return max(float(window.reset_time - time.time()), 0.001)
         except StorageError:
             self._paused = time.monotonic() + PAUSE_SECONDS
             raise
-
-    def _wait(self, kind: str, key: str) -> float:
-        for limit in self._limits:
-            if not self._limiter.hit(limit, kind, key):
-                window = self._limiter.get_window_stats(limit, kind, key)
-                return max(float(window.reset_time - time.time()), 0.001)
         return 0.0

@@ -160,7 +160,7 @@ class ServiceParts:
 # %% ../../nbs/serving/16_state.ipynb #c7357d1b
 QueryResult = TypeVar("QueryResult")
 
-
+# %% ../../nbs/serving/16_state.ipynb #c3bcab0e
 class ServiceState(ServiceParts):
     "What this process answers with, and how it begins and ends."
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'FORM_BYTES', 'Period', 'can_be_tag', 'find_bundle', 'compute_check', 'describe_drift', 'add_drift',
-           'compare_window', 'add_performance', 'add_routes']
+           'compare_window', 'PerformanceQuery', 'add_performance', 'add_routes']
 
 # %% ../../../nbs/serving/routes/05_monitoring.ipynb #93c2df2a
 import asyncio
@@ -12,10 +12,11 @@ import json
 import logging
 import re
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...monitoring.drift import DriftResult, check_record, drift_to_dict
 from ...monitoring.performance import COHORT_PERIODS, performance_to_dict
@@ -192,6 +193,31 @@ async def compare_window(
 Period = Literal["auto", *COHORT_PERIODS]  # type: ignore[valid-type]
 
 # %% ../../../nbs/serving/routes/05_monitoring.ipynb #6be4054b
+@dataclass(frozen=True)
+class PerformanceQuery:
+    "Which loans to look at, and how."
+
+    model_version: Annotated[
+        str | None, Query(max_length=200, description="one model's tag; all unless given")
+    ] = None
+    as_of: Annotated[
+        WrittenTime | None,
+        Query(description="as it was known, and ripe, at this time; now unless given"),
+    ] = None
+    window_months: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            le=600,
+            description=(
+                "months after which a loan's outcome counts; the portfolio's performance "
+                "window unless given"
+            ),
+        ),
+    ] = None
+    by: Annotated[Period, Query(description="period of the cohorts")] = "auto"
+
+# %% ../../../nbs/serving/routes/05_monitoring.ipynb #615aef26
 def add_performance(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio) -> None:
     "Add the route of performance."
 
@@ -202,38 +228,18 @@ def add_performance(router: APIRouter, state: ServiceState, portfolio: ServedPor
         responses=error_responses(404, 422, 503),
         summary="How the model did, where outcomes are known",
     )
-    async def performance(
-        model_version: Annotated[
-            str | None, Query(max_length=200, description="one model's tag; all unless given")
-        ] = None,
-        as_of: Annotated[
-            WrittenTime | None,
-            Query(description="as it was known, and ripe, at this time; now unless given"),
-        ] = None,
-        window_months: Annotated[
-            int | None,
-            Query(
-                ge=0,
-                le=600,
-                description=(
-                    "months after which a loan's outcome counts; the portfolio's performance "
-                    "window unless given"
-                ),
-            ),
-        ] = None,
-        by: Annotated[Period, Query(description="period of the cohorts")] = "auto",
-    ) -> Response:
+    async def performance(query: Annotated[PerformanceQuery, Depends()]) -> Response:
         """Discrimination and calibration of predictions whose performance window has passed, with
         intervals, for each model version, rating and cohort.
         """
-        bundle = await find_bundle(state, portfolio, model_version)
+        bundle = await find_bundle(state, portfolio, query.model_version)
         check = PerformanceTask(
             state.settings.database,
             bundle.portfolio,
-            model_version=model_version and bundle.tag,
-            as_of=as_of,
-            window_months=window_months,
-            by=by,
+            model_version=query.model_version and bundle.tag,
+            as_of=query.as_of,
+            window_months=query.window_months,
+            by=query.by,
         )
         found = await compute_check(state, check)
         return Response(write_json(performance_to_dict(found)), media_type=JSON_TYPE)
