@@ -266,7 +266,7 @@ def test_drift_of_a_window_is_the_first_thing_said(world):
     assert 0.4 < now["median"] / then["median"] < 0.5
     assert run.content["identity"][
         "Predictions of other models in the window"
-    ] == 50 and "Other models answered 50 predictions in this window." in words(run)
+    ] == 50 and "Other models made 50 predictions in this window." in words(run)
 
 
 def test_performance_is_shown_by_cohort_and_rating_and_model(world):
@@ -397,9 +397,9 @@ def test_few_predictions_and_few_outcomes_are_said(world):
         "not known: too few outcomes"
     ) and "Nothing can be said about the model's performance yet: too few outcomes" in words(run)
     assert all(row["verdict"] == TOO_FEW for row in run.content["figures"]["cohorts"]["table"])
-    assert "Fewer than 20 current rows" in words(run) and run.content["figures"]["summary age"][
-        "table"
-    ][1].keys() == {"when", "missing"}
+    assert "There are fewer than 20 current rows" in words(run) and run.content["figures"][
+        "summary age"
+    ]["table"][1].keys() == {"when", "missing"}
 
 
 @pytest.mark.slow

@@ -340,7 +340,7 @@ def test_the_eda_names_the_fields_that_the_portfolio_leaves_out(made):
         and f.description in html.unescape(page)
         for f in outside
     )
-    assert ("leaves out" in page) == bool(outside)
+    assert ("portfolio itself excludes" in page) == bool(outside)
 
 
 @pytest.mark.parametrize("name", ["eda", "training"])
