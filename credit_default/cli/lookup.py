@@ -55,7 +55,7 @@ def find_tag(
     except BundleError:
         raise InputError(
             f"no model {tag} in the model store; `credit-default models list --portfolio "
-            f"{portfolio}` shows those that there are"
+            f"{portfolio}` lists those that there are"
         ) from None
     return tag
 

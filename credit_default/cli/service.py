@@ -147,10 +147,10 @@ def _wait_until_ready(
         except OSError:
             pass  # not there yet, or not ready yet
         if process.poll() is not None:
-            raise CommandError(f"the service ended; what it said is in {log}")
+            raise CommandError(f"the service ended; its output is in {log}")
         if time.monotonic() > end:
             raise CommandError(
-                f"the service was not ready after {patience:g} s; what it said is in {log}"
+                f"the service was not ready after {patience:g} s; its output is in {log}"
             )
         time.sleep(0.1)
 

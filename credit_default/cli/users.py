@@ -101,7 +101,7 @@ def find_user(store: "Store", username: str) -> dict[str, Any]:
     row = store.users.get(username=username)
     if row is None:
         raise InputError(
-            f"there is no user {username!r}; `credit-default user list` shows those that there are"
+            f"there is no user {username!r}; `credit-default user list` lists all users"
         )
     return row
 

@@ -1095,7 +1095,7 @@ def test_a_service_that_does_not_start_says_where_it_says_why(here, monkeypatch)
     command = [sys.executable, "-c", "raise SystemExit('no model')"]
     monkeypatch.setattr(service, "server_command", lambda host, port: command)
     with (
-        pytest.raises(CommandError, match="ended; what it said is in log"),
+        pytest.raises(CommandError, match="ended; its output is in log"),
         service.running_service("gmsc", Path("log")),
     ):
         pass
