@@ -24,6 +24,7 @@ from credit_default.training.search_space import SLOW_TREES, default_recipes
 from credit_default.training.training import fit_recipe, train_model
 
 TREES = SLOW_TREES | dict(n_estimators=100, learning_rate=0.08, max_depth=3)
+TREES |= dict(colsample_bynode=0.5, min_child_weight=10.0, reg_lambda=1.0)
 FIRST = [
     Recipe(parameters=TREES),
     Recipe(candidate="logistic", imputation="median", parameters=dict(C=1.0, clip=0.05)),
