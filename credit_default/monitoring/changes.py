@@ -8,7 +8,7 @@ __all__ = ['ADVICE', 'BEGINNING', 'ENDING', 'Change', 'Trouble', 'find_troubles'
 
 # %% ../../nbs/monitoring/07_changes.ipynb #514929d9
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
