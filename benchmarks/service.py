@@ -121,7 +121,7 @@ def champion_of(home, portfolio):
     """The champion in the user's own model store, else a blend of the synthetic sample; and which
     it is.
     """
-    from credit_default.scoring.bundle import read_bundle
+    from credit_default.scoring.bundle_files import read_bundle
 
     events = home / "credit_default" / portfolio.name / "champion.json"
     if events.exists():

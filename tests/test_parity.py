@@ -14,15 +14,10 @@ from credit_default.data.sources import Source, find
 from credit_default.data.split import split
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
-from credit_default.scoring.bundle import (
-    Bundle,
-    BundleError,
-    content_hash,
-    export_member,
-    read_bundle,
-    write_bundle,
-)
+from credit_default.scoring.bundle import Bundle, BundleError
+from credit_default.scoring.bundle_files import hash_bundle, read_bundle, write_bundle
 from credit_default.scoring.calibration import Calibrator
+from credit_default.scoring.ensemble import export_member
 from credit_default.scoring.models.arrays import array_bytes, bytes_arrays
 from credit_default.scoring.registry import load_bundle
 from credit_default.scoring.scorecard import Scorecard
@@ -142,7 +137,7 @@ def test_same_seed_same_bundle():
     def once():
         train, holdout = split(synthetic("gmsc"), 0.25, seed=0)
         made = fit_recipe(portfolio, recipe_of(portfolio, "smote"), train, holdout).bundle
-        return content_hash(made), made.metrics
+        return hash_bundle(made), made.metrics
 
     assert once() == once()
 
@@ -191,7 +186,7 @@ def test_a_bundle_that_computes_otherwise_is_refused(exported, tmp_path):
     "Hashes in order, but the golden rows score differently: a changed library, or a forged file."
     copy, _ = damaged(exported, tmp_path, "golden.json")
     b = read_bundle(copy, verify=False)
-    b.golden["log_odds"][7] += 1e-3
+    b.golden.log_odds[7] += 1e-3
     write_bundle(b, copy)
     with pytest.raises(BundleError, match="1 of 300 golden rows"):
         read_bundle(copy)

@@ -4,9 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
+from credit_default.core.files import file_lock
 from credit_default.core.paths import portfolio_home
-from credit_default.scoring.registry import promotion_history, save_bundle
+from credit_default.scoring.registry import (
+    champion_tag,
+    promote_bundle,
+    promotion_history,
+    save_bundle,
+)
 
 PROMOTING = """
 import sys
@@ -26,7 +34,46 @@ def test_no_promotion_is_lost_where_processes_promote_at_once(synthetic_bundle):
     ]
     assert [process.wait() for process in processes] == [0] * 4
     added = promotion_history("gmsc")[before:]
-    made = sorted((event["by"], event["why"]) for event in added)
+    made = sorted((event.by, event.why) for event in added)
     assert made == [(str(process), str(turn)) for process in range(4) for turn in range(3)]
     left = {path.name for path in portfolio_home("gmsc").iterdir() if path.name.endswith(".part")}
     assert left == set() and json.loads((portfolio_home("gmsc") / "champion.json").read_text())
+
+
+ROLLING_BACK = """
+import sys
+from credit_default.scoring.registry import roll_back_champion
+print(roll_back_champion("gmsc", by=sys.argv[1]))
+"""
+
+
+def test_rollbacks_at_once_go_back_a_step_each(synthetic_bundle, tmp_path, monkeypatch):
+    """Each reads the history under the lock that it writes it under: two that read before would
+    both go back to the same champion.
+    """
+    # the same predictions under three tags: weights are shares of their sum
+    tags = [
+        save_bundle(
+            replace(
+                synthetic_bundle,
+                members=[replace(m, weight=factor * m.weight) for m in synthetic_bundle.members],
+            )
+        )
+        for factor in (1.0, 2.0, 4.0)
+    ]
+    for tag in tags:
+        promote_bundle(tag, "gmsc", other_requests=True)
+    with file_lock(portfolio_home("gmsc") / "champion.json"):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", ROLLING_BACK, str(number)],
+                env=os.environ,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(2)
+        ]
+        time.sleep(4)  # both have started, and wait
+        assert promotion_history("gmsc")[-1].tag == tags[-1]
+    reached = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert sorted(reached) == sorted(tags[:2]) and champion_tag("gmsc") == tags[0]

@@ -32,7 +32,7 @@ from credit_default.monitoring.backtest import FITS, MORE, TOO_FEW, backtest_gro
 from credit_default.monitoring.drift import NO_PREDICTIONS
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
-from credit_default.scoring.bundle import golden_rows
+from credit_default.scoring.bundle_files import make_golden_rows
 from credit_default.scoring.registry import load_bundle, save_bundle
 from credit_default.scoring.stability import Reference
 from credit_default.serving.active_model import log_rows
@@ -85,7 +85,7 @@ def other(synthetic_bundle):
         codes=codes,
         categories=categories,
     )
-    bundle.golden = golden_rows(bundle, parse_table(GMSC, synthesize(GMSC, 300, seed=0)[0]))
+    bundle.golden = make_golden_rows(bundle, parse_table(GMSC, synthesize(GMSC, 300, seed=0)[0]))
     return load_bundle(save_bundle(bundle))
 
 

@@ -27,7 +27,7 @@ from served import synthetic_bundle as trained
 from credit_default.data.synthetic import synthesize
 from credit_default.monitoring.simulation import SimulationOptions, simulate_production
 from credit_default.portfolio.columns import parse_table
-from credit_default.scoring.bundle import golden_rows
+from credit_default.scoring.bundle_files import make_golden_rows
 from credit_default.scoring.registry import load_bundle, promote_bundle, save_bundle
 
 UNDER = (
@@ -316,7 +316,7 @@ def test_a_new_champion_of_one_leaves_the_other(both, of, personal, synthetic_bu
         ),
         tag="",
     )
-    stricter.golden = golden_rows(
+    stricter.golden = make_golden_rows(
         stricter, parse_table(personal.portfolio, synthesize(personal.portfolio, 300, seed=0)[0])
     )
     tag = promote_bundle(save_bundle(stricter), "personal", by="tests")

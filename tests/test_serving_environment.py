@@ -271,7 +271,9 @@ def test_a_bento_holds_the_code_the_model_and_no_applicant(
         not in (bento / "bento.yaml").read_text() + (bento / "env/docker/Dockerfile").read_text()
     )
     golden = json.loads((bento / model / "golden.json").read_text())
-    assert golden == json.loads(json.dumps(synthetic_bundle.golden))  # of the synthetic sample
+    assert golden == json.loads(
+        json.dumps(vars(synthetic_bundle.golden))
+    )  # of the synthetic sample
 
 
 def test_a_bento_asks_for_the_locked_packages(bento):

@@ -34,6 +34,7 @@ from credit_default.cli.terminal import (
 from ..core.account import current_user
 
 if TYPE_CHECKING:
+    from credit_default.scoring.registry import Promotion
     from credit_default.scoring.stored import StoredModel
 
 # %% ../../nbs/cli/08_models.ipynb #e62e1b96
@@ -181,14 +182,14 @@ def models_show(
 
     bundle = open_model(tag, portfolio)
     model = read_stored_model(bundle.tag)
-    history = [e for e in promotion_history(bundle.portfolio.name) if e["tag"] == bundle.tag]
+    history = [e for e in promotion_history(bundle.portfolio.name) if e.tag == bundle.tag]
     if as_json:
-        print_json(model.to_dict() | dict(history=history))
+        print_json(model.to_dict() | dict(history=[e.to_dict() for e in history]))
     else:
         print_model(model, history)
 
 # %% ../../nbs/cli/08_models.ipynb #099292a3
-def print_model(model: "StoredModel", history: Sequence[Mapping[str, Any]]) -> None:
+def print_model(model: "StoredModel", history: "Sequence[Promotion]") -> None:
     "Print a model's card, figures and origin, and when it was champion."
     typer.echo(
         f"{model.tag}: verified{', champion' if model.champion else ''}"
@@ -207,8 +208,8 @@ def print_model(model: "StoredModel", history: Sequence[Mapping[str, Any]]) -> N
     )
     for event in history:
         typer.echo(
-            f"champion since {event['at']}, by {event['by'] or 'unknown'}: "
-            f"{event['why'] or 'no reason given'}"
+            f"champion since {event.at}, by {event.by or 'unknown'}: "
+            f"{event.why or 'no reason given'}"
         )
 
 # %% ../../nbs/cli/08_models.ipynb #a86b4224
@@ -331,7 +332,7 @@ def models_rollback(
     from credit_default.scoring.registry import promotion_history, roll_back_champion
 
     name = find_portfolio(portfolio).name
-    if len({event["tag"] for event in promotion_history(name)}) < 2:
+    if len({event.tag for event in promotion_history(name)}) < 2:
         raise InputError(f"portfolio {name} has had no other champion to go back to")
     _print_champion(roll_back_champion(name, by=current_user(), why=why), as_json, PROMOTED)
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core.errors import InvalidInput
 from ..core.paths import portfolio_home
-from ..data.dataset import content_hash
+from ..data.dataset import hash_table
 from ..data.outcome import parse_outcome
 from .discrimination import AucDifference, auc_difference
 from ..portfolio.base import MISSING
@@ -80,7 +80,7 @@ def labelled_rows(
 def seen_in_training(bundle: Bundle, rows: LabelledRows) -> bool:
     "Return whether these are exactly the rows that a model was trained on and judged by."
     known = bundle.provenance.get("data", {}).get("split", {}).get("sha256")
-    return known is not None and content_hash(pd.DataFrame(rows.columns), rows.y) == known
+    return known is not None and hash_table(pd.DataFrame(rows.columns), rows.y) == known
 
 # %% ../../nbs/evaluation/06_judging.ipynb #a514f4db
 ANSWERS = ["probability_default", "credit_score"]  # columns that a model adds to its holdout

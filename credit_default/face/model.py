@@ -31,7 +31,8 @@ from ..evaluation.metrics import compute_metrics
 from .display import Card, Displayed
 from .tables import CheckedRows, TableError, as_frame, read_rows
 from ..portfolio.definition import Portfolio
-from ..scoring.bundle import Bundle, read_bundle
+from ..scoring.bundle import Bundle
+from ..scoring.bundle_files import read_bundle
 from ..scoring.registry import load_bundle, promote_bundle, save_bundle
 from ..scoring.scorecard import DECISIONS
 
@@ -272,7 +273,11 @@ class _Explanations(_Predictions):
         given = self.bundle.score(rows.columns).reasons
         positions = np.repeat(np.arange(len(rows.index)), [len(reasons) for reasons in given])
         ranks = [rank for reasons in given for rank in range(1, len(reasons) + 1)]
-        flat = [[reason[c] for c in columns] for reasons in given for reason in reasons]
+        flat = [
+            (reason["code"], reason["field"], reason["text"], reason["contribution"])
+            for reasons in given
+            for reason in reasons
+        ]
         labels = rows.index[positions]
         levels = [labels.get_level_values(i) for i in range(labels.nlevels)]
         index = pd.MultiIndex.from_arrays([*levels, ranks], names=[*rows.index.names, "rank"])

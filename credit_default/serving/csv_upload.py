@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 from starlette.requests import Request
 
 from ..portfolio.values import Columns
-from ..scoring.batch import Counts, check_csv, scored_rows
+from ..scoring.batch import BatchCounts, check_csv, scored_rows
 from ..scoring.bundle import Scores
 from .active_model import ActiveModel, log_rows
 from .answers import RequestKey, log_entry
@@ -65,7 +65,7 @@ class ScoredFile:
         self._separator = csv_format.separator
         self._lines = io.TextIOWrapper(file, encoding=csv_format.encoding, newline="")
         self._chunks = scored_rows(
-            model.bundle, self._lines, Counts(), UPLOAD_CHUNK_ROWS, self._keep
+            model.bundle, self._lines, BatchCounts(), UPLOAD_CHUNK_ROWS, self._keep
         )
 
     def check(self) -> None:

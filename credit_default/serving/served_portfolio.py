@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..scoring.bundle import Bundle, BundleError
 from credit_default.scoring.registry import (
+    Promotion,
     bundle_path,
     load_bundle,
     model_name,
@@ -51,13 +52,13 @@ def file_stamps(tag: str) -> list[tuple[str, int, int]] | None:
         return None
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #e3584801
-def load_successor(event: dict[str, Any], current: ActiveModel) -> Bundle:
+def load_successor(event: Promotion, current: ActiveModel) -> Bundle:
     """Return the verified bundle of a promotion, to take the place of the model that answers.
 
     Raise BundleError where it must not be used, or where clients would be misunderstood.
     """
-    bundle = load_bundle(event["tag"], current.portfolio.name)
-    may_differ = event.get("other_requests") or current.bundle.synthetic
+    bundle = load_bundle(event.tag, current.portfolio.name)
+    may_differ = event.other_requests or current.bundle.synthetic
     if not may_differ and request_schema(bundle) != request_schema(current.bundle):
         raise BundleError(f"{bundle.tag} takes other requests than {current.bundle.tag}")
     return bundle
@@ -133,10 +134,10 @@ class ServedPortfolio(LoadedPortfolio):
             event = events[-1]
         except (OSError, ValueError, IndexError):
             return  # there is none, or somebody's hand is in the file: the present one goes on
-        if event["tag"] == current.bundle.tag:
+        if event.tag == current.bundle.tag:
             self.refused, self._refused_mark = "", None
             return  # also where a refused one was taken back
-        mark = (len(events), event, file_stamps(event["tag"]))
+        mark = (len(events), event, file_stamps(event.tag))
         if mark == self._refused_mark:
             return
         try:

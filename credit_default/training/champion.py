@@ -18,8 +18,10 @@ from ..data.dataset import Dataset, known_outcomes
 from ..data.synthetic import synthesize
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
-from ..scoring.bundle import Bundle, export_member, golden_rows
+from ..scoring.bundle import Bundle
+from ..scoring.bundle_files import make_golden_rows
 from ..scoring.calibration import Calibrator
+from ..scoring.ensemble import export_member
 from ..scoring.scorecard import Scorecard, cut_off_from_costs
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
@@ -175,7 +177,7 @@ def export_bundle(
     members = [export_member(pipeline, weight) for pipeline, weight in pipelines]
     bundle = Bundle(portfolio, members, calibrator, scorecard, keep=keep)
     sample = synthesize(portfolio, GOLDEN_ROWS, seed)[0]
-    bundle.golden = golden_rows(bundle, parse_table(portfolio, sample))
+    bundle.golden = make_golden_rows(bundle, parse_table(portfolio, sample))
     return bundle
 
 

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from ..data.dataset import known_outcomes
 from ..evaluation.discrimination import auc
 from ..portfolio.values import Columns
-from ..scoring.bundle import Bundle, content_hash, export_member
+from ..scoring.bundle import Bundle
+from ..scoring.bundle_files import hash_bundle
+from ..scoring.ensemble import export_member
 from ..scoring.reasons import MAX_REASONS
 from .champion import fit_members
 from .evidence import kept_answers
@@ -45,7 +47,7 @@ def seed_sensitivity(
     """
     y, own = known_outcomes(training.holdout), training.scores.probability_default
     card, columns, rows = training.bundle.scorecard, training.holdout.columns, []
-    tag, everybody = content_hash(training.bundle), np.arange(len(training.train))
+    tag, everybody = hash_bundle(training.bundle), np.arange(len(training.train))
     for seed in tqdm(seeds, desc="other seeds", unit="seed", disable=not progress, leave=False):
 
         def answers(seed: int = seed) -> np.ndarray:
@@ -110,7 +112,7 @@ def reason_stability(
     them with the same first reason), overlap (mean share of reasons in common, Jaccard); pd_change
     (mean, absolute, over all rows).
     """
-    holdout, tag = training.holdout, content_hash(training.bundle)
+    holdout, tag = training.holdout, hash_bundle(training.bundle)
     few = min(rows, len(holdout))
     chosen = np.sort(np.random.default_rng(seed).choice(len(holdout), few, replace=False))
     columns = {name: values[chosen] for name, values in holdout.columns.items()}

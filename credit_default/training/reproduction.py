@@ -18,7 +18,8 @@ from ..data.dataset import Dataset, known_outcomes
 from ..data.loading import load
 from ..data.sources import Source, find
 from ..data.split import split
-from ..scoring.bundle import Bundle, content_hash
+from ..scoring.bundle import Bundle
+from ..scoring.bundle_files import hash_bundle
 from .champion import CHAMPIONS, choice_of, fit_champion, fit_choice
 from credit_default.training.differences import (
     Difference,
@@ -177,12 +178,12 @@ def compare_trainings(
     then, now, made = bundle.provenance, training.bundle.provenance, training.bundle
     records = [p.get("search", {}).get("records", []) for p in (then, now)]
     recorded, found = ({k: p.get(k) for k in CIRCUMSTANCES} for p in (then, now))
-    own_hash = bundle.tag.partition(":")[2] or content_hash(bundle)
+    own_hash = bundle.tag.partition(":")[2] or hash_bundle(bundle)
     return TrainingComparison(
         trials=compare_trials(*records),
         members=compare_part(read_record(bundle, "members"), now["members"]),
         figures=compare_part(bundle.metrics, made.metrics),
-        content_hash=compare_part(own_hash, content_hash(made)),
+        content_hash=compare_part(own_hash, hash_bundle(made)),
         circumstances=list(find_differences(recorded, found)),
     )
 

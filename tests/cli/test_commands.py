@@ -1018,7 +1018,7 @@ def tampered(searched):
     """`tampered(change)`: a change of the bundle's record, with all hashes of files in order;
     mended afterwards.
     """
-    from credit_default.scoring.bundle import write_bundle
+    from credit_default.scoring.bundle_files import write_bundle
     from credit_default.scoring.registry import (
         bundle_path,
         load_bundle,

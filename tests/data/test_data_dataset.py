@@ -10,7 +10,7 @@ import pytest
 
 from credit_default.data.acceptance import find_refusals
 from credit_default.data.csv_text import DataError
-from credit_default.data.dataset import content_hash, from_table
+from credit_default.data.dataset import from_table, hash_table
 from credit_default.data.loading import load
 from credit_default.data.sources import Source, read_table
 from credit_default.data.synthetic import save_sample, synthesize
@@ -58,7 +58,7 @@ def test_json_keeps_the_bits(portfolio):
     frame = synthesize(portfolio, 500)[0]
     rows = json.loads(frame.to_json(orient="records", double_precision=15))
     read = from_table(portfolio, pd.DataFrame(rows), labelled=False)
-    assert content_hash(read.frame, None) == content_hash(frame, None)
+    assert hash_table(read.frame, None) == hash_table(frame, None)
 
 
 def test_a_table_that_is_not_right_is_refused_with_the_reason(table):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from credit_default.data.dataset import content_hash
+from credit_default.data.dataset import hash_table
 from credit_default.data.synthetic import synthesize, true_pd
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import find_refused, parse_table
@@ -19,8 +19,8 @@ def test_each_row_is_one_that_the_api_would_take(portfolio):
     assert np.array_equal(true_pd(portfolio, columns), pds)
     lenders = [f.name for f in portfolio.fields if f.role == "lender"]
     assert find_refused(portfolio, columns, keep=lenders) == []
-    assert content_hash(*synthesize(portfolio, 2000, seed=5)[:2]) == content_hash(frame, y)
-    assert content_hash(*synthesize(portfolio, 2000, seed=6)[:2]) != content_hash(frame, y)
+    assert hash_table(*synthesize(portfolio, 2000, seed=5)[:2]) == hash_table(frame, y)
+    assert hash_table(*synthesize(portfolio, 2000, seed=6)[:2]) != hash_table(frame, y)
 
 
 @pytest.mark.parametrize(

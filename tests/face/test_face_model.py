@@ -188,7 +188,7 @@ def test_load_model(model, tmp_path, applicants, monkeypatch):
 
 
 def test_load_model_from_a_folder(model, tmp_path, applicants):
-    from credit_default.scoring.bundle import write_bundle
+    from credit_default.scoring.bundle_files import write_bundle
 
     write_bundle(model.bundle, tmp_path)
     assert cd.load_model(tmp_path).predict(applicants).equals(model.predict(applicants))

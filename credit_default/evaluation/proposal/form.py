@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ...data.csv_text import SEPARATORS, decode_csv, decompressed, first_rows
+from ...data.csv_text import decode_csv, decompressed, first_rows
 from ...portfolio.base import is_missing
 from ...portfolio.field import Field
-from ...portfolio.files import Csv
+from ...portfolio.files import SEPARATOR_NAMES, Csv
 from ...portfolio.values import parse_values
 
 # %% ../../../nbs/evaluation/proposal/01_form.ipynb #f107b1c4
@@ -50,7 +50,7 @@ def _separator(text: str) -> str:
         width = len(rows[0])
         return (width - 1) * sum(len(row) == width for row in rows) / len(rows)
 
-    return max(SEPARATORS, key=regular_columns)
+    return max(SEPARATOR_NAMES, key=regular_columns)
 
 # %% ../../../nbs/evaluation/proposal/01_form.ipynb #2ca581b9
 ANY_NUMBER = Field(name="n", title="Any number")
