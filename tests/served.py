@@ -207,6 +207,7 @@ def add_user(database, username, role="analyst", **more):
     """
     from credit_default.serving.passwords import Passwords
     from credit_default.store.store import Store
+    from credit_default.store.users import UserRecord
 
     row = dict(
         id=str(uuid.uuid4()),
@@ -217,7 +218,7 @@ def add_user(database, username, role="analyst", **more):
     )
     store = Store(database)
     try:
-        return store.users.add(row | more)
+        return vars(store.users.add(UserRecord(**row | more)))
     finally:
         store.close()
 

@@ -28,7 +28,7 @@ from credit_default.serving.rate_limits import Limits
 from credit_default.serving.roles import Role, User
 from credit_default.serving.tokens import Claims, InvalidToken, Tokens
 from credit_default.serving.users import SignupRefused, Users, invite
-from credit_default.store.engine import DatabaseUnavailable, NameTaken
+from credit_default.store.errors import DatabaseUnavailable, NameTaken
 from credit_default.store.store import Store
 
 KEY = "the key of these tests: 32 bytes or more"

@@ -50,7 +50,7 @@ from credit_default.scoring.psi import psi_severity
 from credit_default.scoring.scorecard import RATINGS
 from credit_default.scoring.stability import Reference
 from credit_default.serving.active_model import log_rows
-from credit_default.store.engine import SCHEMA, UNREACHED, DatabaseUnavailable
+from credit_default.store.errors import SCHEMA, UNREACHED, DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 

@@ -25,7 +25,8 @@ from credit_default.serving.group_commit import (
     PredictionNotRecorded,
 )
 from credit_default.serving.recorder import BEHIND, UNSURE, Recorder, replay_lock
-from credit_default.store.engine import DatabaseUnavailable, InvalidRow
+from credit_default.store.answers import StoredAnswer
+from credit_default.store.errors import DatabaseUnavailable, InvalidRow
 from credit_default.store.predictions import Entry, PredictionLog
 from credit_default.store.schema import ROW
 from credit_default.store.store import Store
@@ -99,7 +100,7 @@ def row(name, **other):
 
 
 def entry(name, key=None, rows=1):
-    answer = key and dict(
+    answer = key and StoredAnswer(
         user_id="anna-id",
         key=key,
         endpoint="predict",
@@ -152,7 +153,7 @@ def recording(store, spool, **options):
 
 def ids(log):
     "In order of arrival."
-    return [row["prediction_id"] for row in log.find(limit=10**6)][::-1]
+    return [row.prediction_id for row in log.find(limit=10**6)][::-1]
 
 
 async def until(true, seconds=30):
@@ -492,7 +493,7 @@ def test_a_key_that_another_process_used_first(urls, tmp_path):
             type(None),
         ]
         assert str(away[0]) == UNSURE and away[1] is None
-        assert store.predictions.answer("anna-id", "order-1")["content"] == b"theirs"
+        assert store.answers.get("anna-id", "order-1").content == b"theirs"
         assert sorted(ids(store.predictions)) == ["again", "new", "plain", "spooled", "theirs"]
 
 

@@ -618,6 +618,7 @@ def inside(synthetic_bundle, tmp_path):
     from credit_default.serving.guard import Guard
     from credit_default.serving.metrics import Metrics
     from credit_default.serving.roles import Role, User
+    from credit_default.store.users import UserRecord
 
     app = create_app(
         read_settings(
@@ -630,7 +631,7 @@ def inside(synthetic_bundle, tmp_path):
     state.read_keys()
     state.count_in(Metrics(route_paths(app.routes), ["gmsc"]))
     state.start()
-    user = dict(
+    user = UserRecord(
         id=str(uuid.uuid4()),
         username="ada",
         email="ada@example.com",
@@ -638,7 +639,7 @@ def inside(synthetic_bundle, tmp_path):
         role="analyst",
     )
     state.store.users.add(user)
-    token, _ = state.tokens.issue(User(user["id"], "ada", Role.analyst))
+    token, _ = state.tokens.issue(User(user.id, "ada", Role.analyst))
     with TestClient(
         Guard(app, state, app.state.roles),
         raise_server_exceptions=False,

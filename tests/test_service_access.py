@@ -722,7 +722,7 @@ def test_passwords_and_tokens_are_not_in_the_log(service, clients):
         and "access-secret" not in written
     )
     with store_of(service) as store:
-        assert store.users.get(username="access-secret")["password_hash"].startswith("$argon2id$")
+        assert store.users.get(username="access-secret").password_hash.startswith("$argon2id$")
 
 
 # Keys that are changed, and what outlasts a restart

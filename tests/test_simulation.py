@@ -39,11 +39,11 @@ def logged(service, run):
         rows = [
             r
             for r in store.predictions.find(limit=1_000_000)
-            if (r["reference"] or "").startswith(f"simulated/{run}/")
+            if (r.reference or "").startswith(f"simulated/{run}/")
         ]
     finally:
         store.close()
-    return sorted(rows, key=lambda r: int(r["reference"].rpartition("/")[2]))
+    return sorted(rows, key=lambda r: int(r.reference.rpartition("/")[2]))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_each_applicant_is_scored_once_as_the_model_scores_them(
     made, told = recession
     rows = logged(service, "recession")
     assert told == list(range(2, ROWS + 1)) and made.scored == ROWS and made.refused == 0
-    assert [r["reference"] for r in rows] == [f"simulated/recession/{i}" for i in range(ROWS)]
+    assert [r.reference for r in rows] == [f"simulated/recession/{i}" for i in range(ROWS)]
     before, _ = draw_applicants(GMSC, ROWS)
     sent = pd.concat(
         [
@@ -78,9 +78,9 @@ def test_each_applicant_is_scored_once_as_the_model_scores_them(
         ]
     )
     expected = synthetic_bundle.score(parse_table(GMSC, sent), reasons=False)
-    assert [r["probability_default"] for r in rows] == expected.probability_default.tolist()
-    assert made.decisions == Counter(r["decision"] for r in rows) and made.ratings == Counter(
-        r["rating"] for r in rows
+    assert [r.probability_default for r in rows] == expected.probability_default.tolist()
+    assert made.decisions == Counter(r.decision for r in rows) and made.ratings == Counter(
+        r.rating for r in rows
     )
     assert made.model_versions == {synthetic_bundle.tag: ROWS} and made.mean_pd == pytest.approx(
         expected.probability_default.mean()
@@ -95,7 +95,7 @@ def test_the_log_shows_the_drift_from_the_change_on(recession, service, syntheti
     def named(part):
         return {
             r.field
-            for r in reference.compare_counts(reference.decode("".join(r["bins"] for r in part)))
+            for r in reference.compare_counts(reference.decode("".join(r.bins for r in part)))
             if r.drifted and r.field in fields
         }
 
@@ -110,8 +110,8 @@ def test_the_log_shows_the_drift_from_the_change_on(recession, service, syntheti
     assert begin < changed < end
     slack = timedelta(milliseconds=1)  # the answer's time is cut to milliseconds
     assert (
-        all(r["at"] >= changed for r in rows[ROWS // 2 :])
-        and sum(r["at"] < changed + slack for r in rows[: ROWS // 2]) >= ROWS // 2 - 4
+        all(r.at >= changed for r in rows[ROWS // 2 :])
+        and sum(r.at < changed + slack for r in rows[: ROWS // 2]) >= ROWS // 2 - 4
     )  # four connections
 
 

@@ -27,10 +27,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres, binaries
 
-from credit_default.store import engine, schema, upkeep, windows
+from credit_default.store import engine, errors, export, schema, upkeep, windows
+from credit_default.store.answers import StoredAnswer
 from credit_default.store.checks import CheckRecord
-from credit_default.store.engine import (
-    HEAD,
+from credit_default.store.errors import (
     DatabaseUnavailable,
     InvalidInvitation,
     InvalidRow,
@@ -39,8 +39,10 @@ from credit_default.store.engine import (
 )
 from credit_default.store.outcomes import OutcomeCoverage, RecordedOutcomes
 from credit_default.store.predictions import Entry
-from credit_default.store.schema import ANSWER, COLUMNS, ROW, TABLES
+from credit_default.store.schema import COLUMNS, ROW, TABLES
+from credit_default.store.schema_version import HEAD
 from credit_default.store.store import Store
+from credit_default.store.users import UserRecord
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 QUICK = dict(timeout=1.0)
@@ -75,22 +77,24 @@ def row(i=0, **other):
 
 
 def answer(key, user_id="anna-id", **other):
-    return (
-        dict(
-            user_id=user_id,
-            key=key,
-            endpoint="predict",
-            body_hash="9f86d081",
-            status=200,
-            content=b"\x00\xffcompressed",
-            at=NOON,
-        )
-        | other
+    answer = StoredAnswer(
+        user_id=user_id,
+        key=key,
+        endpoint="predict",
+        body_hash="9f86d081",
+        status=200,
+        content=b"\x00\xffcompressed",
+        at=NOON,
     )
+    return replace(answer, **other)
+
+
+def without_seq(logged):
+    return {name: value for name, value in vars(logged).items() if name != "seq"}
 
 
 def ids(store):
-    return [one["prediction_id"] for one in store.predictions.find(limit=10**6)]
+    return [one.prediction_id for one in store.predictions.find(limit=10**6)]
 
 
 def away(call, *args, within=8.0):
@@ -161,7 +165,7 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     first = tables_of(store)
     store.predictions.append([Entry([row(i) for i in range(50)], answer("k"))])
     user = store.users.add(
-        dict(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst")
+        UserRecord(id="1", username="anna", email=None, password_hash="$argon2id$", role="analyst")
     )
     kept = store.predictions.find()
     assert (
@@ -172,7 +176,7 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     assert store.ready() and store.schema.version() == HEAD == "0002"
     assert (
         store.predictions.find(),
-        store.predictions.answer("anna-id", "k"),
+        store.answers.get("anna-id", "k"),
         store.users.all(),
     ) == (
         kept,
@@ -180,12 +184,12 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
         [user],
     )
     assert (
-        store.windows.versions("gmsc") == {kept[0]["model_version"]: 50}
-        and "".join(store.windows.bins("gmsc", kept[0]["model_version"])) == "3:\n" * 50
+        store.windows.versions("gmsc") == {kept[0].model_version: 50}
+        and "".join(store.windows.bins("gmsc", kept[0].model_version)) == "3:\n" * 50
     )
-    assert told(store, (kept[0], True, 800)).recorded == 1
+    assert told(store, (vars(kept[0]), True, 800)).recorded == 1
     store.predictions.append([Entry([row(50)])])
-    assert store.predictions.find(limit=1)[0]["seq"] > kept[0]["seq"]
+    assert store.predictions.find(limit=1)[0].seq > kept[0].seq
     migrated(store, command.downgrade, "0001")
     assert tables_of(store) == first and store.predictions.count() == 51
 
@@ -231,14 +235,13 @@ def test_what_was_written_is_what_is_read(store):
         True
     ] * 3 and store.predictions.append([Entry(many)]) == [True]
     found = store.predictions.find(limit=200)
-    assert [one.pop("seq") for one in found] == sorted(
-        (one["seq"] for one in store.predictions.find(limit=200)), reverse=True
-    )
-    assert found[::-1] == [one | dict(idempotency_key=None) for one in rows + many]
-    assert [one["at"].utcoffset() for one in found[-3:]] == [timedelta(0)] * 3 and found[-1][
-        "at"
-    ] == rows[0]["at"]
-    assert set(ROW) | {"idempotency_key"} == set(COLUMNS) == set(found[0])
+    assert [one.seq for one in found] == sorted((one.seq for one in found), reverse=True)
+    assert [without_seq(one) for one in found[::-1]] == [
+        one | dict(idempotency_key=None) for one in rows + many
+    ]
+    assert [one.at.utcoffset() for one in found[-3:]] == [timedelta(0)] * 3
+    assert found[-1].at == rows[0]["at"]
+    assert set(ROW) | {"idempotency_key"} == set(COLUMNS) == set(without_seq(found[0]))
 
 
 def test_a_prediction_is_written_once(store):
@@ -261,18 +264,18 @@ def test_a_key_is_used_once(store):
         ]
     ) == [True, True, False, True, True]
     assert store.predictions.append([other, Entry([row(4)])]) == [False, True]
-    assert [one["reference"] for one in store.predictions.find()] == ["A-4", "A-3", "A-1", "A-0"]
-    assert store.predictions.answer("anna-id", "k") == first.answer and set(first.answer) == set(
-        ANSWER
+    assert [one.reference for one in store.predictions.find()] == ["A-4", "A-3", "A-1", "A-0"]
+    assert store.answers.get("anna-id", "k") == first.answer and set(vars(first.answer)) == set(
+        schema.answers.columns.keys()
     )
     assert (
-        store.predictions.answer("anna-id", "unknown") is None
-        and store.predictions.answer("anna-id", "\0") is None
+        store.answers.get("anna-id", "unknown") is None
+        and store.answers.get("anna-id", "\0") is None
     )
     assert (
-        store.predictions.prune_answers(NOON) == 0
-        and store.predictions.prune_answers(NOON + timedelta(seconds=1)) == 3
-        and store.predictions.answer("anna-id", "k") is None
+        store.answers.prune(NOON) == 0
+        and store.answers.prune(NOON + timedelta(seconds=1)) == 3
+        and store.answers.get("anna-id", "k") is None
     )
 
 
@@ -307,7 +310,7 @@ def test_what_cannot_be_stored_is_refused_whole_and_without_its_value(store):
     assert store.predictions.count() == 0
     with pytest.raises(InvalidRow):
         store.users.add(
-            dict(id="1", username="secret", email=None, password_hash=None, role="viewer")
+            UserRecord(id="1", username="secret", email=None, password_hash=None, role="viewer")
         )
 
 
@@ -354,11 +357,11 @@ def test_pages_and_filters(store):
     pages, after = [], None
     while page := store.predictions.find(after=after, limit=7, user_id="anna-id"):
         pages.append(page)
-        after = page[-1]["seq"]
+        after = page[-1].seq
         store.predictions.append(
             [Entry([row(1000 + len(pages))])]
         )  # what arrives meanwhile shifts nothing
-    assert [one["reference"] for page in pages for one in page] == [
+    assert [one.reference for page in pages for one in page] == [
         f"A-{i}" for i in range(49, -1, -1) if i % 4
     ]
     for name in other:
@@ -406,8 +409,11 @@ def logged(store):
     return rows
 
 
+SAMPLED = ("sent", "probability_default", "credit_score", "rating", "decision", "at")
+
+
 def some_of(store, *window, **asked):
-    sample = windows.Sample(**asked)
+    sample = windows.WindowSample(**asked)
     for _ in store.windows.bins(*window, sample=sample):
         pass
     return store.windows.sampled(sample)
@@ -446,22 +452,9 @@ def test_a_window_is_read_whole_and_once(store, logged, since, until):
         and some_of(store, "gmsc", GMSC, *window, width=5) == []
     )
     assert sorted(map(str, every)) == sorted(
-        str(
-            {
-                name: one[name]
-                for name in (
-                    "sent",
-                    "probability_default",
-                    "credit_score",
-                    "rating",
-                    "decision",
-                    "at",
-                )
-            }
-        )
-        for one in there
+        str(windows.SampledPrediction(**{name: one[name] for name in SAMPLED})) for one in there
     )
-    assert [one["at"] for one in every] == sorted(one["at"] for one in there)
+    assert [one.at for one in every] == sorted(one["at"] for one in there)
     if since is None:
         declined = sum(one["prediction"] for one in there)
         assert store.outcomes.coverage("gmsc", GMSC, window[1]) == OutcomeCoverage(
@@ -510,7 +503,7 @@ def test_samples_are_spread_evenly(store, monkeypatch, among):
         ]
     )
     for most in (1, 10, 100, 999):
-        found = [one["credit_score"] / among for one in some_of(store, "gmsc", GMSC, most=most)]
+        found = [one.credit_score / among for one in some_of(store, "gmsc", GMSC, most=most)]
         assert 0.9 * most - 1 <= len(found) <= most
         if most == 100:
             assert all(
@@ -553,7 +546,11 @@ def test_counting_reads_no_row_of_the_table(tmp_path):
     (
         list(
             store.windows.bins(
-                "gmsc", GMSC, NOON, NOON + timedelta(days=1), sample=windows.Sample(5, width=4)
+                "gmsc",
+                GMSC,
+                NOON,
+                NOON + timedelta(days=1),
+                sample=windows.WindowSample(5, width=4),
             )
         ),
         store.windows.totals("gmsc", NOON),
@@ -614,7 +611,7 @@ def recorded(**counts):
 def test_of_several_outcomes_the_one_observed_last_holds(store):
     rows = [row(i) for i in range(3)]
     store.predictions.append([Entry(rows)])
-    seqs = [one["seq"] for one in store.predictions.find()][::-1]
+    seqs = [one.seq for one in store.predictions.find()][::-1]
     a, b, c = rows
     assert told(store) == recorded()
     assert told(store, (a, False, 700), (b, True, 100)) == recorded(recorded=2)
@@ -760,13 +757,13 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
 
 
 def test_an_outcome_goes_with_its_prediction(store, monkeypatch):
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(upkeep, "PRUNED_ROWS", 7)
     rows = [row(i, reference="Erika" if i % 10 == 9 else f"A-{i}") for i in range(40)]
     store.predictions.append([Entry(rows)])
     told(store, *((one, True, 700) for one in rows))
     assert store.upkeep.erase("Erika") == 4 and len(held(store)) == 36
     assert store.upkeep.prune(NOON + timedelta(seconds=20)) == 18 and sorted(held(store)) == sorted(
-        one["seq"] for one in store.predictions.find()
+        one.seq for one in store.predictions.find()
     )
     with store.database.transaction(writes=True) as c:  # whoever removes it
         assert c.execute(sa.text("DELETE FROM predictions WHERE reference = 'A-30'")).rowcount == 1
@@ -797,7 +794,7 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
     )
     assert 40 <= sum(one.recorded for one in found) <= 60
     assert (
-        held(store) == {one["seq"]: (False, 739) for one in store.predictions.find()}
+        held(store) == {one.seq: (False, 739) for one in store.predictions.find()}
         and store.predictions.count() == 40
     )
 
@@ -879,21 +876,21 @@ def test_a_spool_is_replayed_in_order_and_doubles_nothing(store, tmp_path):
         rows += [late] if len(rows) < 103 else []
         if len(rows) == 103 and late is not rows[-1]:
             spool.predictions.remove(
-                [([one["seq"] for one in spool.predictions.find(limit=1)], Entry([]))]
+                [([one.seq for one in spool.predictions.find(limit=1)], Entry([]))]
             )
         spool.predictions.remove(taken)
     assert spool.predictions.waiting() == 0 and spool.predictions.oldest(10) == []
     assert ids(store)[::-1] == [one["prediction_id"] for one in rows]
     assert (
-        store.predictions.answer("anna-id", "k") == answer("k")
-        and store.predictions.find(reference="A-99")[0]["idempotency_key"] == "k"
+        store.answers.get("anna-id", "k") == answer("k")
+        and store.predictions.find(reference="A-99")[0].idempotency_key == "k"
     )
 
 
 def test_users_and_invitations(store):
     def add(name, email, invitation=None):
         return store.users.add(
-            dict(
+            UserRecord(
                 id=str(uuid.uuid4()),
                 username=name,
                 email=email,
@@ -907,11 +904,11 @@ def test_users_and_invitations(store):
     assert (
         store.users.get(username="ZOË")
         == store.users.get(username="zoe\u0308")
-        == store.users.get(id=zoe["id"])
+        == store.users.get(id=zoe.id)
         == zoe
         == store.users.all()[0]
     )
-    assert zoe["disabled"] is False and zoe["created_at"].tzinfo
+    assert zoe.disabled is False and zoe.created_at.tzinfo
     for name, email, field in (
         ("zOË", "other@lender.example", "username"),
         ("other", "ZOË@LENDER.example", "email"),
@@ -922,20 +919,19 @@ def test_users_and_invitations(store):
     add("first without", None)
     add("second without", None)
     in_a_week = datetime.now(UTC) + timedelta(days=7)
-    store.users.add_invitation("hash", "analyst", created_by=zoe["id"], expires_at=in_a_week)
+    store.users.add_invitation("hash", "analyst", created_by=zoe.id, expires_at=in_a_week)
     store.users.add_invitation(
-        "old", "admin", created_by=zoe["id"], expires_at=in_a_week - timedelta(days=7, seconds=1)
+        "old", "admin", created_by=zoe.id, expires_at=in_a_week - timedelta(days=7, seconds=1)
     )
     with pytest.raises(NameTaken):
         add("Zoë", None, "hash")
     assert (
-        store.users.invitation("hash")["role"] == "analyst"
-        and store.users.invitation("old") is None
+        store.users.invitation("hash").role == "analyst" and store.users.invitation("old") is None
     )
 
     def try_to(i):
         try:
-            return add(f"invited {i}", None, "hash")["role"]
+            return add(f"invited {i}", None, "hash").role
         except InvalidInvitation:
             return None
 
@@ -946,20 +942,20 @@ def test_users_and_invitations(store):
             add("late", None, token)
     assert store.users.get(username="late") is None and len(store.users.all()) == 4
     assert store.users.change(
-        zoe["id"], role="admin", disabled=True, password_hash="new"
+        zoe.id, role="admin", disabled=True, password_hash="new"
     ) and not store.users.change("nobody", disabled=True)
-    assert store.users.get(id=zoe["id"]) == zoe | dict(
-        role="admin", disabled=True, password_hash="new"
+    assert store.users.get(id=zoe.id) == replace(
+        zoe, role="admin", disabled=True, password_hash="new"
     )
     assert (
-        store.users.delete(zoe["id"])
-        and not store.users.delete(zoe["id"])
-        and store.users.get(id=zoe["id"]) is None
+        store.users.delete(zoe.id)
+        and not store.users.delete(zoe.id)
+        and store.users.get(id=zoe.id) is None
     )
 
 
 def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(upkeep, "PRUNED_ROWS", 7)
     store.predictions.append(
         [
             Entry([row(i) for i in range(40)]),
@@ -967,20 +963,18 @@ def test_old_predictions_are_pruned_in_slices(store, monkeypatch):
             Entry([row(41)], answer("new", at=NOON + timedelta(days=1))),
         ]
     )
-    highest = store.predictions.find(limit=1)[0]["seq"]
+    highest = store.predictions.find(limit=1)[0].seq
     assert (
         store.upkeep.prune(NOON + timedelta(seconds=30)) == 30
         and store.upkeep.prune(NOON + timedelta(seconds=30)) == 0
     )
-    assert [one["reference"] for one in store.predictions.find()] == [
+    assert [one.reference for one in store.predictions.find()] == [
         f"A-{i}" for i in range(41, 29, -1)
     ]
-    assert store.predictions.answer("anna-id", "old") is None and store.predictions.answer(
-        "anna-id", "new"
-    )
+    assert store.answers.get("anna-id", "old") is None and store.answers.get("anna-id", "new")
     assert store.upkeep.prune(NOON + timedelta(days=2)) == 12 and store.predictions.count() == 0
     store.predictions.append([Entry([row(0)])])
-    assert store.predictions.find()[0]["seq"] > highest
+    assert store.predictions.find()[0].seq > highest
 
 
 def test_an_applicant_is_erased(store):
@@ -1001,9 +995,9 @@ def test_an_applicant_is_erased(store):
         store.upkeep.erase("Erika") == 2
         and store.upkeep.erase("Erika") == store.upkeep.erase("\0") == 0
     )
-    assert [one["reference"] for one in store.predictions.find()] == ["A-4", "A-3", "A-1"]
+    assert [one.reference for one in store.predictions.find()] == ["A-4", "A-3", "A-1"]
     assert [
-        bool(store.predictions.answer(*one))
+        bool(store.answers.get(*one))
         for one in (("anna-id", "theirs"), ("anna-id", "another"), ("bert-id", "theirs"))
     ] == [False, True, True]
     if store.file:
@@ -1013,7 +1007,7 @@ def test_an_applicant_is_erased(store):
 def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
     import pandas as pd
 
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 25)
+    monkeypatch.setattr(export, "EXPORT_ROWS", 25)
     rows = [row(i, reference=None if i % 2 else f"A-{i}") for i in range(90)]
     store.predictions.append([Entry(rows)])
     seen = []
@@ -1085,7 +1079,7 @@ def test_export_to_another_database(store, tmp_path, request):
 def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, request):
     import pandas as pd
 
-    monkeypatch.setattr(upkeep, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(export, "EXPORT_ROWS", 4)
     rows = [row(i) for i in range(10)]
     store.predictions.append([Entry(rows)])
 
@@ -1240,10 +1234,10 @@ def test_postgresql_is_backed_up_and_restored_with_its_own_tools(server, tmp_pat
     assert (
         restored.ready()
         and restored.predictions.find() == store.predictions.find()
-        and restored.predictions.answer("anna-id", "k") == answer("k")
+        and restored.answers.get("anna-id", "k") == answer("k")
     )
     restored.predictions.append([Entry([row(99)])])
-    assert restored.predictions.find(limit=1)[0]["reference"] == "A-99"
+    assert restored.predictions.find(limit=1)[0].reference == "A-99"
 
 
 # SQLite, away
@@ -1261,8 +1255,8 @@ def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
     with closing(sqlite3.connect(store.file, isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         assert (
-            away(store.predictions.append, [Entry([row(1)])]) == engine.LOCKED
-            and away(store.upkeep.erase, "A-0") == engine.LOCKED
+            away(store.predictions.append, [Entry([row(1)])]) == errors.LOCKED
+            and away(store.upkeep.erase, "A-0") == errors.LOCKED
         )
         assert store.ready() and store.predictions.count() == 1
     assert store.predictions.append([Entry([row(1)])]) == [True] and store.predictions.count() == 2
@@ -1290,13 +1284,13 @@ print(store.predictions.count())
             "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))",
             "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, "
             "resource.RLIM_INFINITY))",
-            engine.BROKEN_DISK,
+            errors.BROKEN_DISK,
         ),
         (
             "store.database.engine.dispose(); limits = resource.getrlimit(resource.RLIMIT_NOFILE); "
             "resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))",
             "resource.setrlimit(resource.RLIMIT_NOFILE, limits)",
-            engine.UNOPENED,
+            errors.UNOPENED,
         ),
     ],
     ids=["a file that may not grow", "no more files"],
@@ -1352,8 +1346,8 @@ def test_a_read_only_disk_is_away(small_disk):
     Store(f"sqlite:///{small_disk}/log.db").upgrade()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     store = Store(f"sqlite:///{small_disk}/log.db", **QUICK)
-    assert away(store.predictions.append, [Entry([row(0)])]) in (engine.READ_ONLY, engine.UNOPENED)
-    assert away(Store(f"sqlite:///{small_disk}/new/log.db").upgrade) == engine.UNOPENED
+    assert away(store.predictions.append, [Entry([row(0)])]) in (errors.READ_ONLY, errors.UNOPENED)
+    assert away(Store(f"sqlite:///{small_disk}/new/log.db").upgrade) == errors.UNOPENED
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert store.predictions.append([Entry([row(0)])]) == [True]
 
@@ -1365,7 +1359,7 @@ def test_a_file_that_is_no_database_is_away(tmp_path):
         away(store.ready)
         == away(store.upgrade)
         == away(store.predictions.append, [Entry([row(0)])])
-        == engine.DAMAGED
+        == errors.DAMAGED
     )
 
 
@@ -1387,23 +1381,23 @@ def test_a_server_that_hangs_is_away_within_seconds(own_server):
     store.predictions.append([Entry([row(0)])])
     own_server.pause()
     assert (
-        away(store.predictions.append, [Entry([row(0)])], within=5) == engine.UNREACHED
+        away(store.predictions.append, [Entry([row(0)])], within=5) == errors.UNREACHED
     )  # a connection that was in use
     assert (
-        away(store.predictions.append, [Entry([row(0)])], within=4) == engine.UNREACHED
+        away(store.predictions.append, [Entry([row(0)])], within=4) == errors.UNREACHED
     )  # a new one
     own_server.resume()
     assert store.predictions.append([Entry([row(1)])]) == [True] and store.ready()
     time.sleep(engine.IDLE_SECONDS)
     own_server.pause()
-    assert away(store.users.all, within=5) == engine.UNREACHED  # an idle one
+    assert away(store.users.all, within=5) == errors.UNREACHED  # an idle one
     own_server.resume()
     big = [
         Entry([row(i, sent=json.dumps("x" * 50_000)) for i in range(400)])
     ]  # more than a socket holds
     store.predictions.append([Entry([row(2)])])
     own_server.pause()
-    assert away(store.predictions.append, big, within=5) == engine.UNREACHED
+    assert away(store.predictions.append, big, within=5) == errors.UNREACHED
     own_server.resume()
     assert store.predictions.append(big) == [True] and store.predictions.count() >= 402
 
@@ -1419,7 +1413,7 @@ def test_a_lock_held_by_somebody_is_away(server):
         dbname=store.database.url.database,
     ) as somebody:
         somebody.execute("LOCK TABLE predictions")
-        assert away(store.predictions.append, [Entry([row(0)])]) in (engine.LOCKED, engine.SLOW)
+        assert away(store.predictions.append, [Entry([row(0)])]) in (errors.LOCKED, errors.SLOW)
     assert store.predictions.append([Entry([row(0)])]) == [True]
 
 
@@ -1430,15 +1424,15 @@ def test_a_server_that_only_reads_or_allows_nothing_is_away(server):
         f"ALTER DATABASE {store.database.url.database} SET default_transaction_read_only = on"
     )
     store.close()
-    assert away(store.predictions.append, [Entry([row(0)])]) == engine.READ_ONLY
+    assert away(store.predictions.append, [Entry([row(0)])]) == errors.READ_ONLY
     server.sql(f"ALTER DATABASE {store.database.url.database} RESET default_transaction_read_only")
     server.sql("DROP ROLE IF EXISTS reader")
     server.sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
     reader = store.database.url.set(username="reader", password="reads").render_as_string(
         hide_password=False
     )
-    assert away(Store(reader).predictions.append, [Entry([row(0)])]) == engine.DENIED
-    assert away(Store(reader.replace("reads", "guesses")).ready) == engine.UNREACHED
+    assert away(Store(reader).predictions.append, [Entry([row(0)])]) == errors.DENIED
+    assert away(Store(reader.replace("reads", "guesses")).ready) == errors.UNREACHED
 
 
 def test_a_commit_is_durable_whatever_the_database_is_set_to(server):
@@ -1492,7 +1486,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_goes(own_server
         stop.set()
         for one in writers:
             one.join(30)
-    assert misses and set(misses) <= {engine.UNREACHED, engine.BUSY}
+    assert misses and set(misses) <= {errors.UNREACHED, errors.BUSY}
     found = ids(store)
     assert len(set(found)) == len(found) and set(found) == set(acknowledged)
 

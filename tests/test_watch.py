@@ -50,7 +50,7 @@ from credit_default.monitoring.watch import (
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.scoring.stability import Reference
 from credit_default.store.checks import CheckRecord
-from credit_default.store.engine import DatabaseUnavailable
+from credit_default.store.errors import DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 

@@ -84,7 +84,7 @@ def _delete_user(user_id: str) -> bool:
     "Remove a user from the database of the settings; return whether the user was there."
     # slow to import
     from credit_default.core.settings import read_settings
-    from credit_default.store.engine import DatabaseUnavailable
+    from credit_default.store.errors import DatabaseUnavailable
     from credit_default.store.store import Store
 
     try:

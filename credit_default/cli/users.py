@@ -9,7 +9,7 @@ __all__ = ['MAX_PASSWORD_BYTES', 'USER_COLUMNS', 'PipedPasswordOption', 'Usernam
            'user_invite']
 
 # %% ../../nbs/cli/15_users.ipynb #34178897
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from credit_default.serving.accounts import Signup
     from credit_default.serving.roles import Role
     from credit_default.store.store import Store
+    from credit_default.store.users import UserRecord
 
 # %% ../../nbs/cli/15_users.ipynb #101abfb0
 MAX_PASSWORD_BYTES = 1 << 16  # read from standard input; the rules of signing up allow far fewer
@@ -62,7 +63,7 @@ def ask_password(
     return password
 
 # %% ../../nbs/cli/15_users.ipynb #859d1a8e
-def check_signup(username: str, email: str, password: str) -> "Signup":
+def check_signup(username: str, email: str | None, password: str) -> "Signup":
     """Return username, email and password after a check by the rules of signing up.
 
     Raises InputError with the rule that was broken; what was typed is not repeated.
@@ -96,14 +97,14 @@ def find_role(name: str) -> "Role":
         ) from None
 
 
-def find_user(store: "Store", username: str) -> dict[str, Any]:
-    "Return the user's row in the database. Raise InputError where there is none."
-    row = store.users.get(username=username)
-    if row is None:
+def find_user(store: "Store", username: str) -> "UserRecord":
+    "Return the user's record in the database. Raise InputError where there is none."
+    user = store.users.get(username=username)
+    if user is None:
         raise InputError(
             f"there is no user {username!r}; `credit-default user list` lists all users"
         )
-    return row
+    return user
 
 # %% ../../nbs/cli/15_users.ipynb #62499515
 USER_COLUMNS = dict(
@@ -111,15 +112,15 @@ USER_COLUMNS = dict(
 )
 
 
-def public_user(row: Mapping[str, Any]) -> dict[str, Any]:
+def public_user(user: "UserRecord") -> dict[str, Any]:
     "Return what may be seen of a user, as JSON has it."
-    shown = {name: row[name] for name in ("id", *USER_COLUMNS)}
-    return shown | dict(created_at=row["created_at"].isoformat(timespec="seconds"))
+    shown = {name: getattr(user, name) for name in ("id", *USER_COLUMNS)}
+    return shown | dict(created_at=user.created_at.isoformat(timespec="seconds"))
 
 
-def _print_user(as_json: bool, row: Mapping[str, Any], line: str) -> None:
+def _print_user(as_json: bool, user: "UserRecord", line: str) -> None:
     if as_json:
-        print_json(public_user(row))
+        print_json(public_user(user))
     else:
         typer.echo(line)
 
@@ -173,19 +174,20 @@ def user_add(
     check_signup(username, email, password="." * 12)
     if store.users.get(username=username):
         raise InputError("this username is taken")
-    row = _add_user(store, check_signup(username, email, ask_password(password_stdin)), chosen)
-    _print_user(as_json, row, f"{row['username']} is a user now: {row['role']}")
+    user = _add_user(store, check_signup(username, email, ask_password(password_stdin)), chosen)
+    _print_user(as_json, user, f"{user.username} is a user now: {user.role}")
 
 # %% ../../nbs/cli/15_users.ipynb #6fe20538
-def _add_user(store: "Store", form: "Signup", role: "Role") -> dict[str, Any]:
-    "Add a user to the database and return the row. Raise InputError where the name is taken."
+def _add_user(store: "Store", form: "Signup", role: "Role") -> "UserRecord":
+    "Add a user to the database and return the record. Raise InputError where the name is taken."
     # slow to import
     import uuid
 
     from credit_default.serving.passwords import Passwords
-    from credit_default.store.engine import NameTaken
+    from credit_default.store.errors import NameTaken
+    from credit_default.store.users import UserRecord
 
-    row = dict(
+    user = UserRecord(
         id=str(uuid.uuid4()),
         username=form.username,
         email=form.email,
@@ -193,7 +195,7 @@ def _add_user(store: "Store", form: "Signup", role: "Role") -> dict[str, Any]:
         password_hash=Passwords().hash_blocking(form.password.get_secret_value()),
     )
     try:
-        return store.users.add(row)
+        return store.users.add(user)
     except NameTaken as error:
         raise InputError(str(error)) from None
 
@@ -201,7 +203,7 @@ def _add_user(store: "Store", form: "Signup", role: "Role") -> dict[str, Any]:
 @user_commands.command("list", epilog=examples("user list", "user list --json"))
 def user_list(as_json: JsonOption = False) -> None:
     "List all users, the first one first."
-    users = [public_user(row) for row in open_store().users.all()]
+    users = [public_user(user) for user in open_store().users.all()]
     if as_json:
         print_json(users)
     elif not users:
@@ -213,12 +215,12 @@ def user_list(as_json: JsonOption = False) -> None:
 def set_disabled(username: str, disabled: bool, as_json: bool) -> None:
     "Disable or enable a user; say so where nothing had to be changed."
     store = open_store()
-    row = find_user(store, username)
-    changed = row["disabled"] != disabled
+    user = find_user(store, username)
+    changed = user.disabled != disabled
     if changed:
-        store.users.change(row["id"], disabled=disabled)
+        store.users.change(user.id, disabled=disabled)
     state = f"{'disabled' if disabled else 'enabled'} {'now' if changed else 'already'}"
-    _print_user(as_json, row | dict(disabled=disabled), f"{row['username']} is {state}")
+    _print_user(as_json, replace(user, disabled=disabled), f"{user.username} is {state}")
 
 
 @user_commands.command("disable", epilog=examples("user disable anna"))
@@ -241,9 +243,10 @@ def user_role(
 ) -> None:
     "Give a user another role; a running service knows it within seconds."
     chosen, store = find_role(role), open_store()
-    row = find_user(store, username)
-    store.users.change(row["id"], role=chosen.value)
-    _print_user(as_json, row | dict(role=chosen.value), f"{row['username']} is {chosen.value} now")
+    user = find_user(store, username)
+    store.users.change(user.id, role=chosen.value)
+    user = replace(user, role=chosen.value)
+    _print_user(as_json, user, f"{user.username} is {user.role} now")
 
 
 @user_commands.command(
@@ -263,11 +266,11 @@ def user_password(
     from credit_default.serving.passwords import Passwords  # slow to import
 
     store = open_store()
-    row = find_user(store, username)
-    form = check_signup(row["username"], row["email"], ask_password(password_stdin))
+    user = find_user(store, username)
+    form = check_signup(user.username, user.email, ask_password(password_stdin))
     password_hash = Passwords().hash_blocking(form.password.get_secret_value())
-    store.users.change(row["id"], password_hash=password_hash)
-    _print_user(as_json, row, f"{row['username']} has a new password")
+    store.users.change(user.id, password_hash=password_hash)
+    _print_user(as_json, user, f"{user.username} has a new password")
 
 # %% ../../nbs/cli/15_users.ipynb #b2870872
 DaysOption = Annotated[int, typer.Option(min=1, max=365, metavar="N", help="How long it is valid.")]

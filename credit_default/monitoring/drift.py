@@ -23,7 +23,7 @@ from ..scoring.psi import PSI_THRESHOLD
 from ..scoring.stability import DRIFT_LEVEL, FieldDrift, Reference
 from ..store.checks import CheckRecord
 from ..store.store import Store
-from ..store.windows import Sample
+from ..store.windows import SampledPrediction, WindowSample
 
 # %% ../../nbs/monitoring/01_drift.ipynb #4b46c1b5
 class MonitoringError(InvalidInput):
@@ -292,12 +292,12 @@ def assess_drift(
 # %% ../../nbs/monitoring/01_drift.ipynb #237b6b98
 def logged_columns(
     portfolio: Portfolio,
-    rows: Sequence[Mapping[str, Any]],  # of the log, with `sent` as JSON
+    rows: Sequence[SampledPrediction],
 ) -> dict[str, np.ndarray]:  # field or output to its values; NaN or None where nothing was sent
     "Return logged predictions as columns, like those that the reference was made of."
-    sent = [json.loads(row["sent"]) for row in rows]
+    sent = [json.loads(row.sent) for row in rows]
     fields = {f.name: [values.get(f.name) for values in sent] for f in portfolio.fields}
-    outputs = {name: [row[name] for row in rows] for name in OUTPUTS}
+    outputs = {name: [getattr(row, name) for row in rows] for name in OUTPUTS}
     numbers = {f.name for f in portfolio.fields if f.numeric} | set(OUTPUTS) - {"rating"}
     return {
         name: np.array(values, dtype=float if name in numbers else object)
@@ -316,7 +316,7 @@ def detect_drift(
 ) -> DriftResult:
     "Look for drift in a model's logged predictions. Raise DatabaseUnavailable, MonitoringError."
     window = portfolio.name, model_version, since, until
-    sample = Sample(most, width=len(reference.bins))
+    sample = WindowSample(most, width=len(reference.bins))
     chunks = store.windows.bins(*window, sample=sample) if reference.bins else ()
     counts = count_bins(reference, chunks)
     rows = store.windows.sampled(sample)

@@ -40,7 +40,7 @@ from credit_default.monitoring.performance import (
 )
 from ..portfolio.definition import Portfolio
 from ..scoring.stability import Reference
-from ..store.engine import DatabaseUnavailable
+from ..store.errors import DatabaseUnavailable
 from ..store.store import Store
 
 # %% ../../nbs/monitoring/05_process.ipynb #a9e087a0

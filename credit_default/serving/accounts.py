@@ -12,7 +12,7 @@ from typing import Annotated
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from ..store.predictions import storable
+from ..store.answers import storable
 
 # %% ../../nbs/serving/02_accounts.ipynb #90347311
 USERNAME_RULE, PASSWORD_RULE = "3 to 64 letters, digits and . _ -", "12 to 128 characters"

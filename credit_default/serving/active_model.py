@@ -32,6 +32,7 @@ from credit_default.serving.refusals import (
     field_label,
     problem,
 )
+from ..store.predictions import LoggedPrediction
 
 # %% ../../nbs/serving/14_active_model.ipynb #a419da85
 def _example_value(field: Field) -> float | str:
@@ -230,12 +231,12 @@ _ROW_SHOWN = (
 )
 
 
-def describe_row(row: dict[str, Any]) -> dict[str, Any]:
+def describe_row(row: LoggedPrediction) -> dict[str, Any]:
     "Return a row of the prediction log as the API shows it."
-    return {name: row[name] for name in _ROW_SHOWN} | dict(
-        timestamp=format_time(row["at"]),
-        application_reference=row["reference"],
-        applicant=json.loads(row["sent"]),
-        scored=json.loads(row["scored"]),
-        reasons=json.loads(row["reasons"]),
+    return {name: getattr(row, name) for name in _ROW_SHOWN} | dict(
+        timestamp=format_time(row.at),
+        application_reference=row.reference,
+        applicant=json.loads(row.sent),
+        scored=json.loads(row.scored),
+        reasons=json.loads(row.reasons),
     )

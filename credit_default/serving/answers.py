@@ -21,6 +21,7 @@ from .group_commit import IdempotencyKeyUsed
 from .log_lines import request_id
 from .refusals import ApiError, problem
 from .state import ServiceState
+from ..store.answers import StoredAnswer
 from ..store.predictions import Entry
 
 # %% ../../nbs/serving/18_answers.ipynb #373f6f91
@@ -55,7 +56,7 @@ def log_entry(
         row |= common
     if key is None:
         return Entry(rows)
-    answer = dict(
+    answer = StoredAnswer(
         key=key.key,
         body_hash=key.body_hash,
         user_id=user.id,
@@ -97,21 +98,21 @@ async def answer_once(
         raise _refuse_key(409, error, "ask again in a second", "1")
     state.keys_in_work.add(in_work)
     try:
-        known = await state.query_store(state.store.predictions.answer, *in_work)
+        known = await state.query_store(state.store.answers.get, *in_work)
         if known is None:
             try:
                 return await make(request_key)
             except IdempotencyKeyUsed:  # another worker was faster
-                known = await state.query_store(state.store.predictions.answer, *in_work)
+                known = await state.query_store(state.store.answers.get, *in_work)
         return _replay(known, request_key, endpoint, kind)
     finally:
         state.keys_in_work.discard(in_work)
 
 # %% ../../nbs/serving/18_answers.ipynb #93c2b863
-def _replay(known: dict[str, Any] | None, key: RequestKey, endpoint: str, kind: str) -> Response:
+def _replay(known: StoredAnswer | None, key: RequestKey, endpoint: str, kind: str) -> Response:
     "Return an answer as it was given first. Raise ApiError (422) where it was to another request."
-    if known is None or known["body_hash"] != key.body_hash or known["endpoint"] != endpoint:
+    if known is None or known.body_hash != key.body_hash or known.endpoint != endpoint:
         error = "this Idempotency-Key belongs to another request"
         raise _refuse_key(422, error, "take a new one for each request")
-    content, headers = zlib.decompress(known["content"]), {"Idempotent-Replayed": "true"}
-    return Response(content, known["status"], headers, kind)
+    content, headers = zlib.decompress(known.content), {"Idempotent-Replayed": "true"}
+    return Response(content, known.status, headers, kind)

@@ -28,7 +28,7 @@ from ..scoring.batch import BatchError
 from .group_commit import PredictionNotRecorded
 from .passwords import TooManyLogins
 from .users import SignupRefused
-from ..store.engine import DatabaseUnavailable, NameTaken
+from ..store.errors import DatabaseUnavailable, NameTaken
 
 # %% ../../nbs/serving/12_refusals.ipynb #82b65233
 class Problem(BaseModel):

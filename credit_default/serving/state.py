@@ -31,7 +31,7 @@ from .refusals import PredictionLogUnavailable, Problem, problem
 from .served_portfolio import ServedPortfolio
 from .tokens import Tokens
 from .users import Users
-from ..store.engine import DatabaseUnavailable
+from ..store.errors import DatabaseUnavailable
 from ..store.predictions import Entry
 from ..store.store import Store
 
@@ -272,7 +272,7 @@ class Watcher:
         if recorder := log_of_predictions.recorder:
             self.state.metrics.recorder.show(recorder.depth, recorder.spooled, recorder.away)
         if log_of_predictions.is_reachable and _is_due(turn, PRUNE_SECONDS):
-            self.state.store.predictions.prune_answers(datetime.now(UTC) - ANSWERS_KEPT)
+            self.state.store.answers.prune(datetime.now(UTC) - ANSWERS_KEPT)
 
     def _end_orphan(self) -> None:
         log.warning("The supervising process is gone: this worker ends")

@@ -25,8 +25,9 @@ from credit_default.cli import app as cli
 from credit_default.cli import log
 from credit_default.cli.environment import make_env
 from credit_default.core.settings import read_settings, secret_key
-from credit_default.store.engine import HEAD
+from credit_default.store.answers import StoredAnswer
 from credit_default.store.predictions import Entry
+from credit_default.store.schema_version import HEAD
 from credit_default.store.store import Store
 
 COMMANDS = [
@@ -111,15 +112,15 @@ def prediction(i, **other):
 
 def kept(i):
     "The answer that is kept for a repeated request."
-    return {
-        "user_id": "7c0f",
-        "key": f"key-{i}",
-        "endpoint": "predict",
-        "body_hash": "00",
-        "status": 200,
-        "content": b"{}",
-        "at": START + timedelta(days=i),
-    }
+    return StoredAnswer(
+        user_id="7c0f",
+        key=f"key-{i}",
+        endpoint="predict",
+        body_hash="00",
+        status=200,
+        content=b"{}",
+        at=START + timedelta(days=i),
+    )
 
 
 # Help
@@ -272,7 +273,7 @@ def test_a_user_that_was_added_logs_in(store):
         and found.role.value == "admin"
         and let_in(store, "anna", PASSWORD + "s") is None
     )
-    assert store.users.get(username="anna")["password_hash"].startswith("$argon2id$")
+    assert store.users.get(username="anna").password_hash.startswith("$argon2id$")
 
 
 def test_a_new_user_is_an_analyst_and_roles_are_those_of_the_service(store):
@@ -395,7 +396,7 @@ def test_another_role_takes_the_place_of_the_first(store):
     added("anna")
     assert (
         answer("user", "role", "anna", "viewer")["role"] == "viewer"
-        and store.users.get(username="anna")["role"] == "viewer"
+        and store.users.get(username="anna").role == "viewer"
     )
 
 
@@ -634,7 +635,7 @@ def test_prune_removes_what_is_older_and_no_more(store):
     assert pruned["removed"] == 4 and abs(
         datetime.fromisoformat(pruned["before"]) - (now - timedelta(days=6))
     ) < timedelta(minutes=1)
-    assert {row["reference"] for row in store.predictions.find()} == {f"APP-{i}" for i in range(6)}
+    assert {row.reference for row in store.predictions.find()} == {f"APP-{i}" for i in range(6)}
     assert answer("log", "prune", "--older-than", "6d")["removed"] == 0  # nothing to ask about
 
 
@@ -662,10 +663,8 @@ def test_erase_forgets_an_applicant_also_in_the_spool(store, place):
         )
     assert answer("log", "erase", "APP-1") == {"removed": 4}
     for one in (store, spool):
-        assert {row["reference"] for row in one.predictions.find()} == {"APP-0", "APP-2"}
-        assert one.predictions.answer("7c0f", "key-1") is None and one.predictions.answer(
-            "7c0f", "key-0"
-        )
+        assert {row.reference for row in one.predictions.find()} == {"APP-0", "APP-2"}
+        assert one.answers.get("7c0f", "key-1") is None and one.answers.get("7c0f", "key-0")
         assert not any(
             b"APP-1" in path.read_bytes() for path in one.file.parent.glob(f"{one.file.name}*")
         )

@@ -22,6 +22,7 @@ from ..refusals import ApiError
 from ..roles import Role, User
 from ..schemas import Logged, LoggedPage, WrittenTime
 from ..state import ServiceState
+from ...store.predictions import LoggedPrediction
 
 # %% ../../../nbs/serving/routes/02_prediction_log.ipynb #072c0618
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ def own_only(user: User) -> str | None:
     return None if user.role == Role.admin else user.id
 
 
-def describe_page(rows: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+def describe_page(rows: list[LoggedPrediction], limit: int) -> dict[str, Any]:
     "Return a page of the log, and where the next one begins."
-    following = rows[-1]["seq"] if len(rows) == limit else None
+    following = rows[-1].seq if len(rows) == limit else None
     return dict(predictions=[describe_row(row) for row in rows], next=following)
 
 # %% ../../../nbs/serving/routes/02_prediction_log.ipynb #0008253a
@@ -77,7 +78,7 @@ def add_predictions(router: APIRouter, state: ServiceState) -> None:
         request: Request, wanted: Annotated[PredictionFilter, Depends()]
     ) -> Response:
         "An analyst sees the own ones, an administrator all."
-        rows: list[dict[str, Any]] = []
+        rows: list[LoggedPrediction] = []
         if wanted.can_match():
             rows = await state.query_store(
                 state.store.predictions.find,
@@ -101,7 +102,7 @@ def add_prediction(router: APIRouter, state: ServiceState) -> None:
     async def prediction(request: Request, prediction_id: uuid.UUID) -> Response:
         "What was sent, what the model took it for, and what was answered."
         row = await state.query_store(state.store.predictions.get, str(prediction_id))
-        if row is None or own_only(request.state.user) not in (None, row["user_id"]):
+        if row is None or own_only(request.state.user) not in (None, row.user_id):
             raise ApiError(404, "there is no such prediction")
         return Response(write_json(describe_row(row)), media_type=JSON_TYPE)
 

@@ -24,7 +24,7 @@ from .monitoring import FORM_BYTES
 from ..schemas import Account
 from ..state import ServiceState
 from ..users import SignupRefused
-from ...store.engine import DatabaseUnavailable, NameTaken
+from ...store.errors import DatabaseUnavailable, NameTaken
 
 # %% ../../../nbs/serving/routes/06_users.ipynb #2834291e
 RESULTS_COUNTED: dict[type[CreditDefaultError], str] = {
