@@ -7,7 +7,7 @@ import pytest
 
 from credit_default.data.loading import load
 from credit_default.data.split import split
-from credit_default.evaluation.leakage import LeakError
+from credit_default.evaluation.leakage.audit import LeakError
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.training.champion import choose_members, fit_choice
 from credit_default.training.model_card import NO_OUT_OF_TIME_TEST

@@ -1264,7 +1264,7 @@ def test_a_locked_file_is_away_for_writing_and_there_for_reading(tmp_path):
 
 BROKEN = """
 import os, resource, signal, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 from test_store import DatabaseUnavailable, Entry, Store, row
 store = Store({url!r}, timeout=1)
 {before}
@@ -1298,7 +1298,10 @@ print(store.predictions.count())
 def test_what_the_system_refuses_is_away_and_recovers(tmp_path, before, after, says):
     store = sqlite_store(tmp_path)
     code = BROKEN.format(
-        tests=str(Path(__file__).parent), url=store.url_shown, before=before, after=after
+        folders=[str(folder) for folder in Path(__file__).parents[:2]],
+        url=store.url_shown,
+        before=before,
+        after=after,
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{says}\n2\n"), done.stderr

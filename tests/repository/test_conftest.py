@@ -42,7 +42,7 @@ def run(tmp_path):
     """Runs pytest on TESTS with conftest.py beside them, under the given settings; its exit code
     and output.
     """
-    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", tmp_path)
     (tmp_path / "test_some.py").write_text(TESTS)
 
     def run(**settings):
