@@ -7,9 +7,12 @@ import sys
 import time
 from dataclasses import replace
 
+import pytest
+
 from credit_default.core.files import file_lock
 from credit_default.core.paths import portfolio_home
 from credit_default.scoring.registry import (
+    champion_line,
     champion_tag,
     promote_bundle,
     promotion_history,
@@ -47,15 +50,14 @@ print(roll_back_champion("gmsc", by=sys.argv[1]))
 """
 
 
-def test_rollbacks_at_once_go_back_a_step_each(synthetic_bundle, tmp_path, monkeypatch):
-    """Each reads the history under the lock that it writes it under: two that read before would
-    both go back to the same champion.
-    """
-    # the same predictions under three tags: weights are shares of their sum
+@pytest.fixture
+def three_champions(synthetic_bundle):
+    "Three models in a row, each champion once: the same predictions under three tags."
     tags = [
         save_bundle(
             replace(
                 synthetic_bundle,
+                # weights are shares of their sum
                 members=[replace(m, weight=factor * m.weight) for m in synthetic_bundle.members],
             )
         )
@@ -63,6 +65,14 @@ def test_rollbacks_at_once_go_back_a_step_each(synthetic_bundle, tmp_path, monke
     ]
     for tag in tags:
         promote_bundle(tag, "gmsc", other_requests=True)
+    return tags
+
+
+def test_rollbacks_at_once_go_back_a_step_each(three_champions):
+    """Each reads the history under the lock that it writes it under: two that read before would
+    both go back to the same champion.
+    """
+    tags = three_champions
     with file_lock(portfolio_home("gmsc") / "champion.json"):
         processes = [
             subprocess.Popen(
@@ -77,3 +87,22 @@ def test_rollbacks_at_once_go_back_a_step_each(synthetic_bundle, tmp_path, monke
         assert promotion_history("gmsc")[-1].tag == tags[-1]
     reached = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert sorted(reached) == sorted(tags[:2]) and champion_tag("gmsc") == tags[0]
+
+
+def test_rollbacks_and_promotions_at_once_follow_one_history(three_champions):
+    "Whatever their order, each rollback goes back from what was written before it."
+    tags, before = three_champions, promotion_history("gmsc")
+    commands = [["-c", ROLLING_BACK, "0"], ["-c", PROMOTING, tags[0], "1"]] * 2
+    processes = [
+        subprocess.Popen([sys.executable, *command], env=os.environ, stdout=subprocess.DEVNULL)
+        for command in commands
+    ]
+    assert [process.wait() for process in processes] == [0] * 4
+    history = promotion_history("gmsc")
+    assert history[: len(before)] == before
+    added = history[len(before) :]
+    assert sum(event.rollback for event in added) == 2 and len(added) == 2 + 2 * 3
+    for at, event in enumerate(history):
+        if event.rollback:
+            assert event.tag == champion_line(history[:at])[-2]
+            assert event.why == f"rollback from {champion_line(history[:at])[-1]}"
