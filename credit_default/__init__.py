@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from .data.sources import DataError as DataError
     from .face.classifier import CreditDefaultClassifier as CreditDefaultClassifier
     from .face.display import Card as Card
+    from .face.drift import DriftTable as DriftTable
+    from .face.drift import drift as drift
+    from .face.evaluation import Evaluation as Evaluation
     from .face.loans import LoanData as LoanData
     from .face.loans import add_derived as add_derived
     from .face.loans import load_data as load_data
     from .face.loans import load_portfolio as load_portfolio
     from .face.loans import propose_portfolio as propose_portfolio
     from .face.model import CreditModel as CreditModel
-    from .face.model import DriftTable as DriftTable
-    from .face.model import Evaluation as Evaluation
-    from .face.model import drift as drift
     from .face.model import UnknownModelError as UnknownModelError
     from .face.model import load_model as load_model
     from .face.tables import RefusedRowsError as RefusedRowsError
@@ -59,6 +59,8 @@ _MODULES = {
     "data.sources": ("DataError",),
     "face.classifier": ("CreditDefaultClassifier",),
     "face.display": ("Card",),
+    "face.drift": ("DriftTable", "drift"),
+    "face.evaluation": ("Evaluation",),
     "face.loans": (
         "LoanData",
         "add_derived",
@@ -66,14 +68,7 @@ _MODULES = {
         "load_portfolio",
         "propose_portfolio",
     ),
-    "face.model": (
-        "CreditModel",
-        "DriftTable",
-        "Evaluation",
-        "UnknownModelError",
-        "drift",
-        "load_model",
-    ),
+    "face.model": ("CreditModel", "UnknownModelError", "load_model"),
     "face.tables": ("RefusedRowsError", "TableError"),
     "face.training": ("TrainingRun", "train"),
     "portfolio.definition": ("Portfolio",),

@@ -50,44 +50,55 @@ class Card:
     table: pd.DataFrame | None = None
     note: str = ""
 
-    def cells(self) -> tuple[list[str], list[list[str]]]:
-        "Return the table's headings and rows, as text."
-        if self.table is None:
-            return [], []
-        rows = self.table.astype(object).to_numpy().tolist()
-        return [str(c) for c in self.table], [[_shown(v) for v in row] for row in rows]
-
     def to_text(self) -> str:
         "Return the card as aligned lines."
-        wide = max(map(len, self.facts), default=0)
-        lines = [self.title, *(f"  {k.ljust(wide)}  {_shown(v)}" for k, v in self.facts.items())]
-        header, rows = self.cells()
-        if header:
-            widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-            lines += [""] + [
-                "  " + "  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip()
-                for row in [header, *rows]
-            ]
-        return "\n".join([*lines, *([self.note] if self.note else [])])
+        return _card_text(self)
 
     def to_html(self) -> str:
         "Return the card as HTML. Every text in it is escaped."
-        facts = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(k)}</th>"
-            f"<td style='text-align:left'>{html.escape(_shown(v))}</td></tr>"
-            for k, v in self.facts.items()
-        )
-        header, rows = self.cells()
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-        body = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(v)}</td>' for v in row)}</tr>" for row in rows
-        )
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        return (
-            f"<div><p><b>{html.escape(self.title)}</b></p><table>{facts}</table>"
-            f"{table if header else ''}{note}</div>"
-        )
+        return _card_html(self)
+
+
+def _cells(table: pd.DataFrame) -> list[list[str]]:
+    "Return the headings of a table and its rows, as text."
+    rows = table.astype(object).to_numpy().tolist()
+    return [[str(name) for name in table], *([_shown(value) for value in row] for row in rows)]
+
+# %% ../../nbs/face/01_display.ipynb #6d4a5223
+def _aligned(rows: list[list[str]]) -> list[str]:
+    "Return rows of text as lines with aligned columns."
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _card_text(card: Card) -> str:
+    lines = [card.title, *_aligned([[k, _shown(v)] for k, v in card.facts.items()])]
+    if card.table is not None:
+        lines += ["", *_aligned(_cells(card.table))]
+    return "\n".join([*lines, *([card.note] if card.note else [])])
+
+# %% ../../nbs/face/01_display.ipynb #a7c775c8
+def _html_table(rows: list[list[str]]) -> str:
+    "Return rows of text as an HTML table, the first one as its headings."
+    head, *body = ([html.escape(text) for text in row] for row in rows)
+    headings = "".join(f"<th>{text}</th>" for text in head)
+    lines = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in body)
+    return f"<table><thead><tr>{headings}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _card_html(card: Card) -> str:
+    left = "style='text-align:left'"
+    facts = "".join(
+        f"<tr><th {left}>{html.escape(k)}</th><td {left}>{html.escape(_shown(v))}</td></tr>"
+        for k, v in card.facts.items()
+    )
+    table = _html_table(_cells(card.table)) if card.table is not None else ""
+    note = f"<p>{html.escape(card.note)}</p>" if card.note else ""
+    title = html.escape(card.title)
+    return f"<div><p><b>{title}</b></p><table>{facts}</table>{table}{note}</div>"
 
 # %% ../../nbs/face/01_display.ipynb #47732651
 class Displayed:

@@ -105,6 +105,11 @@ class LoanData(Displayed, Dataset):
 
     A `Dataset` that displays itself: `frame` has one column for each field, `y` is the outcome (1
     for default), `provenance` says where the rows come from and which were refused.
+
+    Examples
+    --------
+    >>> loans = load_data("gmsc")  # doctest: +SKIP
+    >>> loans.frame.MonthlyIncome.median(), loans.y.mean()  # doctest: +SKIP
     """
 
     path: Path | None = None  # the file they were read from
@@ -117,26 +122,40 @@ class LoanData(Displayed, Dataset):
 
     def card(self) -> Card:
         "Return what the data set displays."
-        gaps = self.frame.isna().mean()
-        table = pd.DataFrame(
-            [
-                dict(field=f.name, title=f.title, kind=f.kind, role=f.role, missing=gaps[f.name])
-                for f in self.portfolio.fields
-            ]
-        ).assign(missing=lambda t: [f"{share:.1%}" for share in t.missing])
-        rate = "not known" if self.y is None else f"{self.y.mean():.2%}"
         facts = {
             "Loans": len(self),
-            "Default rate": rate,
+            "Default rate": "not known" if self.y is None else f"{self.y.mean():.2%}",
             "Refused": self.provenance["rows_refused"],
             "Content": str(self.provenance["sha256"])[:12],
         }
-        return Card(self.title, facts, table, summary(self))
+        return Card(self.title, facts, _field_table(self), summary(self))
 
 
-def _as_loans(dataset: Dataset, path: Path | None = None) -> LoanData:
-    parts = {f.name: getattr(dataset, f.name) for f in fields(Dataset)}
-    return LoanData(**parts, path=path, read_sha256=dataset.provenance["sha256"])
+def _field_table(loans: Dataset) -> pd.DataFrame:
+    "Return the fields of a portfolio, and how often each is missing."
+    table = pd.DataFrame([(f.name, f.title, f.kind, f.role) for f in loans.portfolio.fields])
+    missing = [f"{loans.frame[f.name].isna().mean():.1%}" for f in loans.portfolio.fields]
+    return table.set_axis(["field", "title", "kind", "role"], axis=1).assign(missing=missing)
+
+# %% ../../nbs/face/03_loans.ipynb #9b3e3b60
+def _checked_loans(
+    portfolio: Portfolio,
+    source: Any,  # as for `load_data`
+    connection: Any,
+    labelled: bool,
+    keep: tuple[str, ...],
+    seed: int,
+) -> tuple[Dataset, Path | None]:
+    "Return checked loans, and the file they were read from if there is one."
+    if connection is not None:
+        table, message = pd.read_sql(source, connection), "an SQL query"
+    elif source is None or isinstance(source, str | Path):
+        file = find(portfolio, source)
+        return load(portfolio, file, labelled=labelled, keep=keep, seed=seed), file.path
+    else:
+        table, message = as_frame(source), "a table in memory"
+    origin = dict(source="table", file=None, message=message, synthetic=False)
+    return from_table(portfolio, table, labelled, keep, origin=origin), None
 
 # %% ../../nbs/face/03_loans.ipynb #1863b07b
 def load_data(
@@ -153,12 +172,10 @@ def load_data(
     Parameters
     ----------
     portfolio : Portfolio or str
-    source : optional
-        A file (CSV or Parquet), a pandas or polars DataFrame, or an Arrow table; with
-        `connection`, an SQL query or the name of a table. By default the lender's file, where the
-        command `credit-default data` finds it, or the synthetic sample.
-    connection : optional
-        SQLAlchemy URL, engine or connection, as for pandas.read_sql.
+    source : path, table or str, optional
+        A CSV or Parquet file; a DataFrame or Arrow table; with `connection`, a query or a table's
+        name. By default the lender's file as `credit-default data` finds it, or a synthetic sample.
+    connection : SQLAlchemy URL, engine or connection, optional
     labelled : bool
         Whether every loan must have an outcome.
     keep : sequence of str
@@ -173,21 +190,10 @@ def load_data(
 
     Examples
     --------
-    >>> loans = load_data("gmsc")  # doctest: +SKIP
-    >>> loans = load_data("gmsc", "SELECT * FROM loans", connection="sqlite:///loans.db")
-    ... # doctest: +SKIP
+    >>> load_data("gmsc", "SELECT * FROM loans", connection="sqlite:///l.db")  # doctest: +SKIP
     """
     if not isinstance(portfolio, Portfolio):
         portfolio = load_portfolio(portfolio)
-    kept = tuple(keep)
-    if connection is not None:
-        table, message = pd.read_sql(source, connection), "an SQL query"
-    elif source is None or isinstance(source, str | Path):
-        found = find(portfolio, source)
-        return _as_loans(
-            load(portfolio, found, labelled=labelled, keep=kept, seed=seed), found.path
-        )
-    else:
-        table, message = as_frame(source), "a table in memory"
-    origin = dict(source="table", file=None, message=message, synthetic=False)
-    return _as_loans(from_table(portfolio, table, labelled, kept, origin=origin))
+    loans, path = _checked_loans(portfolio, source, connection, labelled, tuple(keep), seed)
+    parts = {f.name: getattr(loans, f.name) for f in fields(Dataset)}
+    return LoanData(**parts, path=path, read_sha256=loans.provenance["sha256"])
