@@ -211,14 +211,18 @@ class PredictionReader:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
+        bins_length: int | None = None,  # only rows whose `bins` has this length
         **equal: Any,
     ) -> int:
         "Return how many predictions there are."
         if not storable(*equal.values()):
             return 0
+        wanted = conditions(since, until, **equal)
+        if bins_length is not None:
+            wanted.append(sa.func.length(predictions.c.bins) == bins_length)
         counted = sa.select(sa.func.count()).select_from(predictions)
         with self.database.transaction() as c:
-            return c.execute(counted.where(*conditions(since, until, **equal))).scalar_one()
+            return c.execute(counted.where(*wanted)).scalar_one()
 
 # %% ../../nbs/store/06_predictions.ipynb #6442e614
 Waiting = tuple[list[int], Entry]  # the `seq` of an entry's rows in the spool, and the entry

@@ -429,8 +429,9 @@ def lenders_file(folder, seed, **changed):
 
 
 @pytest.fixture
-def elsewhere(tmp_path, monkeypatch):
-    "A folder of data, and no prediction log."
+def elsewhere(world, tmp_path, monkeypatch):
+    "A folder of data, and no prediction log; the report of spring, which needs one, is there."
+    spring(world)
     monkeypatch.setenv("CREDIT_DEFAULT_DATA", str(tmp_path))
     monkeypatch.setenv("CREDIT_DEFAULT_DATABASE_URL", f"sqlite:///{tmp_path}/none.db")
     return tmp_path
