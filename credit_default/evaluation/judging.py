@@ -19,7 +19,7 @@ from .discrimination import AucDifference, auc_difference
 from ..portfolio.base import MISSING
 from ..portfolio.columns import find_refused, parse_table
 from ..portfolio.values import Columns
-from ..scoring.batch import known_columns
+from ..scoring.batch_header import known_columns
 from ..scoring.bundle import Bundle
 
 # %% ../../nbs/evaluation/06_judging.ipynb #b6a56fb2

@@ -17,7 +17,8 @@ from ..core.errors import InvalidInput
 from ..portfolio.applicant import REFERENCE_FIELD
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
-from ..scoring.batch import check_rows, known_columns
+from ..scoring.batch_header import known_columns
+from ..scoring.batch_rows import check_rows
 
 # %% ../../nbs/face/02_tables.ipynb #a1f8f5c6
 class TableError(InvalidInput):

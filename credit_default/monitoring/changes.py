@@ -14,7 +14,7 @@ from typing import Any
 
 from .alerts import Alert
 from .backtest import MORE, ModelFigures
-from .drift import ColumnDrift, DriftResult, drifted_names, iso
+from .drift import ColumnComparison, DriftResult, drifted_names, iso
 
 # %% ../../nbs/monitoring/07_changes.ipynb #20bee9f0
 class Trouble(StrEnum):
@@ -62,7 +62,7 @@ def list_names(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
-def drifted_columns(result: DriftResult) -> dict[str, ColumnDrift]:
+def drifted_columns(result: DriftResult) -> dict[str, ColumnComparison]:
     "Return the fields and answers that drifted, the largest PSI first."
     names = drifted_names(result.features) + drifted_names(result.outputs)
     order = sorted(names, key=lambda name: -result.columns[name].drift.psi)

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['COHORT_PERIODS', 'COHORTS', 'MAX_COHORTS', 'MAX_AUTO_COHORTS', 'choose_period', 'MaturedLoans', 'read_matured',
-           'ModelPerformance', 'PerformanceResult', 'performance_to_dict', 'performance_from_dict',
-           'measure_performance']
+           'MaturityCounts', 'ModelPerformance', 'PerformanceResult', 'measure_performance']
 
 # %% ../../nbs/monitoring/04_performance.ipynb #736c9605
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -121,7 +120,7 @@ def _read_loans(
         rating=np.array([_RATING_INDEX[r] for r in rows["rating"]]),
     )
 
-
+# %% ../../nbs/monitoring/04_performance.ipynb #69366568
 def read_matured(
     store: Store,
     portfolio: str,  # its name
@@ -145,8 +144,8 @@ def read_matured(
 
 # %% ../../nbs/monitoring/04_performance.ipynb #7c53dae6
 @dataclass(frozen=True)
-class ModelPerformance:
-    "What became of a model's mature predictions."
+class MaturityCounts:
+    "How many of a model's predictions are mature, and how many of those have an outcome."
 
     answered: int  # predictions of any age
     mature: int
@@ -155,24 +154,31 @@ class ModelPerformance:
     coverage: float | None  # share of the mature predictions whose outcome counts
     declined: int
     declined_without_outcome: int
+
+
+_COUNTS = tuple(f.name for f in fields(MaturityCounts))
+_FIGURES = tuple(f.name for f in fields(ModelFigures))
+
+
+@dataclass(frozen=True)
+class ModelPerformance(MaturityCounts):
+    "What became of a model's mature predictions."
+
     figures: ModelFigures
     ratings: list[GroupBacktest]
     cohorts: list[GroupBacktest]
 
     def to_dict(self) -> dict[str, Any]:
         "Return plain values for JSON."
-        counts = {name: value for name, value in vars(self).items() if name not in _PARTS}
-        return (
-            counts
-            | vars(self.figures)
-            | {
-                "ratings": [group.to_dict("rating") for group in self.ratings],
-                "cohorts": [group.to_dict("cohort") for group in self.cohorts],
-            }
-        )
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        groups = {
+            "ratings": [group.to_dict("rating") for group in self.ratings],
+            "cohorts": [group.to_dict("cohort") for group in self.cohorts],
+        }
+        return counts | vars(self.figures) | groups
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ModelPerformance":
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         "Return what `to_dict` described."
         return cls(
             **{name: values[name] for name in _COUNTS},
@@ -180,11 +186,6 @@ class ModelPerformance:
             ratings=[GroupBacktest.from_dict(group, "rating") for group in values["ratings"]],
             cohorts=[GroupBacktest.from_dict(group, "cohort") for group in values["cohorts"]],
         )
-
-
-_PARTS = ("figures", "ratings", "cohorts")
-_COUNTS = tuple(f.name for f in fields(ModelPerformance) if f.name not in _PARTS)
-_FIGURES = tuple(f.name for f in fields(ModelFigures))
 
 # %% ../../nbs/monitoring/04_performance.ipynb #0838237e
 @dataclass(frozen=True)
@@ -198,34 +199,31 @@ class PerformanceResult:
     models: dict[str, ModelPerformance]  # by model version
     notes: list[str]  # what a reader has to know before believing a figure
 
+    def to_dict(self) -> dict[str, Any]:
+        "Return plain values for JSON."
+        models = self.models.values()
+        return {
+            "portfolio": self.portfolio,
+            "as_of": iso(self.as_of),
+            "performance_window_months": self.performance_window_months,
+            "by": self.by,
+            "answered": sum(model.answered for model in models),
+            "mature": sum(model.mature for model in models),
+            "with_outcome": sum(model.with_outcome for model in models),
+            "models": {tag: model.to_dict() for tag, model in self.models.items()},
+            "notes": self.notes,
+        }
 
-def performance_to_dict(result: PerformanceResult) -> dict[str, Any]:
-    "Return a result as plain values for JSON."
-    models = result.models.values()
-    return {
-        "portfolio": result.portfolio,
-        "as_of": iso(result.as_of),
-        "performance_window_months": result.performance_window_months,
-        "by": result.by,
-        "answered": sum(model.answered for model in models),
-        "mature": sum(model.mature for model in models),
-        "with_outcome": sum(model.with_outcome for model in models),
-        "models": {tag: model.to_dict() for tag, model in result.models.items()},
-        "notes": result.notes,
-    }
-
-
-def performance_from_dict(values: Mapping[str, Any]) -> PerformanceResult:
-    "Return the result that `performance_to_dict` described, also after a way through JSON."
-    models: dict[str, Any] = values["models"]
-    return PerformanceResult(
-        portfolio=values["portfolio"],
-        as_of=datetime.fromisoformat(values["as_of"]),
-        performance_window_months=values["performance_window_months"],
-        by=values["by"],
-        models={tag: ModelPerformance.from_dict(model) for tag, model in models.items()},
-        notes=values["notes"],
-    )
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        "Return the result that `to_dict` described, also after a way through JSON."
+        same = ("portfolio", "performance_window_months", "by", "notes")
+        models: dict[str, Any] = values["models"]
+        return cls(
+            **{name: values[name] for name in same},
+            as_of=datetime.fromisoformat(values["as_of"]),
+            models={tag: ModelPerformance.from_dict(model) for tag, model in models.items()},
+        )
 
 # %% ../../nbs/monitoring/04_performance.ipynb #65c14215
 def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -> list[str]:
@@ -241,7 +239,7 @@ def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -
         notes.append(f"{simulated:,} outcomes lie in the future: they were simulated.")
     return notes
 
-
+# %% ../../nbs/monitoring/04_performance.ipynb #a4afa65c
 def _notes_of_model(
     model: ModelPerformance,
     months: int,
@@ -273,10 +271,10 @@ def _cohorts(loans: MaturedLoans, by: str) -> list[GroupBacktest]:
     return backtest_groups(names, group, loans.y, loans.pd)
 
 
-def _measure(
+def _measure_loans(
     answered: int, total: OutcomeCoverage, loans: MaturedLoans, final: MaturedLoans, by: str
 ) -> ModelPerformance:
-    "A model's counts and figures; `final` are those of its loans whose outcome counts."
+    "Return a model's counts and figures; `final` are those of its loans whose outcome counts."
     return ModelPerformance(
         answered=answered,
         mature=total.n,
@@ -290,11 +288,11 @@ def _measure(
         cohorts=_cohorts(final, by),
     )
 
-
+# %% ../../nbs/monitoring/04_performance.ipynb #836936d3
 def _next_mature(
     store: Store, portfolio: str, tag: str, as_of: datetime, months: int
 ) -> str | None:
-    "The day when the first of the predictions that wait becomes mature."
+    "Return the day when the first of the waiting predictions becomes mature."
     first = store.windows.first(portfolio, tag)
     for begin, end in mature_spans(as_of, months):
         if first and first < end and (begin is None or first >= begin):
@@ -311,7 +309,7 @@ def measure_performance(
     window_months: int | None = None,  # None: the portfolio's
     by: str = "auto",  # period of the cohorts, one of COHORTS
 ) -> PerformanceResult:
-    "Say what became of the mature predictions, model by model. Raise DatabaseUnavailable."
+    "Return what became of the mature predictions, model by model. Raise DatabaseUnavailable."
     months = (portfolio.performance_window_months or 0) if window_months is None else window_months
     if months < 0:
         raise ValueError(f"a performance window has at least 0 months, not {months}")
@@ -326,7 +324,7 @@ def measure_performance(
     simulated = int((all_final.observed > np.datetime64(now.replace(tzinfo=None), "us")).sum())
     models, notes = {}, _notes_of_all(months, as_of, now, simulated)
     for tag, (total, loans) in matured.items():
-        models[tag] = _measure(answered.get(tag, 0), total, loans, final[tag], by)
+        models[tag] = _measure_loans(answered.get(tag, 0), total, loans, final[tag], by)
         waiting = models[tag].answered - total.n
         next_mature = _next_mature(store, name, tag, as_of, months) if waiting else None
         texts = _notes_of_model(models[tag], months, next_mature, waiting)

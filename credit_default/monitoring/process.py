@@ -28,16 +28,9 @@ from credit_default.monitoring.drift import (
     DriftResult,
     MonitoringError,
     detect_drift,
-    drift_from_dict,
-    drift_to_dict,
     read_time,
 )
-from credit_default.monitoring.performance import (
-    PerformanceResult,
-    measure_performance,
-    performance_from_dict,
-    performance_to_dict,
-)
+from .performance import PerformanceResult, measure_performance
 from ..portfolio.definition import Portfolio
 from ..scoring.stability import Reference
 from ..store.errors import DatabaseUnavailable
@@ -65,12 +58,8 @@ class CheckTask(ABC, Generic[Result]):
         "Return plain values for JSON."
 
     @abstractmethod
-    def write_result(self, result: Result) -> dict[str, Any]:
-        "Return a result as plain values for JSON."
-
-    @abstractmethod
     def read_result(self, values: Mapping[str, Any]) -> Result:
-        "Return the result that `write_result` described."
+        "Return the result whose `to_dict` these values are."
 
 # %% ../../nbs/monitoring/05_process.ipynb #2b6ddcf2
 def _text(at: datetime | None) -> str | None:
@@ -102,13 +91,9 @@ class DriftTask(CheckTask[DriftResult]):
             "until": _text(self.until),
         }
 
-    def write_result(self, result: DriftResult) -> dict[str, Any]:
-        "Return a result as plain values for JSON."
-        return drift_to_dict(result)
-
     def read_result(self, values: Mapping[str, Any]) -> DriftResult:
-        "Return the result that `write_result` described."
-        return drift_from_dict(values)
+        "Return the result whose `to_dict` these values are."
+        return DriftResult.from_dict(values)
 
 # %% ../../nbs/monitoring/05_process.ipynb #03247c14
 @dataclass(frozen=True)
@@ -137,13 +122,9 @@ class PerformanceTask(CheckTask[PerformanceResult]):
         "Return plain values for JSON."
         return vars(self) | {"portfolio": self.portfolio.to_json(), "as_of": _text(self.as_of)}
 
-    def write_result(self, result: PerformanceResult) -> dict[str, Any]:
-        "Return a result as plain values for JSON."
-        return performance_to_dict(result)
-
     def read_result(self, values: Mapping[str, Any]) -> PerformanceResult:
-        "Return the result that `write_result` described."
-        return performance_from_dict(values)
+        "Return the result whose `to_dict` these values are."
+        return PerformanceResult.from_dict(values)
 
 # %% ../../nbs/monitoring/05_process.ipynb #28dde7fb
 _TIMES = ("since", "until", "as_of")
@@ -200,8 +181,7 @@ class CheckAnswer:
 def answer_task(values: Mapping[str, Any]) -> CheckAnswer:  # values: of `CheckTask.to_dict`
     "Do a check, and answer whatever happens."
     try:
-        task = read_task(values)
-        return CheckAnswer(result=task.write_result(run_task(task)))
+        return CheckAnswer(result=run_task(read_task(values)).to_dict())
     except DatabaseUnavailable as e:
         return CheckAnswer(away=str(e))
     except MonitoringError as e:

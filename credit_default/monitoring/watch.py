@@ -215,7 +215,7 @@ def _tell(telling: _Telling, synthetic: bool) -> None:
 Report = Callable[[datetime, datetime, str], object]  # since, until, model version -> where it is
 
 
-def _measure(
+def _measure_window(
     store: Store, bundle: Bundle, since: datetime, options: CheckOptions
 ) -> tuple[DriftResult, ModelFigures | None]:
     "Drift in the window, and the model's figures where they say something."
@@ -238,7 +238,7 @@ def run_check(
     until = options.now or datetime.now(UTC)
     since, options = until - timedelta(hours=options.window_hours), replace(options, now=until)
     name, tag = bundle.portfolio.name, bundle.tag
-    result, figures = _measure(store, bundle, since, options)
+    result, figures = _measure_window(store, bundle, since, options)
     before = read_state(store.checks.last(name, "watch"))
     troubles = find_troubles(result, figures, before.troubles, before.model_version == tag)
     changed: list[str] = [trouble for trouble, _ in find_changes(before.troubles, troubles)]

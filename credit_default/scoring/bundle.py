@@ -18,7 +18,7 @@ from ..portfolio.values import Columns
 from .calibration import Calibrator
 from .ensemble import Ensemble, Member, clean_values
 from .features import Clean
-from .reasons import Reason, reason_codes
+from .reasons import ReasonCode, reason_codes
 from .scorecard import DECISIONS, LABELS, RATINGS, Scorecard, rating_index
 from .stability import Reference
 
@@ -35,7 +35,7 @@ class Scores:
     credit_score: np.ndarray
     rating: list[str]
     risk: list[str]
-    reasons: list[list[Reason]]  # empty lists where they were not asked for
+    reasons: list[list[ReasonCode]]  # empty lists where they were not asked for
     clean: Clean  # as the models took them
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class Bundle(BundleParts):
         "Return PDs, scores, ratings, decisions and reasons."
         clean = self.clean(columns)
         matrices = self.matrices(clean)
-        codes: list[list[Reason]] = [[] for _ in clean.values]
+        codes: list[list[ReasonCode]] = [[] for _ in clean.values]
         if reasons:
             log_odds, contributions = self.explain(matrices)
             codes = reason_codes(self.portfolio, contributions, self.names, columns)
@@ -156,7 +156,7 @@ class Bundle(BundleParts):
 def score_log_odds(
     scorecard: Scorecard,
     log_odds: np.ndarray,  # (n,) calibrated, of default
-    reasons: list[list[Reason]],
+    reasons: list[list[ReasonCode]],
     clean: Clean,
 ) -> Scores:
     "Return the answers for calibrated log-odds."

@@ -109,14 +109,14 @@ def derive(
             total = total + weight * values[name]
         return total
     if d.op == "above":
-        return np.where(np.isnan(first), np.nan, (first > _number(d.floor)).astype(float))
+        return np.where(np.isnan(first), np.nan, (first > _stated_floor(d.floor)).astype(float))
     second = values[d.fields[1]]
     if d.op == "ratio":
-        return np.asarray(d.scale * first / np.maximum(second + d.offset, _number(d.floor)))
+        return np.asarray(d.scale * first / np.maximum(second + d.offset, _stated_floor(d.floor)))
     return np.asarray(first - second if d.op == "difference" else first * second)
 
 
-def _number(value: float | None) -> float:
+def _stated_floor(value: float | None) -> float:
     "Return a floor; a portfolio's check sees to it that there is one."
     assert value is not None
     return value

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 from starlette.requests import Request
 
 from ..portfolio.values import Columns
-from ..scoring.batch import BatchCounts, check_csv, scored_rows
+from ..scoring.batch_csv import BatchCounts, check_csv, scored_rows
 from ..scoring.bundle import Scores
 from .active_model import ActiveModel, log_rows
 from .answers import RequestKey, log_entry

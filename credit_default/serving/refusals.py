@@ -24,7 +24,7 @@ from ..monitoring.process import CheckTimeout
 from ..portfolio.applicant import MAX_REFERENCE_LENGTH, REFERENCE_FIELD
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import refusal_text
-from ..scoring.batch import BatchError
+from ..scoring.batch_rows import BatchError
 from .group_commit import PredictionNotRecorded
 from .passwords import TooManyLogins
 from .users import SignupRefused

@@ -163,11 +163,12 @@ _LARGEST_SEQ = 2**63 - 1
 
 def conditions(
     since: datetime | None = None,
-    until: datetime | None = None,
-    after: int | None = None,
-    **equal: Any,
+    until: datetime | None = None,  # since <= at < until
+    after: int | None = None,  # only rows with a smaller `seq`
+    bins_length: int | None = None,  # only rows whose `bins` has this length
+    **equal: Any,  # a column's value; None: any
 ) -> list[sa.ColumnElement[bool]]:
-    "Return conditions on predictions: those of `equal` that are not None, and since <= at < until."
+    "Return conditions on predictions."
     out = [predictions.c[name] == value for name, value in equal.items() if value is not None]
     if since is not None:
         out.append(predictions.c.at >= to_utc(since))
@@ -175,6 +176,8 @@ def conditions(
         out.append(predictions.c.at < to_utc(until))
     if after is not None:
         out.append(predictions.c.seq < max(0, min(after, _LARGEST_SEQ)))
+    if bins_length is not None:
+        out.append(sa.func.length(predictions.c.bins) == bins_length)
     return out
 
 # %% ../../nbs/store/06_predictions.ipynb #090c6074
@@ -206,23 +209,13 @@ class PredictionReader:
         with self.database.transaction() as c:
             return [LoggedPrediction(*row) for row in c.execute(page)]
 
-    def count(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        bins_length: int | None = None,  # only rows whose `bins` has this length
-        **equal: Any,
-    ) -> int:
-        "Return how many predictions there are."
-        if not storable(*equal.values()):
+    def count(self, **wanted: Any) -> int:
+        "Return how many predictions there are; `wanted` as for `conditions`."
+        if not storable(*wanted.values()):
             return 0
-        wanted = conditions(since, until, **equal)
-        if bins_length is not None:
-            wanted.append(sa.func.length(predictions.c.bins) == bins_length)
         counted = sa.select(sa.func.count()).select_from(predictions)
         with self.database.transaction() as c:
-            return c.execute(counted.where(*wanted)).scalar_one()
+            return c.execute(counted.where(*conditions(**wanted))).scalar_one()
 
 # %% ../../nbs/store/06_predictions.ipynb #6442e614
 Waiting = tuple[list[int], Entry]  # the `seq` of an entry's rows in the spool, and the entry

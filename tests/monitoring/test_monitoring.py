@@ -32,9 +32,8 @@ from credit_default.monitoring.drift import (
     NO_PREDICTIONS,
     MonitoringError,
     detect_drift,
-    drift_to_dict,
 )
-from credit_default.monitoring.performance import measure_performance, performance_to_dict
+from credit_default.monitoring.performance import measure_performance
 from credit_default.monitoring.process import (
     CheckAnswer,
     Checker,
@@ -60,12 +59,12 @@ TAG, OTHER = "credit_default_gmsc:0a1b2c3d4e5f6071", "credit_default_gmsc:ffffff
 
 def detect(*args, **options):
     "Drift, as the endpoint answers it."
-    return drift_to_dict(detect_drift(*args, **options))
+    return detect_drift(*args, **options).to_dict()
 
 
 def performance(*args, **options):
     "Performance, as the endpoint answers it."
-    return performance_to_dict(measure_performance(*args, **options))
+    return measure_performance(*args, **options).to_dict()
 
 
 COMPARED = ("psi", "severity", "chance", "drifted", "missing_reference", "missing_current")
@@ -202,11 +201,11 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
             since=since,
             until=until,
         )
-        assert without_time(drift_to_dict(run_task(asked))) == without_time(answer)
+        assert without_time(run_task(asked).to_dict()) == without_time(answer)
     assert (
         answer["features"]["MonthlyIncome"]["current"] == {}
     )  # one applicant alone has no summary: it would be his income
-    assert without_time(drift_to_dict(asyncio.run(run_in_process(asked)))) == without_time(answer)
+    assert without_time(asyncio.run(run_in_process(asked)).to_dict()) == without_time(answer)
 
 
 def test_what_another_reference_binned_is_left_out_and_counted(store, url):

@@ -23,8 +23,8 @@ from credit_default.data.split import split
 from credit_default.data.synthetic import synthesize, write_csv
 from credit_default.evaluation.charts.stability import VERDICT_MARKERS
 from credit_default.monitoring.backtest import FEWER, FITS, MORE, TOO_FEW
-from credit_default.monitoring.drift import detect_drift, drift_to_dict
-from credit_default.monitoring.performance import measure_performance, performance_to_dict
+from credit_default.monitoring.drift import detect_drift
+from credit_default.monitoring.performance import measure_performance
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.reporting.page import outside_references
@@ -223,10 +223,10 @@ def test_a_page_holds_what_its_json_holds_and_nothing_from_elsewhere(world, whic
 def test_the_report_says_what_the_endpoints_say(world, which, since, until, as_of):
     figures = which(world).content["figures"]
     drift, outcomes = (
-        drift_to_dict(
-            detect_drift(world.store, GMSC, world.bundle.reference, world.bundle.tag, since, until)
-        ),
-        performance_to_dict(measure_performance(world.store, GMSC, as_of=as_of)),
+        detect_drift(
+            world.store, GMSC, world.bundle.reference, world.bundle.tag, since, until
+        ).to_dict(),
+        measure_performance(world.store, GMSC, as_of=as_of).to_dict(),
     )
     assert figures["drift"]["values"] == {
         name: value for name, value in drift.items() if name != "checked_at"
@@ -331,16 +331,14 @@ def test_what_another_reference_binned_is_not_counted_and_that_is_said(world):
     )
     run = made(world, "may", **window)
     content, said = run.content, words(run)
-    found = drift_to_dict(
-        detect_drift(
-            world.store,
-            GMSC,
-            world.bundle.reference,
-            world.bundle.tag,
-            day(2026, 5, 1),
-            day(2026, 6, 1),
-        )
-    )
+    found = detect_drift(
+        world.store,
+        GMSC,
+        world.bundle.reference,
+        world.bundle.tag,
+        day(2026, 5, 1),
+        day(2026, 6, 1),
+    ).to_dict()
     assert (
         content["figures"]["drift"]["values"]
         == {name: value for name, value in found.items() if name != "checked_at"}

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from ...monitoring.drift import DriftResult, check_record, drift_to_dict
-from ...monitoring.performance import COHORT_PERIODS, performance_to_dict
+from ...monitoring.drift import DriftResult, check_record
+from ...monitoring.performance import COHORT_PERIODS
 from ...monitoring.process import CheckTask, DriftTask, PerformanceTask, Result
 from ...scoring.bundle import Bundle, BundleError
 from ...scoring.psi import PSI_THRESHOLD
@@ -168,7 +168,7 @@ def add_drift(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio
         body = await read_body(request, FORM_BYTES) or b"{}"
         window = validate_body(DriftWindow, read_json(body))
         found = await compare_window(state, portfolio, window)
-        return Response(write_json(drift_to_dict(found)), media_type=JSON_TYPE)
+        return Response(write_json(found.to_dict()), media_type=JSON_TYPE)
 
 # %% ../../../nbs/serving/routes/05_monitoring.ipynb #4360ddd4
 async def compare_window(
@@ -242,7 +242,7 @@ def add_performance(router: APIRouter, state: ServiceState, portfolio: ServedPor
             by=query.by,
         )
         found = await compute_check(state, check)
-        return Response(write_json(performance_to_dict(found)), media_type=JSON_TYPE)
+        return Response(write_json(found.to_dict()), media_type=JSON_TYPE)
 
 # %% ../../../nbs/serving/routes/05_monitoring.ipynb #b0286cdd
 def add_routes(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio) -> None:
