@@ -7,6 +7,7 @@ __all__ = ['CreditDefaultClassifier']
 
 # %% ../../nbs/face/08_classifier.ipynb #953d7aa2
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..scoring.scorecard import DECISIONS
 from ..training.champion import fit_champion
 from ..training.tuning import SearchOptions
 
-# %% ../../nbs/face/08_classifier.ipynb #2afc228f
+# %% ../../nbs/face/08_classifier.ipynb #9f21e36c
 class _ClassifierParameters(ClassifierMixin, BaseEstimator):
     "The parameters, which are described at `CreditDefaultClassifier`."
 
@@ -52,7 +53,20 @@ class _ClassifierParameters(ClassifierMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-# %% ../../nbs/face/08_classifier.ipynb #87ecbc89
+# %% ../../nbs/face/08_classifier.ipynb #00cf3b39
+class _NamedClassifier(_ClassifierParameters):
+    "The same, which prints in one line."
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        defaults = signature(type(self)).parameters
+        given = {
+            k: v for k, v in self.get_params(deep=False).items() if v is not defaults[k].default
+        }
+        given["portfolio"] = self.portfolio.name
+        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        return f"{type(self).__name__}({text})"
+
+# %% ../../nbs/face/08_classifier.ipynb #4de76784
 def _labelled_table(portfolio: Portfolio, X: Any, y: Any) -> pd.DataFrame:
     "Return features and outcomes as one table. Raise ValueError if they do not fit together."
     if y is None:
@@ -70,8 +84,8 @@ def _labelled_table(portfolio: Portfolio, X: Any, y: Any) -> pd.DataFrame:
         raise TableError(f"X has the outcome {target} as a column: the model must not see it")
     return frame.assign(**{target: outcomes})
 
-# %% ../../nbs/face/08_classifier.ipynb #348420ba
-class _FittedClassifier(_ClassifierParameters):
+# %% ../../nbs/face/08_classifier.ipynb #81e7dfce
+class _FittedClassifier(_NamedClassifier):
     "The same, which can be fitted."
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -105,7 +119,7 @@ class _FittedClassifier(_ClassifierParameters):
         "Return which of the classes is a default."
         return 1 if str(self.classes_[1]).strip() in self.portfolio.positive else 0
 
-# %% ../../nbs/face/08_classifier.ipynb #668a0772
+# %% ../../nbs/face/08_classifier.ipynb #aa4019d6
 class _ProbabilityClassifier(_FittedClassifier):
     "The same, which returns probabilities."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DriftTable', 'drift']
 
-# %% ../../nbs/face/06_drift.ipynb #1a901b01
+# %% ../../nbs/face/06_drift.ipynb #838a59db
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,17 @@ from .display import Card, Displayed
 from .model import CreditModel
 from .tables import TableError, read_rows
 
-# %% ../../nbs/face/06_drift.ipynb #9ea0f2b1
+# %% ../../nbs/face/06_drift.ipynb #f585b9b6
 def _verdict_on(table: pd.DataFrame) -> str:
     "Return which columns have drifted, and the largest PSI."
     worst = table.psi.idxmax()
     largest = f"the largest PSI is {table.psi[worst]:.3f} ({worst})"
     if table.drifted.any():
         return f"Drift in {', '.join(table.index[table.drifted])}: {largest}."
-    return f"No drift in {len(table)} columns: {largest}."
+    chance = (
+        "" if table.severity[worst] == "none" else ", which may be chance with so few applicants"
+    )
+    return f"No drift in {len(table)} columns: {largest}{chance}."
 
 # %% ../../nbs/face/06_drift.ipynb #ef437dc0
 @dataclass(frozen=True, repr=False)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
+from ..core.errors import InvalidInput
 from ..data.dataset import Dataset, from_table, summary
 from ..data.loading import load
 from ..data.sources import find
@@ -34,7 +36,7 @@ def load_portfolio(name: str | Path) -> Portfolio:
 
     Raises
     ------
-    ValueError
+    InvalidInput
         If there is no portfolio of that name, or the file is not a valid definition.
 
     Examples
@@ -42,7 +44,10 @@ def load_portfolio(name: str | Path) -> Portfolio:
     >>> load_portfolio("gmsc").target
     'SeriousDlqin2yrs'
     """
-    return get_portfolio(name)
+    try:
+        return get_portfolio(name)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 # %% ../../nbs/face/03_loans.ipynb #311a6e7a
 def propose_portfolio(
@@ -84,7 +89,7 @@ def add_derived(portfolio: Portfolio, *derived: Derived) -> Portfolio:
 
     Raises
     ------
-    ValueError
+    InvalidInput
         If a feature refers to an unknown field, or its name is taken.
 
     Examples
@@ -95,8 +100,12 @@ def add_derived(portfolio: Portfolio, *derived: Derived) -> Portfolio:
     'debt'
     """
     more = [d.model_dump() for d in (*portfolio.derived, *derived)]
-    made = Portfolio.model_validate(portfolio.model_dump() | dict(derived=more))
-    return made.with_folder(portfolio.folder)
+    try:
+        extended = Portfolio.model_validate(portfolio.model_dump() | dict(derived=more))
+    except ValidationError as error:
+        reasons = [e["msg"].removeprefix("Value error, ") for e in error.errors()]
+        raise InvalidInput("; ".join(reasons)) from None
+    return extended.with_folder(portfolio.folder)
 
 # %% ../../nbs/face/03_loans.ipynb #7154ee3f
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +146,7 @@ def _field_table(loans: Dataset) -> pd.DataFrame:
     missing = [f"{loans.frame[f.name].isna().mean():.1%}" for f in loans.portfolio.fields]
     return table.set_axis(["field", "title", "kind", "role"], axis=1).assign(missing=missing)
 
-# %% ../../nbs/face/03_loans.ipynb #9b3e3b60
+# %% ../../nbs/face/03_loans.ipynb #e44defe7
 def _checked_loans(
     portfolio: Portfolio,
     source: Any,  # as for `load_data`

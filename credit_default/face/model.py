@@ -50,7 +50,7 @@ def _model_card(bundle: Bundle) -> Card:
     title = f"Model of portfolio {bundle.portfolio.title}"
     return Card(title, facts, table, SYNTHETIC_NOTE if bundle.synthetic else "")
 
-# %% ../../nbs/face/05_model.ipynb #e13cdcb8
+# %% ../../nbs/face/05_model.ipynb #7548f107
 class _TableModel(Displayed):
     "A bundle that reads tables."
 
@@ -77,7 +77,7 @@ class _TableModel(Displayed):
             rows.require_all()
         return rows
 
-# %% ../../nbs/face/05_model.ipynb #6c09399b
+# %% ../../nbs/face/05_model.ipynb #0ed4df28
 def _prediction_table(bundle: Bundle, rows: CheckedRows, with_errors: bool) -> pd.DataFrame:
     "Return the predictions of the accepted rows; with their errors, of all rows."
     scores = bundle.score(rows.columns, reasons=False)
@@ -121,11 +121,11 @@ class _PredictingModel(_TableModel):
         >>> model.predict(applicants, errors="column")  # doctest: +SKIP
         """
         if errors not in ("raise", "column"):
-            raise ValueError(f"errors must be 'raise' or 'column', not {errors!r}")
+            raise InvalidInput(f"errors must be 'raise' or 'column', not {errors!r}")
         rows = self._read(table, require_all=errors == "raise")
         return _prediction_table(self.bundle, rows, with_errors=errors == "column")
 
-# %% ../../nbs/face/05_model.ipynb #006a252a
+# %% ../../nbs/face/05_model.ipynb #e19c5859
 def _contribution_table(bundle: Bundle, rows: CheckedRows) -> pd.DataFrame:
     "Return the contributions of the fields, in log-odds and in points."
     card = bundle.scorecard
@@ -197,7 +197,7 @@ class _ReasoningModel(_ExplainingModel):
         """
         return _reason_table(self.bundle, self._read(table))
 
-# %% ../../nbs/face/05_model.ipynb #15fe00f9
+# %% ../../nbs/face/05_model.ipynb #f2d90858
 class _StoredModel(_ReasoningModel):
     "The same, which can be saved and promoted."
 
@@ -231,7 +231,7 @@ class _StoredModel(_ReasoningModel):
         >>> model.promote(why="approved by the risk committee")  # doctest: +SKIP
         """
         if not why.strip():
-            raise ValueError("a promotion needs a reason: promote(why=...)")
+            raise InvalidInput("a promotion needs a reason: promote(why=...)")
         tag, name = self.bundle.tag or self.save(), self.bundle.portfolio.name
         return promote_bundle(tag, name, by=current_user(), why=why, other_requests=other_requests)
 
@@ -287,7 +287,7 @@ def _challenger_tag(portfolio: str) -> str:
             return tag
     raise BundleError(f"portfolio {portfolio} has no model in the store besides its champion")
 
-# %% ../../nbs/face/05_model.ipynb #8d1bb682
+# %% ../../nbs/face/05_model.ipynb #1ceb549e
 def load_model(name: str | Path, version: str = "champion") -> CreditModel:
     """Return a stored model, verified.
 

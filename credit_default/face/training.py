@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..core.errors import InvalidInput
 from ..data.dataset import Dataset
 from ..data.sources import SYNTHETIC
 from .display import Card, Displayed
@@ -22,6 +23,7 @@ from .loans import LoanData
 from .model import CreditModel
 from .tables import TableError
 from ..portfolio.catalogue import SHIPPED
+from ..portfolio.definition import Portfolio
 from ..reporting.running import ReportRun, new_folder, run_report
 from credit_default.training.candidates import (
     judge_candidates,
@@ -29,9 +31,11 @@ from credit_default.training.candidates import (
     registered_candidates,
     write_candidates,
 )
+from ..training.champion import CHAMPIONS
 from ..training.training import Training, save_training, train_model
+from ..training.tuning import PRESETS
 
-# %% ../../nbs/face/07_training.ipynb #3c2f983f
+# %% ../../nbs/face/07_training.ipynb #1cd87bf6
 def _candidate_sentence(row: Any) -> str:
     "Return how a candidate compares with the champion."
     if np.isnan(row.auc):
@@ -41,7 +45,7 @@ def _candidate_sentence(row: Any) -> str:
         f"{row.difference:+.4f} (95 % interval {row.diff_low:+.4f} to {row.diff_high:+.4f})."
     )
 
-# %% ../../nbs/face/07_training.ipynb #84e935d2
+# %% ../../nbs/face/07_training.ipynb #0209f042
 def _training_card(
     training: Training, loans: Dataset, candidates: pd.DataFrame, metrics: pd.DataFrame
 ) -> Card:
@@ -59,7 +63,7 @@ def _training_card(
     table = metrics.drop(index="n").rename_axis("metric").reset_index()
     return Card("Training", facts, table, " ".join(notes))
 
-# %% ../../nbs/face/07_training.ipynb #10306229
+# %% ../../nbs/face/07_training.ipynb #08f862de
 @dataclass(frozen=True, repr=False)
 class _TrainingResults(Displayed):
     "What came out of a training; the attributes are described at `TrainingRun`."
@@ -96,7 +100,7 @@ class _TrainingResults(Displayed):
         "Return what the training displays."
         return _training_card(self.training, self.loans, self.candidates, self.evaluation.table)
 
-# %% ../../nbs/face/07_training.ipynb #ee0c2994
+# %% ../../nbs/face/07_training.ipynb #d3be76ad
 def _write_loans(loans: Dataset, folder: Path) -> Path:
     "Write loans to a Parquet file in the form in which they are read, and return its path."
     portfolio = loans.portfolio
@@ -170,12 +174,26 @@ class TrainingRun(_TrainingResults):
         portfolio = parameters.pop("portfolio")
         return run_report("training", portfolio, parameters, folder, run.name, progress)
 
-# %% ../../nbs/face/07_training.ipynb #cc459d26
+# %% ../../nbs/face/07_training.ipynb #bd2e5bbf
+def _check_options(portfolio: Portfolio, options: dict[str, Any]) -> None:
+    "Raise InvalidInput if an option has a value that it cannot have."
+    refuse_champion(options["champion"])
+    for name, values in (("preset", tuple(PRESETS)), ("champion", CHAMPIONS)):
+        if options[name] not in values:
+            raise InvalidInput(f"{name} must be one of {', '.join(values)}, not {options[name]!r}")
+    names = {name for f in portfolio.fields for name in (f.name, f.alias)}
+    for name in options["keep"]:
+        if name not in names:
+            raise InvalidInput(f"keep: portfolio {portfolio.name} has no field {name!r}")
+
+# %% ../../nbs/face/07_training.ipynb #30c80b86
 def _train_and_compare(loans: Dataset, options: dict[str, Any], progress: bool) -> TrainingRun:
     "Train a model, and compare it with the registered candidates."
     if not isinstance(loans, Dataset):
         raise TableError("loans that were checked are needed: cd.load_data(portfolio, table)")
-    refuse_champion(options["champion"])
+    _check_options(loans.portfolio, options)
+    if loans.y is None:
+        raise TableError("these loans have no outcome: a model learns from known outcomes")
     training = train_model(loans.portfolio, loans, **options, progress=progress)
     table, others = judge_candidates(training, registered_candidates())
     return TrainingRun(training, loans, options, table, others)
@@ -211,8 +229,8 @@ def train(
 
     Raises
     ------
-    TableError, LeakError, CandidateError
-        If loans are not checked; a field reveals the outcome; a candidate is to be champion.
+    InvalidInput, LeakError, CandidateError
+        If an argument is wrong; a field reveals the outcome; a candidate is to be champion.
 
     Examples
     --------

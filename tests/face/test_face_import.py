@@ -31,6 +31,7 @@ def test_importing_costs_under_50_ms():
 
 def test_every_public_name_is_there_and_described():
     assert len(cd.__all__) == len(set(cd.__all__)) > 15
+    assert "importlib" not in dir(cd)  # completion offers what is public
     for name in cd.__all__:
         assert name in dir(cd)
         value = getattr(cd, name)
@@ -79,3 +80,18 @@ def test_errors_are_of_one_kind():
     for name in ("TableError", "RefusedRowsError", "CandidateError"):
         assert issubclass(getattr(cd, name), cd.CreditDefaultError)
         assert issubclass(getattr(cd, name), ValueError)
+
+
+def test_wrong_arguments_are_of_that_kind():
+    loans = cd.load_data("gmsc")
+    for call in (
+        lambda: cd.load_portfolio("gmcs"),
+        lambda: cd.train(loans, preset="fast"),
+        lambda: cd.train(loans, champion="best"),
+        lambda: cd.train(loans, keep=["nothing"]),
+        lambda: cd.add_derived(
+            loans.portfolio, cd.Derived(name="x", op="missing", fields=("nothing",))
+        ),
+    ):
+        with pytest.raises(cd.CreditDefaultError):
+            call()

@@ -172,6 +172,8 @@ def test_drift(model, training):
     poorer = training.holdout.frame.assign(MonthlyIncome=lambda t: t.MonthlyIncome * 0.5)
     changed = cd.drift(model, poorer)
     assert changed.drifted[0] == "MonthlyIncome" and changed.table.psi["MonthlyIncome"] > 0.2
+    few = cd.drift(model, training.holdout.frame.head(40))
+    assert few.verdict.endswith("which may be chance with so few applicants.")
 
 
 def test_load_model(model, tmp_path, applicants, monkeypatch):
