@@ -108,28 +108,18 @@ MISSING_LABEL, UNSEEN_LABEL = "missing", "not seen before"
 
 @dataclass(frozen=True)
 class BinLayout:
-    """The bins of one field.
+    "The bins of one field; a bin's number is an index into `labels`."
 
-    Attributes
-    ----------
-    name : the field.
-    kind : "number" or "category".
-    edges : inner edges of a number's intervals, rising; an interval includes its upper edge.
-    codes : numbers with a bin of their own, such as 98 for "not known".
-    categories : a category's values, each a bin.
-    whole : whether the reference held whole numbers only; used for the names of the intervals.
-    """
-
-    name: str
-    kind: str
-    edges: tuple[float, ...] = ()
-    codes: tuple[float, ...] = ()
-    categories: tuple[str, ...] = ()
-    whole: bool = False
+    name: str  # the field
+    kind: str  # number or category
+    edges: tuple[float, ...] = ()  # inner edges of a number's intervals, rising
+    codes: tuple[float, ...] = ()  # numbers with a bin of their own, such as 98 for "not known"
+    categories: tuple[str, ...] = ()  # a category's values, each a bin
+    whole: bool = False  # whether the reference held whole numbers only, for the names
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        "Return readable names of the bins; a bin's number is an index into them."
+        "Return readable names of the bins."
         if self.kind == "category":
             return (*self.categories, MISSING_LABEL, UNSEEN_LABEL)
         codes = [f"code {text}" for c in self.codes for text in _round_apart([c])]
@@ -223,53 +213,13 @@ def check_counts(
         raise ValueError(f"{layout.name}: the current sample has no rows, so it has no PSI")
     return c
 
-# %% ../../nbs/scoring/07_bins.ipynb #602d36ac
-def _fit_numbers(
-    values: np.ndarray,  # reference, NaN for missing
-    codes: Sequence[float],
-    edges: Sequence[float] | None,
-    n_bins: int,  # as in `Bins.fit`
-) -> dict[str, Any]:  # fields of `Bins`
-    "Return edges, codes and counts of a number."
-    codes = tuple(float(c) for c in codes)
-    plain = values[~np.isnan(values) & ~np.isin(values, codes)]
-    edges = quantile_edges(plain, n_bins) if edges is None else tuple(float(e) for e in edges)
-    whole = len(plain) > 0 and np.array_equal(plain, np.round(plain))
-    whole = whole and np.array_equal(edges, np.round(edges))
-    n_labels = len(edges) + len(codes) + 2
-    counts = np.bincount(_assign_numbers(values, edges, codes), minlength=n_labels)
-    return dict(edges=edges, codes=codes, whole=whole, reference=tuple(counts.tolist()))
-
-
-def _fit_categories(
-    values: ArrayLike,  # reference, None for missing
-    categories: Sequence[str] | None,  # as in `Bins.fit`
-) -> dict[str, Any]:  # fields of `Bins`
-    "Return categories and counts of a category."
-    if categories is None:
-        categories = sorted({str(v) for v in cast("Sequence[Any]", values) if not _absent(v)})
-    categories = tuple(str(c) for c in categories)
-    counts = np.bincount(_assign_categories(values, categories), minlength=len(categories) + 2)
-    return dict(categories=categories, reference=tuple(counts.tolist()))
-
 # %% ../../nbs/scoring/07_bins.ipynb #1f1dd0b1
 @dataclass(frozen=True)
 class Bins(BinLayout):
-    """The bins of one field, with the reference's count in each.
+    "The bins of one field, with the reference's count in each. Raise ValueError where damaged."
 
-    Attributes
-    ----------
-    reference : rows of the reference in each bin, in the order of `labels`.
-    summary : what `summarize_values` says of the reference; empty in files that were written before
-        there was one.
-
-    Raises
-    ------
-    ValueError
-        Where the parts do not fit together (a damaged or hand-edited file).
-    """
-
-    reference: tuple[int, ...] = ()
+    reference: tuple[int, ...] = ()  # rows of the reference in each bin, in the order of `labels`
+    # of the reference, by `summarize_values`; empty in files written before there was one
     summary: Summary = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -316,6 +266,35 @@ def check_reference(bins: Bins) -> None:
         isinstance(v, str) or np.isfinite(v) for v in b.summary.values()
     )
     _need(finite, b.name, "a summary holds finite numbers and texts")
+
+# %% ../../nbs/scoring/07_bins.ipynb #3b5697a5
+def _fit_numbers(
+    values: np.ndarray,  # reference, NaN for missing
+    codes: Sequence[float],
+    edges: Sequence[float] | None,
+    n_bins: int,  # as in `Bins.fit`
+) -> dict[str, Any]:  # fields of `Bins`
+    "Return edges, codes and counts of a number."
+    codes = tuple(float(c) for c in codes)
+    plain = values[~np.isnan(values) & ~np.isin(values, codes)]
+    edges = quantile_edges(plain, n_bins) if edges is None else tuple(float(e) for e in edges)
+    whole = len(plain) > 0 and np.array_equal(plain, np.round(plain))
+    whole = whole and np.array_equal(edges, np.round(edges))
+    n_labels = len(edges) + len(codes) + 2
+    counts = np.bincount(_assign_numbers(values, edges, codes), minlength=n_labels)
+    return dict(edges=edges, codes=codes, whole=whole, reference=tuple(counts.tolist()))
+
+
+def _fit_categories(
+    values: ArrayLike,  # reference, None for missing
+    categories: Sequence[str] | None,  # as in `Bins.fit`
+) -> dict[str, Any]:  # fields of `Bins`
+    "Return categories and counts of a category."
+    if categories is None:
+        categories = sorted({str(v) for v in cast("Sequence[Any]", values) if not _absent(v)})
+    categories = tuple(str(c) for c in categories)
+    counts = np.bincount(_assign_categories(values, categories), minlength=len(categories) + 2)
+    return dict(categories=categories, reference=tuple(counts.tolist()))
 
 # %% ../../nbs/scoring/07_bins.ipynb #bfba7433
 def fit_bins(

@@ -47,9 +47,9 @@ def readable_json(value: Any) -> bytes:
     """
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
-
+# %% ../../nbs/scoring/11_bundle_files.ipynb #d368a0d7
 def _describe_member(member: Member, model: str, imputer: str) -> dict[str, Any]:
-    "A member in members.json, which names its files."
+    "Return a member as members.json describes it, with the names of its files."
     return {
         "kind": member.model.kind,
         "weight": member.weight,
@@ -148,7 +148,7 @@ def verify_golden(bundle: Bundle) -> None:
 
 # %% ../../nbs/scoring/11_bundle_files.ipynb #490904d0
 def _read_manifest(folder: Path, name: str) -> dict[str, Any]:
-    "The manifest, with the hash of each file. Raise BundleError."
+    "Return the manifest, with the hash of each file. Raise BundleError."
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
         manifest["files"] = {str(file): str(hash) for file, hash in manifest["files"].items()}
@@ -163,7 +163,7 @@ def _read_manifest(folder: Path, name: str) -> dict[str, Any]:
         )
     return manifest
 
-
+# %% ../../nbs/scoring/11_bundle_files.ipynb #42407a21
 def checked_files(folder: Path) -> dict[str, bytes]:
     "Return all files of a bundle, each held against the manifest. Raise BundleError."
     name = f"{folder.parent.name}/{folder.name}"
@@ -190,6 +190,7 @@ def checked_files(folder: Path) -> dict[str, bytes]:
 def _read_members(
     portfolio: Portfolio, data: Mapping[str, bytes], members: list[Any], threads: int
 ) -> list[Member]:
+    "Return the members that members.json describes."
     return [
         Member(
             FeatureMap.from_dict(portfolio, m["features"]),
@@ -202,7 +203,7 @@ def _read_members(
 
 
 def _read_files(data: Mapping[str, bytes], threads: int) -> Bundle:
-    "The bundle that these files describe."
+    "Return the bundle that these files describe."
     read = {name: json.loads(data[name]) for name in DECIDING + DESCRIBING}
     portfolio, described = Portfolio.model_validate(read["portfolio.json"]), read["members.json"]
     metrics, provenance = read["metrics.json"], read["provenance.json"]

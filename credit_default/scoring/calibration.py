@@ -18,7 +18,7 @@ from ..core.numeric import pd_of, softplus
 METHODS = ("none", "prior", "platt", "beta", "isotonic")
 LIMIT = float(np.log(1e6))  # of log-odds, either way: no PD below one in a million
 
-# %% ../../nbs/scoring/03_calibration.ipynb #477f4d18
+# %% ../../nbs/scoring/03_calibration.ipynb #b081907b
 @dataclass(frozen=True)
 class Calibrator:
     """A rising curve from margins to calibrated log-odds.
@@ -60,9 +60,7 @@ class Calibrator:
 
 # %% ../../nbs/scoring/03_calibration.ipynb #f6856f02
 def calibrate(c: Calibrator, margin: np.ndarray) -> np.ndarray:
-    """Return calibrated log-odds. They are computed element by element, so that one applicant and a
-    million give the same bits.
-    """
+    "Return calibrated log-odds."
     if c.method == "isotonic":
         z = between_knots(c, margin)
     elif c.low_slope == c.high_slope:
@@ -81,7 +79,7 @@ def between_knots(c: Calibrator, margin: np.ndarray) -> np.ndarray:
     start = np.maximum(piece - 1, 0)
     return np.asarray(values[start] + slopes[piece] * (margin - knots[start]))
 
-
+# %% ../../nbs/scoring/03_calibration.ipynb #3661a79d
 def check_calibrator(c: Calibrator) -> None:
     "Raise ValueError where a curve is unknown, or would not rise."
     if c.method not in METHODS:

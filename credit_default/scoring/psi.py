@@ -12,15 +12,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-# %% ../../nbs/scoring/06_psi.ipynb #3b0a9d1f
-PSI_FLOOR = 1e-4  # what an empty bin's share counts as: one row in ten thousand
-
 # %% ../../nbs/scoring/06_psi.ipynb #3ebce29b
 def _shares(
     values: ArrayLike,  # shares of the bins along the last axis
     what: str,  # named in the error
 ) -> np.ndarray:
-    "Return the shares. Counts or percentages would give a wrong PSI without any other sign."
+    "Return the shares. Raise ValueError where they are none."
     s = np.asarray(values, dtype=float)
     if s.ndim == 0 or not s.size:
         raise ValueError(f"{what}: one share per bin is needed")
@@ -29,6 +26,9 @@ def _shares(
     return s
 
 # %% ../../nbs/scoring/06_psi.ipynb #3f486f12
+PSI_FLOOR = 1e-4  # what an empty bin's share counts as: one row in ten thousand
+
+
 def psi_by_bin(
     reference_shares: ArrayLike,  # share of the reference sample in each bin, summing to 1
     current_shares: ArrayLike,  # the same of the current sample; leading axes hold further samples

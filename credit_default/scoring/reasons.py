@@ -52,7 +52,7 @@ class ReasonCode(TypedDict):
     value: Any  # as sent: a number, a text or None
     contribution: float  # in log-odds of default
 
-
+# %% ../../nbs/scoring/05_reasons.ipynb #78f03fff
 def sent_value(field: Field, value: Any) -> Any:
     "Return a value as the applicant sent it: a whole number as such, a missing one as None."
     if not field.numeric:
@@ -102,15 +102,13 @@ def reason_codes(
             value = sent_value(field, columns[field.name][row])
             if is_best_value(field, value):
                 continue
-            text = reason_text(field, value)
-            reasons.append(
-                ReasonCode(
-                    code=code,
-                    field=field.alias,
-                    text=text,
-                    value=value,
-                    contribution=contribution,
-                )
+            reason = ReasonCode(
+                code=code,
+                field=field.alias,
+                text=reason_text(field, value),
+                value=value,
+                contribution=contribution,
             )
+            reasons.append(reason)
         answers.append(reasons)
     return answers

@@ -16,30 +16,20 @@ from .registry import bundle_path, champion_tag
 # %% ../../nbs/scoring/13_stored.ipynb #4f391345
 @dataclass(frozen=True)
 class StoredModel:
-    """A model in the store, as its JSON files describe it.
+    "A model in the store, as its JSON files describe it."
 
-    Attributes
-    ----------
-    tag : the full tag.
-    champion : whether it is its portfolio's champion.
-    synthetic : whether it was trained on the synthetic sample.
-    metrics : its figures on the holdout, by name; None where one could not be computed.
-    provenance : what it was trained on, with which code and parameters.
-    card : the model card.
-    """
-
-    tag: str
-    champion: bool
-    synthetic: bool
-    metrics: dict[str, float | None]
-    provenance: dict[str, Any]
-    card: dict[str, Any]
+    tag: str  # the full tag
+    champion: bool  # whether it is its portfolio's champion
+    synthetic: bool  # whether it was trained on the synthetic sample
+    metrics: dict[str, float | None]  # figures on the holdout; None where one cannot be computed
+    provenance: dict[str, Any]  # what it was trained on, with which code and parameters
+    card: dict[str, Any]  # the model card
 
     def to_dict(self) -> dict[str, Any]:
         "Return it as a JSON document."
         return asdict(self)
 
-# %% ../../nbs/scoring/13_stored.ipynb #c131c369
+
 def read_stored_model(tag: str) -> StoredModel:
     "Return what is known of a stored model. Raise BundleError where a file is damaged."
     folder, parts = bundle_path(tag), {}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_BRANCH_HEIGHT', 'MAX_TABLE_ENTRIES', 'Tree', 'Step', 'Leaf', 'Branch', 'split_tree', 'shapley_weights',
-           'TreeTables', 'find_patterns', 'add_values', 'add_contributions', 'fill_tables', 'find_base', 'read_trees',
-           'empty_tables', 'make_tables', 'BoosterModel', 'explain_by_tables', 'explain_by_xgboost']
+           'TreeTables', 'read_trees', 'empty_tables', 'fill_tables', 'find_patterns', 'add_values',
+           'add_contributions', 'find_base', 'make_tables', 'BoosterModel', 'explain_by_tables', 'explain_by_xgboost']
 
 # %% ../../../nbs/scoring/models/02_trees.ipynb #f2df7a99
 import json
@@ -169,86 +169,6 @@ class TreeTables:
     expected: float = 0.0
     base: np.float32 = np.float32(0)
 
-# %% ../../../nbs/scoring/models/02_trees.ipynb #f02efd76
-def find_patterns(t: TreeTables, X: np.ndarray) -> np.ndarray:
-    "Return (n, branches) the answers to a branch's questions, as bits: a row of its table."
-    x = X.astype(np.float32)[:, t.column]  # trees compare in single precision
-    yes = np.zeros((len(x), x.shape[1] + 1), bool)
-    np.less(x, t.threshold, out=yes[:, :-1])
-    missing = np.isnan(x)
-    if missing.any():
-        np.copyto(yes[:, :-1], t.default, where=missing)
-    patterns = t.start + yes[:, t.asked[0]]
-    for d, asked in enumerate(t.asked[1:], 1):
-        patterns += yes[:, asked].astype(np.int64) << d
-    return np.asarray(patterns)
-
-
-def add_values(t: TreeTables, patterns: np.ndarray) -> np.ndarray:
-    "Return (n,) the booster's margin."
-    # of a tree's branches one has a leaf for the applicant, the others 0
-    reached = np.add.reduceat(t.value[patterns], t.first, axis=1)
-    reached[:, 0] += t.base
-    return np.add.accumulate(reached, axis=1, dtype=np.float32)[:, -1]
-
-
-def add_contributions(t: TreeTables, patterns: np.ndarray) -> np.ndarray:
-    """Return (n, columns) exact Shapley values in log-odds; with `expected` and `base` they add up
-    to the margin.
-    """
-    n, width = len(patterns), t.n_columns + 1
-    at = t.owner.ravel()
-    if n > 1:
-        at = (at + width * np.arange(n)[:, None]).ravel()
-    added = np.bincount(at, t.contribution[patterns].ravel(), n * width)
-    return added.reshape(n, width)[:, :-1]
-
-# %% ../../../nbs/scoring/models/02_trees.ipynb #1dabc693
-def fill_tables(t: TreeTables, branches: list[Branch], starts: np.ndarray) -> None:
-    "Fill the tables of branches that are built alike."
-    like = branches[0]
-    n_questions = len(like.questions)
-    patterns = np.arange(2**n_questions)[:, None]
-    answers = patterns >> np.arange(n_questions) & 1 == 1  # (patterns, questions)
-    rows = starts[:, None] + np.arange(len(answers))
-    columns = t.column[like.questions].tolist()
-    for i, leaf in enumerate(like.leaves):
-        values = np.array([b.leaves[i].value for b in branches])
-        shares = np.array([b.leaves[i].shares for b in branches])
-        kept = answers[:, leaf.places] == np.array(leaf.answers, bool)
-        t.value[rows] += np.where(kept.all(axis=1), values[:, None], 0).astype(np.float32)
-        players = list(dict.fromkeys(columns[j] for j in leaf.places))  # columns on its path
-        steps = [[d for d, j in enumerate(leaf.places) if columns[j] == p] for p in players]
-        o, z = np.zeros((len(kept), len(steps))), np.zeros((len(values), len(steps)))
-        for player, taken in enumerate(steps):
-            o[:, player] = kept[:, taken].all(axis=1)
-            z[:, player] = shares[:, taken].prod(axis=1)
-        t.expected += (values * z.prod(axis=1)).sum()
-        for player, column in enumerate(players):
-            gain = values[:, None] * (o[:, player] - z[:, [player]])
-            t.contribution[rows, columns.index(column)] += gain * shapley_weights(o, z, player)
-
-# %% ../../../nbs/scoring/models/02_trees.ipynb #523a0c1e
-def find_base(t: TreeTables, booster: xgb.Booster, base_score: float) -> np.float32:
-    """Return the log-odds of the model's base score with XGBoost's own bits: the logarithm's last
-    digits are the machine's.
-
-    Raises
-    ------
-    ValueError
-        Where none gives XGBoost's margins.
-    """
-    near = -np.log(np.float32(1) / np.float32(base_score) - np.float32(1))
-    values = np.concatenate([t.threshold, [np.nan]])
-    rows = np.random.default_rng(0).choice(values, (500, t.n_columns)).astype(float)
-    wanted = booster.inplace_predict(rows, predict_type="margin")
-    patterns = find_patterns(t, rows)
-    for units in sorted(range(-4, 5), key=abs):
-        t.base = near + np.float32(units) * np.spacing(near)
-        if (add_values(t, patterns) == wanted).all():
-            return t.base
-    raise ValueError("this machine adds up otherwise than XGBoost does")
-
 # %% ../../../nbs/scoring/models/02_trees.ipynb #31856d61
 MAX_TABLE_ENTRIES = 2_000_000  # 8 MB: deeper trees are left to XGBoost
 
@@ -286,7 +206,87 @@ def empty_tables(n_columns: int, trees: list[Tree]) -> tuple[TreeTables, list[Br
     where = column, threshold.astype(np.float32), default.astype(bool), first, start
     return TreeTables(n_columns, *where, asked, owner, value, table), branches
 
-# %% ../../../nbs/scoring/models/02_trees.ipynb #0ac25abf
+# %% ../../../nbs/scoring/models/02_trees.ipynb #fbb4e608
+def fill_tables(t: TreeTables, branches: list[Branch], starts: np.ndarray) -> None:
+    "Fill the tables of branches that are built alike."
+    like = branches[0]
+    n_questions = len(like.questions)
+    patterns = np.arange(2**n_questions)[:, None]
+    answers = patterns >> np.arange(n_questions) & 1 == 1  # (patterns, questions)
+    rows = starts[:, None] + np.arange(len(answers))
+    columns = t.column[like.questions].tolist()
+    for i, leaf in enumerate(like.leaves):
+        values = np.array([b.leaves[i].value for b in branches])
+        shares = np.array([b.leaves[i].shares for b in branches])
+        kept = answers[:, leaf.places] == np.array(leaf.answers, bool)
+        t.value[rows] += np.where(kept.all(axis=1), values[:, None], 0).astype(np.float32)
+        players = list(dict.fromkeys(columns[j] for j in leaf.places))  # columns on its path
+        steps = [[d for d, j in enumerate(leaf.places) if columns[j] == p] for p in players]
+        o, z = np.zeros((len(kept), len(steps))), np.zeros((len(values), len(steps)))
+        for player, taken in enumerate(steps):
+            o[:, player] = kept[:, taken].all(axis=1)
+            z[:, player] = shares[:, taken].prod(axis=1)
+        t.expected += (values * z.prod(axis=1)).sum()
+        for player, column in enumerate(players):
+            gain = values[:, None] * (o[:, player] - z[:, [player]])
+            t.contribution[rows, columns.index(column)] += gain * shapley_weights(o, z, player)
+
+# %% ../../../nbs/scoring/models/02_trees.ipynb #33554de6
+def find_patterns(t: TreeTables, X: np.ndarray) -> np.ndarray:
+    "Return (n, branches) the answers to a branch's questions, as bits: a row of its table."
+    x = X.astype(np.float32)[:, t.column]  # trees compare in single precision
+    yes = np.zeros((len(x), x.shape[1] + 1), bool)
+    np.less(x, t.threshold, out=yes[:, :-1])
+    missing = np.isnan(x)
+    if missing.any():
+        np.copyto(yes[:, :-1], t.default, where=missing)
+    patterns = t.start + yes[:, t.asked[0]]
+    for d, asked in enumerate(t.asked[1:], 1):
+        patterns += yes[:, asked].astype(np.int64) << d
+    return np.asarray(patterns)
+
+
+def add_values(t: TreeTables, patterns: np.ndarray) -> np.ndarray:
+    "Return (n,) the booster's margin."
+    # of a tree's branches one has a leaf for the applicant, the others 0
+    reached = np.add.reduceat(t.value[patterns], t.first, axis=1)
+    reached[:, 0] += t.base
+    return np.add.accumulate(reached, axis=1, dtype=np.float32)[:, -1]
+
+
+def add_contributions(t: TreeTables, patterns: np.ndarray) -> np.ndarray:
+    """Return (n, columns) exact Shapley values in log-odds; with `expected` and `base` they add up
+    to the margin.
+    """
+    n, width = len(patterns), t.n_columns + 1
+    at = t.owner.ravel()
+    if n > 1:
+        at = (at + width * np.arange(n)[:, None]).ravel()
+    added = np.bincount(at, t.contribution[patterns].ravel(), n * width)
+    return added.reshape(n, width)[:, :-1]
+
+# %% ../../../nbs/scoring/models/02_trees.ipynb #d49d996d
+def find_base(t: TreeTables, booster: xgb.Booster, base_score: float) -> np.float32:
+    """Return the log-odds of the model's base score with XGBoost's own bits: the logarithm's last
+    digits are the machine's.
+
+    Raises
+    ------
+    ValueError
+        Where none gives XGBoost's margins.
+    """
+    near = -np.log(np.float32(1) / np.float32(base_score) - np.float32(1))
+    values = np.concatenate([t.threshold, [np.nan]])
+    rows = np.random.default_rng(0).choice(values, (500, t.n_columns)).astype(float)
+    wanted = booster.inplace_predict(rows, predict_type="margin")
+    patterns = find_patterns(t, rows)
+    for units in sorted(range(-4, 5), key=abs):
+        t.base = near + np.float32(units) * np.spacing(near)
+        if (add_values(t, patterns) == wanted).all():
+            return t.base
+    raise ValueError("this machine adds up otherwise than XGBoost does")
+
+# %% ../../../nbs/scoring/models/02_trees.ipynb #eed43ab0
 def make_tables(booster: xgb.Booster) -> TreeTables:
     """Return the tables of a booster.
 
