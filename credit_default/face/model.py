@@ -169,8 +169,9 @@ def _reason_table(bundle: Bundle, rows: CheckedRows) -> pd.DataFrame:
     levels = [labels.get_level_values(i) for i in range(labels.nlevels)]
     ranks = [rank for reasons in by_row for rank in range(1, len(reasons) + 1)]
     index = pd.MultiIndex.from_arrays([*levels, ranks], names=[*rows.index.names, "rank"])
+    names = {field.alias: field.name for field in bundle.portfolio.fields}
     values = [
-        (reason["code"], reason["field"], reason["text"], reason["contribution"])
+        (reason["code"], names[reason["field"]], reason["text"], reason["contribution"])
         for reasons in by_row
         for reason in reasons
     ]
