@@ -51,7 +51,8 @@ class ScaledSampler(BaseEstimator):
         sampler = _sampler(self, min(self.neighbours, positives - 1))
         made, outcome = sampler.fit_resample((z - mean) / std, y)
         made = made[len(X) :] * std + mean
-        made = np.where(log, signed_exp(made), made)
+        # the exponential of an amount that is on no logarithmic scale would overflow
+        made = np.where(log, signed_exp(np.where(log, made, 0.0)), made)
         flags = ((X == 0) | (X == 1)).all(axis=0)
         made[:, flags] = np.rint(made[:, flags])
         return np.vstack([X, made]), outcome
