@@ -98,12 +98,12 @@ async def answer_once(
         raise _refuse_key(409, error, "ask again in a second", "1")
     state.keys_in_work.add(in_work)
     try:
-        known = await state.query_store(state.store.answers.get, *in_work)
+        known = await state.threads.query(state.store.answers.get, *in_work)
         if known is None:
             try:
                 return await make(request_key)
             except IdempotencyKeyUsed:  # another worker was faster
-                known = await state.query_store(state.store.answers.get, *in_work)
+                known = await state.threads.query(state.store.answers.get, *in_work)
         return _replay(known, request_key, endpoint, kind)
     finally:
         state.keys_in_work.discard(in_work)

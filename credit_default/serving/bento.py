@@ -13,7 +13,7 @@ import bentoml
 from ..core.settings import Settings, variable_name
 from ..scoring.bundle import BundleError
 from ..scoring.registry import bundle_path
-from .served_portfolio import ServedPortfolio
+from .served_portfolio import ServedPortfolio, tag_to_serve
 
 # %% ../../nbs/serving/25_bento.ipynb #e9237f72
 UV = "uv==0.13.8"  # that of requirements.lock
@@ -60,7 +60,7 @@ def model_references(portfolios: list[ServedPortfolio]) -> dict[str, Any]:
     found = {}
     for portfolio in portfolios:
         try:
-            tag = portfolio.tag()
+            tag = tag_to_serve(portfolio.name, portfolio.model_setting)
             bundle_path(tag)  # else BentoML would look for it in its cloud
             found[f"model_of_{portfolio.name}"] = bentoml.models.BentoModel(tag)
         except (BundleError, OSError):

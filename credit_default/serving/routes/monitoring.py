@@ -62,7 +62,7 @@ async def find_bundle(state: ServiceState, portfolio: ServedPortfolio, tag: str 
     try:
         if not can_be_tag(str(tag), portfolio.name):
             raise BundleError(tag)
-        return await state.query_store(load_bundle, str(tag), portfolio.name)
+        return await state.threads.query(load_bundle, str(tag), portfolio.name)
     except BundleError:
         detail = [problem(f"no model of portfolio {portfolio.name} that may be used", _VERSION)]
         raise ApiError(404, "there is no such model", detail) from None
@@ -122,7 +122,7 @@ async def describe_drift(state: ServiceState, portfolio: ServedPortfolio) -> dic
         last = store.checks.last(portfolio.name)
         return totals, last, store.checks.last(portfolio.name, source="watch")
 
-    (total, recent), last, watched = await state.query_store(query)
+    (total, recent), last, watched = await state.threads.query(query)
     reference = bundle.reference.bins
     status = "not checked" if last is None else "drift" if last.drifted else "no drift"
     return dict(
@@ -186,7 +186,7 @@ async def compare_window(
         until=until,
     )
     found = await compute_check(state, check)
-    await state.query_store(state.store.checks.add, check_record(found, source="endpoint"))
+    await state.threads.query(state.store.checks.add, check_record(found, source="endpoint"))
     return found
 
 # %% ../../../nbs/serving/routes/05_monitoring.ipynb #a60d27fc

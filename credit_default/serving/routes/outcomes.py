@@ -43,7 +43,7 @@ def add_routes(router: APIRouter, state: ServiceState) -> None:
         """
         body = await read_body(request, state.settings.max_body_bytes)
         reported, user = validate_body(Outcomes, read_json(body)), request.state.user
-        taken = await state.query_store(
+        taken = await state.threads.query(
             state.store.outcomes.record,
             reported.rows(),
             by=user.username,

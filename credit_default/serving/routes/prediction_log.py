@@ -80,7 +80,7 @@ def add_predictions(router: APIRouter, state: ServiceState) -> None:
         "An analyst sees the own ones, an administrator all."
         rows: list[LoggedPrediction] = []
         if wanted.can_match():
-            rows = await state.query_store(
+            rows = await state.threads.query(
                 state.store.predictions.find,
                 user_id=own_only(request.state.user),
                 **vars(wanted),
@@ -101,7 +101,7 @@ def add_prediction(router: APIRouter, state: ServiceState) -> None:
     )
     async def prediction(request: Request, prediction_id: uuid.UUID) -> Response:
         "What was sent, what the model took it for, and what was answered."
-        row = await state.query_store(state.store.predictions.get, str(prediction_id))
+        row = await state.threads.query(state.store.predictions.get, str(prediction_id))
         if row is None or own_only(request.state.user) not in (None, row.user_id):
             raise ApiError(404, "there is no such prediction")
         return Response(write_json(describe_row(row)), media_type=JSON_TYPE)

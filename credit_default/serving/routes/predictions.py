@@ -101,7 +101,7 @@ def score_batch(model: ActiveModel, body: bytes, limit: int) -> Scored:
 
 async def in_thread(state: ServiceState, work: Callable[[], Scored]) -> Scored:
     "Score in a thread. Raise ServiceBusy where it takes too long."
-    scoring = asyncio.get_running_loop().run_in_executor(state.scoring_threads, work)
+    scoring = asyncio.get_running_loop().run_in_executor(state.threads.scoring, work)
     try:
         return await asyncio.wait_for(scoring, state.settings.timeout - 1)
     except TimeoutError:
