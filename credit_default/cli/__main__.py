@@ -10,6 +10,5 @@ import sys
 
 from .app import main
 
-# %% ../../nbs/cli/18_main.ipynb #d24075ad
 if __name__ == "__main__" and "IPython" not in sys.modules:
     main()  # not where this chapter runs

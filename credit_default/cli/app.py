@@ -51,7 +51,6 @@ app.add_typer(log_commands, name="log")
 # %% ../../nbs/cli/17_app.ipynb #697cd0aa
 def main() -> None:
     "Run the console script."
-    # so that what was started is stopped
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")

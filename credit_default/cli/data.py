@@ -51,6 +51,23 @@ def check_data(
         note(SYNTHETIC_DATA_NOTE)
     return dataset
 
+# %% ../../nbs/cli/03_data.ipynb #cbc3f63f
+def _write_sample(portfolio: str, folder: Path, seed: int) -> Path:
+    "Write the synthetic sample into a folder and return the file."
+    from credit_default.data.synthetic import save_sample  # slow to import
+
+    path = save_sample(find_portfolio(portfolio), folder, seed=seed)
+    note(f"written: {path}")
+    return path
+
+
+def _fetch_file(portfolio: str) -> Path | None:
+    "Fetch the portfolio's file from OpenML and return it."
+    from credit_default.data.openml import fetch  # slow to import
+
+    note("asking OpenML ...")
+    return fetch(find_portfolio(portfolio)).path
+
 # %% ../../nbs/cli/03_data.ipynb #5435d8da
 data_commands = command_group()
 DataOption = Annotated[
@@ -101,20 +118,3 @@ def data_command(
     from credit_default.evaluation.leakage.audit import audit_dataset, audit_summary
 
     typer.echo(audit_summary(audit_dataset(check_data(portfolio, path, seed))))
-
-# %% ../../nbs/cli/03_data.ipynb #cbc3f63f
-def _write_sample(portfolio: str, folder: Path, seed: int) -> Path:
-    "Write the synthetic sample into a folder and return the file."
-    from credit_default.data.synthetic import save_sample  # slow to import
-
-    path = save_sample(find_portfolio(portfolio), folder, seed=seed)
-    note(f"written: {path}")
-    return path
-
-
-def _fetch_file(portfolio: str) -> Path | None:
-    "Fetch the portfolio's file from OpenML and return it."
-    from credit_default.data.openml import fetch  # slow to import
-
-    note("asking OpenML ...")
-    return fetch(find_portfolio(portfolio)).path

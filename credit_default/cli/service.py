@@ -57,7 +57,7 @@ class ServeCommand(typer.core.TyperCommand):
         super().format_epilog(ctx, formatter)
         formatter.write(f"\n  Settings, from the environment or .env:\n{settings_help()}\n")
 
-
+# %% ../../nbs/cli/10_service.ipynb #993974c8
 service_commands = command_group()
 HostOption = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)]
@@ -132,6 +132,17 @@ def serve_command(
         sys.executable, server_command(host, port), service_environment(portfolio, also or ())
     )
 
+# %% ../../nbs/cli/10_service.ipynb #a1043074
+def stop_service(process: subprocess.Popen[bytes], patience: float = 15) -> None:
+    "End a process that was started in a session of its own, and all its children."
+    if process.poll() is None:
+        process.terminate()  # the server ends its workers itself
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whoever is left
+    process.wait()
+
 # %% ../../nbs/cli/10_service.ipynb #7bcb5ef6
 def _wait_until_ready(
     process: subprocess.Popen[bytes], url: str, log: Path, patience: float
@@ -153,17 +164,6 @@ def _wait_until_ready(
                 f"the service was not ready after {patience:g} s; its output is in {log}"
             )
         time.sleep(0.1)
-
-
-def stop_service(process: subprocess.Popen[bytes], patience: float = 15) -> None:
-    "End a process that was started in a session of its own, and all its children."
-    if process.poll() is None:
-        process.terminate()  # the server ends its workers itself
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # whoever is left
-    process.wait()
 
 # %% ../../nbs/cli/10_service.ipynb #ff64cdee
 @contextmanager

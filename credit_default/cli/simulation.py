@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['simulation_commands', 'RowsOption', 'ScenarioOption', 'ChangeAtOption', 'RateOption', 'ApplicantsOption',
-           'OutcomesOption', 'UrlOption', 'AnalystOption', 'simulate_command', 'print_simulation', 'drift_command_line',
-           'after_window']
+           'OutcomesOption', 'UrlOption', 'AnalystOption', 'print_simulation', 'drift_command_line', 'after_window',
+           'simulate_command']
 
 # %% ../../nbs/cli/13_simulation.ipynb #92f0556f
 from contextlib import AbstractContextManager
@@ -93,47 +93,6 @@ AnalystOption = Annotated[
     ),
 ]
 
-# %% ../../nbs/cli/13_simulation.ipynb #522c4342
-@simulation_commands.command(
-    "simulate",
-    epilog=examples(
-        "simulate",
-        "simulate --rows 2000 --scenario recession --change-at 0.5",
-        "simulate --scenario missing-income --rate 20",
-        "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna",
-    ),
-)
-def simulate_command(
-    portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
-    rows: RowsOption = 1000,
-    scenario: ScenarioOption = "none",
-    change_at: ChangeAtOption = 0.0,
-    rate: RateOption = None,
-    file: ApplicantsOption = None,
-    outcomes: OutcomesOption = True,
-    url: UrlOption = "http://127.0.0.1:3000",
-    username: AnalystOption = "",
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Send applicants through a running service.
-
-    They are marked in the log by references that begin with simulated/, and their outcomes lie a
-    performance window in the future: look at them with --as-of.
-    """
-    # slow to import
-    from credit_default.monitoring.simulation import SimulationOptions, simulate_production
-
-    definition, url = _find_portfolio_with(scenario, portfolio), _ready_service(url)
-    with _token(url, username) as token, progress_bar("applicants", rows) as progress:
-        options = SimulationOptions(change_at, rate, file, outcomes, seed, progress=progress)
-        made = simulate_production(url, token, definition, rows, scenario, options)
-    if as_json:
-        print_json(vars(made))
-    else:
-        print_simulation(made)
-        typer.echo(f"look: {drift_command_line(portfolio, definition, made, change_at > 0)}")
-
 # %% ../../nbs/cli/13_simulation.ipynb #15de81d8
 def _find_portfolio_with(scenario: str, portfolio: str) -> "Portfolio":
     "Return the portfolio. Raise InputError where it has no such scenario."
@@ -189,3 +148,44 @@ def after_window(definition: "Portfolio") -> str:
     "Return a day on which the performance window of today's loans has passed."
     days = 31 * (definition.performance_window_months or 0) + 1
     return str((datetime.now(UTC) + timedelta(days=days)).date())
+
+# %% ../../nbs/cli/13_simulation.ipynb #522c4342
+@simulation_commands.command(
+    "simulate",
+    epilog=examples(
+        "simulate",
+        "simulate --rows 2000 --scenario recession --change-at 0.5",
+        "simulate --scenario missing-income --rate 20",
+        "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna",
+    ),
+)
+def simulate_command(
+    portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
+    rows: RowsOption = 1000,
+    scenario: ScenarioOption = "none",
+    change_at: ChangeAtOption = 0.0,
+    rate: RateOption = None,
+    file: ApplicantsOption = None,
+    outcomes: OutcomesOption = True,
+    url: UrlOption = "http://127.0.0.1:3000",
+    username: AnalystOption = "",
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Send applicants through a running service.
+
+    They are marked in the log by references that begin with simulated/, and their outcomes lie a
+    performance window in the future: look at them with --as-of.
+    """
+    # slow to import
+    from credit_default.monitoring.simulation import SimulationOptions, simulate_production
+
+    definition, url = _find_portfolio_with(scenario, portfolio), _ready_service(url)
+    with _token(url, username) as token, progress_bar("applicants", rows) as progress:
+        options = SimulationOptions(change_at, rate, file, outcomes, seed, progress=progress)
+        made = simulate_production(url, token, definition, rows, scenario, options)
+    if as_json:
+        print_json(vars(made))
+    else:
+        print_simulation(made)
+        typer.echo(f"look: {drift_command_line(portfolio, definition, made, change_at > 0)}")

@@ -124,6 +124,28 @@ def _print_user(as_json: bool, user: "UserRecord", line: str) -> None:
     else:
         typer.echo(line)
 
+# %% ../../nbs/cli/15_users.ipynb #6fe20538
+def _add_user(store: "Store", form: "Signup", role: "Role") -> "UserRecord":
+    "Add a user to the database and return the record. Raise InputError where the name is taken."
+    # slow to import
+    import uuid
+
+    from credit_default.serving.passwords import Passwords
+    from credit_default.store.errors import NameTaken
+    from credit_default.store.users import UserRecord
+
+    user = UserRecord(
+        id=str(uuid.uuid4()),
+        username=form.username,
+        email=form.email,
+        role=role.value,
+        password_hash=Passwords().hash_blocking(form.password.get_secret_value()),
+    )
+    try:
+        return store.users.add(user)
+    except NameTaken as error:
+        raise InputError(str(error)) from None
+
 # %% ../../nbs/cli/15_users.ipynb #a0cd105f
 PipedPasswordOption = Annotated[
     bool,
@@ -177,29 +199,7 @@ def user_add(
     user = _add_user(store, check_signup(username, email, ask_password(password_stdin)), chosen)
     _print_user(as_json, user, f"{user.username} is a user now: {user.role}")
 
-# %% ../../nbs/cli/15_users.ipynb #6fe20538
-def _add_user(store: "Store", form: "Signup", role: "Role") -> "UserRecord":
-    "Add a user to the database and return the record. Raise InputError where the name is taken."
-    # slow to import
-    import uuid
-
-    from credit_default.serving.passwords import Passwords
-    from credit_default.store.errors import NameTaken
-    from credit_default.store.users import UserRecord
-
-    user = UserRecord(
-        id=str(uuid.uuid4()),
-        username=form.username,
-        email=form.email,
-        role=role.value,
-        password_hash=Passwords().hash_blocking(form.password.get_secret_value()),
-    )
-    try:
-        return store.users.add(user)
-    except NameTaken as error:
-        raise InputError(str(error)) from None
-
-
+# %% ../../nbs/cli/15_users.ipynb #51f9bc90
 @user_commands.command("list", epilog=examples("user list", "user list --json"))
 def user_list(as_json: JsonOption = False) -> None:
     "List all users, the first one first."
