@@ -56,6 +56,25 @@ def print_made(made: Mapping[str, str], seconds: float) -> None:
     for what, where in made.items():
         typer.echo(f"  {what.ljust(width)}  {where}")
 
+# %% ../../nbs/cli/12_run.ipynb #1d1b73c4
+def example_request(document: Mapping[str, Any]) -> Any:
+    "Return the example of a prediction's request in an OpenAPI document."
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    [example] = body["examples"].values()
+    return example["value"]
+
+# %% ../../nbs/cli/12_run.ipynb #e0e459e0
+def _served_prediction(portfolio: str, log: Path) -> str:
+    "Start the service, ask it for one prediction, print the request and return the answer."
+    with running_service(portfolio, log) as url, temporary_user(url) as token:
+        request = example_request(ask(f"{url}/docs.json"))
+        answer = ask(f"{url}/predict", request, token)
+    typer.echo(f"POST /predict {json.dumps(request)}")
+    return (
+        f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} "
+        f"({answer['rating']}), {answer['decision']}, by {answer['model_version']}"
+    )
+
 # %% ../../nbs/cli/12_run.ipynb #dfca10a5
 def _write_reports(portfolio: str, folder: Path, seed: int) -> dict[str, str]:
     "Write the three reports and train a model; return what was made."
@@ -75,25 +94,6 @@ def _write_reports(portfolio: str, folder: Path, seed: int) -> dict[str, str]:
         "model": tag,
         "drift report": f"{drift.html}: {fields if result['drift'] else 'no drift'}",
     }
-
-# %% ../../nbs/cli/12_run.ipynb #1d1b73c4
-def example_request(document: Mapping[str, Any]) -> Any:
-    "Return the example of a prediction's request in an OpenAPI document."
-    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-    [example] = body["examples"].values()
-    return example["value"]
-
-
-def _served_prediction(portfolio: str, log: Path) -> str:
-    "Start the service, ask it for one prediction, print the request and return the answer."
-    with running_service(portfolio, log) as url, temporary_user(url) as token:
-        request = example_request(ask(f"{url}/docs.json"))
-        answer = ask(f"{url}/predict", request, token)
-    typer.echo(f"POST /predict {json.dumps(request)}")
-    return (
-        f"PD {answer['probability_default']:.4f}, score {answer['credit_score']} "
-        f"({answer['rating']}), {answer['decision']}, by {answer['model_version']}"
-    )
 
 # %% ../../nbs/cli/12_run.ipynb #a8791e74
 run_commands = command_group()
@@ -117,7 +117,7 @@ def run_command(portfolio: PortfolioOption = DEFAULT_PORTFOLIO, seed: SeedOption
 
     begin, definition = time.monotonic(), find_portfolio(portfolio)
     make_env(env_file())
-    secret_key(read_settings())  # wrong settings are said now, and not after minutes of training
+    secret_key(read_settings())
     folder = new_folder(REPORTS / definition.name)
     with timed_step("Data"):
         dataset = check_data(portfolio, None, seed)
