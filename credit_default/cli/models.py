@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['model_commands', 'TagArgument', 'WhyOption', 'CARD_ENTRIES', 'ChallengerArgument', 'OtherArgument',
            'OtherRequestsOption', 'PROMOTED', 'reproduce_commands', 'ReproducedTagArgument', 'OtherSeedOption',
-           'models_list', 'card_lines', 'models_show', 'print_model', 'models_compare', 'print_comparison',
+           'models_list', 'card_lines', 'print_model', 'models_show', 'print_comparison', 'models_compare',
            'models_promote', 'models_rollback', 'reproduce_command']
 
 # %% ../../nbs/cli/08_models.ipynb #c88ef7a6
@@ -162,6 +162,30 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
             label = ""
     return lines
 
+# %% ../../nbs/cli/08_models.ipynb #099292a3
+def print_model(model: "StoredModel", history: "Sequence[Promotion]") -> None:
+    "Print a model's card, figures and origin, and when it was champion."
+    typer.echo(
+        f"{model.tag}: verified{', champion' if model.champion else ''}"
+        f"{', SYNTHETIC' if model.synthetic else ''}\n"
+    )
+    for line in card_lines(model.card):
+        typer.echo(line)
+    print_table(
+        [dict(figure=k, value=v) for k, v in model.metrics.items()],
+        dict(figure="\non the holdout", value=""),
+    )
+    made = model.provenance
+    typer.echo(
+        f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default "
+        f"reproduce {model.tag}` trains it again"
+    )
+    for event in history:
+        typer.echo(
+            f"champion since {event.at}, by {event.by or 'unknown'}: "
+            f"{event.why or 'no reason given'}"
+        )
+
 # %% ../../nbs/cli/08_models.ipynb #f1a4aaa3
 @model_commands.command(
     "show",
@@ -188,31 +212,25 @@ def models_show(
     else:
         print_model(model, history)
 
-# %% ../../nbs/cli/08_models.ipynb #099292a3
-def print_model(model: "StoredModel", history: "Sequence[Promotion]") -> None:
-    "Print a model's card, figures and origin, and when it was champion."
-    typer.echo(
-        f"{model.tag}: verified{', champion' if model.champion else ''}"
-        f"{', SYNTHETIC' if model.synthetic else ''}\n"
-    )
-    for line in card_lines(model.card):
-        typer.echo(line)
-    print_table(
-        [dict(figure=k, value=v) for k, v in model.metrics.items()],
-        dict(figure="\non the holdout", value=""),
-    )
-    made = model.provenance
-    typer.echo(
-        f"\nseed {made.get('seed')}, code {made.get('code', {}).get('version')}; `credit-default "
-        f"reproduce {model.tag}` trains it again"
-    )
-    for event in history:
+# %% ../../nbs/cli/08_models.ipynb #c2875b65
+def print_comparison(comparison: Mapping[str, Any], other: str) -> None:
+    "Print two models' figures side by side; `other` is the heading of the second."
+    a, b = comparison["tags"]
+    typer.echo(f"{a} against {b}")
+    columns = dict(figure="", challenger="challenger", champion=other, difference="difference")
+    print_table(comparison["figures"], columns)
+    if test := comparison["auc_difference"]:
         typer.echo(
-            f"champion since {event.at}, by {event.by or 'unknown'}: "
-            f"{event.why or 'no reason given'}"
+            f"AUC on the same loans: {test['difference']:+.4f} (95 % interval {test['low']:+.4f} "
+            f"to {test['high']:+.4f}, p = {test['p_value']:.3f})"
+        )
+    if not comparison["same_holdout"]:
+        note(
+            "The two holdouts are not the same rows: hold both models against one file with "
+            "`credit-default evaluate FILE --model TAG`."
         )
 
-# %% ../../nbs/cli/08_models.ipynb #a86b4224
+# %% ../../nbs/cli/08_models.ipynb #0d82dfd6
 ChallengerArgument = Annotated[str, typer.Argument(metavar="TAG", help="The challenger.")]
 OtherArgument = Annotated[
     str, typer.Argument(metavar="[TAG]", help="The model that it is compared with.")
@@ -252,24 +270,6 @@ def models_compare(
         print_json(comparison)
     else:
         print_comparison(comparison, "champion" if other == "champion" else "other")
-
-# %% ../../nbs/cli/08_models.ipynb #c2875b65
-def print_comparison(comparison: Mapping[str, Any], other: str) -> None:
-    "Print two models' figures side by side; `other` is the heading of the second."
-    a, b = comparison["tags"]
-    typer.echo(f"{a} against {b}")
-    columns = dict(figure="", challenger="challenger", champion=other, difference="difference")
-    print_table(comparison["figures"], columns)
-    if test := comparison["auc_difference"]:
-        typer.echo(
-            f"AUC on the same loans: {test['difference']:+.4f} (95 % interval {test['low']:+.4f} "
-            f"to {test['high']:+.4f}, p = {test['p_value']:.3f})"
-        )
-    if not comparison["same_holdout"]:
-        note(
-            "The two holdouts are not the same rows: hold both models against one file with "
-            "`credit-default evaluate FILE --model TAG`."
-        )
 
 # %% ../../nbs/cli/08_models.ipynb #b2edaa37
 OtherRequestsOption = Annotated[

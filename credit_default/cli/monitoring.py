@@ -6,8 +6,8 @@
 __all__ = ['MAX_WINDOW_HOURS', 'monitoring_commands', 'CurrentOption', 'WindowHoursOption', 'LogSinceOption', 'AsOfOption',
            'EveryOption', 'WatchedHoursOption', 'WatchAsOfOption', 'ReportOption', 'KeepReportsOption',
            'TryAlertOption', 'LogWindow', 'log_window', 'last_drift', 'write_log_report', 'write_file_report',
-           'drift_command', 'print_drift', 'served_model', 'watch_command', 'WatchRequest', 'print_check',
-           'remove_old_reports', 'send_trial_alert']
+           'print_drift', 'drift_command', 'served_model', 'send_trial_alert', 'print_check', 'remove_old_reports',
+           'WatchRequest', 'watch_command']
 
 # %% ../../nbs/cli/06_monitoring.ipynb #9352311c
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def last_drift(portfolio: str) -> Path | None:
         default=None,
     )
 
-
+# %% ../../nbs/cli/06_monitoring.ipynb #8d7fd17c
 def write_log_report(
     portfolio: str,  # name or path
     window: LogWindow,
@@ -119,6 +119,41 @@ def write_file_report(portfolio: str, current: Path | None, bundle: "Bundle") ->
     return write_report(
         "drift", portfolio, dict(model=bundle.tag, current=current, previous=previous)
     )
+
+# %% ../../nbs/cli/06_monitoring.ipynb #131617b6
+def _check_sources(
+    current: Path | None, window_hours: float | None, since: str, as_of: str
+) -> None:
+    "Raise InputError where the options of `drift` do not go together."
+    logged = window_hours is not None or bool(since)
+    if sum((bool(current), window_hours is not None, bool(since))) > 1:
+        raise InputError(
+            "--current, --window-hours and --since are three sources of applicants: give one "
+            "of them"
+        )
+    if as_of and not logged:
+        raise InputError(
+            "--as-of is about outcomes in the prediction log: give --window-hours or --since too"
+        )
+
+# %% ../../nbs/cli/06_monitoring.ipynb #88fd2c7b
+def print_drift(made: "ReportRun", tag: str, logged: bool) -> bool:
+    "Print where a drift report is and what it found; return whether there is drift."
+    result = made.content["result"]
+    if made.content["synthetic"]:
+        note(SYNTHETIC_DATA_NOTE)
+    typer.echo(f"report: {made.html}")
+    if result["stand_in"]:
+        note(
+            f"No current applicants were given: {result['stand_in']} in their place. This says "
+            "nothing of today's."
+        )
+    names = result["drifted_features"] + result.get("drifted_outputs", [])
+    verdict = "DRIFT in " + ", ".join(names) if result["drift"] else "no drift"
+    typer.echo(f"{verdict}: {result['n_current']:,} applicants against {tag}")
+    if logged:
+        typer.echo(f"performance: {result['performance']}")
+    return bool(result["drift"])
 
 # %% ../../nbs/cli/06_monitoring.ipynb #cdea4e9d
 monitoring_commands = command_group()
@@ -194,41 +229,6 @@ def drift_command(
     if print_drift(made, bundle.tag, logged=bool(window)):
         raise typer.Exit(DRIFT_FOUND)
 
-# %% ../../nbs/cli/06_monitoring.ipynb #131617b6
-def _check_sources(
-    current: Path | None, window_hours: float | None, since: str, as_of: str
-) -> None:
-    "Raise InputError where the options of `drift` do not go together."
-    logged = window_hours is not None or bool(since)
-    if sum((bool(current), window_hours is not None, bool(since))) > 1:
-        raise InputError(
-            "--current, --window-hours and --since are three sources of applicants: give one "
-            "of them"
-        )
-    if as_of and not logged:
-        raise InputError(
-            "--as-of is about outcomes in the prediction log: give --window-hours or --since too"
-        )
-
-
-def print_drift(made: "ReportRun", tag: str, logged: bool) -> bool:
-    "Print where a drift report is and what it found; return whether there is drift."
-    result = made.content["result"]
-    if made.content["synthetic"]:
-        note(SYNTHETIC_DATA_NOTE)
-    typer.echo(f"report: {made.html}")
-    if result["stand_in"]:
-        note(
-            f"No current applicants were given: {result['stand_in']} in their place. This says "
-            "nothing of today's."
-        )
-    names = result["drifted_features"] + result.get("drifted_outputs", [])
-    verdict = "DRIFT in " + ", ".join(names) if result["drift"] else "no drift"
-    typer.echo(f"{verdict}: {result['n_current']:,} applicants against {tag}")
-    if logged:
-        typer.echo(f"performance: {result['performance']}")
-    return bool(result["drift"])
-
 # %% ../../nbs/cli/06_monitoring.ipynb #e1523508
 def served_model(
     portfolio: str | None,  # None: that of the settings
@@ -240,6 +240,105 @@ def served_model(
     chosen = portfolio or settings.portfolio
     same = find_portfolio(chosen).name == find_portfolio(settings.portfolio).name
     return chosen, settings.model if same else "champion"
+
+# %% ../../nbs/cli/06_monitoring.ipynb #387c88d6
+def send_trial_alert() -> None:
+    "Send an alert that says nothing, and print where it arrived. Raise CommandError if nowhere."
+    # slow to import
+    from credit_default.core.settings import read_settings
+    from credit_default.monitoring.alerts import Alert, read_channels, send_alert
+
+    there = read_channels(read_settings())
+    if not there:
+        raise InputError(
+            "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or "
+            "CREDIT_DEFAULT_ALERT_COMMAND"
+        )
+    alert = Alert(
+        "credit_default: a trial alert", "Nothing happened: somebody tried whether alerts arrive."
+    )
+    problems = send_alert(alert, there)
+    for problem in problems:
+        note(str(problem))
+    failed = {problem.channel for problem in problems}
+    if len(problems) == len(there):
+        raise CommandError("no alert was delivered")
+    typer.echo(f"sent: {', '.join(c.name for c in there if c.name not in failed)}")
+
+# %% ../../nbs/cli/06_monitoring.ipynb #4f1e68fe
+def print_check(found: "WatchResult") -> None:
+    "Print what one check found."
+    typer.echo(str(found))
+    if found.report:
+        typer.echo(f"report: {found.report}")
+    for problem in found.problems:
+        note(problem)
+
+
+def remove_old_reports(portfolio: str, keep: int) -> None:
+    "Remove all but the newest reports that a watch made; one that cannot be removed is said."
+    from credit_default.monitoring.watch import prune_reports  # slow to import
+
+    try:
+        prune_reports(REPORTS / portfolio, keep)
+    except OSError as e:
+        note(f"older reports were not removed: {e.filename}: {e.strerror}")
+
+# %% ../../nbs/cli/06_monitoring.ipynb #a8ee4f31
+def _write_watch_report(
+    portfolio: str, window: LogWindow, tag: str, known_at: datetime | None
+) -> Path:
+    "Write the report of one check into a folder that is marked as a watch's own."
+    # slow to import
+    from credit_default.monitoring.watch import mark_report
+    from credit_default.reporting.running import new_folder
+
+    run = mark_report(new_folder(REPORTS / find_portfolio(portfolio).name))
+    as_of = known_at.isoformat() if known_at else ""
+    return write_log_report(portfolio, window, tag, as_of, run).html
+
+# %% ../../nbs/cli/06_monitoring.ipynb #512e3011
+@dataclass(frozen=True)
+class WatchRequest:
+    "How `watch` is to check, as its options say it."
+
+    every: str = ""  # interval; empty: once
+    window_hours: float = 24
+    known_at: datetime | None = None  # performance as it is known then
+    reports: bool = True
+    keep: int = 30  # reports of its own; 0: all
+
+
+def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "WatchResult | None":
+    "Check once, or until a signal ends it. Return the last check that did not fail."
+    # slow to import
+    from credit_default.core.settings import read_settings
+    from credit_default.monitoring.watch import (
+        CheckOptions,
+        parse_every,
+        run_check,
+        watch_portfolio,
+    )
+
+    name, settings = find_portfolio(portfolio).name, read_settings()
+    seconds = parse_every(request.every) if request.every else None
+    store = open_store()
+
+    def report(since: datetime, until: datetime, tag: str) -> Path:
+        return _write_watch_report(portfolio, LogWindow(since, until), tag, request.known_at)
+
+    def check_once(stop):
+        options = CheckOptions(
+            window_hours=request.window_hours, every=seconds, as_of=request.known_at, stop=stop
+        )
+        bundle = open_model(model, portfolio)
+        return run_check(store, settings, bundle, report if request.reports else None, options)
+
+    def print_and_tidy(found: "WatchResult") -> None:
+        print_check(found)
+        remove_old_reports(name, request.keep)
+
+    return watch_portfolio(check_once, name, seconds, on_result=print_and_tidy, on_failure=note)
 
 # %% ../../nbs/cli/06_monitoring.ipynb #50d69d23
 EveryOption = Annotated[
@@ -327,102 +426,3 @@ def watch_command(
     found = _watch_log(watched, model, WatchRequest(every, window_hours, known_at, reports, keep))
     if found and found.drift and not every:
         raise typer.Exit(DRIFT_FOUND)
-
-# %% ../../nbs/cli/06_monitoring.ipynb #512e3011
-@dataclass(frozen=True)
-class WatchRequest:
-    "How `watch` is to check, as its options say it."
-
-    every: str = ""  # interval; empty: once
-    window_hours: float = 24
-    known_at: datetime | None = None  # performance as it is known then
-    reports: bool = True
-    keep: int = 30  # reports of its own; 0: all
-
-# %% ../../nbs/cli/06_monitoring.ipynb #308c4197
-def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "WatchResult | None":
-    "Check once, or until a signal ends it. Return the last check that did not fail."
-    # slow to import
-    from credit_default.core.settings import read_settings
-    from credit_default.monitoring.watch import (
-        CheckOptions,
-        parse_every,
-        run_check,
-        watch_portfolio,
-    )
-
-    name, settings = find_portfolio(portfolio).name, read_settings()
-    seconds = parse_every(request.every) if request.every else None
-    store = open_store()
-
-    def report(since: datetime, until: datetime, tag: str) -> Path:
-        return _write_watch_report(portfolio, LogWindow(since, until), tag, request.known_at)
-
-    def check_once(stop):
-        options = CheckOptions(
-            window_hours=request.window_hours, every=seconds, as_of=request.known_at, stop=stop
-        )
-        bundle = open_model(model, portfolio)
-        return run_check(store, settings, bundle, report if request.reports else None, options)
-
-    def print_and_tidy(found: "WatchResult") -> None:
-        print_check(found)
-        remove_old_reports(name, request.keep)
-
-    return watch_portfolio(check_once, name, seconds, on_result=print_and_tidy, on_failure=note)
-
-# %% ../../nbs/cli/06_monitoring.ipynb #a8ee4f31
-def _write_watch_report(
-    portfolio: str, window: LogWindow, tag: str, known_at: datetime | None
-) -> Path:
-    "Write the report of one check into a folder that is marked as a watch's own."
-    # slow to import
-    from credit_default.monitoring.watch import mark_report
-    from credit_default.reporting.running import new_folder
-
-    run = mark_report(new_folder(REPORTS / find_portfolio(portfolio).name))
-    as_of = known_at.isoformat() if known_at else ""
-    return write_log_report(portfolio, window, tag, as_of, run).html
-
-
-def print_check(found: "WatchResult") -> None:
-    "Print what one check found."
-    typer.echo(str(found))
-    if found.report:
-        typer.echo(f"report: {found.report}")
-    for problem in found.problems:
-        note(problem)
-
-
-def remove_old_reports(portfolio: str, keep: int) -> None:
-    "Remove all but the newest reports that a watch made; one that cannot be removed is said."
-    from credit_default.monitoring.watch import prune_reports  # slow to import
-
-    try:
-        prune_reports(REPORTS / portfolio, keep)
-    except OSError as e:
-        note(f"older reports were not removed: {e.filename}: {e.strerror}")
-
-# %% ../../nbs/cli/06_monitoring.ipynb #387c88d6
-def send_trial_alert() -> None:
-    "Send an alert that says nothing, and print where it arrived. Raise CommandError if nowhere."
-    # slow to import
-    from credit_default.core.settings import read_settings
-    from credit_default.monitoring.alerts import Alert, read_channels, send_alert
-
-    there = read_channels(read_settings())
-    if not there:
-        raise InputError(
-            "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or "
-            "CREDIT_DEFAULT_ALERT_COMMAND"
-        )
-    alert = Alert(
-        "credit_default: a trial alert", "Nothing happened: somebody tried whether alerts arrive."
-    )
-    problems = send_alert(alert, there)
-    for problem in problems:
-        note(str(problem))
-    failed = {problem.channel for problem in problems}
-    if len(problems) == len(there):
-        raise CommandError("no alert was delivered")
-    typer.echo(f"sent: {', '.join(c.name for c in there if c.name not in failed)}")
