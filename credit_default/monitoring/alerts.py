@@ -218,7 +218,7 @@ ALERT_VARIABLE = "CREDIT_DEFAULT_ALERT"  # of a command's environment
 
 
 def _start_command(command: str, alert: Alert) -> subprocess.Popen[bytes]:
-    "A shell with the alert in its environment, and without the service's settings."
+    "Start a shell with the alert in its environment, and without the service's settings."
     environment = {
         k: v for k, v in os.environ.items() if not k.upper().startswith("CREDIT_DEFAULT_")
     }
@@ -233,7 +233,7 @@ def _start_command(command: str, alert: Alert) -> subprocess.Popen[bytes]:
     except OSError:
         raise DeliveryFailed("cannot be started") from None
 
-
+# %% ../../nbs/monitoring/06_alerts.ipynb #54ded918
 @dataclass(frozen=True, repr=False)
 class Command:
     "Runs a shell command with an alert."

@@ -51,7 +51,7 @@ class GroupBacktest:
 
 # %% ../../nbs/monitoring/03_backtest.ipynb #c171eec6
 def _verdict(n: int, defaults: int, mean_pd: float, p_value: float, level: float) -> str:
-    "What a test of a group's PDs says, at this level."
+    "Return what a test of a group's PDs says, at this level."
     if n < MIN_OUTCOMES:
         return TOO_FEW
     if p_value >= level:
@@ -60,7 +60,7 @@ def _verdict(n: int, defaults: int, mean_pd: float, p_value: float, level: float
         return FEWER
     return MORE if defaults > MAX_SINGLE_DEFAULTS else FITS
 
-
+# %% ../../nbs/monitoring/03_backtest.ipynb #f75df89f
 def backtest_groups(
     names: Sequence[str],  # of the groups
     group: np.ndarray,  # of each loan, an index into names
@@ -97,7 +97,7 @@ def backtest_groups(
 # %% ../../nbs/monitoring/03_backtest.ipynb #6fce30ab
 @dataclass(frozen=True)
 class ModelFigures:
-    "The figures of a model on outcomes that count; None where a figure cannot be had."
+    "The metrics of a model on outcomes that count; None where one cannot be computed."
 
     n: int
     defaults: int
@@ -134,7 +134,7 @@ _RANKING = (
 
 
 def _ranking_figures(y: np.ndarray, pd: np.ndarray) -> dict[str, float | None]:
-    "What needs defaults and repaid loans in some number."
+    "Return the metrics that need defaults and repaid loans in some number."
     from credit_default.evaluation.discrimination import auc_interval
     from credit_default.evaluation.metrics import compute_metrics
 
@@ -143,12 +143,12 @@ def _ranking_figures(y: np.ndarray, pd: np.ndarray) -> dict[str, float | None]:
     known |= {"auc_low": interval.low, "auc_high": interval.high}
     return {name: None if np.isnan(value) else value for name, value in known.items()}
 
-
+# %% ../../nbs/monitoring/03_backtest.ipynb #c4b10d3c
 def measure_model(
     y: np.ndarray,  # outcomes that count
     pd: np.ndarray,  # PDs
 ) -> ModelFigures:
-    "Return the figures of a model, and why some are missing."
+    "Return the metrics of a model, and why some are missing."
     from credit_default.evaluation.calibration_errors import brier, log_loss
 
     n, bad = len(y), int(y.sum())

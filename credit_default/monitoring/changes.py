@@ -55,7 +55,7 @@ ENDING = {
     Trouble.PERFORMANCE: "defaults as expected again",
 }  # and when it is over
 
-
+# %% ../../nbs/monitoring/07_changes.ipynb #0cf96fc2
 def list_names(names: Sequence[str], most: int) -> str:
     "Return the first of the names, and how many more there are."
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -70,6 +70,7 @@ def drifted_columns(result: DriftResult) -> dict[str, ColumnComparison]:
 
 # %% ../../nbs/monitoring/07_changes.ipynb #681ef847
 def _subject(trouble: Trouble, begins: bool, result: DriftResult) -> str:
+    "Return what an alert's subject says of a change."
     if not begins:
         return ENDING[trouble]
     columns = list(drifted_columns(result))
@@ -77,8 +78,9 @@ def _subject(trouble: Trouble, begins: bool, result: DriftResult) -> str:
         return f"drift in {list_names(columns, 3)}"
     return BEGINNING[trouble]
 
-
+# %% ../../nbs/monitoring/07_changes.ipynb #6f49b974
 def _drift_sentence(begins: bool, result: DriftResult) -> str:
+    "Return how the applicants have changed."
     if not begins:
         return (
             "The drift that was found before is over: no field differs by more than chance and "
@@ -93,6 +95,7 @@ def _drift_sentence(begins: bool, result: DriftResult) -> str:
 
 
 def _performance_sentence(begins: bool, figures: ModelFigures | None) -> str:
+    "Return how many loans defaulted, and how many were expected to."
     if not figures:
         return "There is another model now, and nothing is known of its defaults yet."
     return (
@@ -101,10 +104,11 @@ def _performance_sentence(begins: bool, figures: ModelFigures | None) -> str:
         f"{'' if begins else ' That is as expected again.'}"
     )
 
-
+# %% ../../nbs/monitoring/07_changes.ipynb #8ffd886e
 def _sentence(
     trouble: Trouble, begins: bool, result: DriftResult, figures: ModelFigures | None
 ) -> str:
+    "Return what an alert says of a change."
     shown = drifted_columns(result) if trouble == Trouble.DRIFT else figures
     if begins and not shown:
         return f"An earlier check found {BEGINNING[trouble]}; this one had nothing to compare."
@@ -120,14 +124,16 @@ def find_changes(known: Sequence[str], now: Sequence[str]) -> list[Change]:
     "Return what began and what is over, for somebody who knew of `known`."
     return [(name, name in now) for name in Trouble if (name in now) != (name in known)]
 
-
+# %% ../../nbs/monitoring/07_changes.ipynb #16612d0b
 def _window(result: DriftResult) -> tuple[datetime, datetime]:
+    "Return the beginning and the end of the window. Raise ValueError where there is none."
     if result.since is None or result.until is None:
         raise ValueError("an alert is of a window with a beginning and an end")
     return result.since, result.until
 
 
 def _report_hint(result: DriftResult) -> str:
+    "Return the command that makes a report of the window."
     begin, end = _window(result)
     return (
         f"make one with `credit-default drift --portfolio {result.portfolio} --window-hours "
@@ -138,7 +144,7 @@ def _report_hint(result: DriftResult) -> str:
 def _payload(
     changes: Iterable[Change], now: Sequence[str], result: DriftResult, figures: ModelFigures | None
 ) -> dict[str, Any]:
-    "The same as an alert's text, as figures for a program."
+    "Return the same as an alert's text, as figures for a program."
     shown = ("n", "defaults", "default_rate", "mean_pd", "verdict")
     return {
         "from": iso(result.since),
@@ -161,7 +167,7 @@ def _lines(
     figures: ModelFigures | None,
     as_of: datetime | None,
 ) -> list[str]:
-    "What an alert says of the predictions and of what changed."
+    "Return what an alert says of the predictions and of what changed."
     (begin, end), n = _window(result), result.samples_analysed
     lines = [
         f"{result.portfolio}, model {result.model_version}: {n:,} prediction{'s' * (n != 1)} from "
@@ -173,7 +179,7 @@ def _lines(
         lines.append(f"Performance is as known on {as_of:%Y-%m-%d %H:%M} UTC.")
     return lines
 
-
+# %% ../../nbs/monitoring/07_changes.ipynb #042deb58
 def compose_alert(
     known: Sequence[str],  # troubles that were told before
     now: Sequence[str],  # troubles there are

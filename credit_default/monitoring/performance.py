@@ -159,7 +159,7 @@ class MaturityCounts:
 _COUNTS = tuple(f.name for f in fields(MaturityCounts))
 _FIGURES = tuple(f.name for f in fields(ModelFigures))
 
-
+# %% ../../nbs/monitoring/04_performance.ipynb #24826560
 @dataclass(frozen=True)
 class ModelPerformance(MaturityCounts):
     "What became of a model's mature predictions."

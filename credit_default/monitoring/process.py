@@ -254,9 +254,7 @@ class Checker:
         task: CheckTask[Result],
         timeout: float = 120.0,  # seconds
     ) -> Result:
-        """Do a check. Raise DatabaseUnavailable, CheckTimeout, MonitoringError, and RuntimeError
-        where the check itself fails.
-        """
+        "Do a check. Raise DatabaseUnavailable, CheckTimeout, MonitoringError, RuntimeError."
         if self._process is None or self._process.returncode is not None:
             self._process = await _start()
         answer = b""
@@ -271,8 +269,8 @@ class Checker:
         finally:
             if not answer:
                 await self.close()
-        ended = CheckAnswer(failed="its process has ended")
-        answered = CheckAnswer(**json.loads(answer)) if answer else ended
+        ended = {"failed": "its process has ended"}
+        answered = CheckAnswer(**(json.loads(answer) if answer else ended))
         return task.read_result(answered.result_or_raise())
 
     async def close(self) -> None:

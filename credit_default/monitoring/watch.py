@@ -145,7 +145,7 @@ class CheckOptions:
     attempts: int = MAX_ATTEMPTS
     wait: tenacity.wait.wait_base = RETRY_WAIT  # between the attempts at an alert
 
-
+# %% ../../nbs/monitoring/08_watch.ipynb #fd4fd895
 @dataclass
 class _Telling:
     "What each channel knows, and how that is noted beside the figures."
@@ -173,7 +173,7 @@ class _Telling:
 
 # %% ../../nbs/monitoring/08_watch.ipynb #1d9cf0dd
 def _send_alerts(telling: _Telling, synthetic: bool) -> list[str]:
-    "Send each channel what it does not know yet; the channels that did not take it."
+    "Send each channel what it does not know yet, and return those that did not take it."
     done, options, failed = telling.outcome, telling.options, []
     for known in {tuple(telling.told[name]) for name in telling.telling}:  # mostly all the same
         alert = compose_alert(
@@ -212,19 +212,29 @@ def _tell(telling: _Telling, synthetic: bool) -> None:
         telling.note(False)
 
 # %% ../../nbs/monitoring/08_watch.ipynb #e504c168
-Report = Callable[[datetime, datetime, str], object]  # since, until, model version -> where it is
-
-
 def _measure_window(
     store: Store, bundle: Bundle, since: datetime, options: CheckOptions
 ) -> tuple[DriftResult, ModelFigures | None]:
-    "Drift in the window, and the model's figures where they say something."
+    "Return drift in the window, and the model's figures where they say something."
     portfolio, tag = bundle.portfolio, bundle.tag
     result = detect_drift(store, portfolio, bundle.reference, tag, since, options.now)
     as_of = options.as_of or options.now
     measured = measure_performance(store, portfolio, model_version=tag, as_of=as_of)
     figures = measured.models[tag].figures
     return result, None if figures.verdict == TOO_FEW else figures
+
+# %% ../../nbs/monitoring/08_watch.ipynb #2e62505a
+Report = Callable[[datetime, datetime, str], object]  # since, until, model version -> where it is
+
+
+def _make_report(
+    report: Report, done: WatchResult, since: datetime, until: datetime, tag: str
+) -> None:
+    "Make a report of a check; a failure is a problem for the operator."
+    try:
+        done.report = str(report(since, until, tag))
+    except Exception as e:
+        done.problems.append(f"no report was made: {describe_error(e)}")
 
 
 def run_check(
@@ -244,10 +254,7 @@ def run_check(
     changed: list[str] = [trouble for trouble, _ in find_changes(before.troubles, troubles)]
     done = WatchResult(result, figures, troubles, changed)
     if report and result.samples_analysed:
-        try:
-            done.report = str(report(since, until, tag))
-        except Exception as e:
-            done.problems.append(f"no report was made: {describe_error(e)}")
+        _make_report(report, done, since, until, tag)
     channels = {channel.name: channel for channel in read_channels(settings)}
     told = {channel: before.told.get(channel, []) for channel in channels}
     telling = [channel for channel in channels if told[channel] != troubles]
