@@ -73,20 +73,17 @@ class Dataset:
 
     Parameters
     ----------
-    portfolio : its definition.
     frame : one column for each field, as parsed: float64 with NaN, or object with None.
     y : (n,) outcome, 1 for default, or None where it is not known.
     provenance : where the rows come from, what was left out and why; plain JSON values.
-    true_pd : (n,) the PD from which the outcome was drawn; of a synthetic sample only.
-    dates : (n,) datetime64[D], date of each loan, or None where the portfolio has none.
     """
 
     portfolio: Portfolio
     frame: pd.DataFrame
     y: np.ndarray | None
     provenance: dict[str, Any]
-    true_pd: np.ndarray | None = None
-    dates: np.ndarray | None = None
+    true_pd: np.ndarray | None = None  # (n,) from which a synthetic sample drew the outcome
+    dates: np.ndarray | None = None  # (n,) datetime64[D]; None where the portfolio has none
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -42,7 +42,7 @@ def _at_quantile(
     return np.round(values, decimals) + 0.0
 
 # %% ../../nbs/data/07_synthetic.ipynb #37cbe146
-def _curve(field: Field) -> Curve:
+def _sampling_curve(field: Field) -> Curve:
     "Return the field's distribution, or where it gives none, an even one over its range."
     if field.sample.quantiles:
         return field.sample
@@ -69,7 +69,9 @@ def _draw_numbers(field: Field, u: np.ndarray, odd: np.ndarray, columns: Columns
         top, bottom = (columns[name] for name in s.ratio)
         values = np.round(s.scale * top / np.maximum(bottom, 1.0), decimals)
     else:
-        values = _at_quantile(_curve(field), u, field.log and len(s.quantiles) > 0, decimals)
+        values = _at_quantile(
+            _sampling_curve(field), u, field.log and len(s.quantiles) > 0, decimals
+        )
     if s.instead:
         absent = _is_absent(columns[s.instead.field], s.instead.floor)
         values = np.where(absent, _at_quantile(s.instead, u, field.log, s.instead.decimals), values)

@@ -20,7 +20,7 @@ def _legend_label(label: Any) -> str:
     return "" if str(label).startswith("_") else str(label)
 
 
-def _curve(label: Any, x: Any, y: Any) -> dict[str, Any]:
+def _plotted_points(label: Any, x: Any, y: Any) -> dict[str, Any]:
     "Return a curve, thinned to at most MAX_CURVE_POINTS points, its ends among them."
     kept: Any = []
     if len(x):
@@ -39,10 +39,10 @@ def _axes_data(ax: Any) -> dict[str, Any]:
         title=ax.get_title(loc="left") or ax.get_title(),
         x=ax.get_xlabel(),
         y=ax.get_ylabel(),
-        lines=[_curve(line.get_label(), *line.get_data()) for line in ax.lines],
+        lines=[_plotted_points(line.get_label(), *line.get_data()) for line in ax.lines],
         bars=[_bars(bars) for bars in ax.containers if hasattr(bars, "patches")],
         points=[
-            _curve(c.get_label(), *np.asarray(c.get_offsets()).T)
+            _plotted_points(c.get_label(), *np.asarray(c.get_offsets()).T)
             for c in ax.collections
             if 1 < len(c.get_offsets()) <= MAX_RECORDED_POINTS
         ],

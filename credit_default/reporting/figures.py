@@ -249,8 +249,7 @@ class Figures(RecordedText):
         **values: Any,
     ) -> Html:
         "Return a table. See `table_html` for its columns."
-        if hasattr(rows, "columns"):
-            rows = rows.reset_index(drop=True).to_dict("records")
+        rows = rows.reset_index(drop=True).to_dict("records") if hasattr(rows, "columns") else rows
         rows = list(rows)
         self.record(key, "table", rows)
         if columns is None:
