@@ -28,6 +28,17 @@ def set_variables(path: Path) -> set[str]:
         if value
     }
 
+# %% ../../nbs/cli/09_environment.ipynb #b2fe2d30
+def _new_settings(open_signup: bool) -> str:
+    import secrets  # slow to import
+
+    lines = [
+        "# Made by credit-default for this machine's own use. Anywhere else set a key of your own, "
+        "and decide who may sign up.",
+        f"{KEY_VARIABLE}={secrets.token_urlsafe(48)}",
+    ]
+    return "\n".join(lines + [f"{SIGNUP_VARIABLE}=open"] * open_signup) + "\n"
+
 # %% ../../nbs/cli/09_environment.ipynb #2541c7e2
 def make_env(path: Path | str) -> bool:
     """Make a secret key for this machine where there is none, and let people sign up.
@@ -41,7 +52,7 @@ def make_env(path: Path | str) -> bool:
         return False
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # two that start at once must not make two
+        fcntl.flock(file, fcntl.LOCK_EX)
         known = set_variables(path)
         if KEY_VARIABLE in known:
             return False
@@ -52,17 +63,6 @@ def make_env(path: Path | str) -> bool:
     opened = "" if SIGNUP_VARIABLE in known else ", and opened sign-up, for the use of this machine"
     note(f"{path}: made a key to sign tokens with{opened}")
     return True
-
-
-def _new_settings(open_signup: bool) -> str:
-    import secrets  # slow to import
-
-    lines = [
-        "# Made by credit-default for this machine's own use. Anywhere else set a key of your own, "
-        "and decide who may sign up.",
-        f"{KEY_VARIABLE}={secrets.token_urlsafe(48)}",
-    ]
-    return "\n".join(lines + [f"{SIGNUP_VARIABLE}=open"] * open_signup) + "\n"
 
 # %% ../../nbs/cli/09_environment.ipynb #3dcf3b50
 def service_environment(

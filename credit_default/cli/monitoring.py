@@ -308,7 +308,7 @@ class WatchRequest:
     reports: bool = True
     keep: int = 30  # reports of its own; 0: all
 
-
+# %% ../../nbs/cli/06_monitoring.ipynb #5bc682c2
 def _watch_log(portfolio: str, model: str, request: WatchRequest) -> "WatchResult | None":
     "Check once, or until a signal ends it. Return the last check that did not fail."
     # slow to import
