@@ -179,17 +179,18 @@ class SpoolAccess:
     def __init__(self, spool: Spool, away: type[Exception], status: LogStatus, keep_free: int):
         self.spool, self.keep_free = spool, keep_free
         self.rows = 0  # in it, as of the last look
+        self._changing = threading.Lock()  # until a change is in `rows` too: nothing counts twice
         self._away, self._status = away, status
         self.using = partial(report_spool, away, status)
 
     def append(self, entries: list[Entry]) -> list[RecordOutcome]:
         "Write entries, and return what became of each."
-        with self.using():
+        with self._changing, self.using():
             if not has_room(self.spool.file, self.keep_free):
                 raise self._away(SPOOL_ALMOST_FULL)
             outcomes = append_or_halve(self.spool, entries, self._away)
+            self.rows += sum(row_count(entry) for entry, e in zip(entries, outcomes) if e is None)
         self._status.turn_spool("")
-        self.rows += sum(row_count(entry) for entry, e in zip(entries, outcomes) if e is None)
         return outcomes
 
     def oldest(self, n: int) -> list[tuple[Any, Entry]]:
@@ -199,16 +200,16 @@ class SpoolAccess:
 
     def remove(self, taken: list[tuple[Any, Entry]]) -> int:
         "Remove what `oldest` returned, and return how many rows that were."
-        with self.using():
-            self.spool.remove(taken)
-        self._status.turn_spool("")
         n = sum(row_count(entry) for _, entry in taken)
-        self.rows = max(0, self.rows - n)
+        with self._changing, self.using():
+            self.spool.remove(taken)
+            self.rows = max(0, self.rows - n)
+        self._status.turn_spool("")
         return n
 
     def count(self) -> int:
         "Return how many rows are in it."
-        with self.using():
+        with self._changing, self.using():
             self.rows = self.spool.waiting()
         return self.rows
 

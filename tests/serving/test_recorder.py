@@ -24,7 +24,14 @@ from credit_default.serving.group_commit import (
     IdempotencyKeyUsed,
     PredictionNotRecorded,
 )
-from credit_default.serving.recorder import BEHIND, UNSURE, Recorder, replay_lock
+from credit_default.serving.recorder import (
+    BEHIND,
+    UNSURE,
+    LogStatus,
+    Recorder,
+    SpoolAccess,
+    replay_lock,
+)
 from credit_default.store.answers import StoredAnswer
 from credit_default.store.errors import DatabaseUnavailable, InvalidRow
 from credit_default.store.predictions import Entry, PredictionLog
@@ -546,6 +553,34 @@ def test_rows_under_way_do_not_come_back_after_an_erasure(urls):
     with recording(store, spool) as (recorder, _):
         asyncio.run(until(lambda: not recorder.away))
         assert ids(store.predictions) == ["c.1"] and spool.predictions.waiting() == 0
+
+
+def test_a_look_while_rows_are_put_aside_counts_them_once(urls):
+    spool = made(urls[1]).predictions
+    access = SpoolAccess(spool, DatabaseUnavailable, LogStatus(None), keep_free=0)
+    looks = []
+
+    class LookedAt:
+        """The spool, at which the replay's thread looks when rows are in it and nothing else is
+        done yet.
+        """
+
+        file = spool.file
+
+        def append(self, entries):
+            outcomes = spool.append(entries)
+            looks.append(threading.Thread(target=access.count))
+            looks[0].start()
+            looks[0].join(0.3)
+            return outcomes
+
+        def waiting(self):
+            return spool.waiting()
+
+    access.spool = LookedAt()
+    access.append([entry("A", rows=3)])
+    looks[0].join()
+    assert access.rows == spool.waiting() == 3
 
 
 # ---- processes that die, and processes that share a spool
