@@ -6,6 +6,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math import latex2mathml
+from sphinx.domains.python import PyObject
 
 ROOT = Path(__file__).resolve().parents[1]
 settings = ConfigParser(delimiters=["="], interpolation=None)
@@ -40,7 +41,9 @@ add_module_names = False
 # Nothing is fetched, neither while building nor by a reader's browser.
 html_theme = "furo"
 html_title = f"credit_default {release}"
-html_static_path = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+pygments_dark_style = "github-dark"  # furo's own underlines each module name
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
@@ -62,8 +65,12 @@ def block_math(writer, node):
 
 
 def markdown_docstring(app, what, name, obj, options, lines):
-    """Make reStructuredText of a docstring's Markdown: `code`, and no other markup."""
-    text = "\n".join(lines)
+    """Make reStructuredText of a docstring's Markdown: `code`, and no other markup.
+
+    A value that is returned may be described in a sentence with `code` in it, which cannot stand in
+    the italics of a type.
+    """
+    text = re.sub(r"^(:returns: )\*(.*)\*$", r"\1\2", "\n".join(lines), flags=re.M)
     parts = re.split(r"(``?[^`\n]+``?)", text)
     for i, part in enumerate(parts):
         if i % 2:
@@ -76,5 +83,8 @@ def markdown_docstring(app, what, name, obj, options, lines):
 
 def setup(app):
     """Register the renderer of formulas and the reading of docstrings."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # "Variables" otherwise
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", markdown_docstring)

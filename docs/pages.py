@@ -118,27 +118,68 @@ def docstring(module):
     return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
+def chapter_list(target, name):
+    """Write the list of the chapters in a folder, and of those in its folders; return its page."""
+    folder = NOTEBOOKS / name
+    pages = [page.stem for page in sorted(folder.glob("*.ipynb"))]
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and any(inner.glob("*.ipynb")):
+            pages.append(posixpath.relpath(chapter_list(target, f"{name}/{inner.name}"), name))
+    title = name.rpartition("/")[2]
+    text = f"# {title}\n\n{docstring(PACKAGE / name / '__init__.py')}\n\n" + toctree(pages)
+    (target / name / "index.md").write_text(text, encoding="utf-8")
+    return f"{name}/index"
+
+
 def chapter_lists(target):
     """Write a list of chapters for each package; return their pages."""
-    pages = []
-    for name in PACKAGES:
-        folder = NOTEBOOKS / name
-        if not folder.is_dir():
-            continue
-        chapters = [
-            page.relative_to(folder).with_suffix("").as_posix() for page in in_order(folder)
-        ]
-        text = f"# {name}\n\n{docstring(PACKAGE / name / '__init__.py')}\n\n" + toctree(chapters)
-        (target / name / "index.md").write_text(text, encoding="utf-8")
-        pages.append(f"{name}/index")
-    return pages
+    return [chapter_list(target, name) for name in PACKAGES if (NOTEBOOKS / name).is_dir()]
+
+
+def public_names():
+    """Yield each public name of the package, with its module and the start of its docstring.
+
+    Modules are read and not imported. A name is defined once in the package, which need not be
+    where the package takes it from.
+    """
+    init = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    by_module = next(
+        ast.literal_eval(node.value)
+        for node in init.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "_MODULES"
+    )
+    names = {name for module_names in by_module.values() for name in module_names}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in names:
+                text = (ast.get_docstring(node) or "").split("\n\n")[0]
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                yield node.name, module, " ".join(text.split()).split(". ")[0].rstrip(".") + "."
+
+
+def python_api(folder):
+    """Write the page of the names that `import credit_default as cd` offers; return the page."""
+    text = (
+        "# Python API\n\nThe names that `import credit_default as cd` offers. The "
+        "[Python guide](../guides/python.ipynb) shows them in use. All other modules are listed "
+        "below by package; their names may change between versions.\n\n"
+    )
+    functions, classes, errors = [], [], []
+    for name, module, summary in sorted(public_names(), key=lambda row: row[0].lower()):
+        row = f"| {{py:obj}}`cd.{name} <{module}.{name}>` | {summary} |\n"
+        is_error = name.endswith("Error") or name in ("InvalidInput", "Unavailable")
+        (functions if name[0].islower() else errors if is_error else classes).append(row)
+    for title, rows in (("Functions", functions), ("Classes", classes), ("Errors", errors)):
+        text += f"## {title}\n\n| Name | |\n|---|---|\n{''.join(rows)}\n"
+    (folder / "index.md").write_text(text, encoding="utf-8")
+    return "reference/index"
 
 
 def reference(target):
-    """Write a page of the reference for each package; return the pages."""
+    """Write the page of the public names and one for each package; return the pages."""
     folder = target / "reference"
     folder.mkdir()
-    pages = []
+    pages = [python_api(folder)]
     for name in PACKAGES:
         modules = [
             path
