@@ -27,9 +27,11 @@ from .users import user_commands
 # %% ../../nbs/cli/17_app.ipynb #da316daf
 app = command_group(
     cls=CommandGroup,
-    help="From a table of past loans to a reviewed, calibrated, explained probability of default "
-    "behind an HTTP API.\n\n"
-    "Exit codes: 0 well, 1 failure, 2 bad input, 3 drift found.",
+    help=(
+        "From a table of past loans to a reviewed, calibrated, explained probability of "
+        "default behind an HTTP API.\n\nExit codes: 0 success, 1 failure, 2 invalid input, "
+        "3 drift found."
+    ),
 )
 for commands in (
     data_commands,

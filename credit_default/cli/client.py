@@ -81,7 +81,8 @@ def temporary_user(url: str) -> Iterator[str]:
         user = ask(f"{url}/signup", account)
     except HTTPError as e:
         raise CommandError(
-            f"the service lets nobody sign up ({e.code}): name an analyst with --username"
+            f"the service does not allow sign-up ({e.code}): name an existing analyst "
+            "with --username"
         ) from None
     try:
         yield ask(f"{url}/login", {k: account[k] for k in ("username", "password")})["access_token"]

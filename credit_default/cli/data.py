@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/cli/03_data.ipynb #4b441d9c
 SYNTHETIC_DATA_NOTE = (
-    "SYNTHETIC: these are not real loans, and whatever is made from them says nothing "
-    "about any. `credit-default data --help` tells how to bring real ones."
+    "SYNTHETIC: these are not real loans, and no result based on them applies to real "
+    "ones. `credit-default data --help` explains how to supply real data."
 )
 
 
@@ -71,18 +71,21 @@ def _fetch_file(portfolio: str) -> Path | None:
 # %% ../../nbs/cli/03_data.ipynb #5435d8da
 data_commands = command_group()
 DataOption = Annotated[
-    Path | None, typer.Option("--path", metavar="FILE", help="The lender's file, or its folder.")
+    Path | None,
+    typer.Option(
+        "--path", metavar="FILE", help="The lender's data file, or the folder that holds it."
+    ),
 ]
 FetchOption = Annotated[
     bool,
-    typer.Option("--fetch", help="Fetch the file from OpenML into data/PORTFOLIO first."),
+    typer.Option("--fetch", help="First download the file from OpenML into data/PORTFOLIO."),
 ]
 SampleOption = Annotated[
     Path | None,
     typer.Option(
         "--sample",
         metavar="FOLDER",
-        help="Write the synthetic sample there, as a CSV file like the lender's.",
+        help="Write the synthetic sample to this folder, as a CSV file in the lender's format.",
     ),
 ]
 
@@ -105,11 +108,11 @@ def data_command(
 ) -> None:
     """Find, check and describe the data.
 
-    It is looked for at --path, in $CREDIT_DEFAULT_DATA/PORTFOLIO and in data/PORTFOLIO. Where there
-    is none, a synthetic sample stands in.
+    The data is looked for at --path, then in $CREDIT_DEFAULT_DATA/PORTFOLIO, then in
+    data/PORTFOLIO. If none is found, a synthetic sample is used.
     """
     if sum(map(bool, (path, fetch, sample))) > 1:
-        raise InputError("--path, --fetch and --sample are three ways to a file: give one of them")
+        raise InputError("--path, --fetch and --sample exclude each other: give only one")
     if sample:
         path = _write_sample(portfolio, sample, seed)
     if fetch:

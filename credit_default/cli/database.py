@@ -30,15 +30,15 @@ def open_store(
     return store
 
 # %% ../../nbs/cli/14_database.ipynb #ac5c341d
-database_commands = command_group(help="Look after the database.")
+database_commands = command_group(help="Manage the database.")
 
 
 @database_commands.command("upgrade", epilog=examples("db upgrade", "db upgrade --json"))
 def db_upgrade(as_json: JsonOption = False) -> None:
-    """Make the tables, or bring them up to date.
+    """Create the tables, or upgrade them to the current schema.
 
-    The database is that of CREDIT_DEFAULT_DATABASE_URL, from the environment or .env. Only one
-    upgrade runs at a time; a second one waits and finds nothing to do.
+    The database is CREDIT_DEFAULT_DATABASE_URL, from the environment or .env. Only one upgrade runs
+    at a time; a second one waits and then finds nothing to do.
     """
     store = open_store(upgraded=False)
     before = store.schema.version()

@@ -33,8 +33,10 @@ def _new_settings(open_signup: bool) -> str:
     import secrets  # slow to import
 
     lines = [
-        "# Made by credit-default for this machine's own use. Anywhere else set a key of your own, "
-        "and decide who may sign up.",
+        (
+            "# Written by credit-default for use on this machine only. Elsewhere, set your "
+            "own key and decide who may sign up."
+        ),
         f"{KEY_VARIABLE}={secrets.token_urlsafe(48)}",
     ]
     return "\n".join(lines + [f"{SIGNUP_VARIABLE}=open"] * open_signup) + "\n"
@@ -60,8 +62,8 @@ def make_env(path: Path | str) -> bool:
         before = file.read()
         separator = "\n" if before and not before.endswith(b"\n") else ""
         file.write((separator + _new_settings(SIGNUP_VARIABLE not in known)).encode())
-    opened = "" if SIGNUP_VARIABLE in known else ", and opened sign-up, for the use of this machine"
-    note(f"{path}: made a key to sign tokens with{opened}")
+    opened = "" if SIGNUP_VARIABLE in known else "; opened sign-up, for use on this machine only"
+    note(f"{path}: wrote a new secret key{opened}")
     return True
 
 # %% ../../nbs/cli/09_environment.ipynb #3dcf3b50

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 # %% ../../nbs/cli/16_log.ipynb #17920893
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(parser=parse_time, metavar="TIME", help="Predictions from this time on."),
+    typer.Option(parser=parse_time, metavar="TIME", help="Only predictions at or after this time."),
 ]
 UntilOption = Annotated[
     datetime | None,
-    typer.Option(parser=parse_time, metavar="TIME", help="Predictions before this time."),
+    typer.Option(parser=parse_time, metavar="TIME", help="Only predictions before this time."),
 ]
 AGE_UNITS = dict(h="hours", d="days", w="weeks")
 
@@ -86,15 +86,15 @@ def log_export(
     until: UntilOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy predictions, and what became of the loans, to a file or another database.
+    """Copy predictions and loan outcomes to a file or another database.
 
-    They are applicants' data: only the file's owner may read it. It appears when it is complete. A
-    database's rows are added to its table `predictions`, which is made where there is none; a row
-    that it has already gets an outcome that became known since. `defaulted` and
-    `outcome_observed_at` are null where none is known.
+    The predictions hold applicants' data, so only the owner can read the file. It appears only when
+    it is complete. In a database, rows are added to the table `predictions`, which is created if
+    needed; a row that is already there is updated with an outcome that has become known since.
+    `defaulted` and `outcome_observed_at` are null while the outcome is unknown.
     """
     if since and until and since >= until:
-        raise InputError("--since has to be before --until")
+        raise InputError("--since must be before --until")
     if "://" not in out and Path(out).suffix.lower() not in (".parquet", ".pq"):
         raise InputError(
             f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)"
@@ -119,7 +119,7 @@ AgeOption = Annotated[
         "--older-than",
         parser=parse_age,
         metavar="AGE",
-        help="12h, 365d, 52w: hours, days or weeks.",
+        help="Age in hours, days or weeks, such as 12h, 365d or 52w.",
         show_default=False,
     ),
 ]
@@ -148,7 +148,7 @@ def log_prune(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    "Remove predictions older than that, for good."
+    "Permanently delete old predictions."
     from concurrent.futures import ThreadPoolExecutor, wait  # slow to import
 
     store, before = open_store(), datetime.now(UTC) - older_than
@@ -185,14 +185,14 @@ def _erase_from_spool(store: "Store", spool: "Store", reference: str) -> int:
             return spool.upkeep.erase(reference) + store.upkeep.erase(reference)
     except filelock.Timeout:
         raise CommandError(
-            "the service is moving predictions from the spool to the database; nothing was "
-            "removed, repeat this in a minute"
+            "the service is moving predictions from the spool to the database; nothing "
+            "was deleted. Try again in a minute"
         ) from None
 
 # %% ../../nbs/cli/16_log.ipynb #9714c2d1
 ReferenceArgument = Annotated[
     str,
-    typer.Argument(metavar="REFERENCE", help="The reference that the predictions were made under."),
+    typer.Argument(metavar="REFERENCE", help="The application_reference of the predictions."),
 ]
 
 
@@ -200,10 +200,10 @@ ReferenceArgument = Annotated[
     "erase", epilog=examples("log erase APP-2026-004711", "log erase APP-2026-004711 --json")
 )
 def log_erase(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
-    """Remove what is stored under one applicant's reference, for good.
+    """Permanently delete everything stored under one applicant's reference.
 
-    It is removed from the database, and from what waits for it on this machine. Backups and exports
-    that were made before still hold it.
+    This covers the database and this machine's spool of predictions that wait for it. Earlier
+    backups and exports still hold the data.
     """
     # slow to import
     from credit_default.core.settings import read_settings
@@ -211,7 +211,7 @@ def log_erase(reference: ReferenceArgument, as_json: JsonOption = False) -> None
 
     removed = _erase_from_spool(open_store(), Store(read_settings().spool_url), reference)
     if not removed:
-        raise InputError("no prediction has this reference; nothing was removed")
+        raise InputError("no prediction has this reference; nothing was deleted")
     if as_json:
         print_json(dict(removed=removed))
     else:
@@ -219,7 +219,7 @@ def log_erase(reference: ReferenceArgument, as_json: JsonOption = False) -> None
 
 # %% ../../nbs/cli/16_log.ipynb #f535ac7d
 BackupArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A new file; it appears when it is complete.")
+    Path, typer.Argument(metavar="FILE", help="New file; it appears only when it is complete.")
 ]
 
 
@@ -230,10 +230,10 @@ BackupArgument = Annotated[
     ),
 )
 def log_backup(file: BackupArgument, as_json: JsonOption = False) -> None:
-    """Copy the database, with predictions and users, while it is in use.
+    """Back up the SQLite database, with predictions and users, while it is in use.
 
-    For SQLite. To go back to it: stop the service, remove the database's files (service.db,
-    service.db-wal, service.db-shm), copy FILE in their place, start the service.
+    To restore: stop the service, delete the database files (service.db, service.db-wal,
+    service.db-shm), copy FILE to service.db, and start the service.
     """
     store = open_store(upgraded=False)  # a backup is made before an upgrade
     store.upkeep.backup(file)

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/cli/08_models.ipynb #e62e1b96
 model_commands = command_group()
-TagArgument = Annotated[str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")]
-WhyOption = Annotated[str, typer.Option(help="The reason, for the record.")]
+TagArgument = Annotated[
+    str, typer.Argument(metavar="TAG", help="Tag or version of the model, or `champion`.")
+]
+WhyOption = Annotated[str, typer.Option(help="Reason, kept in the promotion history.")]
 
 # %% ../../nbs/cli/08_models.ipynb #05171e74
 def _list_entries(portfolio: str) -> list[dict[str, Any]]:
@@ -196,9 +198,9 @@ def models_show(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one model: its card, its figures on the holdout, its origin, when it was champion.
+    """Show a model's card, holdout metrics, origin and promotions.
 
-    It is verified on the way.
+    The model is verified before it is shown.
     """
     # slow to import
     from credit_default.scoring.registry import promotion_history
@@ -226,15 +228,13 @@ def print_comparison(comparison: Mapping[str, Any], other: str) -> None:
         )
     if not comparison["same_holdout"]:
         note(
-            "The two holdouts are not the same rows: hold both models against one file with "
+            "The two holdouts differ: evaluate both models on one file with "
             "`credit-default evaluate FILE --model TAG`."
         )
 
 # %% ../../nbs/cli/08_models.ipynb #0d82dfd6
 ChallengerArgument = Annotated[str, typer.Argument(metavar="TAG", help="The challenger.")]
-OtherArgument = Annotated[
-    str, typer.Argument(metavar="[TAG]", help="The model that it is compared with.")
-]
+OtherArgument = Annotated[str, typer.Argument(metavar="[TAG]", help="Model to compare it with.")]
 
 
 @model_commands.command(
@@ -249,9 +249,10 @@ def models_compare(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the figures of two models side by side, each on the holdout of its own training.
+    """Compare the holdout metrics of two models.
 
-    Where that is the same for both, the difference of their AUCs is tested loan by loan (DeLong).
+    Each model is measured on its own holdout. If both have the same holdout, the difference of
+    their AUCs is tested on the same loans (DeLong).
     """
     # slow to import
     from credit_default.evaluation.judging import holdout_auc_difference
@@ -277,8 +278,8 @@ OtherRequestsOption = Annotated[
     typer.Option(
         "--other-requests",
         help=(
-            "Even where it takes other requests than the champion: other fields, ranges or "
-            "categories."
+            "Promote even if the model's requests differ from the champion's (other "
+            "fields, ranges or categories)."
         ),
     ),
 ]
@@ -291,7 +292,7 @@ def _print_champion(tag: str, as_json: bool, line: str) -> None:
         typer.echo(f"{tag} is {line}")
 
 
-PROMOTED = "champion now. A service that runs takes it up within seconds."
+PROMOTED = "now the champion. A running service switches to it within seconds."
 
 # %% ../../nbs/cli/08_models.ipynb #a4acfe18
 @model_commands.command(
@@ -304,16 +305,17 @@ def models_promote(
     other_requests: OtherRequestsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a model the champion, after verifying it.
+    """Verify a model and make it the champion.
 
-    A service that runs takes it up within seconds, without a lost or a mixed answer.
+    A running service switches to it within seconds; no request is lost or answered by a mix of
+    models.
     """
     from credit_default.scoring.registry import champion_tag, promote_bundle  # slow to import
 
     bundle = open_model(tag, portfolio)
     name = bundle.portfolio.name
     if champion_tag(name) == bundle.tag:
-        _print_champion(bundle.tag, as_json, "the champion already; nothing was changed.")
+        _print_champion(bundle.tag, as_json, "already the champion; nothing was changed.")
         return
     promoted = promote_bundle(
         bundle.tag, name, by=current_user(), why=why, other_requests=other_requests
@@ -327,7 +329,7 @@ def models_promote(
 def models_rollback(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO, why: WhyOption = "", as_json: JsonOption = False
 ) -> None:
-    "Make the champion before this one the champion again."
+    "Make the previous champion the champion again."
     # slow to import
     from credit_default.scoring.registry import promotion_history, roll_back_champion
 
@@ -339,7 +341,7 @@ def models_rollback(
 # %% ../../nbs/cli/08_models.ipynb #b5489dde
 reproduce_commands = command_group()
 ReproducedTagArgument = Annotated[
-    str, typer.Argument(metavar="TAG", help="Tag, version or `champion`.")
+    str, typer.Argument(metavar="TAG", help="Tag or version of the model, or `champion`.")
 ]
 OtherSeedOption = Annotated[
     int | None,
@@ -348,8 +350,8 @@ OtherSeedOption = Annotated[
         max=MAX_SEED,
         metavar="S",
         help=(
-            "Another seed than the recorded one; the model will differ then, and this shows "
-            "by how much."
+            "Seed to use instead of the recorded one. The model will then differ, and "
+            "the comparison shows by how much."
         ),
     ),
 ]
@@ -370,11 +372,11 @@ def reproduce_command(
     seed: OtherSeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model again from its record and compare.
+    """Retrain a model from its record and compare the two.
 
-    Data first: if it is not the recorded one, nothing is trained. Then the recorded trials, the
-    members, all figures and the content hash, to the last digit. Nothing is saved, no model
-    promoted. Exit code 0 only where all of it agrees.
+    The data is compared first: if it is not the recorded data, nothing is trained. Then the trials,
+    the members of the blend, all figures and the content hash are compared, to the last digit.
+    Nothing is saved or promoted. The exit code is 0 only if everything agrees.
     """
     # slow to import
     from credit_default.training.reproduction import data_of, reproduce_training

@@ -67,7 +67,7 @@ def log_window(
     else:
         return None
     if begin >= until:
-        raise InputError("--since must lie in the past")
+        raise InputError("--since must be in the past")
     return LogWindow(begin, until)
 
 # %% ../../nbs/cli/06_monitoring.ipynb #a4cc9c1a
@@ -127,13 +127,10 @@ def _check_sources(
     "Raise InputError where the options of `drift` do not go together."
     logged = window_hours is not None or bool(since)
     if sum((bool(current), window_hours is not None, bool(since))) > 1:
-        raise InputError(
-            "--current, --window-hours and --since are three sources of applicants: give one "
-            "of them"
-        )
+        raise InputError("--current, --window-hours and --since exclude each other: give only one")
     if as_of and not logged:
         raise InputError(
-            "--as-of is about outcomes in the prediction log: give --window-hours or --since too"
+            "--as-of applies to logged predictions: give --window-hours or --since too"
         )
 
 # %% ../../nbs/cli/06_monitoring.ipynb #88fd2c7b
@@ -157,15 +154,14 @@ def print_drift(made: "ReportRun", tag: str, logged: bool) -> bool:
 
 # %% ../../nbs/cli/06_monitoring.ipynb #cdea4e9d
 monitoring_commands = command_group()
-CurrentOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Applicants of today.")]
+CurrentOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File of current applicants, CSV or Parquet.")
+]
 WindowHoursOption = Annotated[
     float | None,
     typer.Option(
         metavar="N",
-        help=(
-            "The predictions that the service answered in the last N hours, from the "
-            "prediction log."
-        ),
+        help="Compare the predictions logged in the last N hours.",
     ),
 ]
 LogSinceOption = Annotated[
@@ -173,8 +169,8 @@ LogSinceOption = Annotated[
     typer.Option(
         metavar="TIME",
         help=(
-            "Instead of --window-hours: those from this time on, such as 2026-08-01T12:30, in "
-            "UTC unless it has an offset."
+            "Compare the predictions logged since this time, such as 2026-08-01T12:30 "
+            "(UTC unless it has an offset)."
         ),
     ),
 ]
@@ -183,8 +179,8 @@ AsOfOption = Annotated[
     typer.Option(
         metavar="TIME",
         help=(
-            "With --window-hours or --since: performance as it is known at this time, such as "
-            "2027-01-31; now unless given."
+            "Measure performance as known at this time, such as 2027-01-31. Needs "
+            "--window-hours or --since. Defaults to now."
         ),
     ),
 ]
@@ -208,15 +204,16 @@ def drift_command(
     as_of: AsOfOption = "",
     model: ModelOption = "champion",
 ) -> None:
-    """Compare applicants with the holdout.
+    """Compare current applicants with the holdout.
 
-    The holdout is what the model was judged on. Exit code 3 where the applicants have drifted.
+    The reference is the holdout that the model was evaluated on. The exit code is 3 if the
+    applicants have drifted.
 
-    With --window-hours or --since the report is about the applicants that the service was asked
-    about, and about performance where outcomes are known. Without any of the three it is about the
-    portfolio's unlabelled file where the data lies. Where there is none, a synthetic sample stands
-    in for a model of the synthetic sample, and the model's own training rows for a real one. That
-    says nothing of today's applicants, and the report says so.
+    With --current, the applicants in a file are compared; with --window-hours or --since, logged
+    predictions are, and performance is added. Without any of these, the portfolio's unlabelled file
+    is compared, if there is one beside the data. Otherwise a stand-in is: a new synthetic sample
+    for a synthetic model, the model's own training rows for a real one. A stand-in says nothing
+    about today's applicants, and the report says so.
     """
     _check_sources(current, window_hours, since, as_of)
     window = log_window(window_hours, since)
@@ -254,9 +251,7 @@ def send_trial_alert() -> None:
             "no alert is set: give CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL or "
             "CREDIT_DEFAULT_ALERT_COMMAND"
         )
-    alert = Alert(
-        "credit_default: a trial alert", "Nothing happened: somebody tried whether alerts arrive."
-    )
+    alert = Alert("credit_default: test alert", "This is a test. Nothing has happened.")
     problems = send_alert(alert, there)
     for problem in problems:
         note(str(problem))
@@ -346,7 +341,8 @@ EveryOption = Annotated[
     typer.Option(
         metavar="INTERVAL",
         help=(
-            "Check again and again: 30m, 1h, 1d. Once unless given, for a scheduler of your own."
+            "Repeat the check at this interval: 30m, 1h, 1d. Without it, check once "
+            "(for your own scheduler)."
         ),
     ),
 ]
@@ -356,7 +352,7 @@ WatchedHoursOption = Annotated[
         metavar="N",
         min=0.01,
         max=MAX_WINDOW_HOURS,
-        help="The predictions of the last N hours are compared.",
+        help="Compare the predictions logged in the last N hours.",
     ),
 ]
 WatchAsOfOption = Annotated[
@@ -364,29 +360,26 @@ WatchAsOfOption = Annotated[
     typer.Option(
         metavar="TIME",
         help=(
-            "Performance as it is known at this time, such as 2028-12-31, for a single check; "
-            "now unless given."
+            "Measure performance as known at this time, such as 2028-12-31. Only for a "
+            "single check. Defaults to now."
         ),
     ),
 ]
 
 # %% ../../nbs/cli/06_monitoring.ipynb #2837a912
 ReportOption = Annotated[
-    bool, typer.Option("--report/--no-report", help="Write the drift report at each check.")
+    bool, typer.Option("--report/--no-report", help="Write a drift report at each check.")
 ]
 KeepReportsOption = Annotated[
     int,
     typer.Option(
         metavar="N",
         min=0,
-        help=(
-            "Keep this many of the newest reports that a watch made, and remove older ones of "
-            "its own; 0 keeps all."
-        ),
+        help="Number of the watch's own reports to keep; older ones are removed. 0 keeps all.",
     ),
 ]
 TryAlertOption = Annotated[
-    bool, typer.Option("--try-alert", help="Only send a trial alert, to see that it arrives.")
+    bool, typer.Option("--try-alert", help="Send a test alert and do nothing else.")
 ]
 
 # %% ../../nbs/cli/06_monitoring.ipynb #34dfab64
@@ -409,15 +402,15 @@ def watch_command(
     keep: KeepReportsOption = 30,
     try_alert: TryAlertOption = False,
 ) -> None:
-    """Check the prediction log for drift and performance, and alert on a change.
+    """Check logged predictions for drift and performance, and send alerts.
 
     Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL and
-    CREDIT_DEFAULT_ALERT_COMMAND (`serve --help` lists all settings), once when something begins and
-    once when it is over. The service shows the last check in /metrics and /drift/status. Exit code
-    3 where a single check finds drift.
+    CREDIT_DEFAULT_ALERT_COMMAND (`serve --help` lists all settings), once when a problem begins and
+    once when it ends. The service shows the last check in /metrics and /drift/status. The exit code
+    is 3 if a single check finds drift.
     """
     if every and as_of:
-        raise InputError("--as-of is for a single check: leave out --every")
+        raise InputError("--as-of applies to a single check: leave out --every")
     watched, model = served_model(portfolio)
     if try_alert:
         send_trial_alert()

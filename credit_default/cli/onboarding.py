@@ -83,8 +83,8 @@ AuditedFileArgument = Annotated[
     typer.Argument(
         metavar="FILE",
         help=(
-            "Loans with their outcome, CSV or Parquet; the form of a CSV file is that of the "
-            "portfolio, or is detected."
+            "Loans with their outcome, CSV or Parquet. The format of a CSV file is that "
+            "of the portfolio, or is detected."
         ),
     ),
 ]
@@ -93,7 +93,7 @@ AuditTargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="COL",
-        help="The column with the outcome; that of the portfolio unless given.",
+        help="Column with the outcome. Defaults to the portfolio's.",
     ),
 ]
 AuditPortfolioOption = Annotated[
@@ -103,8 +103,8 @@ AuditPortfolioOption = Annotated[
         "-p",
         metavar="NAME",
         help=(
-            "A shipped portfolio, or the path of a TOML file, whose marks are used; none "
-            "unless given."
+            "Name of a shipped portfolio, or path of a TOML file, whose field roles are "
+            "taken into account."
         ),
     ),
 ]
@@ -116,8 +116,8 @@ AuditPositiveOption = Annotated[
         "--positive",
         metavar="VALUE",
         help=(
-            "A value of the outcome that means default, where it is not 1, Yes, True and the "
-            "like; may be given again."
+            "Value of the outcome that means default, if it is not 1, yes, true or the "
+            "like. Can be repeated."
         ),
     ),
 ]
@@ -138,17 +138,15 @@ def audit_command(
     positive: AuditPositiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each column of a table whether it leaks.
+    """Audit each column of a table for leakage of the outcome.
 
-    There is one line for each column, the worst first: its name, `leaky`, `suspect` or `fine`, and
-    why. A leaky column knows the outcome; what makes a column suspect is worth a question.
+    Prints one line per column, the worst first: its name, `leaky`, `suspect` or `fine`, and the
+    reason. A leaky column reveals the outcome; a suspect one should be looked into.
     """
     definition = find_portfolio(portfolio) if portfolio else None
     target = target or (definition.target if definition else "")
     if not target:
-        raise InputError(
-            "which column is the outcome? Name it with --target, or give a --portfolio"
-        )
+        raise InputError("no outcome column: name it with --target, or give a --portfolio")
     from credit_default.evaluation.leakage.audit import (  # slow to import
         audit_table,
         parse_target,
@@ -208,22 +206,23 @@ DefinitionOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.toml",
-        help=(
-            "Where the definition goes; beside the lender's file, by the portfolio's name, "
-            "unless given."
-        ),
+        help="File to write. Defaults to NAME.toml beside the lender's file.",
     ),
 ]
 NewNameOption = Annotated[
-    str, typer.Option(metavar="NAME", help="The portfolio's name; from the file's unless given.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Name of the portfolio. Defaults to one derived from the file's name.",
+    ),
 ]
 PositiveOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="VALUE",
         help=(
-            "A value of the outcome that means default; may be given more than once. All "
-            "others then mean no default. 1, yes, true, default and the like are known."
+            "Value of the outcome that means default. Can be repeated; all other values "
+            "then mean no default. 1, yes, true, default and the like are recognized."
         ),
     ),
 ]
@@ -244,10 +243,10 @@ def init_command(
     name: NewNameOption = "",
     positive: PositiveOption = None,
 ) -> None:
-    """Propose a portfolio's definition from a file, as a TOML file with comments.
+    """Draft a portfolio definition from a data file, as TOML with comments.
 
-    What a table cannot tell is asked there: read it through. The file is then all that the other
-    commands need, as their --portfolio.
+    Its comments mark what the data cannot tell and you have to decide: review it. Then pass the
+    file to the other commands as --portfolio.
     """
     from credit_default.evaluation.proposal.files import write_definition  # slow to import
 

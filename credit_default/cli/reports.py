@@ -70,9 +70,10 @@ report_commands = command_group()
 def eda_command(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO, path: DataOption = None, seed: SeedOption = 0
 ) -> None:
-    """Write the report on the data.
+    """Write the exploratory data analysis (EDA) report.
 
-    It holds the dictionary, gaps, distributions, correlations and the leakage audit.
+    It covers the data dictionary, missing values, distributions, correlations and the leakage
+    audit.
     """
     check_data(portfolio, path, seed)
     margins = REPORTS / find_portfolio(portfolio).name / MARGINS
@@ -124,7 +125,7 @@ def champion_status(
 ) -> str:
     "Return whether a model is the champion, and why or why not."
     if now == tag == before:
-        return "It is the champion already: the same data and seed gave the same model."
+        return "It is already the champion: the same data and seed gave the same model."
     if now == tag:
         none = "none" if before is None else f"only {before}, a synthetic one"
         return f"It is the champion now: there was {none}."
@@ -206,37 +207,37 @@ class ChampionKind(StrEnum):
 
 
 PresetOption = Annotated[
-    Preset, typer.Option(help="How long to search; quick takes about a minute.")
+    Preset, typer.Option(help="Length of the hyperparameter search; quick takes about a minute.")
 ]
 ChampionOption = Annotated[
     ChampionKind,
     typer.Option(
         help=(
-            "A blend of models of different kinds, or a single one that keeps to the "
-            "portfolio's monotonic directions."
+            "What becomes the champion: a blend of several kinds of model, or a single "
+            "model that obeys the portfolio's monotonic constraints."
         )
     ),
 ]
 TrialsOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Trials of the search; the preset's number by default."),
+    typer.Option(min=1, metavar="N", help="Number of search trials. Defaults to the preset's."),
 ]
 
 # %% ../../nbs/cli/05_reports.ipynb #60044a0f
 TimeoutOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="SECONDS", help="Seconds after which no new trial begins."),
+    typer.Option(min=1, metavar="SECONDS", help="Start no new trial after this many seconds."),
 ]
 KeepOption = Annotated[
     str,
     typer.Option(
         metavar="FIELDS",
-        help="The lender's or leaky fields that the model may see, separated by commas.",
+        help="Lender or leaky fields that the model may use, separated by commas.",
     ),
 ]
 ResumeOption = Annotated[
     str,
-    typer.Option(metavar="RUN", help="Go on with the search of this run (the name of its folder)."),
+    typer.Option(metavar="RUN", help="Resume the search of this run (the name of its folder)."),
 ]
 
 # %% ../../nbs/cli/05_reports.ipynb #87facfbe
@@ -263,9 +264,8 @@ def train_command(
 ) -> None:
     """Train a model and write its report.
 
-    What the models of the search and of the evidence say about the training rows is kept in
-    reports/PORTFOLIO/margins, so that a repeated run need not fit them again. That folder may be
-    deleted at any time.
+    Out-of-fold predictions of the models tried are cached in reports/PORTFOLIO/margins, so that a
+    repeated run need not fit them again. The folder can be deleted at any time.
     """
     run_training(
         TrainingRequest(

@@ -106,10 +106,10 @@ def _data_line(dataset: "Dataset") -> str:
 
 @run_commands.command("run", epilog=examples("run", "run --portfolio personal"))
 def run_command(portfolio: PortfolioOption = DEFAULT_PORTFOLIO, seed: SeedOption = 0) -> None:
-    """Go the whole way once, to a served prediction.
+    """Run everything once, from data to a served prediction.
 
-    Data, EDA, training, drift report and one prediction through the HTTP service, then a table of
-    what was made.
+    It checks the data, writes the EDA report, trains a model, writes the drift report, requests one
+    prediction from the HTTP service, and lists what was made.
     """
     # slow to import
     from credit_default.core.settings import env_file, read_settings, secret_key

@@ -47,12 +47,15 @@ scoring_commands = command_group()
 InArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="IN", help="CSV (.csv, .csv.gz) or Parquet, with columns by name or alias."
+        metavar="IN",
+        help="CSV (.csv, .csv.gz) or Parquet file. Columns may have their names or aliases.",
     ),
 ]
 ScoredArgument = Annotated[
     Path,
-    typer.Argument(metavar="OUT", help="Of the same kind. It appears when it is complete."),
+    typer.Argument(
+        metavar="OUT", help="Output file of the same kind. It appears only when it is complete."
+    ),
 ]
 
 # %% ../../nbs/cli/07_scoring.ipynb #3414d616
@@ -69,10 +72,10 @@ def score_command(
     model: ModelOption = "champion",
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
 ) -> None:
-    """Score a file, row by row.
+    """Score a file, one result row per input row.
 
-    A row that cannot be scored carries its error in the column `error`. Columns that the model does
-    not know pass through.
+    A row that cannot be scored has its error in the column `error`. Columns that the model does not
+    use are copied unchanged.
     """
     from credit_default.scoring.batch import score_file  # slow to import
 
@@ -104,7 +107,7 @@ def evaluate_command(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     as_json: JsonOption = False,
 ) -> None:
-    "Judge a model on loans that it has not seen."
+    "Evaluate a model on loans that it has not seen."
     # slow to import
     from credit_default.data.sources import read_table
     from credit_default.evaluation.judging import labelled_rows, seen_in_training
@@ -118,10 +121,7 @@ def evaluate_command(
             "outcome, or with a value that the service refuses."
         )
     if seen_in_training(bundle, rows):
-        note(
-            "These are the rows that the model was trained on and judged by: the figures "
-            "flatter it."
-        )
+        note("The model was trained and evaluated on these very rows: the figures are too good.")
     found = compute_metrics(rows.y, bundle.score(rows.columns, reasons=False).probability_default)
     figures: dict[str, Any] = {k: None if v != v else v for k, v in found.to_dict().items()}
     figures |= dict(n=len(rows.y), model_version=bundle.tag)

@@ -55,7 +55,7 @@ class ServeCommand(typer.core.TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         "Write the end of the help: the examples, then the settings."
         super().format_epilog(ctx, formatter)
-        formatter.write(f"\n  Settings, from the environment or .env:\n{settings_help()}\n")
+        formatter.write(f"\n  Settings (from the environment or .env):\n{settings_help()}\n")
 
 # %% ../../nbs/cli/10_service.ipynb #993974c8
 service_commands = command_group()
@@ -66,8 +66,8 @@ MakeKeyOption = Annotated[
     typer.Option(
         "--make-key",
         help=(
-            "Where there is no secret key, make one into .env and open sign-up, for this "
-            "machine's own use."
+            "If no secret key is set, write one to .env and open sign-up. For use on "
+            "this machine only."
         ),
     ),
 ]
@@ -79,7 +79,10 @@ ServedPortfolioOption = Annotated[
         "--portfolio",
         "-p",
         metavar="NAME",
-        help="A shipped portfolio, or the path of a TOML file; that of the settings unless given.",
+        help=(
+            "Name of a shipped portfolio, or path of a TOML file. Defaults to "
+            "CREDIT_DEFAULT_PORTFOLIO."
+        ),
     ),
 ]
 OtherPortfoliosOption = Annotated[
@@ -87,8 +90,8 @@ OtherPortfoliosOption = Annotated[
     typer.Option(
         metavar="NAME",
         help=(
-            "A further portfolio, or the path of a TOML file; give it again for more. All are "
-            "then under /portfolios/NAME."
+            "Additional portfolio to serve, by name or path of a TOML file. Can be "
+            "repeated. All portfolios are then served under /portfolios/NAME."
         ),
     ),
 ]
@@ -113,7 +116,7 @@ def serve_command(
 ) -> None:
     """Serve the champion over HTTP.
 
-    This is `bentoml serve credit_default.service:CreditDefault`; Ctrl-C ends it. It follows the
+    Runs `bentoml serve credit_default.service:CreditDefault`. Stop it with Ctrl-C. It follows the
     champion: `models promote` takes effect within seconds.
     """
     from credit_default.core.settings import env_file, read_settings, secret_key  # slow to import

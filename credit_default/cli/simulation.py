@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/cli/13_simulation.ipynb #29c11900
 simulation_commands = command_group()
-RowsOption = Annotated[int, typer.Option(metavar="N", min=1, help="Applicants to send.")]
+RowsOption = Annotated[int, typer.Option(metavar="N", min=1, help="Number of applicants to send.")]
 ScenarioOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
         help=(
-            "none, income-shift, missing-income, recession or new-segment; what the portfolio "
-            "defines."
+            "Scenario that the portfolio defines, such as none, income-shift, "
+            "missing-income, recession or new-segment."
         ),
     ),
 ]
@@ -53,7 +53,7 @@ ChangeAtOption = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Share of the applicants after which the scenario begins.",
+        help="Fraction of the applicants after which the scenario begins.",
     ),
 ]
 RateOption = Annotated[
@@ -61,7 +61,7 @@ RateOption = Annotated[
     typer.Option(
         metavar="R",
         min=0.001,
-        help="Applicants a second; as fast as they are answered unless given.",
+        help="Applicants per second. Defaults to as fast as the service answers.",
     ),
 ]
 
@@ -71,24 +71,28 @@ ApplicantsOption = Annotated[
     typer.Option(
         "--file",
         metavar="FILE",
-        help="Applicants to send; synthetic ones unless given, and only those have outcomes.",
+        help=(
+            "File of applicants to send. Defaults to synthetic applicants; only those have "
+            "outcomes."
+        ),
     ),
 ]
 OutcomesOption = Annotated[
     bool,
     typer.Option(
         "--outcomes/--no-outcomes",
-        help="Tell the service afterwards what became of the loans.",
+        help="Afterwards, report the outcomes of the loans to the service.",
     ),
 ]
-UrlOption = Annotated[str, typer.Option(metavar="URL", help="Where the service is.")]
+UrlOption = Annotated[str, typer.Option(metavar="URL", help="Address of the service.")]
 AnalystOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
         help=(
-            "An analyst of the service; CREDIT_DEFAULT_PASSWORD or a question gives the "
-            "password. Unless given, one signs up for the time of the run."
+            "Existing analyst to log in as. The password is read from "
+            "CREDIT_DEFAULT_PASSWORD or asked for. Without it, a temporary user signs "
+            "up."
         ),
     ),
 ]
@@ -172,10 +176,10 @@ def simulate_command(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Send applicants through a running service.
+    """Send simulated applicants to a running service.
 
-    They are marked in the log by references that begin with simulated/, and their outcomes lie a
-    performance window in the future: look at them with --as-of.
+    Their references in the log begin with simulated/. Their outcomes lie one performance window in
+    the future: use --as-of to see them.
     """
     # slow to import
     from credit_default.monitoring.simulation import SimulationOptions, simulate_production

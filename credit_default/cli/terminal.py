@@ -146,13 +146,16 @@ DEFAULT_PORTFOLIO = "gmsc"
 PortfolioOption = Annotated[
     str,
     typer.Option(
-        "--portfolio", "-p", metavar="NAME", help="A shipped portfolio, or the path of a TOML file."
+        "--portfolio",
+        "-p",
+        metavar="NAME",
+        help="Name of a shipped portfolio, or path of a TOML file.",
     ),
 ]
 ModelOption = Annotated[
     str,
     typer.Option(
-        "--model", metavar="TAG", help="A model's tag or version; `champion` is the one in use."
+        "--model", metavar="TAG", help="Tag or version of the model; `champion` is the one in use."
     ),
 ]
 MAX_SEED = 2**32 - 1  # numpy's older generators, which scikit-learn draws from, take no more
@@ -162,7 +165,7 @@ SeedOption = Annotated[
         min=0,
         max=MAX_SEED,
         metavar="S",
-        help="The same seed on the same data gives the same figures.",
+        help="Random seed. The same seed and data give the same results.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

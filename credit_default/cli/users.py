@@ -55,7 +55,7 @@ def ask_password(
         return _piped_password()
     if not typer.get_text_stream("stdin").isatty():
         raise InputError(
-            "there is no terminal to ask for a password at; a script gives it with --password-stdin"
+            "cannot ask for the password without a terminal; in a script use --password-stdin"
         )
     password: str = typer.prompt(
         "Password", hide_input=True, confirmation_prompt="The same again", err=True
@@ -157,7 +157,7 @@ UsernameArgument = Annotated[
     str,
     typer.Argument(
         metavar="USERNAME",
-        help="Upper and lower case make no difference.",
+        help="Name of the user; case does not matter.",
         show_default=False,
     ),
 ]
@@ -172,7 +172,7 @@ RoleOption = Annotated[
 EmailOption = Annotated[str, typer.Option("--email", metavar="EMAIL", show_default=False)]
 
 # %% ../../nbs/cli/15_users.ipynb #ebca4c7f
-user_commands = command_group(help="Look after the users of the service.")
+user_commands = command_group(help="Manage the users of the service.")
 
 
 @user_commands.command(
@@ -190,7 +190,7 @@ def user_add(
     password_stdin: PipedPasswordOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    "Add a user, after asking for the password."
+    "Add a user; asks for the password."
     chosen, store = find_role(role), open_store()
     # before somebody types a password, twice
     check_signup(username, email, password="." * 12)
@@ -202,12 +202,12 @@ def user_add(
 # %% ../../nbs/cli/15_users.ipynb #51f9bc90
 @user_commands.command("list", epilog=examples("user list", "user list --json"))
 def user_list(as_json: JsonOption = False) -> None:
-    "List all users, the first one first."
+    "List all users, the oldest first."
     users = [public_user(user) for user in open_store().users.all()]
     if as_json:
         print_json(users)
     elif not users:
-        note("there is no user yet: `credit-default user add` makes one")
+        note("there are no users yet: add one with `credit-default user add`")
     else:
         print_table(users, USER_COLUMNS)
 
@@ -225,13 +225,13 @@ def set_disabled(username: str, disabled: bool, as_json: bool) -> None:
 
 @user_commands.command("disable", epilog=examples("user disable anna"))
 def user_disable(username: UsernameArgument, as_json: JsonOption = False) -> None:
-    "Refuse a user from now on. Tokens given out before are refused within seconds."
+    "Disable a user. Tokens already issued are refused within seconds."
     set_disabled(username, True, as_json)
 
 
 @user_commands.command("enable", epilog=examples("user enable anna"))
 def user_enable(username: UsernameArgument, as_json: JsonOption = False) -> None:
-    "Admit a user again."
+    "Enable a disabled user."
     set_disabled(username, False, as_json)
 
 # %% ../../nbs/cli/15_users.ipynb #2ff7d050
@@ -241,7 +241,7 @@ def user_role(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, analyst or admin.")],
     as_json: JsonOption = False,
 ) -> None:
-    "Give a user another role; a running service knows it within seconds."
+    "Change a user's role; a running service applies it within seconds."
     chosen, store = find_role(role), open_store()
     user = find_user(store, username)
     store.users.change(user.id, role=chosen.value)
@@ -258,10 +258,10 @@ def user_password(
     password_stdin: PipedPasswordOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a user another password, after asking for it.
+    """Change a user's password; asks for the new one.
 
-    A token given out before is good until it expires. Disable the user for that long where the old
-    password is in the wrong hands.
+    Tokens already issued stay valid until they expire. If the old password has leaked, disable the
+    user until then.
     """
     from credit_default.serving.passwords import Passwords  # slow to import
 
@@ -273,7 +273,9 @@ def user_password(
     _print_user(as_json, user, f"{user.username} has a new password")
 
 # %% ../../nbs/cli/15_users.ipynb #b2870872
-DaysOption = Annotated[int, typer.Option(min=1, max=365, metavar="N", help="How long it is valid.")]
+DaysOption = Annotated[
+    int, typer.Option(min=1, max=365, metavar="N", help="Days until the invitation expires.")
+]
 
 
 @user_commands.command(
@@ -282,7 +284,7 @@ DaysOption = Annotated[int, typer.Option(min=1, max=365, metavar="N", help="How 
 def user_invite(
     role: RoleOption = "analyst", as_json: JsonOption = False, days: DaysOption = 7
 ) -> None:
-    "Make an invitation with which somebody can sign up, once."
+    "Create an invitation with which one person can sign up."
     # slow to import
     from credit_default.core.settings import read_settings
     from credit_default.serving.users import invite
@@ -290,7 +292,9 @@ def user_invite(
     chosen, store = find_role(role), open_store()
     invitation = invite(store, chosen, current_user(), days)
     if read_settings().signup == "closed":
-        note("Nobody can use it while CREDIT_DEFAULT_SIGNUP is closed: set it to invite.")
+        note(
+            "The invitation cannot be used while CREDIT_DEFAULT_SIGNUP is closed: set it to invite."
+        )
     if as_json:
         print_json(dict(invitation=invitation, role=chosen.value, days=days))
     else:

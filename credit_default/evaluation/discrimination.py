@@ -60,7 +60,8 @@ def auc(
     y: ArrayLike,  # outcomes, 1 for default; shape (n,)
     pd: ArrayLike,  # PDs, or any scores from 0 to 1 that rise with risk; shape (n,)
 ) -> float:  # 0.5 is chance, 1 is perfect
-    """Return the probability that a defaulter is ranked above a payer, ties counting half.
+    """Return the probability that a defaulted loan is ranked as riskier than a repaid one, ties
+    counting half.
 
     References
     ----------

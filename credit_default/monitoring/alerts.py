@@ -52,7 +52,7 @@ COMMAND_SECONDS = 30.0  # that a command may take in all
 
 
 class DeliveryFailed(CreditDefaultError):
-    "An alert that was not taken. The text says why, and holds no address."
+    "Raised when an alert was not delivered. The message says why and contains no address."
 
     def __init__(self, text: str, again: bool = True):
         super().__init__(text)
@@ -99,13 +99,12 @@ class Webhook:
         except httpx.HTTPError:
             raise DeliveryFailed("cannot be reached") from None
         except (httpx.InvalidURL, ValueError):
-            raise DeliveryFailed("is no address that can be posted to", again=False) from None
+            raise DeliveryFailed("is not a valid address", again=False) from None
         if 200 <= status < 300:
             return ""
         again = status >= 500 or status in (408, 425, 429)
         raise DeliveryFailed(
-            f"answered with status "
-            f"{status}{'' if again else ': is the address still the right one?'}",
+            f"answered with status {status}{'' if again else ': is the address still correct?'}",
             again,
         )
 
@@ -173,15 +172,16 @@ def _delivery_failure(error: Exception, seconds: float) -> DeliveryFailed:
         # smtplib makes the former of most of the latter
         case smtplib.SMTPServerDisconnected() | TimeoutError():
             return DeliveryFailed(
-                f"the mail server hung up, or did not answer within {seconds:g} seconds"
+                "the mail server closed the connection or did not answer within "
+                f"{seconds:g} seconds"
             )
         case smtplib.SMTPException() | UnicodeError():
             return DeliveryFailed(
-                "the mail server cannot take this password or address", again=False
+                "the mail server does not accept this password or address", again=False
             )
         case ssl.SSLError():
             return DeliveryFailed(
-                "no TLS with the mail server: is its certificate good, and the port the right one?",
+                "no TLS connection to the mail server: check its certificate and the port",
                 again=False,
             )
     return DeliveryFailed("the mail server cannot be reached")
@@ -311,7 +311,7 @@ def _deliver_again(
         remark = retrying(channel.deliver, alert)
     except DeliveryFailed as e:
         n = retrying.statistics["attempt_number"]
-        ending = f", at the last of {n} attempts" if n > 1 else ""
+        ending = f", after {n} attempts" if n > 1 else ""
         return DeliveryProblem(channel.name, f"{e}{ending}")
     return DeliveryProblem(channel.name, remark, delivered=True) if remark else None
 

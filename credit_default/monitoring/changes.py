@@ -39,14 +39,15 @@ def find_troubles(
 # %% ../../nbs/monitoring/07_changes.ipynb #1e1f087f
 ADVICE = {
     Trouble.DRIFT: (
-        "What to do: see in the report whether the source of a field changed, such as a form, a "
-        "feed, a unit, or values that went missing; if so, mend it there. "
-        "If other people apply than before, watch their outcomes, and train a new model on them "
-        "when these are known."
+        "What to do: check in the report whether the source of a field has changed, for "
+        "example a form, a feed, a unit, or values that went missing. If so, fix it "
+        "there. If the applicants themselves have changed, monitor their outcomes, and "
+        "retrain the model once these are known."
     ),
     Trouble.PERFORMANCE: (
-        "What to do: until a new model is trained on these outcomes, take its "
-        "probabilities of default for too low; consider a stricter cut-off, or a review by hand."
+        "What to do: until a new model has been trained on these outcomes, treat its "
+        "probabilities of default as too low. Consider a stricter cut-off or manual "
+        "review."
     ),
 }
 BEGINNING = {Trouble.DRIFT: "drift", Trouble.PERFORMANCE: MORE}  # what it is called
@@ -83,8 +84,8 @@ def _drift_sentence(begins: bool, result: DriftResult) -> str:
     "Return how the applicants have changed."
     if not begins:
         return (
-            "The drift that was found before is over: no field differs by more than chance and "
-            "the threshold explain."
+            "The drift found earlier is over: no field is above both the threshold and "
+            "its critical value."
         )
     columns = [
         f"{name} (PSI {column.drift.psi:.3f}, {column.drift.severity})"
@@ -97,7 +98,7 @@ def _drift_sentence(begins: bool, result: DriftResult) -> str:
 def _performance_sentence(begins: bool, figures: ModelFigures | None) -> str:
     "Return how many loans defaulted, and how many were expected to."
     if not figures:
-        return "There is another model now, and nothing is known of its defaults yet."
+        return "A new model is in use, and nothing is known about its defaults yet."
     return (
         f"Of {figures.n:,} loans whose performance window has passed {figures.defaults:,} "
         f"defaulted, {figures.default_rate:.2%}; the model expected {figures.mean_pd:.2%}."
@@ -197,8 +198,8 @@ def compose_alert(
     lines += [ADVICE[name] for name, begins in changes if begins]
     if synthetic:
         lines.append(
-            "SYNTHETIC: this model was trained on the synthetic sample; what it says about real "
-            "applicants is worth nothing."
+            "SYNTHETIC: this model was trained on the synthetic sample; its predictions "
+            "for real applicants are meaningless."
         )
     subjects = "; ".join(_subject(*change, result) for change in changes)
     about: dict[str, Any] = {

@@ -246,8 +246,8 @@ def drift_verdict(
     )
 
 # %% ../../nbs/monitoring/01_drift.ipynb #5ca20138
-NO_PREDICTIONS = "No predictions of this model in this window: nothing was compared."
-NO_REFERENCE = "The model carries no reference sample: nothing can be compared."
+NO_PREDICTIONS = "The window has no predictions of this model, so nothing was compared."
+NO_REFERENCE = "The model has no reference sample, so nothing can be compared."
 Samples = Mapping[str, np.ndarray]  # columns of some predictions, as sent and as answered
 
 

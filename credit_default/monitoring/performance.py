@@ -230,8 +230,8 @@ def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -
     notes = []
     if not months:
         notes.append(
-            "The portfolio states no performance window: each outcome counts as soon as it is "
-            "known, so loans that will still default count as repaid or are missing."
+            "The portfolio has no performance window: each outcome counts as soon as it "
+            "is known, so loans that will default later count as repaid or are missing."
         )
     if as_of > now:
         notes.append(f"As of {as_of:%Y-%m-%d}, which is in the future.")
@@ -258,7 +258,7 @@ def _notes_of_model(
         f"{model.not_final:,} outcomes do not count: no default had been observed yet, before "
         "the end of the window.": model.not_final,
         figures.too_few or "": figures.too_few and figures.n,
-        "No outcome of a mature prediction is known: nothing was computed.": not figures.n,
+        "No outcome of a mature prediction is known, so nothing was computed.": not figures.n,
     }
     return [text for text, holds in notes.items() if holds]
 

@@ -105,7 +105,7 @@ class PerformanceTask(CheckTask[PerformanceResult]):
     window_months: int | None = None
     by: str = "auto"
 
-    hint = "ask for one model version, or give it more time"
+    hint = "select one model version, or increase the timeout"
 
     def run(self, store: Store) -> PerformanceResult:
         "Do the check in this process. Raise DatabaseUnavailable."

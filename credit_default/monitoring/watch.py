@@ -272,8 +272,9 @@ def mark_report(
 ) -> str:  # the run's name
     "Mark a run as a watch's own."
     (folder / REPORT_MARK).write_text(
-        f"{folder.name}\nA watch made this report, and removes it when there are enough newer "
-        "ones. Remove this file, or rename the folder, to keep it.\n",
+        f"{folder.name}\nA watch made this report and will remove it when there are "
+        "enough newer ones. To keep the report, remove this file or rename the "
+        "folder.\n",
         encoding="utf-8",
     )
     return folder.name

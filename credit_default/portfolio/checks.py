@@ -55,7 +55,7 @@ def _wrong_names(portfolio: PortfolioKeys) -> Iterator[str]:
     for alias in sorted(others & set(names)):
         yield f"the alias {alias} of one field is the name of another"
     for name in sorted(RESERVED & {*names, *aliases, portfolio.target}):
-        yield f"{name} is the name of something that the model answers: rename the column"
+        yield f"{name} is a reserved name for an output of the model: rename the column"
     for role, values in (("field", names), ("alias", aliases)):
         if twice := _repeated(values):
             yield f"{role} given twice: {', '.join(twice)}"

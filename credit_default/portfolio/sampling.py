@@ -47,7 +47,7 @@ Probability = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class Leak(Definition):
-    "How a field betrays the outcome, as a column does that is written after the loan has ended."
+    "How a field reveals the outcome, as a column does that is written after the loan has ended."
 
     defaulted: Probability  # share of those who defaulted whose value changes
     repaid: Probability = 0.0  # share of the others

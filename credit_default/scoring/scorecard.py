@@ -154,7 +154,7 @@ class Scorecard(ScoreScale):
         return _like(contributions, -self.factor * np.asarray(contributions, dtype=float))
 
     def prediction(self, pd: ArrayLike) -> Any:
-        "Return 1 where the PD reaches the cut-off, else 0."
+        "Return 1 if the PD is at or above the cut-off, else 0, else 0."
         return _like(pd, (_array(pd, "pd", 0, 1) >= self.cut_off).astype(np.int64))
 
     def label(self, pd: ArrayLike) -> Any:

@@ -43,7 +43,7 @@ Username = Annotated[
     AfterValidator(_check_username),
     Field(
         strict=True,
-        description=f"{USERNAME_RULE}; upper and lower case are the same",
+        description=f"{USERNAME_RULE}; case does not matter",
         examples=["ada"],
         json_schema_extra=dict(minLength=3, maxLength=64, pattern=f"^{_USERNAME.pattern}$"),
     ),
@@ -55,10 +55,7 @@ Password = Annotated[
     Field(
         examples=["a long and quiet river"],
         json_schema_extra=dict(minLength=12, maxLength=128, pattern=_NO_NUL),
-        description=(
-            f"{PASSWORD_RULE}, of any kind: length is what matters; it must not be the username "
-            "or the email"
-        ),
+        description=f"{PASSWORD_RULE} of any kind; must not be the username or the email",
     ),
 ]
 
@@ -68,14 +65,16 @@ class _Form(BaseModel):
 
 
 class Signup(_Form):
-    "Who wants to become a user."
+    "A request to sign up."
 
     username: Username
     email: Annotated[pydantic.EmailStr, Field(max_length=254, examples=["ada@example.com"])]
     password: Password
     invitation: Annotated[
         str | None,
-        Field(max_length=128, description="where signup is by invitation", examples=[None]),
+        Field(
+            max_length=128, description="invitation, if sign-up is by invitation", examples=[None]
+        ),
     ] = None
 
     @pydantic.field_validator("password")

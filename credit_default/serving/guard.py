@@ -51,7 +51,7 @@ def invalid_token() -> ApiError:
     "Return the refusal (401) of a token that is not good."
     detail = [problem("log in again", "Authorization")]
     headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-    return ApiError(401, "the token is not good, or not any more", detail, headers)
+    return ApiError(401, "the token is invalid or has expired", detail, headers)
 
 
 def too_many_requests(seconds: float) -> ApiError:

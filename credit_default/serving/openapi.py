@@ -38,7 +38,7 @@ def describe_roles(roles: RoleTable) -> str:
     rows = [("anybody", routes_of(None))]
     rows += [(role.value, routes_of(role)) for role in Role if routes_of(role)]
     return (
-        "| role | may ask, besides what stands above |\n|---|---|\n"
+        "| role | may also call |\n|---|---|\n"
         + "\n".join(f"| {who} | {what} |" for who, what in rows)
         + (
             "\n\nAn analyst reads the own predictions, an admin all. A token comes from `POST "
@@ -89,7 +89,8 @@ _REPEATABLE = {
     "required": False,
     "schema": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
     "description": (
-        "A name for this request. Sent again with it, it gets the answer that it got first"
+        "Key that identifies this request. A repeated request with the same key gets "
+        "the first answer again"
     ),
 }
 
@@ -133,7 +134,7 @@ def build_document(app: FastAPI, state: ServiceState) -> dict[str, Any]:
     roles = RoleTable(app.routes)
     description = describe_roles(roles)
     if state.others:
-        description += "\n\nUnder `/portfolios/NAME` each role may ask the same."
+        description += "\n\nThe same roles apply to the routes under `/portfolios/NAME`."
     document = get_openapi(
         title=app.title,
         version=app.version,

@@ -15,16 +15,19 @@ from .refusals import Error
 # %% ../../nbs/serving/21_operations.ipynb #eb2dc94c
 STATUS_MEANINGS = {
     400: "Not JSON",
-    401: "No token, or not a good one",
-    403: "The role does not allow it",
-    404: "There is no such thing",
+    401: "Missing or invalid token",
+    403: "The user's role does not allow this",
+    404: "Not found",
     408: "The body did not arrive in time",
-    409: "Taken, or being answered",
+    409: (
+        "Conflict: the name is taken, or a request with this Idempotency-Key is being "
+        "processed or had another body"
+    ),
     413: "Too many bytes",
-    415: "Announced as something else",
-    422: "Invalid: the fields are named",
-    429: "Too many requests: wait as Retry-After says",
-    503: "No model, no database, or too busy",
+    415: "Unsupported Content-Type",
+    422: "Invalid request: `detail` names the fields",
+    429: "Too many requests: wait for the time given in Retry-After",
+    503: "No model, no database, or the service is too busy",
 }
 POST_ERRORS = (400, 408, 413, 415, 422, 503)  # of every route that takes a body
 
@@ -40,7 +43,10 @@ APPLICANT_BODY: dict[str, Any] = {
 _FILE_SCHEMA = {
     "type": "string",
     "contentMediaType": "application/octet-stream",
-    "description": ("CSV, UTF-8, its columns named as the fields; further columns pass through"),
+    "description": (
+        "CSV file in UTF-8 with the fields' names as column headers; other columns are "
+        "copied unchanged"
+    ),
 }
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {

@@ -32,22 +32,23 @@ from ..store.errors import DatabaseUnavailable, NameTaken
 
 # %% ../../nbs/serving/12_refusals.ipynb #82b65233
 class Problem(BaseModel):
-    "One thing that was wrong."
+    "One problem with a request."
 
     loc: list[str | int] = Field(
         description=(
-            "where: the field, after its position in the list for a batch; empty for the whole body"
+            "location: the field, preceded by the applicant's position in a batch; "
+            "empty for the whole body"
         ),
         examples=[["age"], [17, "age"]],
     )
     msg: str = Field(
-        description="what would be right; never what was sent",
+        description="what is allowed; never the value that was sent",
         examples=["must be a whole number from 0 to 150"],
     )
 
 
 class Error(BaseModel):
-    "The form of every error."
+    "An error. Every error has this form."
 
     error: str = Field(examples=["the applicant was refused"])
     detail: list[Problem]
@@ -92,7 +93,7 @@ def error_response(refusal: ApiError) -> Response:
 # %% ../../nbs/serving/12_refusals.ipynb #be6a0f77
 _PLAIN_ERRORS = {
     404: "there is no such path",
-    405: "this path does not take that method",
+    405: "method not allowed for this path",
     500: "internal error; it was logged",
     503: "not ready",
 }

@@ -18,31 +18,33 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 # %% ../../nbs/serving/11_schemas.ipynb #1356f9ad
 class Reason(BaseModel):
-    "Why the PD is higher than it could be."
+    "A reason that raised the PD."
 
     code: str = Field(description="stable code of the field", examples=["R03"])
     field: str = Field(description="the field's name in the API", examples=["age"])
     text: str = Field(description="the reason in words", examples=["Age"])
     value: float | str | None = Field(
-        description="the value as it was sent, null where none was", examples=[45]
+        description="the value as sent; null if none was", examples=[45]
     )
     contribution: float = Field(
-        description="contribution to the log-odds of default, from the strongest down",
+        description="contribution to the log-odds of default",
         examples=[0.41],
     )
 
 # %% ../../nbs/serving/11_schemas.ipynb #bb214c42
 class Prediction(BaseModel):
-    "The answer for one applicant."
+    "The prediction for one applicant."
 
     model_config = ConfigDict(protected_namespaces=())
-    prediction_id: uuid.UUID = Field(description="by which the log and its outcome find it")
+    prediction_id: uuid.UUID = Field(
+        description="identifies the prediction in the log and when its outcome is reported"
+    )
     probability_default: float = Field(
         ge=0, le=1, description="calibrated probability of default (PD)", examples=[0.0312]
     )
     probability_no_default: float = Field(ge=0, le=1, examples=[0.9688])
     prediction: int = Field(
-        ge=0, le=1, description="1 where the PD reaches the cut-off", examples=[0]
+        ge=0, le=1, description="1 if the PD is at or above the cut-off, else 0", examples=[0]
     )
     prediction_label: str = Field(description="Default or No Default", examples=["No Default"])
     decision: str = Field(description="Declined or Approved", examples=["Approved"])
@@ -53,32 +55,32 @@ class Prediction(BaseModel):
         max_length=4, description="up to four reasons that raised the PD, the strongest first"
     )
     model_version: str = Field(
-        description="tag of the bundle that answered",
+        description="tag of the model that made the prediction",
         examples=["credit_default_gmsc:0a1b2c3d4e5f6071"],
     )
-    timestamp: datetime = Field(description="when it was answered, UTC")
+    timestamp: datetime = Field(description="time of the prediction (UTC)")
 
 # %% ../../nbs/serving/11_schemas.ipynb #6f9299a1
 class Serves(BaseModel):
-    "A portfolio that is served, and the model that answers."
+    "A portfolio and the model that serves it."
 
     model_config = ConfigDict(protected_namespaces=())
     portfolio: str = Field(examples=["gmsc"])
     model_version: str = Field(examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
     synthetic: bool = Field(
         description=(
-            "true where the model was trained on the synthetic sample: never decide about "
-            "people with it"
+            "true if the model was trained on the synthetic sample; do not use such a "
+            "model for decisions about people"
         )
     )
-    since: datetime = Field(description="when the model was loaded, UTC")
+    since: datetime = Field(description="time at which the model was loaded (UTC)")
     refused_model: str = Field(
-        description="why a new champion was not taken up; empty where there is none", examples=[""]
+        description="why a new champion was not loaded; empty if none was refused", examples=[""]
     )
 
 
 class Health(Serves):
-    "Whether the service can answer, with what, and what it keeps."
+    "State of the service, its database and its models."
 
     status: str = Field(
         description=(
@@ -92,12 +94,12 @@ class Health(Serves):
         ge=0, description="predictions kept on local disk until the database is back", examples=[0]
     )
     others: list[Serves] = Field(
-        description="the further portfolios; what stands beside this is the default one's"
+        description="the other portfolios; the fields above describe the default one"
     )
 
 # %% ../../nbs/serving/11_schemas.ipynb #510a169e
 class ModelCard(BaseModel):
-    "What is behind the answers: in brief for machines, and as the model card for people."
+    "Description of the model in use: a summary for machines and the model card for people."
 
     model_config = ConfigDict(protected_namespaces=())
     model_version: str
@@ -108,12 +110,14 @@ class ModelCard(BaseModel):
     portfolio: dict[str, Any] = Field(
         description="name, title, default definition, performance window, intended use, limits"
     )
-    cut_off: float = Field(description="PD from which an applicant is declined")
+    cut_off: float = Field(
+        description="an applicant is declined if the PD is at or above this value"
+    )
     metrics: dict[str, Any] = Field(
-        description="figures on the holdout, which the model has not seen"
+        description="metrics on the holdout, which was not used for training"
     )
     provenance: dict[str, Any] = Field(
-        description="data, code, seed, kinds of members and method, in brief"
+        description="summary of data, code, seed, members and calibration method"
     )
     card: dict[str, Any] = Field(
         description=(
@@ -122,7 +126,7 @@ class ModelCard(BaseModel):
         )
     )
     fields: list[dict[str, Any]] = Field(
-        description="what an applicant may state, and what is allowed"
+        description="the applicant's fields and their allowed values"
     )
 
 # %% ../../nbs/serving/11_schemas.ipynb #65bb34e8
@@ -135,7 +139,7 @@ class Account(BaseModel):
 
 
 class Logged(BaseModel):
-    "A prediction as the log has it."
+    "A prediction in the log."
 
     model_config = ConfigDict(protected_namespaces=())
     prediction_id: uuid.UUID
@@ -145,13 +149,11 @@ class Logged(BaseModel):
     application_reference: str | None = Field(examples=["2026-004711"])
     portfolio: str = Field(examples=["gmsc"])
     model_version: str = Field(examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])
-    applicant: dict[str, Any] = Field(
-        description="the fields as they were sent, by the lender's names"
-    )
+    applicant: dict[str, Any] = Field(description="the fields as sent, under the lender's names")
     scored: dict[str, Any] = Field(
         description=(
-            "the fields as the model took them: null where a value was missing, a code or "
-            "implausible"
+            "the fields as the model used them; null if the value was missing, a code "
+            "or implausible"
         )
     )
     probability_default: float = Field(ge=0, le=1, examples=[0.0312])
@@ -161,17 +163,18 @@ class Logged(BaseModel):
     decision: str = Field(examples=["Approved"])
     reasons: list[Reason]
     latency_ms: float = Field(
-        description="from the request to the answer, before it was recorded", examples=[1.4]
+        description="milliseconds from the request to the answer, before it was logged",
+        examples=[1.4],
     )
-    request_id: str = Field(description="of the header X-Request-ID", examples=["4f1c0a9b"])
+    request_id: str = Field(description="value of the header X-Request-ID", examples=["4f1c0a9b"])
 
 # %% ../../nbs/serving/11_schemas.ipynb #dca75776
 class LoggedPage(BaseModel):
-    "Predictions, newest first."
+    "A page of logged predictions, newest first."
 
     predictions: list[Logged]
     next: int | None = Field(
-        description="give it as `after` for the page that follows; null on the last one",
+        description="pass it as `after` to get the next page; null on the last page",
         examples=[None],
     )
 
@@ -197,8 +200,8 @@ def _not_both(time: str) -> dict[str, Any]:
 
 # %% ../../nbs/serving/11_schemas.ipynb #4a4cbab2
 class DriftWindow(BaseModel):
-    """Which predictions to compare: those of the last hours, or between two times; the last 24
-    hours unless it says otherwise.
+    """The predictions to compare: those of the last hours, or those between two times. The default
+    is the last 24 hours.
     """
 
     model_config = ConfigDict(
@@ -211,7 +214,7 @@ class DriftWindow(BaseModel):
         None, description="hours up to now", examples=[24]
     )
     since: WrittenTime | None = Field(
-        None, alias="from", description="from this time on, with its zone"
+        None, alias="from", description="at or after this time (with a UTC offset)"
     )
     until: WrittenTime | None = Field(
         None, alias="to", description="before this time, with its zone"
@@ -219,8 +222,7 @@ class DriftWindow(BaseModel):
     model_version: Annotated[str, Field(max_length=200, pattern=r"^[ -~]+$")] | None = Field(
         None,
         description=(
-            "the model whose predictions are compared, with its own reference; the one "
-            "that answers now unless given"
+            "model whose predictions are compared with its own reference; default: the model in use"
         ),
     )
 
@@ -243,42 +245,54 @@ def window_bounds(window: DriftWindow) -> tuple[datetime | None, datetime | None
 
 # %% ../../nbs/serving/11_schemas.ipynb #c5ce9587
 class DriftStatus(BaseModel):
-    "Whether drift is watched, and what was found last."
+    "The last drift check, and whether a watch is running."
 
     model_config = ConfigDict(protected_namespaces=())
     status: Literal["not checked", "no drift", "drift"] = Field(
-        description="what the last check found"
+        description="result of the last check"
     )
-    drift_detector_initialized: bool = Field(description="whether the model brings a reference")
+    drift_detector_initialized: bool = Field(
+        description="whether the model has a reference to compare with"
+    )
     total_predictions_logged: int = Field(ge=0)
     recent_predictions_24h: int = Field(ge=0)
-    baseline_samples: int = Field(
-        ge=0, description="rows of the reference: the holdout, which the model did not fit"
-    )
-    baseline_features: list[str] = Field(description="fields that are compared")
+    baseline_samples: int = Field(ge=0, description="rows of the reference (the holdout)")
+    baseline_features: list[str] = Field(description="fields compared")
     psi_threshold: float = Field(
-        description="drift is a PSI of at least this that is beyond chance", examples=[0.2]
+        description=(
+            "a field has drifted if its PSI is at least this and statistically significant"
+        ),
+        examples=[0.2],
     )
     monitoring_active: bool = Field(
-        description="whether `credit-default watch` has checked within twice its interval"
+        description=(
+            "whether the last check of `credit-default watch` is less than two intervals old"
+        )
     )
     model_version: str
-    last_check: datetime | None = Field(description="null where there was none")
-    last_verdict: str = Field(description="in a sentence; empty where there was none")
+    last_check: datetime | None = Field(
+        description="time of the last check; null if there was none"
+    )
+    last_verdict: str = Field(
+        description="verdict of the last check in one sentence; empty if there was none"
+    )
     drifted_features: list[str]
 
 # %% ../../nbs/serving/11_schemas.ipynb #5b54e867
 class ColumnDrift(BaseModel):
-    "One field, or one output of the model, then and now."
+    "Drift of one field or one output of the model."
 
     psi: float = Field(ge=0)
     severity: Literal["none", "low", "medium", "high"] = Field(
-        description="below 0.10, 0.20, 0.25 and above"
+        description=(
+            "none: PSI below 0.10; low: below 0.20; medium: below 0.25; high: 0.25 and above"
+        )
     )
     chance: float = Field(
         ge=0,
         description=(
-            "what chance alone exceeds at this sample size, corrected for the number of columns"
+            "critical value of the PSI under no drift at this sample size, corrected "
+            "for the number of columns"
         ),
     )
     drifted: bool
@@ -286,12 +300,14 @@ class ColumnDrift(BaseModel):
     missing_current: float = Field(ge=0, le=1)
     reference: dict[str, Any] = Field(description="summary statistics of the reference")
     current: dict[str, Any] = Field(
-        description="the same of the predictions, of at most `summary_rows` of them"
+        description=(
+            "summary statistics of the predictions, computed on at most `summary_rows` of them"
+        )
     )
 
 # %% ../../nbs/serving/11_schemas.ipynb #ea7cee65
 class DriftReport(BaseModel):
-    "Whether the applicants of a window come from the population of the reference."
+    "Comparison of the applicants in a window with the reference."
 
     model_config = ConfigDict(protected_namespaces=())
     portfolio: str
@@ -302,37 +318,40 @@ class DriftReport(BaseModel):
     samples_analysed: int = Field(ge=0)
     samples_of_other_models: int = Field(
         ge=0,
-        description="predictions of the window that other models answered; they are not compared",
+        description="predictions in the window made by other models; these are not compared",
     )
     baseline_samples: int = Field(ge=0)
     psi_threshold: float
-    level: float = Field(description="probability of a false verdict over all columns together")
+    level: float = Field(
+        description=(
+            "family-wise significance level: probability of at least one false alarm over all "
+            "columns"
+        )
+    )
     drift_detected: bool
     verdict: str = Field(description="in a sentence")
     drifted_features: list[str] = Field(description="names of the fields that drifted")
     drifted_outputs: list[str] = Field(
-        description="of probability_default, credit_score and rating"
+        description="outputs that drifted, among probability_default, credit_score and rating"
     )
     features: dict[str, ColumnDrift]
     outputs: dict[str, ColumnDrift]
     ratings: dict[str, dict[str, float]] = Field(
-        description="share of each rating in the reference and now"
+        description="share of each rating in the reference and in the window"
     )
     summary_rows: int = Field(ge=0)
 
 # %% ../../nbs/serving/11_schemas.ipynb #01cd687b
 class Performance(BaseModel):
-    "How the model did on loans whose performance window has passed."
+    "Performance of the model on loans whose performance window has passed."
 
     portfolio: str
     as_of: datetime
-    performance_window_months: int | None = Field(
-        description="null where each outcome counts at once"
-    )
+    performance_window_months: int | None = Field(description="null if outcomes count at once")
     by: str = Field(description="period of the cohorts")
     answered: int = Field(ge=0, description="predictions in the log")
     mature: int = Field(ge=0, description="predictions whose performance window has passed")
-    with_outcome: int = Field(ge=0, description="mature ones with an outcome")
+    with_outcome: int = Field(ge=0, description="mature predictions with an outcome")
     models: dict[str, dict[str, Any]] = Field(
         description=(
             "for each model version: counts, default rate with its interval against the "
@@ -340,16 +359,16 @@ class Performance(BaseModel):
             "per rating and per cohort"
         )
     )
-    notes: list[str] = Field(description="what to know before believing a figure")
+    notes: list[str] = Field(description="caveats on the figures")
 
 # %% ../../nbs/serving/11_schemas.ipynb #5c87acfb
 class Outcome(BaseModel):
-    "What became of one loan."
+    "The outcome of one loan."
 
     model_config = ConfigDict(extra="forbid")
     prediction_id: uuid.UUID
     defaulted: Annotated[bool, Field(strict=True)] = Field(
-        description="by the portfolio's definition of default"
+        description="whether the loan defaulted, by the portfolio's definition of default"
     )
     observed_at: WrittenTime = Field(
         description="when the default, or the end of the performance window, was observed"
@@ -362,8 +381,8 @@ MAX_OUTCOMES = 10_000  # in one request
 class Outcomes(
     pydantic.RootModel[Annotated[list[Outcome], Field(min_length=1, max_length=MAX_OUTCOMES)]]
 ):
-    """Outcomes of loans whose predictions are in the log. Of several outcomes of one prediction the
-    one that was observed last counts.
+    """Outcomes of loans whose predictions are in the log. If a prediction has several outcomes, the
+    one observed last counts.
     """
 
     def rows(self) -> list[dict[str, Any]]:
@@ -381,12 +400,12 @@ class Outcomes(
 
 # %% ../../nbs/serving/11_schemas.ipynb #603b4490
 class OutcomesTaken(BaseModel):
-    "What was made of reported outcomes. Those that are named were not taken."
+    "Result of reporting outcomes. The listed predictions were not updated."
 
     recorded: int = Field(ge=0, description="new ones")
-    changed: int = Field(ge=0, description="those that replaced an earlier observation")
+    changed: int = Field(ge=0, description="outcomes that replaced an earlier observation")
     unchanged: int = Field(ge=0, description="those that were known")
-    unknown: list[uuid.UUID] = Field(description="no such prediction, or somebody else's")
-    older: list[uuid.UUID] = Field(description="a later observation is known")
+    unknown: list[uuid.UUID] = Field(description="no such prediction, or one made by another user")
+    older: list[uuid.UUID] = Field(description="a later observation is already recorded")
     early: list[uuid.UUID] = Field(description="observed before the prediction was made")
     future: list[uuid.UUID] = Field(description="not observed yet")

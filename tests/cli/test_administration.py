@@ -525,7 +525,7 @@ def test_an_administrators_day_through_the_console_script(place):
         failed.returncode == 2
         and failed.stdout == ""
         and failed.stderr
-        == "credit-default: no prediction has this reference; nothing was removed\n"
+        == "credit-default: no prediction has this reference; nothing was deleted\n"
     )
 
 
@@ -606,7 +606,7 @@ def test_what_takes_long_shows_how_far_it_is(store, monkeypatch, command, label)
         (["postgresql+psycopg://credit:hunter2@127.0.0.1:1/credit"], "cannot be reached"),
         (
             ["out.parquet", "--since", "2026-03-02", "--until", "2026-03-02"],
-            "--since has to be before --until",
+            "--since must be before --until",
         ),
         (["out.parquet", "--since", "yesterday"], "is not a time such as"),
         ([], "OUT"),
@@ -671,7 +671,7 @@ def test_erase_forgets_an_applicant_also_in_the_spool(store, place):
     again = shell("log", "erase", "APP-1")
     assert (
         again.exit_code == 2
-        and "nothing was removed" in again.stderr
+        and "nothing was deleted" in again.stderr
         and "APP-1" not in again.stderr
     )
 
@@ -687,7 +687,7 @@ def test_erase_waits_for_rows_that_are_on_their_way(store, place, monkeypatch):
         result = shell("log", "erase", "APP-1")
     assert (
         result.exit_code == 1
-        and "nothing was removed" in result.stderr
+        and "nothing was deleted" in result.stderr
         and spool.predictions.count() == 1
     )
     assert answer("log", "erase", "APP-1") == {"removed": 1} and spool.predictions.count() == 0

@@ -160,7 +160,7 @@ def test_help_needs_nothing_heavy():
         ("data --path nowhere.csv", "nowhere.csv"),
         ("data --path page.csv", "web page"),
         ("data --path headless.csv", "no header line"),
-        ("data --path loans.csv --sample samples", "give one of them"),
+        ("data --path loans.csv --sample samples", "exclude each other"),
         ("data --sample page.csv", "page.csv"),
         ("eda --path page.csv", "web page"),
         ("train --path page.csv", "web page"),
@@ -177,17 +177,17 @@ def test_help_needs_nothing_heavy():
         ("drift --window-hours -1", "--window-hours must be above 0"),
         ("drift --window-hours nan", "--window-hours must be above 0"),
         ("drift --window-hours 1e9", "at most 876,000"),
-        ("drift --window-hours 24 --current loans.csv", "give one of them"),
-        ("drift --window-hours 24 --since 2026-01-01", "give one of them"),
-        ("drift --since 2026-01-01 --current loans.csv", "give one of them"),
-        ("drift --since 2999-01-01", "must lie in the past"),
+        ("drift --window-hours 24 --current loans.csv", "exclude each other"),
+        ("drift --window-hours 24 --since 2026-01-01", "exclude each other"),
+        ("drift --since 2026-01-01 --current loans.csv", "exclude each other"),
+        ("drift --since 2999-01-01", "must be in the past"),
         ("drift --as-of 2027-01-31", "give --window-hours or --since too"),
         ("watch --portfolio persnal", "there are gmsc, personal"),
         ("watch --every hourly", "such as 30m or 1h"),
         ("watch --every 0m", "such as 30m or 1h"),
         ("watch --every 32d", "such as 30m or 1h"),
         ("watch --try-alert", "CREDIT_DEFAULT_ALERT_WEBHOOK"),
-        ("watch --every 1h --as-of 2027-01-31", "--as-of is for a single check"),
+        ("watch --every 1h --as-of 2027-01-31", "--as-of applies to a single check"),
         ("simulate --portfolio persnal", "there are gmsc, personal"),
         ("simulate --scenario boom", "there are: none (nothing changes); income-shift"),
         ("simulate --portfolio toml.toml --scenario recession", "toml.toml"),
@@ -539,7 +539,7 @@ def test_the_champion_is_not_promoted_again(synthetic_bundle):
 
     before = promotion_history("gmsc")
     result = shell("models", "promote", synthetic_bundle.tag, "--why", "once more")
-    assert result.exit_code == 0 and "is the champion already; nothing was changed" in result.stdout
+    assert result.exit_code == 0 and "is already the champion; nothing was changed" in result.stdout
     assert json.loads(shell("models", "promote", "champion", "--json").stdout) == {
         "champion": synthetic_bundle.tag
     }
@@ -856,7 +856,8 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
     result = shell("simulate", "--rows", 5)
     assert (
         result.exit_code == 1
-        and "lets nobody sign up (403): name an analyst with --username" in result.stderr
+        and "does not allow sign-up (403): name an existing analyst with --username"
+        in result.stderr
     )
     monkeypatch.setenv("CREDIT_DEFAULT_PASSWORD", "wrong")
     result = shell("simulate", "--rows", 5, "--username", "anna")

@@ -313,7 +313,7 @@ def test_categories_and_a_portfolio_without_a_performance_window(store):
         found["models"][TAG]["n"],
         found["models"][TAG]["defaults"],
     ) == (None, 30, 30)
-    assert "states no performance window" in found["notes"][0]
+    assert "has no performance window" in found["notes"][0]
     check_json([answer, found])
 
 
@@ -717,8 +717,8 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
     server.pause()
     try:
         assert why(url, CheckTimeout, timeout=4) == (
-            "the check did not end within 4 seconds: ask for one model version, or give it "
-            "more time"
+            "the check did not end within 4 seconds: select one model version, or "
+            "increase the timeout"
         )
     finally:
         server.resume()
@@ -730,7 +730,7 @@ def test_a_check_that_takes_too_long_is_no_database_that_is_away(tmp_path):
     Store(url).upgrade()
     for asked, said in (
         (DriftTask(url, GMSC, Reference(), model_version=TAG), "ask for a shorter window"),
-        (PerformanceTask(url, GMSC), "ask for one model version, or give it more time"),
+        (PerformanceTask(url, GMSC), "select one model version, or increase the timeout"),
     ):
         with pytest.raises(CheckTimeout) as raised:
             asyncio.run(run_in_process(asked, timeout=0.0123456))

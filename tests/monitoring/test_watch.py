@@ -285,7 +285,7 @@ def test_a_password_goes_over_tls_to_a_server_that_is_verified(mailbox, certific
     assert (
         why(way)
         == (
-            "no TLS with the mail server: is its certificate good, and the port the right one?",
+            "no TLS connection to the mail server: check its certificate and the port",
             False,
         )
         and box.logins == []
@@ -298,7 +298,7 @@ def test_a_password_goes_over_tls_to_a_server_that_is_verified(mailbox, certific
         False,
     )
     assert why(mail(f"risk:%C3%A4{SECRET}@{box.address}")) == (
-        "the mail server cannot take this password or address",
+        "the mail server does not accept this password or address",
         False,
     )
 
@@ -330,7 +330,7 @@ def test_who_is_down_or_says_nothing_is_named_without_the_address(silent, caplog
         True,
     )
     assert why(mail(f"risk:{SECRET}@127.0.0.1:{silent}", seconds=0.3)) == (
-        "the mail server hung up, or did not answer within 0.3 seconds",
+        "the mail server closed the connection or did not answer within 0.3 seconds",
         True,
     )
     assert time.monotonic() - begin < 5 and SECRET not in caplog.text
@@ -344,10 +344,12 @@ def test_no_log_holds_the_address_of_a_webhook(web, mailbox, caplog, capfd):
     ways = [Webhook(web.url), mail(f"risk:{SECRET}@{box.address}"), Command(f": {SECRET}; exit 7")]
     problems = send_alert(ALERT, ways, attempts=3, **AT_ONCE)
     assert [str(problem) for problem in problems] == [
-        "alert by webhook: answered with status 302: is the address still the right one?, at the "
-        "last of 2 attempts",
-        "alert by email: the mail server answered with code 554, at the last of 2 attempts",
-        "alert by command: ended with exit code 7, at the last of 3 attempts",
+        (
+            "alert by webhook: answered with status 302: is the address still correct?, after "
+            "2 attempts"
+        ),
+        "alert by email: the mail server answered with code 554, after 2 attempts",
+        "alert by command: ended with exit code 7, after 3 attempts",
     ]
     assert all(
         path == f"/services/{SECRET}" for path, _ in web.asked
@@ -379,7 +381,7 @@ def test_a_command_that_fails_is_run_again_and_one_that_reads_nothing_is_well(tm
         ALERT, [Command(f"echo once >> {tmp_path}/runs; exit 7")], attempts=3, **AT_ONCE
     )
     assert (
-        problem.text == "ended with exit code 7, at the last of 3 attempts"
+        problem.text == "ended with exit code 7, after 3 attempts"
         and (tmp_path / "runs").read_text().count("once") == 3
     )
     assert (
@@ -658,7 +660,7 @@ def test_a_channel_that_was_down_is_told_at_the_next_check_and_nobody_else_again
     mails = dict(smtp_url=f"smtp://{box.address}", alert_email="anna@bank.example.com")
     for day in range(4):
         log(store, model, NOON + day * DAY, factor=0.4)
-    down = "alert by webhook: cannot be reached, at the last of 3 attempts"
+    down = "alert by webhook: cannot be reached, after 3 attempts"
     assert told(NOON + DAY / 2, alert_webhook=nobody, **mails) == [down]
     assert told(NOON + DAY * 1.5, alert_webhook=nobody, **mails) == [down]
     assert store.checks.last("gmsc", "watch").alerted is False
@@ -811,7 +813,7 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     assert web.taken[0]["text"].count("as known on") == 0
     other = bundle_of(model.reference, "credit_default_gmsc:7f6e5d4c3b2a1908")
     assert run_check(store, settings, other, options=CheckOptions(now=later + DAY)).troubles == []
-    assert len(web.taken) == 2 and "There is another model now" in web.taken[1]["text"]
+    assert len(web.taken) == 2 and "A new model is in use" in web.taken[1]["text"]
 
 
 def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web):

@@ -122,7 +122,7 @@ def leak(**keys):
         (
             (Field(name="credit_score"),),
             {},
-            "credit_score is the name of something that the model answers: rename the column",
+            "credit_score is a reserved name for an output of the model: rename the column",
         ),
         ((AGE, AGE), {}, "field given twice: age"),
         (

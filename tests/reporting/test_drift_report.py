@@ -364,7 +364,7 @@ def test_a_window_without_predictions_is_no_failure(world):
     assert (result["drift"], result["n_current"], result["verdict"]) == (
         False,
         0,
-        "No predictions of this model in this window: nothing was compared.",
+        "The window has no predictions of this model, so nothing was compared.",
     )
     assert (
         result["verdict"] in said and "Find out why the log has no prediction of this model" in said
@@ -373,7 +373,7 @@ def test_a_window_without_predictions_is_no_failure(world):
         result["performance"] == "not known: no outcome of a mature prediction is known"
         and "the next of them becomes mature on 2025-01-01" in said
     )
-    assert "The figures of the earlier run cannot be read, so nothing is compared with it." in said
+    assert "The previous run's figures cannot be read, so no comparison is made." in said
     assert run.html.read_text(encoding="utf-8").count("<img") == 0
 
 
@@ -462,7 +462,7 @@ def test_a_labelled_file_is_never_taken_for_the_synthetic_sample(world, elsewher
     )
     assert (
         "The previous run compared another kind of source (log, now stand-in)." in said
-        and "The reference rows lie beside the model store" in said
+        and "The reference rows are kept beside the model store" in said
     )
     assert numbers_shown(run)[1] == [] and not (elsewhere / "none.db").exists()
 
@@ -523,7 +523,7 @@ def test_no_other_loans_are_taken_for_training_rows(world, real, elsewhere, loan
         lenders_file(elsewhere, 4)
     with pytest.raises(
         ReportError,
-        match="the rows that the model was trained on, which could stand in, are not here",
+        match="the model's training rows, which could stand in for them, are not available",
     ):
         report(world, "other", model=real.tag)
 

@@ -138,14 +138,14 @@ def _absence_text(
     "Return in words what the gaps of a column say."
     state = "missing" if lost.rate > there.rate else "stated"
     if leaky:
-        advice = "whether it is filled in tells the outcome"
+        advice = "its presence reveals the outcome"
     elif share is not None:
-        advice = f"these are {share_text(share)} of the defaults, so ask why it is {state} there"
+        advice = f"these are {share_text(share)} of the defaults; find out why it is {state} there"
     else:
-        advice = "ask when and for whom it is filled in"
+        advice = "find out when and for whom it is filled in"
     return (
-        f"where it is missing {share_text(lost.rate)} default ({rows_text(lost.n)}), where it is "
-        f"stated {share_text(there.rate)}: {advice}"
+        f"where it is missing {share_text(lost.rate)} default ({rows_text(lost.n)}), "
+        f"where it is present {share_text(there.rate)}: {advice}"
     )
 
 # %% ../../../nbs/evaluation/leakage/06_findings.ipynb #504c06c0
@@ -194,14 +194,14 @@ def _judge_auc(
     low: float,  # lower end of its interval
 ) -> list[Note]:
     "Return the note about a column's AUC."
-    text = f"alone it ranks with an AUC of {area:.3f}"
+    text = f"alone it has an AUC of {area:.3f}"
     if low >= 0.99:
-        return [Note("leaky", "alone", f"{text}: it is the outcome, or made from it")]
+        return [Note("leaky", "alone", f"{text}: it is the outcome or derived from it")]
     if low >= LEAKY_AUC:
-        advice = "as well as a whole model: find out when it is written"
+        advice = "as good as a complete model: find out when it is written"
         return [Note("leaky", "alone", f"{text}, {advice}")]
     if low >= SUSPECT_AUC:
-        advice = "a score or somebody's verdict on the applicant, so ask whose, and when"
+        advice = "perhaps a score or an assessment of the applicant; find out by whom and when"
         return [Note("suspect", "alone", f"{text}: {advice}")]
     return []
 
@@ -217,7 +217,7 @@ def _judge_certain(certain: Condition | None, d: int) -> list[Note]:
     )
     if share >= MATERIAL_SHARE:
         return [Note("leaky", "value", f"{what}: it was written after the outcome")]
-    return [Note("suspect", "value", f"{what}: ask what the value stands for")]
+    return [Note("suspect", "value", f"{what}: find out what the value stands for")]
 
 # %% ../../../nbs/evaluation/leakage/06_findings.ipynb #be74b11d
 def notice_values(
@@ -265,7 +265,7 @@ def _judge_relation(
         )
     single = len(r.others) == 1
     verdict: Verdict = "suspect" if single and not repeats else "fine"
-    return Note(verdict, "computed", text + (": leave one of the two out" if single else ""))
+    return Note(verdict, "computed", text + (": remove one of the two" if single else ""))
 
 # %% ../../../nbs/evaluation/leakage/06_findings.ipynb #664719bc
 def notice_relations(
@@ -277,10 +277,10 @@ def notice_relations(
     "Return what other columns say of this one."
     notes: list[Note] = []
     if repetition:
-        most = "of the rows that its most frequent value does not explain"
+        most = "of the rows outside its most frequent value"
         share = repetition.share
         where = "every row" if share == 1 else f"{share_text(share)} {most}"
-        text = f"it follows from {repetition.other} in {where}: leave one of the two out"
+        text = f"it follows from {repetition.other} in {where}: remove one of the two"
         notes.append(Note("suspect", "repeats", text))
     own = [r for r in relations if r.column == c.name]
     notes += [_judge_relation(r, context, repetition is not None) for r in own]
@@ -294,12 +294,12 @@ ROLE_NOTES = dict(
     leaky=Note(
         "leaky",
         "portfolio",
-        "the portfolio marks it: known only after the outcome, or made from it",
+        "marked in the portfolio: known only after the outcome, or derived from it",
     ),
     lender=Note(
         "suspect",
         "portfolio",
-        "the portfolio marks it: the lender's own verdict, which an applicant does not bring along",
+        "marked in the portfolio: the lender's own assessment, not known when an applicant applies",
     ),
 )
 
@@ -327,7 +327,7 @@ def notice_marks(
         both = np.isfinite(c.values) & np.isfinite(granted.values)
         later = np.mean(c.values[both] > granted.values[both]) if both.any() else 0
         if later > MAJORITY:
-            text = f"its date lies after {granted.name} in {share_text(later)} of the rows"
+            text = f"its date is after {granted.name} in {share_text(later)} of the rows"
             notes.append(Note("suspect", "later", f"{text}: known only once the loan was granted"))
     return notes, role
 
@@ -335,15 +335,15 @@ def notice_marks(
 def notice_form(c: CountedColumn) -> list[Note]:
     "Return what is to be said of a column without holding it against anything."
     if not len(c.n):
-        return [Note("suspect", "empty", "it is missing in every row: leave it out")]
+        return [Note("suspect", "empty", "it is missing in every row: remove it")]
     if len(c.n) == 1 and not c.missing.any():
         text = (
-            f"it is {value_text(c, 0)} in every row: it tells nothing now, and nobody has tried "
-            "what another value does"
+            f"it is {value_text(c, 0)} in every row: it carries no information, and the "
+            "effect of any other value is unknown"
         )
         return [Note("suspect", "constant", text)]
     if is_identifier(c):
-        text = "it names the row and does not describe an applicant: leave it out"
+        text = "it identifies the row and does not describe an applicant: remove it"
         return [Note("suspect", "identifier", text)]
     return []
 

@@ -55,8 +55,8 @@ def draft_category(column: TableColumn) -> FieldDraft:
     if rare:
         keys["unknown"] = "other"
         remarks.append(
-            f"Rare texts (different ones: {len(rare):,}; rows: {sum(rare.values()):,}) are not "
-            "listed: they count as `other`, and so does any new one."
+            f"{len(rare):,} rare texts ({sum(rare.values()):,} rows) are not listed: "
+            "they count as `other`, as will any new text."
         )
     shares = {text: round(counts[text] / n_listed, 4) for text in listed}
     example = max(listed, key=lambda text: counts[text])

@@ -84,7 +84,7 @@ def sort_columns(table: pd.DataFrame, target: str, form: Csv) -> SortedColumns:
             seen[content] = column.name
     if not found.fields:
         raise DataError(
-            "no column is left that could describe an applicant: "
+            "no column remains that could describe an applicant: "
             + "; ".join(f"{name} ({reason})" for name, reason in found.dropped.items())
         )
     return found
@@ -122,7 +122,7 @@ def _role_and_remarks(name: str, leak: Finding | None) -> tuple[str, list[str]]:
         return role, remarks
     reason = leak.reason.rstrip(".")
     if leak.verdict == "leaky":
-        return "leaky", [f"It betrays the outcome, so it is left out: {reason}."]
+        return "leaky", [f"It reveals the outcome, so it is left out: {reason}."]
     return role, [f"Suspect: {reason}. Was it known when the loan was granted?", *remarks]
 
 
@@ -147,13 +147,16 @@ def propose_field(
     remarks = draft.remarks + why
     if missing:
         entry["sample"] = draft.sample | dict(missing=missing)
-        remarks = [f"{missing:.1%} of the rows do not state it.", *remarks]
+        remarks = [f"Missing in {missing:.1%} of the rows.", *remarks]
     return entry, remarks
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #0e1fdafa
 MIN_ROWS_TO_PROPOSE = 100
 LIMITS = (
-    "The definition was read off the file; nobody who knows the portfolio has confirmed it.",
+    (
+        "The definition was drafted from the file and has not been confirmed by anybody who "
+        "knows the portfolio."
+    ),
     "The costs of the two mistakes are an example, not a lender's own.",
 )
 
@@ -162,12 +165,11 @@ def _check_table(table: pd.DataFrame, target: str) -> None:
     "Raise DataError where no definition can be read off a table."
     if len(table) < MIN_ROWS_TO_PROPOSE:
         raise DataError(
-            f"{len(table):,} rows are too few to tell anything: at least {MIN_ROWS_TO_PROPOSE} "
-            "are needed"
+            f"{len(table):,} rows are too few: at least {MIN_ROWS_TO_PROPOSE} are needed"
         )
     if target in RESERVED:
         raise DataError(
-            f"{target} is the name of something that the model answers: rename the column"
+            f"{target} is a reserved name for an output of the model: rename the column"
         )
 
 
@@ -210,7 +212,7 @@ def _intercept(definition: Mapping[str, Any], default_rate: float) -> float:
 
 def _general_keys(name: str, n: int, file: str) -> dict[str, Any]:
     "Return the definition's first keys."
-    described = f"Proposed from {n:,} rows" + (f" of {file}" if file else "")
+    described = f"Drafted from {n:,} rows" + (f" of {file}" if file else "")
     keys = dict(name=name, title=column_title(name), description=described)
     return keys | (dict(file=file) if file else {})
 

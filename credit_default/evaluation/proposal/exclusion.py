@@ -57,9 +57,9 @@ def unusable_text(column: TableColumn) -> str:
         return "numbers and texts mixed"
     many = len(counts) > MAX_CATEGORIES
     if many and sum(k for t, k in counts.items() if UNIT_PATTERN.fullmatch(t)) > 0.9 * n:
-        return "numbers with a unit beside them: write them as plain numbers to use them"
+        return "numbers with a unit: write them as plain numbers to use the column"
     if len(counts) / n > 0.5 and n >= MIN_ROWS_TO_TELL:
-        return "another text in nearly each row: an identifier, or free text"
+        return "a different text in nearly every row: an identifier or free text"
     if many and sum(counts[t] for t in listed_texts(counts, len(column.text))) < 0.1 * n:
         return f"{len(counts):,} different texts, none of them frequent"
     return ""
@@ -72,16 +72,16 @@ def exclusion_reason(column: TableColumn) -> str:
     "Return why a column cannot be a field; empty where it can."
     counts, n = column.counts, int(column.stated.sum())
     if not n:
-        return "no row states it"
+        return "empty in every row"
     if len(counts) == 1 and n == len(column.text):
-        return "the same value in each row"
+        return "the same value in every row"
     if column.name in RESERVED:
-        return "the model answers something of that name: rename the column to use it"
+        return "the name is reserved for an output of the model: rename the column to use it"
     if holds_dates(column):
         return DATE_REASON
     share = len(counts) / n
     if PERSON_WORDS & set(column.words) and not column.is_numeric and share > 0.2:
-        return "it names a person"
+        return "it identifies a person"
     if tells_rows_apart(column):
         return f"another value in {'' if share == 1 else 'nearly '}each row: an identifier"
     return "" if column.is_numeric else unusable_text(column)

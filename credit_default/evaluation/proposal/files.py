@@ -70,19 +70,19 @@ def _check_output(name: str, out: Path) -> None:
     "Raise DataError where a definition of that name cannot be written to that file."
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise DataError(
-            f"a portfolio's name has small letters, digits and _, and begins with a letter: not "
-            f"{name!r}"
+            "a portfolio's name consists of lower-case letters, digits and _, and "
+            f"begins with a letter: not {name!r}"
         )
     if name in SHIPPED:
         raise DataError(
-            f"{name} is the name of a portfolio that ships: give yours another one with --name"
+            f"{name} is the name of a shipped portfolio: choose another one with --name"
         )
     if out.suffix != ".toml":
-        raise DataError(f"{out.name}: a definition's name ends in .toml")
+        raise DataError(f"{out.name}: the name of a definition must end in .toml")
     if out.exists():
         raise DataError(
-            f"{out.name} is there already and may hold somebody's work: remove it, or name another "
-            "file with --out"
+            f"{out.name} already exists and may hold somebody's work: remove it, or "
+            "choose another file with --out"
         )
 
 # %% ../../../nbs/evaluation/proposal/14_files.ipynb #338712b3

@@ -94,9 +94,9 @@ def _ranges(column: TableColumn, x: np.ndarray, whole: bool, log: bool) -> Range
 def _codes_remark(codes: Sequence[float]) -> str:
     one = len(codes) == 1
     return (
-        f"{' and '.join(f'{v:g}' for v in codes)} {'stands' if one else 'stand'} apart from all "
-        f"other values and {'comes' if one else 'come'} back: taken as a code. What does it mean? "
-        "If it is a value, take it out of `codes`."
+        f"{' and '.join(f'{v:g}' for v in codes)} {'occurs' if one else 'occur'} repeatedly, far "
+        f"from all other values: treated as {'a code' if one else 'codes'}. What does it mean? "
+        "If it is a real value, remove it from `codes`."
     )
 
 # %% ../../../nbs/evaluation/proposal/08_numbers.ipynb #80be08b4
@@ -114,7 +114,7 @@ def draft_number(column: TableColumn) -> FieldDraft:
     sample = sample_curve(plausible, ranges.plausible, whole)
     remarks = []
     if n_odd := len(stated) - len(x):
-        remarks.append(f"{n_odd} cells hold no number: these rows are refused.")
+        remarks.append(f"{n_odd} cells are not numbers: these rows are refused.")
     if log:
         keys["log"] = True
     if codes:

@@ -43,10 +43,10 @@ def _check_outcome(target: str, n: int, n_missing: int, counts: Mapping[str, int
         )
     if len(counts) == 1:
         raise DataError(
-            f"the outcome {target} has the same value in each row: there is nothing to learn"
+            f"the outcome {target} has the same value in every row: there is nothing to learn"
         )
     if len(counts) > MAX_CATEGORIES:
-        raise DataError(f"{target} has {len(counts):,} different values: that is no outcome")
+        raise DataError(f"{target} has {len(counts):,} different values, so it is not an outcome")
 
 # %% ../../../nbs/evaluation/proposal/10_outcome.ipynb #315b09aa
 def _is_unclear(counts: Mapping[str, int], positive: Sequence[str]) -> bool:

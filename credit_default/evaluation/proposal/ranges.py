@@ -137,6 +137,7 @@ def amount_ranges(
     remarks = []
     if not inside.all():
         remarks.append(
-            f"{int((~inside).sum())} values lie far outside all others: they are taken as missing."
+            f"{int((~inside).sum())} values are far outside all others: they are treated "
+            "as missing."
         )
     return Ranges(keys, inside, remarks)

@@ -24,7 +24,10 @@ ROLE_HINTS = (
     RoleHint(
         "protected",
         word_set("gender sex marital marriage race racial ethnic religio geschlecht familienstand"),
-        "By its name it is protected: used for fairness figures, never given to a model.",
+        (
+            "Its name suggests a protected field: it is used for fairness metrics, but "
+            "never by a model."
+        ),
     ),
     RoleHint(
         "leaky",
@@ -32,14 +35,14 @@ ROLE_HINTS = (
             "recover chargeoff writeoff lastpay lastpymnt outprncp settlement inkasso abschreib "
             "mahn"
         ),
-        "By its name it is known only after the loan was granted. If an applicant brings it along, "
-        "make its role `applicant`.",
+        "Its name suggests that it is known only after the loan was granted. If it is "
+        "known when an applicant applies, set its role to `applicant`.",
     ),
     RoleHint(
         "lender",
         word_set("interestrate intrate apr grade subgrade zinssatz"),
-        "By its name it is the lender's own verdict on the applicant, so it is left out. `train "
-        "--keep` takes it in.",
+        "Its name suggests the lender's own assessment of the applicant, so it is "
+        "excluded. `train --keep` includes it.",
     ),
 )
 

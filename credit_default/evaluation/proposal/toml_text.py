@@ -18,32 +18,32 @@ from .definition import Proposal
 
 # %% ../../../nbs/evaluation/proposal/13_toml_text.ipynb #7e007eff
 GUIDE = (
-    "A portfolio's definition, proposed from the file and not yet confirmed by anybody. It works "
-    "as it is. Read it through all the same, and correct what a table cannot tell:",
-    "- `role`: `applicant` (a model may use it), `lender` (the lender's own verdict), `leaky` "
-    "(known only after the loan was granted), `protected` (fairness figures only). A model is "
-    "given the first alone.",
-    "- `hard`: a value outside is refused. `plausible`: a value outside is taken as missing. "
-    "`codes`: values that are no values.",
-    "- `required`: an applicant without it is refused; so far those that each row states. "
-    '`unknown = "other"`: a text that is not listed is accepted.',
-    "- `direction = 1`: the PD can only rise with the value, -1: only fall. `unit`, `description` "
-    "and `reason` (what a declined applicant reads) are for people.",
-    "- `sample` and `[synthetic]` make the synthetic sample, for machines without the data; "
-    "rounded, and no applicant's.",
+    "Portfolio definition, drafted from the file and not yet confirmed by a person. It "
+    "works as it is, but review it and correct what a table cannot show:",
+    "- `role`: `applicant` (a model may use it), `lender` (the lender's own "
+    "assessment), `leaky` (known only after the loan was granted), `protected` "
+    "(fairness metrics only). A model uses only the first.",
+    "- `hard`: values outside are refused. `plausible`: values outside are treated as "
+    "missing. `codes`: numbers that stand for something else.",
+    "- `required`: applicants without the field are refused; initially set for fields "
+    'present in every row. `unknown = "other"`: unlisted texts are accepted.',
+    "- `direction = 1`: the PD may only rise with the value; -1: only fall. `unit`, "
+    "`description` and `reason` (shown to declined applicants) are texts for people.",
+    "- `sample` and `[synthetic]` define the synthetic sample, for machines without the "
+    "data; they are rounded and describe no single applicant.",
 )
 TABLE_COMMENTS = dict(
-    csv="the form of the file, and of those that are scored",
-    dropped="columns that are no fields, and why",
-    costs="what the two mistakes cost, in any unit: the cut-off follows from it",
+    csv="Format of this file, and of files to score",
+    dropped="Columns that are not fields, and why",
+    costs="Costs of the two mistakes, in any unit; they determine the cut-off",
 )
 DATE_COMMENT = (
-    "the date of the loan: the latest fifth of the loans is the holdout. Is it the date on which "
-    "the applicant was judged?"
+    "Date of the loan: the latest fifth of the loans is the holdout. Is it the date of "
+    "the decision?"
 )
 MORE_COMMENT = (
-    'currency = "EUR", performance_window_months = 12 and intended_use = "..." say more about the '
-    "loans, for reports and the model card"
+    'Optional, for reports and the model card: currency = "EUR", '
+    'performance_window_months = 12, intended_use = "..."'
 )
 
 # %% ../../../nbs/evaluation/proposal/13_toml_text.ipynb #91a419b2

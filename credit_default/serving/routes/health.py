@@ -28,7 +28,7 @@ def add_health(router: APIRouter, state: ServiceState) -> None:
         response_model=Health,
         responses=error_responses(503),
         tags=["Service"],
-        summary="Can it answer, and with which model?",
+        summary="Health of the service and the model in use",
         operation_id="health__health_get",  # by which clients were generated
     )
     @router.api_route(
@@ -43,7 +43,7 @@ def add_health(router: APIRouter, state: ServiceState) -> None:
 # %% ../../../nbs/serving/routes/07_health.ipynb #98b89a2d
 PROBES = {
     "/livez": "Is the process alive?",
-    "/readyz": "Is all there that a request needs?",
+    "/readyz": "Readiness probe: model, database and key are available",
     "/healthz": "The same as /livez",
 }
 
@@ -80,7 +80,7 @@ def add_metrics(router: APIRouter, state: ServiceState) -> None:
         dependencies=[allow_anybody()],
         response_class=Response,
         tags=["Service"],
-        summary="Figures for Prometheus",
+        summary="Metrics in Prometheus format",
         responses={200: text_response("text/plain")},
     )
     async def metrics() -> Response:

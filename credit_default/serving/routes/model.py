@@ -28,7 +28,7 @@ def add_routes(router: APIRouter, state: ServiceState, portfolio: ServedPortfoli
         dependencies=viewers,
         response_model=ModelCard,
         responses=error_responses(503),
-        summary="What is behind the answers",
+        summary="Describe the model in use",
     )
     @router.api_route(
         "/model", methods=["GET", "HEAD"], dependencies=viewers, include_in_schema=False

@@ -94,7 +94,7 @@ async def compute_check(state: ServiceState, check: CheckTask[Result]) -> Result
 
 # %% ../../../nbs/serving/routes/05_monitoring.ipynb #bab07b65
 def _is_watched(watched: CheckRecord | None, now: datetime) -> bool:
-    "Return whether `credit-default watch` has checked within twice its interval."
+    "Return whether the last check of `credit-default watch` is less than two intervals old."
     if watched is None:
         return False
     interval = timedelta(seconds=watched.every_seconds or 86_400)
@@ -147,10 +147,10 @@ def add_drift(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio
         dependencies=[require_role(Role.viewer)],
         response_model=DriftStatus,
         responses=error_responses(503),
-        summary="Is drift watched, and what was found last?",
+        summary="Last drift check and whether a watch is running",
     )
     async def drift_status() -> Response:
-        "Of the model that answers now."
+        "For the model in use."
         return Response(write_json(await describe_drift(state, portfolio)), media_type=JSON_TYPE)
 
     @router.post(
@@ -159,11 +159,11 @@ def add_drift(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio
         response_model=DriftReport,
         responses=error_responses(*POST_ERRORS, 404),
         openapi_extra=json_body(DriftWindow, required=False),
-        summary="Compare logged applicants with the reference",
+        summary="Check logged predictions for drift",
     )
     async def drift_detect(request: Request) -> Response:
-        """Each field's PSI with its bin shares counted over all predictions of the window, its
-        severity, and whether it is beyond chance. The last 24 hours unless the body says otherwise.
+        """Return the PSI of each field over all predictions in the window, with its severity and
+        whether it is statistically significant. The default window is the last 24 hours.
         """
         body = await read_body(request, FORM_BYTES) or b"{}"
         window = validate_body(DriftWindow, read_json(body))
@@ -198,21 +198,18 @@ class PerformanceQuery:
     "Which loans to look at, and how."
 
     model_version: Annotated[
-        str | None, Query(max_length=200, description="one model's tag; all unless given")
+        str | None, Query(max_length=200, description="tag of one model; default: all models")
     ] = None
     as_of: Annotated[
         WrittenTime | None,
-        Query(description="as it was known, and ripe, at this time; now unless given"),
+        Query(description="performance as known at this time; default: now"),
     ] = None
     window_months: Annotated[
         int | None,
         Query(
             ge=0,
             le=600,
-            description=(
-                "months after which a loan's outcome counts; the portfolio's performance "
-                "window unless given"
-            ),
+            description="performance window in months; default: the portfolio's",
         ),
     ] = None
     by: Annotated[Period, Query(description="period of the cohorts")] = "auto"
@@ -226,11 +223,11 @@ def add_performance(router: APIRouter, state: ServiceState, portfolio: ServedPor
         dependencies=[require_role(Role.viewer)],
         response_model=Performance,
         responses=error_responses(404, 422, 503),
-        summary="How the model did, where outcomes are known",
+        summary="Performance on loans with known outcomes",
     )
     async def performance(query: Annotated[PerformanceQuery, Depends()]) -> Response:
-        """Discrimination and calibration of predictions whose performance window has passed, with
-        intervals, for each model version, rating and cohort.
+        """Return discrimination and calibration, with confidence intervals, by model version,
+        rating and cohort, for predictions whose performance window has passed.
         """
         bundle = await find_bundle(state, portfolio, query.model_version)
         check = PerformanceTask(

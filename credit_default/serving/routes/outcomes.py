@@ -38,8 +38,8 @@ def add_routes(router: APIRouter, state: ServiceState) -> None:
         summary="What became of loans",
     )
     async def outcomes(request: Request) -> Response:
-        """Sent again, nothing changes. Of two outcomes of one prediction the one that was observed
-        later counts. An analyst tells of the own predictions, an administrator of all.
+        """Reporting an outcome again changes nothing. If a prediction has several outcomes, the one
+        observed last counts. Analysts report on their own predictions; admins on all of them.
         """
         body = await read_body(request, state.settings.max_body_bytes)
         reported, user = validate_body(Outcomes, read_json(body)), request.state.user

@@ -36,12 +36,12 @@ class PredictionFilter:
     model_version: Annotated[str | None, Query(max_length=200)] = None
     decision: Literal["Approved", "Declined"] | None = None
     rating: Literal["Poor", "Average", "Good", "Excellent"] | None = None
-    since: Annotated[WrittenTime | None, Query(description="from this time on, with its zone")] = (
-        None
-    )
+    since: Annotated[
+        WrittenTime | None, Query(description="at or after this time (with a UTC offset)")
+    ] = None
     until: Annotated[WrittenTime | None, Query(description="before this time")] = None
     after: Annotated[
-        int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before")
+        int | None, Query(ge=0, le=2**63 - 1, description="value of `next` from the previous page")
     ] = None
     limit: Annotated[int, Query(ge=1, le=1000)] = 100
 
@@ -72,12 +72,12 @@ def add_predictions(router: APIRouter, state: ServiceState) -> None:
         response_model=LoggedPage,
         responses=error_responses(422, 503),
         tags=["Predictions"],
-        summary="Predictions that were answered, newest first",
+        summary="List logged predictions, newest first",
     )
     async def predictions(
         request: Request, wanted: Annotated[PredictionFilter, Depends()]
     ) -> Response:
-        "An analyst sees the own ones, an administrator all."
+        "Analysts see their own predictions; admins see all of them."
         rows: list[LoggedPrediction] = []
         if wanted.can_match():
             rows = await state.threads.query(
@@ -97,10 +97,10 @@ def add_prediction(router: APIRouter, state: ServiceState) -> None:
         response_model=Logged,
         responses=error_responses(404, 422, 503),
         tags=["Predictions"],
-        summary="One prediction that was answered",
+        summary="Get one logged prediction",
     )
     async def prediction(request: Request, prediction_id: uuid.UUID) -> Response:
-        "What was sent, what the model took it for, and what was answered."
+        "Return what was sent, what the model used, and the prediction."
         row = await state.threads.query(state.store.predictions.get, str(prediction_id))
         if row is None or own_only(request.state.user) not in (None, row.user_id):
             raise ApiError(404, "there is no such prediction")

@@ -69,8 +69,8 @@ def add_predict(router: APIRouter, state: ServiceState, portfolio: ServedPortfol
         **PREDICTING,
     )
     async def predict(request: Request) -> Response:
-        """Score, rating, decision and reasons of one applicant. A field that is null or left out is
-        a missing value.
+        """Return the PD, credit score, rating, decision and reason codes of one applicant. A field
+        that is null or left out counts as missing.
         """
         body = await read_body(request, state.settings.max_applicant_bytes)
 
@@ -105,7 +105,7 @@ async def in_thread(state: ServiceState, work: Callable[[], Scored]) -> Scored:
     try:
         return await asyncio.wait_for(scoring, state.settings.timeout - 1)
     except TimeoutError:
-        raise ServiceBusy("send a shorter list, or later") from None
+        raise ServiceBusy("send a shorter list, or try again later") from None
 
 # %% ../../../nbs/serving/routes/01_predictions.ipynb #7c2c472a
 def add_predict_batch(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio) -> None:
@@ -115,12 +115,12 @@ def add_predict_batch(router: APIRouter, state: ServiceState, portfolio: ServedP
         "/predict_batch",
         response_model=list[Prediction],
         openapi_extra=APPLICANT_BODY,
-        summary="PDs of a list of applicants",
+        summary="Score a list of applicants",
         **PREDICTING,
     )
     async def predict_batch(request: Request) -> Response:
-        """The answers in the order of the applicants. All are scored, or none: one bad applicant
-        refuses the list.
+        """Return the predictions in the order of the applicants. If one applicant is invalid, the
+        whole list is refused and nothing is logged.
         """
         body = await read_body(request, state.settings.max_body_bytes)
 
@@ -143,18 +143,18 @@ def add_predict_batch(router: APIRouter, state: ServiceState, portfolio: ServedP
 # %% ../../../nbs/serving/routes/01_predictions.ipynb #2cecd76b
 def add_predict_csv(router: APIRouter, state: ServiceState, portfolio: ServedPortfolio) -> None:
     "Add the route that scores a file of applicants."
-    scored_file = {200: text_response("text/csv", "The file with its answers")}
+    scored_file = {200: text_response("text/csv", "The file with predictions")}
 
     @router.post(
         "/predict_csv",
         response_class=Response,
         openapi_extra=UPLOAD_BODY,
-        summary="PDs of a file of applicants",
+        summary="Score a CSV file",
         **PREDICTING | dict(responses=PREDICTING["responses"] | scored_file),
     )
     async def predict_csv(request: Request) -> Response:
-        """The file's rows in their order, with the columns of the answer. A row that cannot be
-        scored carries its error.
+        """Return the rows of the file in their order, with the columns of the prediction added. A
+        row that cannot be scored has its error in the column `error`.
         """
         settings = state.settings
         upload = await read_upload(request, settings.max_csv_bytes, settings.timeout - 1)

@@ -59,8 +59,8 @@ def add_signup(router: APIRouter, state: ServiceState) -> None:
         summary="Become a user",
     )
     async def signup(request: Request) -> Response:
-        """Open, by invitation, or closed, as the service is set. A new user is an analyst, or what
-        the invitation says.
+        """Depending on its settings, the service allows sign-up for everybody, by invitation, or
+        not at all. A new user is an analyst unless the invitation gives another role.
         """
         wanted = validate_body(Signup, read_json(await read_body(request, FORM_BYTES)))
         with counted(state.metrics.signups.count):
