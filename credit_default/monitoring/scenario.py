@@ -54,14 +54,14 @@ def reached_mask(scenario: Scenario, n: int, seed: int = 0) -> np.ndarray:
     "Return which applicants a scenario reaches, as a mask (n,)."
     return random_stream(seed, f"{scenario.name}, applicants").random(n) < scenario.share
 
-
+# %% ../../nbs/monitoring/09_scenario.ipynb #6cc803fd
 def _shift_values(
     field: Field,
     values: np.ndarray,
     shift: Shift,
     rows: np.ndarray,  # (n,) those that it reaches
 ) -> np.ndarray:
-    "The values of one field after a shift."
+    "Return the values of one field after a shift."
     if shift.op in ("missing", "set"):
         out = values.copy()
         out[rows] = (np.nan if field.numeric else None) if shift.op == "missing" else shift.value
@@ -98,7 +98,7 @@ def moved_fields(portfolio: Portfolio, scenario: Scenario) -> tuple[str, ...]:
 
 # %% ../../nbs/monitoring/09_scenario.ipynb #7257aa3c
 def _changed(names: Iterable[str], before: Columns, after: Columns) -> np.ndarray:
-    "Rows in which one of these fields is another than before."
+    "Return the rows in which one of these fields differs from before."
     changes = [
         ~np.equal(before[n], after[n]) & ~(np.isnan(before[n]) & np.isnan(after[n])) for n in names
     ]
@@ -106,13 +106,13 @@ def _changed(names: Iterable[str], before: Columns, after: Columns) -> np.ndarra
 
 
 def _follow_ratio(field: Field, after: Columns) -> np.ndarray:
-    "A recorded ratio of two amounts, after these have changed."
+    "Return a recorded ratio of two amounts, after these have changed."
     amount, base = (after[name] for name in field.sample.ratio)
     return np.round(amount / np.maximum(base, 1.0), field.sample.decimals)
 
 
 def _follow_share(field: Field, per: str, before: Columns, after: Columns) -> np.ndarray:
-    "A field per another: the amount stays what it was; without a base it is the amount itself."
+    "Return a field per another: the amount stays; without a base it is the amount itself."
     values, sample = after[field.name], field.sample
     old, new = (
         np.where(base > field.per_floor, base, np.nan) for base in (before[per], after[per])
@@ -124,7 +124,7 @@ def _follow_share(field: Field, per: str, before: Columns, after: Columns) -> np
 
 
 def _follow(field: Field, before: Columns, after: Columns) -> np.ndarray:
-    "A field that is made of others, after these have changed."
+    "Return a field that is made of others, after these have changed."
     values = after[field.name]
     if not field.per:
         changed = _changed(field.sample.ratio, before, after)

@@ -52,22 +52,22 @@ class _TryLater(Exception):
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
-    "Seconds that `Retry-After` says."
+    "Return the seconds that `Retry-After` says."
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isdigit() else None
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    "As long as the service asks for; else longer each time, and not the same for all connections."
+    "Return the seconds to wait: what the service asks for, else more each time, with jitter."
     error = state.outcome.exception() if state.outcome else None
     seconds: float | None = getattr(error, "seconds", None)
     if seconds is not None:
         return seconds
     return tenacity.wait_random_exponential(multiplier=0.2, max=5)(state)
 
-
+# %% ../../nbs/monitoring/10_simulation.ipynb #abfe6c66
 def _error_text(answer: httpx.Response) -> str:
-    "An error of the service in one line."
+    "Return an error of the service in one line."
     try:
         body = answer.json()
     except ValueError:
@@ -82,9 +82,6 @@ def _error_text(answer: httpx.Response) -> str:
     return f"{answer.status_code}, {body.get('error', '')}" + (f" ({details})" if details else "")
 
 # %% ../../nbs/monitoring/10_simulation.ipynb #2b4dcefa
-RETRY_STATUSES = (408, 409, 429, 503)  # too slow, being answered, too many, too busy
-
-
 @dataclass
 class _Access:
     "A token, which a long simulation outlives, and how often the service was asked again."
@@ -110,11 +107,14 @@ class _Access:
         with self.lock:
             self.retried[why] += 1
 
+# %% ../../nbs/monitoring/10_simulation.ipynb #373e7fe7
+RETRY_STATUSES = (408, 409, 429, 503)  # too slow, being answered, too many, too busy
+
 
 def _post(
     http: httpx.Client, access: _Access, path: str, body: Any, key: str | None
 ) -> httpx.Response:
-    "One attempt. Raise _TryLater where the service asks to come again."
+    "Return the answer to one attempt. Raise _TryLater where the service asks to come again."
     headers = {"Idempotency-Key": key} if key else {}
 
     def send() -> httpx.Response:
@@ -156,9 +156,7 @@ class SimulationClient:
         self.http.close()
 
     def post(self, path: str, body: Any, key: str | None = None) -> httpx.Response:
-        """Return the answer, of whatever status, except those that ask to come again. Raise
-        SimulationError where there is none.
-        """
+        "Return the answer, unless it asks to come again. Raise SimulationError without one."
         patience, event = self.patience, self.stop
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_TryLater, httpx.TransportError)),
@@ -172,9 +170,8 @@ class SimulationClient:
         except _TryLater as e:
             why = f"{e}; not waited for longer than {patience:g} seconds"
         except httpx.TransportError as e:
-            why = (
-                f"no answer for {patience:g} seconds ({type(e).__name__}); is the service running?"
-            )
+            kind = type(e).__name__
+            why = f"no answer for {patience:g} seconds ({kind}); is the service running?"
         raise SimulationError(f"{path}: {why}")
 
 # %% ../../nbs/monitoring/10_simulation.ipynb #fa8adb22
@@ -195,7 +192,7 @@ class Pace:
     rate: float | None = None  # most calls in a second, over the whole
     progress: Callable[[int], None] | None = None  # called with the number of those done
 
-
+# %% ../../nbs/monitoring/10_simulation.ipynb #06724f86
 def _call_each(n: int, call: Callable[[int], None], stop: threading.Event, pace: Pace) -> None:
     "Call with 0, 1, ... n - 1, by several threads, begun in order; the first error ends all."
     turn, done = itertools.count(), itertools.count(1)
@@ -259,17 +256,17 @@ MAX_OUTCOMES_SENT = 1000  # in one request
 
 
 def _bodies(portfolio: Portfolio, frame: pd.DataFrame, run: str) -> Iterator[dict[str, Any]]:
-    "The applicants as clients send them."
+    "Yield the applicants as clients send them."
     columns = {f.alias: (f, frame[f.name].to_numpy()) for f in portfolio.fields}
     for i in range(len(frame)):
         sent = {alias: sent_value(f, values[i]) for alias, (f, values) in columns.items()}
         yield sent | {REFERENCE_FIELD: f"{SIMULATED_PREFIX}{run}/{i}"}
 
-
+# %% ../../nbs/monitoring/10_simulation.ipynb #ef4b9c13
 def _send_applicants(
     portfolio: Portfolio, client: SimulationClient, frame: pd.DataFrame, run: str, pace: Pace
 ) -> list[dict[str, Any] | None]:
-    "The answer for each applicant; None where the service refused one. Raise SimulationError."
+    "Return the answer for each applicant, None for a refused one. Raise SimulationError."
     bodies, path = list(_bodies(portfolio, frame, run)), predict_path(client.http, portfolio)
     answers: list[dict[str, Any] | None] = [None] * len(frame)
 
@@ -293,9 +290,9 @@ def _send_applicants(
     _call_each(len(frame) - 1, lambda i: send(i + 1), client.stop, pace)
     return answers
 
-
+# %% ../../nbs/monitoring/10_simulation.ipynb #17e58a86
 def _send_outcomes(client: SimulationClient, items: list[dict[str, Any]]) -> dict[str, int]:
-    "What the service says of the outcomes, all requests together. Raise SimulationError."
+    "Return what the service says of the outcomes, all requests together."
     total: Counter[str] = Counter()
     for start in range(0, len(items), MAX_OUTCOMES_SENT):
         answer = client.post("/outcomes", items[start : start + MAX_OUTCOMES_SENT])
@@ -321,7 +318,7 @@ class SimulationOptions:
     patience: float = 120  # seconds for which a service that is away is asked again
     progress: Callable[[int], None] | None = None  # called with the number of applicants done
 
-
+# %% ../../nbs/monitoring/10_simulation.ipynb #d9648da7
 @dataclass(frozen=True)
 class SimulationResult:
     "What was sent through a service, and how it answered."
@@ -349,6 +346,7 @@ class SimulationResult:
 
 # %% ../../nbs/monitoring/10_simulation.ipynb #66cc3a5a
 def _check_arguments(rows: int, options: SimulationOptions) -> None:
+    "Raise ValueError where an argument is out of range."
     if rows < 1:
         raise ValueError(f"rows must be at least 1, not {rows}")
     if not 0 <= options.change_at <= 1:
@@ -360,7 +358,7 @@ def _check_arguments(rows: int, options: SimulationOptions) -> None:
 def _draw(
     portfolio: Portfolio, scenario: Scenario, rows: int, options: SimulationOptions
 ) -> tuple[pd.DataFrame, np.ndarray | None]:
-    "Applicants, of whom the later ones follow the scenario, and their true PDs."
+    "Return applicants, of whom the later ones follow the scenario, and their true PDs."
     seed, change = options.seed, round(options.change_at * rows)
     before, pds = draw_applicants(portfolio, rows, seed, options.file)
     after = apply_scenario(portfolio, before, scenario, seed)
@@ -370,9 +368,9 @@ def _draw(
         pds = np.where(np.arange(rows) >= change, changed, pds)
     return frame, pds
 
-
+# %% ../../nbs/monitoring/10_simulation.ipynb #19091615
 def _summary(answers: Sequence[Mapping[str, Any] | None], change: int) -> dict[str, Any]:
-    "What was answered; `change` is the number of the first applicant of the scenario."
+    "Return what was answered; `change` is the number of the first applicant of the scenario."
     scored = [a for a in answers if a]
     times = [a["timestamp"] for a in scored]
     return {
@@ -388,6 +386,18 @@ def _summary(answers: Sequence[Mapping[str, Any] | None], change: int) -> dict[s
         "end": max(times),
     }
 
+
+def _report_outcomes(
+    client: SimulationClient,
+    portfolio: Portfolio,
+    answers: Sequence[Mapping[str, Any] | None],
+    pds: np.ndarray,  # (n,) true PDs of those who were scored
+    seed: int,
+) -> dict[str, int]:
+    "Send what became of the applicants who were scored, and return what the service says."
+    scored = [a for a in answers if a]
+    return _send_outcomes(client, draw_outcomes(portfolio, scored, pds, seed))
+
 # %% ../../nbs/monitoring/10_simulation.ipynb #e86b0218
 def simulate_production(
     url: str,  # of the service, such as http://127.0.0.1:3000
@@ -399,27 +409,22 @@ def simulate_production(
 ) -> SimulationResult:
     """Send applicants through a running service, and then what became of them.
 
-    Raise ValueError where the portfolio has no such scenario or an argument is out of range,
-    DataError where the file cannot be used, SimulationError where the service does not take what is
-    sent.
+    Raise ValueError for an unknown scenario or an argument that is out of range, DataError for a
+    file, SimulationError where the service does not take what is sent.
     """
     plan = portfolio.scenario(scenario)
     _check_arguments(rows, options)
     run = options.run or uuid.uuid4().hex[:12]
     frame, pds = _draw(portfolio, plan, rows, options)
     pace = Pace(options.connections, options.rate, options.progress)
-    outcomes = mean_true_pd = None
-    begin = time.monotonic()
+    begin, outcomes = time.monotonic(), None
     with SimulationClient(url, token, options.connections, options.patience) as client:
         answers = _send_applicants(portfolio, client, frame, run, pace)
         seconds = time.monotonic() - begin
         if pds is not None:
             pds = pds[[a is not None for a in answers]]
-            mean_true_pd = float(pds.mean())
             if options.with_outcomes:
-                scored = [a for a in answers if a]
-                items = draw_outcomes(portfolio, scored, pds, options.seed)
-                outcomes = _send_outcomes(client, items)
+                outcomes = _report_outcomes(client, portfolio, answers, pds, options.seed)
     return SimulationResult(
         run=run,
         portfolio=portfolio.name,
@@ -427,7 +432,7 @@ def simulate_production(
         title=plan.title,
         moves=[portfolio[name].alias for name in moved_fields(portfolio, plan)],
         **_summary(answers, round(options.change_at * rows)),
-        mean_true_pd=mean_true_pd,
+        mean_true_pd=None if pds is None else float(pds.mean()),
         seconds=round(seconds, 3),
         per_second=round(rows / seconds, 1),
         asked_again=dict(client.access.retried),
