@@ -110,11 +110,19 @@ _MEDIA_CSS = """\
   .figures .words { min-width: 8em }
 }
 @media print {
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
   nav { display: none }
+  body { font-size: 12px }
   main { margin: 0; max-width: none; padding: 0 }
   .synthetic { position: static }
-  h2 { break-after: avoid }
-  .chart, tr { break-inside: avoid }
+  .wide { overflow: visible }
+  table { font-size: 10px }
+  th, td { padding: 3px 5px }
+  .figures td.words { overflow-wrap: anywhere; min-width: 0 }
+  h2 { margin-top: 28px }
+  h2, h3, h3 + p, .decides { break-after: avoid }
+  .read, .on { font-size: 11px; break-before: avoid }
+  .chart, tr, .decides, .verdict { break-inside: avoid }
 }
 """
 CSS = _PAGE_CSS + _TEXT_CSS + _FIGURE_CSS + _BOX_CSS + _MEDIA_CSS
