@@ -88,6 +88,7 @@ def _add_outcome(
 
 
 def _is_simulated(reference: str | None) -> bool:
+    "Return whether a reference is one of a simulation."
     return (reference or "").startswith(SIMULATED_PREFIX)
 
 # %% ../../nbs/store/09_outcomes.ipynb #7fd3fa60
