@@ -123,6 +123,7 @@ _MEDIA_CSS = """\
   h2, h3, h3 + p, .decides { break-after: avoid }
   .read, .on { font-size: 11px; break-before: avoid }
   .chart, tr, .decides, .verdict { break-inside: avoid }
+  .wide:not(:has(tbody tr:nth-child(9))) { break-inside: avoid }
 }
 """
 CSS = _PAGE_CSS + _TEXT_CSS + _FIGURE_CSS + _BOX_CSS + _MEDIA_CSS
