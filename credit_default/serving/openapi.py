@@ -41,7 +41,7 @@ def describe_roles(roles: RoleTable) -> str:
         "| role | may also call |\n|---|---|\n"
         + "\n".join(f"| {who} | {what} |" for who, what in rows)
         + (
-            "\n\nAn analyst reads the own predictions, an admin all. A token comes from `POST "
+            "\n\nAnalysts read their own predictions, admins all. A token comes from `POST "
             "/login` and goes into the header `Authorization: Bearer ...`."
         )
     )

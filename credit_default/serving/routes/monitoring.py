@@ -189,10 +189,10 @@ async def compare_window(
     await state.threads.query(state.store.checks.add, check_record(found, source="endpoint"))
     return found
 
-# %% ../../../nbs/serving/routes/05_monitoring.ipynb #a60d27fc
+# %% ../../../nbs/serving/routes/05_monitoring.ipynb #6be4054b
 Period = Literal["auto", *COHORT_PERIODS]  # type: ignore[valid-type]
 
-# %% ../../../nbs/serving/routes/05_monitoring.ipynb #6be4054b
+
 @dataclass(frozen=True)
 class PerformanceQuery:
     "Which loans to look at, and how."
