@@ -11,12 +11,12 @@ from pathlib import Path
 
 # %% ../../nbs/core/01_errors.ipynb #5e1a7c30
 class CreditDefaultError(Exception):
-    """The base of all errors that this package raises for a person to read.
+    """Base of all errors that this package raises for people to read.
 
     Attributes
     ----------
-    exit_code : what a command exits with: 1 for a failure, 2 for bad input.
-    http_status : the status of the service's answer.
+    exit_code : exit code of a command: 1 for a failure, 2 for invalid input.
+    http_status : status of the HTTP response.
     """
 
     exit_code = 1
@@ -24,14 +24,14 @@ class CreditDefaultError(Exception):
 
 
 class InvalidInput(CreditDefaultError, ValueError):
-    "What was given cannot be used; the text says what can."
+    "Raised when the input cannot be used; the message says what is allowed."
 
     exit_code = 2
     http_status = 422
 
 
 class Unavailable(CreditDefaultError):
-    "Something that is needed cannot be had now; the same request may succeed later."
+    "Raised when something is unreachable or busy; the same request may succeed later."
 
     http_status = 503
 
