@@ -279,9 +279,9 @@ def mark_report(
     )
     return folder.name
 
-
+# %% ../../nbs/monitoring/08_watch.ipynb #ff0d5d1d
 def _is_own(folder: Path) -> bool:
-    "Whether a folder is as a watch leaves it."
+    "Return whether a folder is as a watch leaves it."
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()}
