@@ -5,9 +5,12 @@ import json
 import subprocess
 import sys
 
+import pydantic
 import pytest
 
+from credit_default.portfolio.applicant import applicant_model
 from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
+from credit_default.portfolio.columns import find_refused, parse_table
 
 # A bundle's content hash depends on the first, the synthetic sample and simulations on the second.
 # Whoever changes a definition on purpose changes these lines, and every new bundle's tag with them.
@@ -63,3 +66,73 @@ def test_importing_the_list_reads_no_file():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_definition_read_from_a_bundle_is_the_same_but_for_its_scenarios(name, tmp_path):
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(SHIPPED[name].to_json()))
+    expected = SHIPPED[name].model_copy(update=dict(scenarios=()))
+    assert get_portfolio(path).model_dump() == expected.model_dump()
+
+
+def test_a_file_that_is_missing_or_broken_is_named(tmp_path):
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(ValueError, match="cannot be read"):
+        get_portfolio(tmp_path / "broken.toml")
+    with pytest.raises(ValueError, match="no file missing.toml"):
+        get_portfolio(tmp_path / "missing.toml")
+
+
+REFUSED = {
+    "mortgage": (
+        dict(age=45),
+        dict(age="44"),
+        dict(Gender="joint"),
+        dict(loan_amount=None),
+        dict(year=2019),
+    ),
+    "lending": (
+        dict(gender="male"),
+        dict(income=None),
+        dict(disbursal_date="2024-01-01"),
+        dict(loan_purpose="Boat"),
+    ),
+}
+
+
+def example_of(name):
+    "The example of each field that an applicant states."
+    return {f.alias: f.example for f in SHIPPED[name].fields if f.role == "applicant"}
+
+
+@pytest.mark.parametrize("name, change", [(n, change) for n in REFUSED for change in REFUSED[n]])
+def test_an_applicant_outside_the_definition_is_refused(name, change):
+    model = applicant_model(SHIPPED[name])
+    model.model_validate(example_of(name))
+    with pytest.raises(pydantic.ValidationError):
+        model.model_validate(example_of(name) | change)
+
+
+def test_optional_fields_of_a_mortgage_may_be_missing():
+    change = dict(Gender="Joint", age=None, income=0)
+    applicant_model(SHIPPED["mortgage"]).model_validate(example_of("mortgage") | change)
+
+
+@pytest.mark.parametrize("name, field", [("mortgage", "Gender"), ("lending", "marital_status")])
+def test_a_protected_field_is_never_an_input(name, field):
+    with pytest.raises(ValueError, match="protected"):
+        SHIPPED[name].inputs(keep=(field,))
+
+
+def test_a_leaky_field_that_is_kept_has_to_be_stated():
+    kept = applicant_model(SHIPPED["mortgage"], keep=("credit_type",))
+    with pytest.raises(pydantic.ValidationError, match="credit_type"):
+        kept.model_validate(example_of("mortgage"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_examples_of_all_fields_are_accepted(name):
+    portfolio = SHIPPED[name]
+    columns = parse_table(portfolio, {f.name: [f.example] for f in portfolio.fields})
+    assert find_refused(portfolio, columns) == []
