@@ -1,4 +1,4 @@
-"""Compare the PSI of `credit_default.scoring.stability` with OptBinning's, on the same bins.
+"""Compare the PSI of `credit_default.scoring.reference` with OptBinning's, on the same bins.
 
     python benchmarks/psi_peers.py [--rows 20000] [--json FILE]
 
@@ -28,7 +28,7 @@ from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.bins import fit_bins
 from credit_default.scoring.psi import psi
-from credit_default.scoring.stability import Reference
+from credit_default.scoring.reference import Reference
 
 INCOME = dict(gmsc="MonthlyIncome", personal="person_income")
 APART = 1e-12

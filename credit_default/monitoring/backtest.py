@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..scoring.stability import DRIFT_LEVEL
+from ..scoring.reference import DRIFT_LEVEL
 
 # %% ../../nbs/monitoring/03_backtest.ipynb #4f564299
 # outcomes that a verdict needs, and defaults and repaid loans each that a figure of ranking needs

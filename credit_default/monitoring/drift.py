@@ -20,7 +20,7 @@ from ..core.clock import to_utc
 from ..core.errors import InvalidInput
 from ..portfolio.definition import Portfolio
 from ..scoring.psi import PSI_THRESHOLD
-from ..scoring.stability import DRIFT_LEVEL, FieldDrift, Reference
+from ..scoring.reference import DRIFT_LEVEL, FieldDrift, Reference
 from ..store.checks import CheckRecord
 from ..store.store import Store
 from ..store.windows import SampledPrediction, WindowSample

@@ -32,7 +32,7 @@ from credit_default.monitoring.drift import (
 )
 from .performance import PerformanceResult, measure_performance
 from ..portfolio.definition import Portfolio
-from ..scoring.stability import Reference
+from ..scoring.reference import Reference
 from ..store.errors import DatabaseUnavailable
 from ..store.store import Store
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import pydantic
 
 from .base import Definition
-from .decision import Costs, ScaleDefinition
+from .costs_and_scale import Costs, ScaleDefinition
 from .derived import Derived
 from .field import Field
 from .files import Csv, Table

@@ -19,8 +19,8 @@ from .calibration import Calibrator
 from .ensemble import Ensemble, Member, clean_values
 from .features import Clean
 from .reasons import ReasonCode, reason_codes
+from .reference import Reference
 from .scorecard import DECISIONS, LABELS, RATINGS, Scorecard, rating_index
-from .stability import Reference
 
 # %% ../../nbs/scoring/10_bundle.ipynb #7b769c3b
 @dataclass

@@ -30,8 +30,8 @@ from .models.arrays import array_bytes, bytes_arrays
 from .models.linear import LinearModel
 from .models.network import NetworkModel
 from .models.trees import BoosterModel
+from .reference import Reference
 from .scorecard import Scorecard
-from .stability import Reference
 
 # %% ../../nbs/scoring/11_bundle_files.ipynb #be43af3d
 FORMAT_VERSION = 2

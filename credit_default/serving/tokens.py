@@ -56,7 +56,7 @@ class Tokens:
         self,
         key: str,  # at least KEY_BYTES bytes
         previous: str | None = None,  # accepted as well, while keys are changed over
-        minutes: float = 60,  # how long a token is good for
+        minutes: float = 60,  # how long a token is good for; the service passes its setting
     ):
         self._keys = [key] if previous is None else [key, previous]
         if any(len(each.encode()) < KEY_BYTES for each in self._keys):

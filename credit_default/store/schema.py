@@ -171,7 +171,8 @@ checks = sa.Table(
 )
 
 COLUMNS = tuple(c.name for c in predictions.columns if c.name != "seq")
-ROW = COLUMNS[:-1]  # what a caller states; the idempotency key comes with the answer
+# what a caller states; the key comes with the answer
+ROW = tuple(name for name in COLUMNS if name != "idempotency_key")
 
 # %% ../../nbs/store/01_schema.ipynb #24af258b
 def example_prediction(

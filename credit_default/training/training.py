@@ -17,9 +17,9 @@ from ..evaluation.metrics import compute_metrics
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle, Scores
+from ..scoring.reference import Reference
 from ..scoring.registry import save_bundle
 from ..scoring.scorecard import RATINGS
-from ..scoring.stability import Reference
 from .champion import Fitted, choice_of_one, fit_champion, fit_choice
 from .folds import Folds
 from .model_card import make_card

@@ -18,8 +18,8 @@ from credit_default.monitoring.scenario import (
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.psi import PSI_THRESHOLD
+from credit_default.scoring.reference import Reference
 from credit_default.scoring.scorecard import RATINGS, Scorecard, rating
-from credit_default.scoring.stability import Reference
 
 WINDOWS, ENOUGH = (
     100,

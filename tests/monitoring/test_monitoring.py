@@ -46,8 +46,8 @@ from credit_default.monitoring.process import (
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.psi import psi_severity
+from credit_default.scoring.reference import Reference
 from credit_default.scoring.scorecard import RATINGS
-from credit_default.scoring.stability import Reference
 from credit_default.serving.active_model import log_rows
 from credit_default.store.errors import SCHEMA, UNREACHED, DatabaseUnavailable
 from credit_default.store.predictions import Entry

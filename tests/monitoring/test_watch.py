@@ -48,7 +48,7 @@ from credit_default.monitoring.watch import (
     watch_portfolio,
 )
 from credit_default.portfolio.catalogue import get_portfolio
-from credit_default.scoring.stability import Reference
+from credit_default.scoring.reference import Reference
 from credit_default.store.checks import CheckRecord
 from credit_default.store.errors import DatabaseUnavailable
 from credit_default.store.predictions import Entry
@@ -521,7 +521,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.core.settings import read_settings
-from credit_default.scoring.stability import Reference
+from credit_default.scoring.reference import Reference
 from credit_default.store.store import Store
 from credit_default.monitoring.watch import CheckOptions, run_check, watch_portfolio
 url, reference, tag, now = sys.argv[1:]

@@ -29,8 +29,8 @@ from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.reporting.page import outside_references
 from credit_default.reporting.running import ReportError, run_report
+from credit_default.scoring.reference import Reference
 from credit_default.scoring.registry import load_bundle
-from credit_default.scoring.stability import Reference
 from credit_default.serving.active_model import log_rows
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store

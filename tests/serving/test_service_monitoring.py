@@ -33,8 +33,8 @@ from credit_default.monitoring.drift import NO_PREDICTIONS
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.bundle_files import make_golden_rows
+from credit_default.scoring.reference import Reference
 from credit_default.scoring.registry import load_bundle, save_bundle
-from credit_default.scoring.stability import Reference
 from credit_default.serving.active_model import log_rows
 from credit_default.serving.schemas import MAX_OUTCOMES
 from credit_default.store.predictions import Entry

@@ -32,12 +32,14 @@ from credit_default.training.refitting import (
     refit_members,
     seed_sensitivity,
 )
-from credit_default.training.search_space import SLOW_TREES, default_recipes
+from credit_default.training.search_space import SLOW_TREES_START, default_recipes
 from credit_default.training.training import evaluate_on_holdout, fit_recipe
 from credit_default.training.tuning import SearchOptions, tune
 
-TREES = SLOW_TREES | dict(n_estimators=100, learning_rate=0.08, max_depth=3, colsample_bynode=0.5)
-TREES |= dict(min_child_weight=10.0, reg_lambda=1.0)
+TREES = SLOW_TREES_START | dict(
+    n_estimators=100, learning_rate=0.08, max_depth=3, colsample_bynode=0.5
+)
+TREES |= dict(colsample_bynode=0.5, min_child_weight=10.0, reg_lambda=1.0)
 NETWORK = dict(hidden=16, epochs=15, alpha=0.1, learning_rate=0.003)
 FIRST = [
     Recipe(parameters=TREES),

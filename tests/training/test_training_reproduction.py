@@ -20,10 +20,10 @@ from credit_default.training.reproduction import (
     reproduce_training,
 )
 from credit_default.training.reproduction_report import reproduction_lines
-from credit_default.training.search_space import SLOW_TREES, default_recipes
+from credit_default.training.search_space import SLOW_TREES_START, default_recipes
 from credit_default.training.training import fit_recipe, train_model
 
-TREES = SLOW_TREES | dict(n_estimators=100, learning_rate=0.08, max_depth=3)
+TREES = SLOW_TREES_START | dict(n_estimators=100, learning_rate=0.08, max_depth=3)
 TREES |= dict(colsample_bynode=0.5, min_child_weight=10.0, reg_lambda=1.0)
 FIRST = [
     Recipe(parameters=TREES),

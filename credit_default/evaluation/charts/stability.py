@@ -24,7 +24,7 @@ from credit_default.evaluation.charts.style import (
 )
 from ...scoring.bins import BinShift
 from ...scoring.psi import PSI_BANDS
-from ...scoring.stability import FieldDrift
+from ...scoring.reference import FieldDrift
 
 # %% ../../../nbs/evaluation/charts/07_stability.ipynb #206926e1
 @chart
