@@ -693,7 +693,7 @@ def test_data_says_it_in_a_line(tmp_path, monkeypatch):
 MORTGAGE = {
     "Interest_rate_spread": ("absence", "missing in exactly", "leaky"),
     "rate_of_interest": ("absence", "missing 100.00 % default", "leaky"),
-    "Upfront_charges": ("absence", "stated 0.14 %", "leaky"),
+    "Upfront_charges": ("absence", "present 0.14 %", "leaky"),
     "credit_type": ("value", "credit_type = EQUI, 99.99 %", "leaky"),
     "property_value": ("absence", "missing 99.98 %", "leaky"),
     "LTV": ("absence", "missing 99.98 %", "leaky"),

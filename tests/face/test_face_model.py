@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import credit_default as cd
+from credit_default.face import model as face_model
 from credit_default.scoring.batch import score_file
 
 ANSWERS = ["probability_default", "credit_score", "rating", "decision"]
@@ -182,11 +183,21 @@ def test_load_model(model, tmp_path, applicants, monkeypatch):
     model.promote(why="a test")
     for where in (("gmsc",), ("gmsc", model.tag.split(":")[1]), (model.tag,)):
         assert cd.load_model(*where).predict(applicants).equals(model.predict(applicants))
-    for where in (("gmsc", "challenger"), ("no_such_portfolio",), ("credit_default_gmsc:0000",)):
+    for where in (("no_such_portfolio",), ("credit_default_gmsc:0000",)):
         with pytest.raises(cd.BundleError):
             cd.load_model(*where)
     with pytest.raises(cd.CreditDefaultError, match="no folder"):
         cd.load_model(tmp_path / "nothing")
+
+
+def test_the_challenger_is_the_newest_model_that_is_not_the_champion(model, monkeypatch):
+    tags = ["credit_default_gmsc:0002", model.tag, "credit_default_gmsc:0001"]
+    monkeypatch.setattr(face_model, "stored_tags", lambda portfolio: tags)
+    monkeypatch.setattr(face_model, "champion_tag", lambda portfolio: tags[0])
+    assert cd.load_model("gmsc", "challenger").tag == model.tag
+    tags[1:] = []
+    with pytest.raises(cd.BundleError, match="no model in the store besides its champion"):
+        cd.load_model("gmsc", "challenger")
 
 
 def test_load_model_from_a_folder(model, tmp_path, applicants):

@@ -45,6 +45,12 @@ def test_links_are_moved_from_the_notebooks_folder_to_the_root(link, expected):
     assert LINK.sub(from_root, link) == expected
 
 
+def headings(page):
+    "The anchors of a page's headings, as repositories make them."
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [line.lstrip("# ").lower().replace(" ", "-") for line in lines if line.startswith("#")]
+
+
 @pytest.mark.parametrize(
     "text, folder",
     [
@@ -62,7 +68,10 @@ def test_links_are_moved_from_the_notebooks_folder_to_the_root(link, expected):
 def test_every_link_and_picture_is_there(text, folder):
     targets = [target for _, target, _ in LINK.findall(text) if not re.match(r"[a-z]+:|#", target)]
     assert len(targets) > 5
-    assert not [target for target in targets if not (folder / unquote(target)).exists()]
+    for target in targets:
+        file, _, heading = unquote(target).partition("#")
+        assert (folder / file).exists(), target
+        assert not heading or heading in headings(folder / file), target
 
 
 def test_the_commands_are_those_that_there_are():
