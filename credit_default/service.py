@@ -6,8 +6,11 @@
 __all__ = ['log', 'STATE', 'Models', 'verify_parts', 'load_parts', 'CreditDefault']
 
 # %% ../nbs/service.ipynb #098dd1ca
-import asyncio
 import gc
+
+gc.disable()  # nothing of what an import makes is garbage: a worker starts sooner without looking
+
+import asyncio
 import logging
 import os
 
@@ -22,6 +25,8 @@ from .serving.log_lines import configure_logs, inside_server
 from .serving.metrics import Metrics, make_own_folder
 from .serving.served_portfolio import Bento
 from .serving.state import SUPERVISOR_VARIABLE
+
+gc.enable()
 
 # %% ../nbs/service.ipynb #846b0074
 # BentoML reports usage to its makers unless it is told not to
