@@ -1076,7 +1076,8 @@ def port_is_free(url):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number):
+def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, number, monkeypatch):
+    monkeypatch.setenv("CREDIT_DEFAULT_SECRET_KEY", "a key of this test, longer than 32 bytes")
     script = (
         "import signal, sys, time; from pathlib import Path; from "
         "credit_default.cli.service import running_service\n"

@@ -694,8 +694,9 @@ def test_a_body_that_never_ends_is_given_up(service):
     assert BODY_SECONDS < 15  # BentoML's own timeout, which would answer in another form
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: "
-            b"application/json\r\nContent-Length: 500\r\n\r\n{"
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Authorization: " + service.client.headers["Authorization"].encode() + b"\r\n"
+            b"Content-Length: 500\r\n\r\n{"
         )
         connection.settimeout(BODY_SECONDS + 5)
         assert b" 408 " in connection.recv(1000)
@@ -711,7 +712,9 @@ def test_two_workers_answer_as_one(bentoml_home, synthetic_bundle, tmp_path, hom
     ):
 
         def one(i):
-            with httpx.Client(base_url=server.client.base_url, trust_env=False) as client:
+            with httpx.Client(
+                base_url=server.client.base_url, headers=server.client.headers, trust_env=False
+            ) as client:
                 return client.post("/predict", json=sent[i])
 
         answers = list(threads.map(one, range(200)))
