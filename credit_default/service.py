@@ -26,6 +26,7 @@ from .serving.metrics import Metrics, make_own_folder
 from .serving.served_portfolio import Bento
 from .serving.state import SUPERVISOR_VARIABLE
 
+gc.freeze()  # nor will it look through this later, while a model is loaded
 gc.enable()
 
 # %% ../nbs/service.ipynb #846b0074
