@@ -6,8 +6,6 @@ import pkgutil
 import re
 from pathlib import Path
 
-import pytest
-
 import credit_default
 from credit_default.core.errors import CreditDefaultError
 
@@ -37,7 +35,6 @@ def kinds(parent) -> dict[str, str]:
     return found
 
 
-@pytest.mark.slow
 def test_the_tree_is_drawn_as_it_is():
     for module in pkgutil.walk_packages(credit_default.__path__, "credit_default."):
         if ".migrations" not in module.name and not module.name.endswith("__main__"):
