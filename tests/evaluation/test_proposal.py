@@ -504,7 +504,6 @@ def test_the_whole_way_with_a_file_that_nobody_knows(tmp_path, monkeypatch):
     """
     began = time.monotonic()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CREDIT_DEFAULT_ENV_FILE", str(tmp_path / ".env"))
     monkeypatch.setenv(
         "CREDIT_DEFAULT_SECRET_KEY", "the key of the tests, which is longer than 32 bytes"
