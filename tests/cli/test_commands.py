@@ -751,6 +751,7 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
     synthetic_bundle, no_log, monkeypatch
 ):
     from credit_default.store.predictions import Entry
+    from credit_default.store.schema import example_prediction
     from credit_default.store.store import Store
 
     assert shell("db", "upgrade").exit_code == 0
@@ -759,27 +760,14 @@ def test_a_watch_keeps_its_newest_reports_and_everybody_elses(
         [
             Entry(
                 [
-                    dict(
-                        prediction_id="7b8e2e9c-52b4-4b9f-a3d5-0d5f6a1c9e11",
-                        at=datetime.now(UTC),
-                        endpoint="predict",
-                        user_id="7c0f",
-                        username="anna",
+                    example_prediction(
+                        0,
+                        datetime.now(UTC),
                         reference=None,
-                        portfolio="gmsc",
                         model_version=synthetic_bundle.tag,
                         sent="{}",
                         scored="{}",
                         bins="0" * len(synthetic_bundle.reference.bins),
-                        probability_default=0.05,
-                        log_odds=-2.9,
-                        prediction=0,
-                        credit_score=610,
-                        rating="Good",
-                        decision="Approved",
-                        reasons="[]",
-                        latency_ms=1.9,
-                        request_id="r",
                     )
                 ]
             )

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default as default_policy
@@ -52,6 +51,7 @@ from credit_default.scoring.reference import Reference
 from credit_default.store.checks import CheckRecord
 from credit_default.store.errors import DatabaseUnavailable
 from credit_default.store.predictions import Entry
+from credit_default.store.schema import example_prediction
 from credit_default.store.store import Store
 
 SECRET = "s3cret-of-the-tests"
@@ -483,27 +483,16 @@ def rows_of(model, at, n=200, factor=1.0):
             {"MonthlyIncome": float(APPLICANT)} if i == 0 else {}
         )
         rows.append(
-            dict(
-                prediction_id=str(uuid.uuid4()),
-                at=at + timedelta(seconds=i),
-                endpoint="predict",
-                user_id="7c0f",
+            example_prediction(
+                0,
+                at + timedelta(seconds=i),
                 username=f"anna-{APPLICANT}",
                 reference=f"A-{APPLICANT}",
-                portfolio="gmsc",
                 model_version=model.tag,
                 sent=json.dumps(sent),
                 scored=json.dumps(sent),
                 bins=bins,
                 probability_default=0.05,
-                log_odds=-2.9,
-                prediction=0,
-                credit_score=610,
-                rating="Good",
-                decision="Approved",
-                reasons="[]",
-                latency_ms=1.9,
-                request_id=f"r-{i}",
             )
         )
     return rows

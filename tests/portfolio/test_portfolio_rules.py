@@ -3,12 +3,14 @@
 import pydantic
 import pytest
 
+from credit_default.portfolio.checks import RESERVED
 from credit_default.portfolio.definition import Portfolio
 from credit_default.portfolio.derived import Derived
 from credit_default.portfolio.field import Field
 from credit_default.portfolio.files import Table
 from credit_default.portfolio.sampling import Leak, Marginal, Synthetic, Term
 from credit_default.portfolio.scenarios import NO_CHANGE, Scenario, Shift
+from credit_default.scoring.batch_rows import RESULT_COLUMNS
 
 AGE = Field(name="age", kind="integer", required=True, hard=(0, 150), plausible=(18, 120))
 INCOME = Field(name="income", hard=(0, None))
@@ -262,3 +264,7 @@ def test_a_scenario_is_held_against_the_fields(shift, expected):
 
 def test_a_scenario_may_set_what_is_allowed():
     assert with_shift(field="age", op="set", value=30).scenarios[0].shifts[0].value == 30.0
+
+
+def test_no_field_may_have_the_name_of_a_result():
+    assert {*RESULT_COLUMNS, "prediction_id", "timestamp", "outcome"} <= RESERVED

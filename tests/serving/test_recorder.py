@@ -35,7 +35,7 @@ from credit_default.serving.recorder import (
 from credit_default.store.answers import StoredAnswer
 from credit_default.store.errors import DatabaseUnavailable, InvalidRow
 from credit_default.store.predictions import Entry, PredictionLog
-from credit_default.store.schema import ROW
+from credit_default.store.schema import example_prediction
 from credit_default.store.store import Store
 
 OFF = "switched off by a test"
@@ -81,29 +81,8 @@ class DeadlyLog(PredictionLog):
 
 
 def row(name, **other):
-    return (
-        dict.fromkeys(ROW)
-        | dict(
-            prediction_id=name,
-            at=datetime.now(UTC),
-            endpoint="predict",
-            portfolio="gmsc",
-            model_version="credit_default_gmsc:0a1b2c3d4e5f6071",
-            sent='{"age": 31}',
-            scored='{"age": 31.0}',
-            bins="3:",
-            probability_default=0.031,
-            log_odds=-3.44,
-            prediction=0,
-            credit_score=659,
-            rating="Good",
-            decision="Approved",
-            reasons="[]",
-            latency_ms=1.9,
-            request_id="r-1",
-        )
-        | other
-    )
+    nobody = dict(user_id=None, username=None, reference=None)
+    return example_prediction(0, datetime.now(UTC), prediction_id=name, **nobody) | other
 
 
 def entry(name, key=None, rows=1):

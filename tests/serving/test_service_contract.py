@@ -26,6 +26,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from served import add_user, applicants, check_documented, token_of
 
+from credit_default.portfolio.checks import ANSWER_COLUMNS
+
 TABLE = "text/csv; charset=utf-8"
 
 
@@ -395,33 +397,8 @@ def test_a_file_and_single_requests_say_the_same(ada, valid, reference):
             "/predict_csv", **upload(file_of([valid], application_reference=[reference]))
         ).content
     )
-    assert [
-        str(one[name])
-        for name in (
-            "probability_default",
-            "probability_no_default",
-            "prediction",
-            "credit_score",
-            "rating",
-            "risk",
-            "decision",
-            "prediction_label",
-            "model_version",
-        )
-    ] == [
-        row[name]
-        for name in (
-            "probability_default",
-            "probability_no_default",
-            "prediction",
-            "credit_score",
-            "rating",
-            "risk",
-            "decision",
-            "prediction_label",
-            "model_version",
-        )
-    ]
+    names = (*ANSWER_COLUMNS, "model_version")
+    assert [str(one[name]) for name in names] == [row[name] for name in names]
     [kept] = logged(ada, reference)
     assert (
         kept["endpoint"] == "csv"

@@ -39,7 +39,7 @@ from credit_default.store.errors import (
 )
 from credit_default.store.outcomes import OutcomeCoverage, RecordedOutcomes
 from credit_default.store.predictions import Entry
-from credit_default.store.schema import COLUMNS, ROW, TABLES
+from credit_default.store.schema import COLUMNS, ROW, TABLES, example_prediction
 from credit_default.store.schema_version import HEAD
 from credit_default.store.store import Store
 from credit_default.store.users import UserRecord
@@ -49,31 +49,15 @@ QUICK = dict(timeout=1.0)
 
 
 def row(i=0, **other):
-    return (
-        dict(
-            prediction_id=str(uuid.uuid4()),
-            at=NOON + timedelta(seconds=i),
-            endpoint="predict",
-            user_id="anna-id",
-            username="anna",
-            reference=f"A-{i}",
-            portfolio="gmsc",
-            model_version="credit_default_gmsc:0a1b2c3d4e5f6071",
-            sent=json.dumps({"age": 31, "Name": "Zoë"}),
-            scored='{"age": 31.0}',
-            bins="3:",
-            probability_default=0.031,
-            log_odds=-3.44,
-            prediction=0,
-            credit_score=659,
-            rating="Good",
-            decision="Approved",
-            reasons="[]",
-            latency_ms=1.9,
-            request_id=f"r-{i}",
-        )
-        | other
+    own = dict(
+        user_id="anna-id",
+        reference=f"A-{i}",
+        sent=json.dumps({"age": 31, "Name": "Zoë"}),
+        scored='{"age": 31.0}',
+        log_odds=-3.44,
+        request_id=f"r-{i}",
     )
+    return example_prediction(0, NOON + timedelta(seconds=i), **own) | other
 
 
 def answer(key, user_id="anna-id", **other):

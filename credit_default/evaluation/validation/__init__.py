@@ -1,1 +1,1 @@
-"""What a model validator asks beyond the figures: chance, comparisons, fairness, weak spots, robustness."""
+"""What a model validator asks beyond the figures: chance, fairness, weak spots, robustness."""
