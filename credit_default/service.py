@@ -20,6 +20,7 @@ from .core.settings import SettingsError, read_settings
 from .scoring.bundle import BundleError
 from .serving.app import create_app, route_paths
 from .serving.bento import model_references, service_options
+from .serving.connections import bound_server
 from .serving.guard import Guard
 from .serving.log_lines import configure_logs, inside_server
 from .serving.metrics import Metrics, make_own_folder
@@ -65,7 +66,7 @@ def load_parts(bento: Bento | None) -> None:
 # %% ../nbs/service.ipynb #785af11b
 Models = type("Models", (), model_references(STATE.portfolios))
 
-
+# %% ../nbs/service.ipynb #808bf64d
 @bentoml.service(**service_options(SETTINGS))
 @bentoml.asgi_app(APP, path="/")
 class CreditDefault(Models):  # type: ignore[misc, valid-type]
@@ -90,7 +91,8 @@ class CreditDefault(Models):  # type: ignore[misc, valid-type]
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def settle(self) -> None:
-        "Spare the garbage collector what stays for good."
+        "Bound the connections, and spare the garbage collector what stays for good."
+        bound_server(SETTINGS.workers)
         gc.collect()
         gc.freeze()
 

@@ -202,8 +202,9 @@ ReferenceArgument = Annotated[
 def log_erase(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
     """Permanently delete everything stored under one applicant's reference.
 
-    This covers the database and this machine's spool of predictions that wait for it. Earlier
-    backups and exports still hold the data.
+    This covers the database, the answers kept for repeated requests, and this machine's spool of
+    predictions that wait for the database. Earlier backups, exports, files of scores and other
+    machines' spools still hold the data: a person has to erase it there.
     """
     # slow to import
     from credit_default.core.settings import read_settings
@@ -216,6 +217,10 @@ def log_erase(reference: ReferenceArgument, as_json: JsonOption = False) -> None
         print_json(dict(removed=removed))
     else:
         typer.echo(f"{count_predictions(removed)} removed")
+        typer.echo(
+            "To be erased by hand, where they exist: backups, exports, files of scores, the spools "
+            "of other machines"
+        )
 
 # %% ../../nbs/cli/16_log.ipynb #f535ac7d
 BackupArgument = Annotated[

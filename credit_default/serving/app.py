@@ -125,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         static_url=DOCS_FILES,
+        swagger_ui_parameters={"persistAuthorization": True},  # also over a reload
         swagger_ui_oauth2_redirect_url=f"{DOCS_FILES}/oauth2",
         telemetry=_NO_TELEMETRY,
     )

@@ -25,7 +25,11 @@ from ..portfolio.values import Columns
 from ..scoring.batch_csv import BatchCounts, check_csv, scored_rows
 from ..scoring.bundle import Scores
 from .active_model import ActiveModel, log_rows
-from .answers import RequestKey, log_entry
+from credit_default.serving.answers import (
+    RequestKey,
+    log_entry,
+    record_predictions_blocking,
+)
 from .group_commit import IdempotencyKeyUsed
 from .served_portfolio import ServedPortfolio
 from .state import ServiceState
@@ -40,16 +44,6 @@ def repeatable_ids(name: str, model_version: str) -> Iterator[str]:
     return (str(uuid.uuid5(namespace, f"{model_version} {i}")) for i in itertools.count())
 
 # %% ../../nbs/serving/19_csv_upload.ipynb #7e626e7c
-def _counted_answers(scores: Scores) -> list[dict[str, Any]]:
-    "Return what the metrics count of answers."
-    columns = (
-        scores.rating,
-        scores.probability_default.tolist(),
-        scores.credit_score.tolist(),
-    )
-    return [dict(rating=r, probability_default=p, credit_score=c) for r, p, c in zip(*columns)]
-
-
 def csv_bytes(rows: Iterable[Sequence[Any]], separator: str) -> bytes:
     "Return rows as CSV."
     text = io.StringIO()
@@ -68,7 +62,6 @@ class ScoredFile:
         name: str | None = None,  # of a request that may come again
     ):
         self.model, self.record = model, record
-        self.answers: list[dict[str, Any]] = []  # of the last chunk, as the metrics count them
         self._ids = repeatable_ids(name, model.bundle.tag) if name else None
         file.seek(0)  # its hash was taken
         csv_format = model.portfolio.csv
@@ -89,11 +82,9 @@ class ScoredFile:
             for row in rows:
                 row["prediction_id"] = next(self._ids)
         self.record(rows)
-        self.answers = _counted_answers(scores)
 
     def chunk(self) -> bytes:
         "Return the next chunk as CSV, after its predictions were recorded; empty at the end."
-        self.answers = []  # filled while the rows are made
         rows = next(self._chunks, None)
         return b"" if rows is None else csv_bytes(rows, self._separator)
 
@@ -113,10 +104,16 @@ async def keep_csv_answer(
     state: ServiceState, request: Request, key: RequestKey, content: bytes
 ) -> None:
     "Keep the answer to a file under its key, durably."
+    entry = await asyncio.to_thread(log_entry, request, "csv", [], key, content)
     with suppress(IdempotencyKeyUsed):  # another worker answered the same file at the same time
-        await state.log.record(log_entry(request, "csv", [], key, content))
+        await state.log.record(entry)
 
 # %% ../../nbs/serving/19_csv_upload.ipynb #794d22d6
+def _keyed(rows: list[dict[str, Any]], key: RequestKey | None) -> list[dict[str, Any]]:
+    "Return rows with the key by which the answer that repeats them is found."
+    return [row | {"idempotency_key": key.key if key else None} for row in rows]
+
+# %% ../../nbs/serving/19_csv_upload.ipynb #1f5a65ac
 class CsvStream:
     "The answer to an uploaded file, as it is made."
 
@@ -129,13 +126,14 @@ class CsvStream:
         key: RequestKey | None,
     ):
         self.state, self.request, self.portfolio, self.key = state, request, portfolio, key
-        state.log.connected()  # else nothing is read
+        state.log.connected()
         self._in_thread = partial(in_scoring_thread, state, contextvars.copy_context())
         name = f"{request.state.user.id} {key.key} {key.body_hash}" if key else None
         self.file = ScoredFile(portfolio.active_model(), upload, self._record, name)
 
     def _record(self, rows: list[dict[str, Any]]) -> None:
-        self.state.log.connected().record_blocking(log_entry(self.request, "csv", rows))
+        entry = log_entry(self.request, "csv", _keyed(rows, self.key))
+        record_predictions_blocking(self.state, self.portfolio.name, entry)
 
     async def begin(self) -> tuple[bytes, bytes]:
         "Return header and first chunk, recorded. Raise BatchError for a file that is wrong."
@@ -150,7 +148,6 @@ class CsvStream:
         while chunk:
             if self.key:
                 kept.append(chunk)
-            self.state.metrics.predictions.count(self.portfolio.name, self.file.answers)
             yield chunk
             chunk = await self._in_thread(self.file.chunk)
         if self.key:

@@ -137,6 +137,8 @@ class PredictionFigures:
 
     def count(self, portfolio: str, answers: list[dict[str, Any]]) -> None:
         "Count predictions, by their rating, PD and credit score."
+        if not answers:
+            return
         by_rating, pds, scores = self._series[portfolio]
         if len(answers) == 1:
             [answer] = answers

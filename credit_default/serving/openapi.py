@@ -55,6 +55,8 @@ _STATED = {
     }
     for status, meaning in STATUS_MEANINGS.items()
 }
+# a person has a name and a password, a program the token that it got for them
+_PASSWORD = {"type": "oauth2", "flows": {"password": {"tokenUrl": "login", "scopes": {}}}}
 _TOKEN = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 Operation = dict[str, Any]
 
@@ -67,7 +69,7 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, Operation]
 
 def document_access(document: dict[str, Any], roles: RoleTable) -> None:
     "Write into each operation who may ask, and with what refusals."
-    document["components"]["securitySchemes"] = {"token": _TOKEN}
+    document["components"]["securitySchemes"] = {"password": _PASSWORD, "token": _TOKEN}
     for method, path, operation in _operations(document):
         role, answers = roles.least_role(method, path), operation["responses"]
         # FastAPI's own form, which is not ours
@@ -75,11 +77,12 @@ def document_access(document: dict[str, Any], roles: RoleTable) -> None:
             del answers["422"]
         if path not in PROBES:
             answers["429"] = _STATED[429]
+        answers["431"] = _STATED[431]
         if role is None:
             continue
         answers |= {"401": _STATED[401], "403": _STATED[403]}
         text = f"{operation.get('description', '')}\n\nRole: {role.value}".strip()
-        operation |= dict(security=[{"token": []}], description=text)
+        operation |= dict(security=[{"password": []}, {"token": []}], description=text)
 
 # %% ../../nbs/serving/22_openapi.ipynb #9c774937
 SCHEMA_REFERENCE = "#/components/schemas/{model}"

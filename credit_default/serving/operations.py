@@ -24,9 +24,10 @@ STATUS_MEANINGS = {
         "processed or had another body"
     ),
     413: "Too many bytes",
-    415: "Unsupported Content-Type",
+    415: "Unsupported Content-Type or Content-Encoding",
     422: "Invalid request: `detail` names the fields",
     429: "Too many requests: wait for the time given in Retry-After",
+    431: "The head of the request is too large",
     503: "No model, no database, or the service is too busy",
 }
 POST_ERRORS = (400, 408, 413, 415, 422, 503)  # of every route that takes a body

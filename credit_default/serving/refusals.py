@@ -68,8 +68,10 @@ class ApiError(CreditDefaultError):
         error: str,
         detail: Sequence[Problem] = (),
         headers: dict[str, str] | None = None,
+        is_cut: bool = False,  # there may be more problems, for which nobody has looked
     ):
         super().__init__(error)
+        self.is_cut = is_cut
         self.status = self.http_status = status
         self.error, self.detail, self.headers = error, list(detail), headers
 
@@ -77,17 +79,19 @@ class ApiError(CreditDefaultError):
 MAX_PROBLEMS = 100  # listed in one answer
 
 
-def error_body(error: str, detail: Sequence[Problem] = ()) -> bytes:
+def error_body(error: str, detail: Sequence[Problem] = (), is_cut: bool = False) -> bytes:
     "Return an error as JSON, in ASCII."
     listed = [dict(loc=p.loc, msg=p.msg) for p in detail[:MAX_PROBLEMS]]
-    if len(detail) > MAX_PROBLEMS:
+    if is_cut:
+        listed.append(dict(loc=[], msg="and perhaps more: the rest was not checked"))
+    elif len(detail) > MAX_PROBLEMS:
         listed.append(dict(loc=[], msg=f"and {len(detail) - MAX_PROBLEMS} more"))
     return json.dumps(dict(error=error, detail=listed)).encode()
 
 
 def error_response(refusal: ApiError) -> Response:
     "Return the response that tells of a refusal."
-    body = error_body(refusal.error, refusal.detail)
+    body = error_body(refusal.error, refusal.detail, refusal.is_cut)
     return Response(body, refusal.status, refusal.headers, "application/json")
 
 # %% ../../nbs/serving/12_refusals.ipynb #be6a0f77

@@ -183,6 +183,8 @@ def connect(state: ServiceParts) -> None:
         try:
             state.log.store.upgrade()
             state.log.spool.upgrade()
+            for log_of_predictions in (state.log.store.predictions, state.log.spool.predictions):
+                log_of_predictions.ready()
             state.users.start()
             state.log.start()
             return
@@ -219,6 +221,8 @@ class ServiceState(ServiceParts):
         self.users.stop()
         self.log.stop()
         self.threads.shutdown()
+        self.store.close()  # the last connection to a SQLite file empties its WAL
+        self.log.spool.close()
 
     def missing_parts(self) -> list[Problem]:
         "Return what is missing before requests can be answered."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Stamp', 'ARRAYS_FROM_ROWS', 'Waiting', 'Entry', 'stamp_of', 'PredictionWriter', 'LoggedPrediction', 'conditions',
-           'PredictionReader', 'PredictionLog']
+           'PredictionReader', 'try_to_write', 'PredictionLog']
 
 # %% ../../nbs/store/06_predictions.ipynb #daee7825
 from collections.abc import Callable, Mapping
@@ -233,6 +233,13 @@ def _remove_answers(c: sa.Connection, removed: list[StoredAnswer]) -> None:
     c.execute(sa.delete(answers).where(is_removed), keys)
 
 # %% ../../nbs/store/06_predictions.ipynb #4f561ab9
+def try_to_write(database: Database) -> None:
+    "Write no row. Raise DatabaseUnavailable where none could be written."
+    nothing = sa.select(sa.literal("")).where(sa.false())
+    with database.transaction(writes=True) as c:
+        c.execute(sa.insert(predictions).from_select(["prediction_id"], nothing))
+
+# %% ../../nbs/store/06_predictions.ipynb #3b4c20bb
 class PredictionLog(PredictionWriter, PredictionReader):
     "The log of predictions. As a spool, its rows wait to be moved to another log."
 
@@ -241,8 +248,10 @@ class PredictionLog(PredictionWriter, PredictionReader):
         self.file = database.file
 
     def ready(self) -> bool:
-        "Return True where the schema is the newest. Raise DatabaseUnavailable where it is not."
-        return Schema(self.database).ready()
+        "Return True where rows can be written to the newest schema. Raise DatabaseUnavailable."
+        is_newest = Schema(self.database).ready()
+        try_to_write(self.database)
+        return is_newest
 
     def oldest(self, n: int) -> list[Waiting]:
         "Return what has waited longest, in order of arrival: at most n rows, and n answers."

@@ -368,7 +368,8 @@ def test_the_role_table_of_the_document_is_what_is_enforced(clients, documented)
     ) == {None, "viewer", "analyst"}
     for method, path, operation in operations(documented):
         least, responses = table[method, path], operation["responses"]
-        assert operation.get("security", []) == ([] if least is None else [{"token": []}])
+        schemes = [] if least is None else [{"password": []}, {"token": []}]
+        assert operation.get("security", []) == schemes
         assert (
             least is None
             or f"Role: {least}" in operation["description"]

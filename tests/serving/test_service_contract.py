@@ -173,6 +173,82 @@ def test_a_repeated_request_gets_its_first_answer(
     assert count(service, reference=reference) == n
 
 
+def counted(client):
+    "What the metrics have counted of gmsc: predictions by rating, PDs and scores with their sums."
+    samples = {}
+    for line in client.get("/metrics").text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if 'portfolio="gmsc"' in name and "_bucket" not in name and not line.startswith("#"):
+            samples[name] = float(value)
+    label = '{portfolio="gmsc"}'
+    figures = {
+        f"{name}_{kind}": samples[f"credit_default_{name}_{kind}{label}"]
+        for name in ("probability_default", "credit_score")
+        for kind in ("count", "sum")
+    }
+    ratings = Counter()
+    for name, value in samples.items():
+        if name.startswith("credit_default_predictions_total"):
+            ratings[re.search('rating="([^"]+)"', name)[1]] = value
+    return figures, ratings
+
+
+def logged_rows(service, reference):
+    "The rows of the log for a reference."
+    from credit_default.store.store import Store
+
+    store = Store(service.database)
+    try:
+        return store.predictions.find(reference=reference, limit=10_000)
+    finally:
+        store.close()
+
+
+def check_counted(client, service, before, reference):
+    "Raises where the metrics did not grow by what the log has of a reference."
+    (old, old_ratings), (new, new_ratings) = before, counted(client)
+    rows = logged_rows(service, reference)
+    assert new_ratings - old_ratings == Counter(row.rating for row in rows)
+    pds, scores = ([getattr(r, c) for r in rows] for c in ("probability_default", "credit_score"))
+    for name, values in ("probability_default", pds), ("credit_score", scores):
+        assert new[f"{name}_count"] - old[f"{name}_count"] == len(values)
+        assert new[f"{name}_sum"] - old[f"{name}_sum"] == pytest.approx(sum(values))
+    return len(rows)
+
+
+@each_route
+def test_the_metrics_count_what_the_log_has(service, ada, valid, reference, body, n):
+    "Also where a request is repeated, and where it is refused."
+    before, key = counted(ada), {"Idempotency-Key": reference}
+    for _ in range(2):
+        answer = ada.post(body.path, headers=key, **body(valid, reference, 0))
+        assert answer.status_code == 200, answer.text[:300]
+    refused = upload(b"no,field\n1,2\n") if body.path == "/predict_csv" else dict(json=[{}])
+    assert ada.post(body.path, **refused).status_code == 422
+    assert check_counted(ada, service, before, reference) == n
+
+
+def test_the_metrics_count_a_file_whose_client_leaves(service, ada, valid, reference):
+    "What was recorded before the client left is counted, whether or not it was sent."
+    before = counted(ada)
+    rows = [valid | {"application_reference": reference}] * 9000
+    with ada.stream("POST", "/predict_csv", **upload(file_of(rows))) as answer:
+        next(answer.iter_bytes(100))
+    seen, now = -1, 0
+    while seen != now:  # until the server has noticed
+        time.sleep(1)
+        seen, now = now, count(service, reference=reference)
+    assert check_counted(ada, service, before, reference) == now > 0
+
+
+def test_the_metrics_count_a_file_with_refused_rows(service, ada, valid, reference):
+    before = counted(ada)
+    good = valid | {"application_reference": reference}
+    answer = ada.post("/predict_csv", **upload(file_of([good, good | {"age": -5}] * 1500)))
+    assert answer.status_code == 200
+    assert check_counted(ada, service, before, reference) == 1500
+
+
 @each_route
 def test_a_key_belongs_to_one_request(service, documented, ada, valid, reference, body, n):
     key = {"Idempotency-Key": reference}

@@ -1517,3 +1517,76 @@ def test_one_row_costs_little():
         store.close()
         for one in folder.glob(f"{name.name}*"):
             one.unlink()
+
+
+def test_a_store_that_is_read_only_is_not_ready(store, url):
+    "The schema is there, and no prediction could be kept. A spool is such a store, too."
+    assert store.predictions.ready()
+    database = store.predictions.database
+    database.close()
+
+    @sa.event.listens_for(database.engine, "connect")
+    def read_only(connection, _):
+        if database.file:
+            connection.execute("PRAGMA query_only=ON")
+        else:
+            connection.execute("SET default_transaction_read_only = on")
+            connection.commit()
+
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        store.predictions.ready()
+    assert store.ready()  # the schema alone
+
+
+def test_an_applicant_is_erased_from_the_kept_answer_of_a_file(store):
+    "Also where the row was refused, and so is in the answer alone."
+    import zlib
+
+    def kept(key, text):
+        content = zlib.compress(text.encode())
+        return StoredAnswer("anna-id", key, "csv", "9f86", 200, content, datetime.now(UTC))
+
+    csv_rows = [row(i, reference=f"A-{i}", endpoint="csv", user_id="anna-id") for i in range(2)]
+    store.predictions.append(
+        [
+            Entry([one | {"idempotency_key": "file"} for one in csv_rows]),
+            Entry([], kept("file", "name,reference\nErika,A-0\nBert,A-1\n")),
+            Entry([], kept("refused", "name,reference,error\nErika,A-0,age is missing\n")),
+            Entry([], kept("other", "name,reference\nBert,A-1\n")),
+        ]
+    )
+    assert store.upkeep.erase("A-0") == 1
+    left = [bool(store.answers.get("anna-id", key)) for key in ("file", "refused", "other")]
+    assert left == [False, False, True]
+
+
+def test_erasing_while_somebody_reads_is_no_success(tmp_path):
+    "The reader sees the old rows, so the WAL keeps them; afterwards it is emptied."
+    url = f"sqlite:///{tmp_path}/log.db"
+    store = Store(url, timeout=0.5)
+    store.upgrade()
+    store.predictions.append([Entry([row(i, reference="Erika Beispiel")]) for i in range(5)])
+    wal = Path(f"{store.file}-wal")
+    reader = sqlite3.connect(store.file, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM predictions").fetchone() == (5,)
+    with pytest.raises(DatabaseUnavailable, match="write-ahead log"):
+        store.upkeep.erase("Erika Beispiel")
+    assert store.predictions.count() == 0 and b"Erika Beispiel" in wal.read_bytes()
+    reader.close()
+    assert store.upkeep.erase("Erika Beispiel") == 0
+    assert b"Erika Beispiel" not in store.file.read_bytes() + wal.read_bytes()
+    store.close()
+
+
+def test_pruning_while_somebody_reads_is_no_success(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/log.db", timeout=0.5)
+    store.upgrade()
+    store.predictions.append([Entry([row(0)])])
+    reader = sqlite3.connect(store.file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM predictions").fetchone()
+    with pytest.raises(DatabaseUnavailable, match="write-ahead log"):
+        store.upkeep.prune(datetime.now(UTC) + timedelta(days=365))
+    reader.close()
+    store.close()

@@ -1,0 +1,377 @@
+"""Below the requests: heads without end, compressed bodies, clients that do not read, and a stop
+that cuts nobody off.
+"""
+
+import gzip
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import psutil
+import pytest
+from served import KEY, Server, add_user, check_documented, token_of
+
+from credit_default.serving.connections import (
+    DRAIN_SECONDS,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    STOP_SECONDS,
+)
+
+
+def connect(service):
+    return socket.create_connection(("127.0.0.1", service.port), timeout=20)
+
+
+def answer_of(connection):
+    "Status, and body, of what arrives until the connection is closed."
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET + b"x: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n",
+        GET + b"x: " + b"a" * 2_000_000,  # that does not end
+        GET + b"x: a\r\n" * MAX_HEADERS + b"\r\n",
+        GET + b"".join(b"x%d: %s\r\n" % (i, b"a" * 4000) for i in range(50)) + b"\r\n",
+        b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+    ],
+    ids=["long", "endless", "many", "together", "address"],
+)
+def test_a_large_head_is_refused(service, head):
+    with connect(service) as connection:
+        connection.sendall(head)
+        status, body = answer_of(connection)
+    assert status == 431 and body["error"] == "the head of the request is too large"
+    assert service.client.get("/livez").status_code == 200
+
+
+def test_what_is_within_the_limits_is_taken(service):
+    for headers in ({"x": "a" * 30_000}, {f"x{i}": "a" for i in range(MAX_HEADERS - 10)}):
+        assert service.client.get("/livez", headers=headers).status_code == 200
+
+
+def test_what_is_not_http_is_refused_in_the_one_form(service):
+    with connect(service) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        status, body = answer_of(connection)
+    assert status == 400 and body["error"] and body["detail"]
+
+
+def test_a_head_without_end_does_not_hold_up_others(service, valid):
+    "Nor is it kept: 50 MiB of a header that does not end."
+    workers = [p for p in psutil.Process(service.process.pid).children(recursive=True)]
+    before = sum(p.memory_info().rss for p in workers)
+
+    def send():
+        with connect(service) as connection:
+            try:
+                connection.sendall(GET + b"x: ")
+                for _ in range(50):
+                    connection.sendall(b"a" * 2**20)
+            except OSError:
+                pass  # it was cut off
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    longest = 0.0
+    while sender.is_alive():
+        begin = time.perf_counter()
+        assert service.client.post("/predict", json=valid).status_code == 200
+        longest = max(longest, time.perf_counter() - begin)
+    assert longest < 1
+    assert sum(p.memory_info().rss for p in workers) - before < 30 * 2**20
+
+
+def test_one_analyst_cannot_starve_the_others(own, valid):
+    "Two connections, each with list after list of 16 MiB in which nothing is right."
+    one = json.dumps({f"made_up_{i}": i for i in range(200)})
+    body = ("[" + ",".join([one] * (15 * 2**20 // len(one))) + "]").encode()
+    headers = {"Authorization": f"Bearer {own.token}", "Content-Type": "application/json"}
+    own.client.headers.update(headers)
+    assert own.client.post("/predict", json=valid).status_code == 200
+    workers = psutil.Process(own.process.pid).children(recursive=True)
+    before = sum(p.memory_info().rss for p in workers)
+    statuses, done = Counter(), threading.Event()
+
+    def send():
+        with own.client_of(own.token) as client:
+            while not done.is_set():
+                statuses[
+                    client.post("/predict_batch", content=body, headers=headers).status_code
+                ] += 1
+
+    senders = [threading.Thread(target=send) for _ in range(2)]
+    for sender in senders:
+        sender.start()
+    times, most = [], 0
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        for ask in (
+            lambda: own.client.post("/predict", json=valid),
+            lambda: own.client.get("/livez"),
+        ):
+            begin = time.perf_counter()
+            assert ask().status_code == 200
+            times.append(time.perf_counter() - begin)
+        most = max(most, sum(p.memory_info().rss for p in workers))
+    done.set()
+    for sender in senders:
+        sender.join(20)
+    assert set(statuses) == {422} and sum(statuses.values()) > 4, statuses
+    assert (most - before) / 2**20 < 400, most
+    assert sorted(times)[int(0.99 * len(times))] < 1.5, sorted(times)[-5:]
+    print(statuses, (most - before) / 2**20, sorted(times)[int(0.99 * len(times))], max(times))
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict_batch", "/login", "/outcomes"])
+def test_a_compressed_body_is_refused_as_such(service, documented, valid, path):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = gzip.compress(json.dumps(valid).encode())
+    answer = service.client.post(path, content=body, headers=headers)
+    check_documented(documented, "POST", path, answer)
+    if path != "/outcomes":  # an analyst may not
+        assert answer.status_code == 415 and answer.headers["accept-encoding"] == "identity"
+        assert "Content-Encoding" in answer.json()["detail"][0]["msg"]
+
+
+def test_a_compressed_upload_is_refused_as_such(service, documented):
+    files = {"file": ("loans.csv", b"age\n45\n")}
+    headers = {"Content-Encoding": "gzip"}
+    answer = service.client.post("/predict_csv", files=files, headers=headers)
+    check_documented(documented, "POST", "/predict_csv", answer)
+    assert answer.status_code == 415 and answer.headers["accept-encoding"] == "identity"
+
+
+def test_pages_bind_the_browser(service):
+    page = service.client.get("/docs").headers
+    assert page["x-frame-options"] == "DENY" and page["referrer-policy"] == "no-referrer"
+    policy = page["content-security-policy"]
+    assert "default-src 'none'" in policy and "http" not in policy
+    for path in ("/docs", "/docs.json", "/health", "/metrics", "/nowhere", "/livez"):
+        assert service.client.get(path).headers["x-content-type-options"] == "nosniff", path
+
+
+# ---- the stop
+
+
+@pytest.fixture
+def own(synthetic_bundle, bentoml_home, tmp_path):
+    "A service of the test's own, on the models of all; with a token."
+    database = f"sqlite:///{tmp_path}/service.db"
+    settings = dict(CREDIT_DEFAULT_DATABASE_URL=database, CREDIT_DEFAULT_SECRET_KEY=KEY)
+    server = Server(bentoml_home, tmp_path / "log", **settings)
+    server.start().ready()
+    server.token = token_of(add_user(database, "stopping"))
+    yield server
+    server.client.close()
+    if server.process.poll() is None:
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(10)
+
+
+def seconds_to_stop(server):
+    begin = time.monotonic()
+    psutil.Process(server.process.pid).terminate()
+    server.process.wait(60)
+    return time.monotonic() - begin
+
+
+def test_a_client_that_does_not_read_does_not_hold_up_the_stop(own, valid):
+    names = list(valid)
+    row = ",".join(str(valid[name]) for name in names)
+    table = (",".join(names) + "\n" + f"{row}\n" * 60_000).encode()
+    body = (
+        b'--part\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+        + table
+        + b"\r\n--part--\r\n"
+    )
+    head = (
+        f"POST /predict_csv HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {own.token}\r\n"
+        "content-type: multipart/form-data; boundary=part\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", own.port))
+        connection.sendall(head.encode() + body)
+        connection.recv(100)  # the answer has begun
+        time.sleep(3)
+        assert seconds_to_stop(own) < DRAIN_SECONDS + STOP_SECONDS + 5
+
+
+def test_a_stop_without_requests_is_quick(own):
+    assert seconds_to_stop(own) < 5
+
+
+def test_a_worker_that_is_ended_alone_is_followed_by_another(own, valid):
+    "It stopped the listening, which the next one takes up again."
+    [worker] = [
+        p for p in psutil.Process(own.process.pid).children() if "worker" in " ".join(p.cmdline())
+    ]
+    worker.terminate()
+    psutil.wait_procs([worker], 20)
+    own.ready()
+    headers = {"Authorization": f"Bearer {own.token}"}
+    assert own.client.post("/predict", json=valid, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "new"])
+def test_a_stop_resets_nobody(own, valid, keep):
+    "Each request that was sent is answered; from then on connections are refused."
+    outcomes, body = Counter(), json.dumps(valid)
+    headers = {"Authorization": f"Bearer {own.token}", "Content-Type": "application/json"}
+
+    def send():
+        connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=20)
+        while True:
+            try:
+                connection.connect() if connection.sock is None else None
+            except OSError as e:
+                outcomes[type(e).__name__] += 1
+                return
+            try:
+                connection.request("POST", "/predict", body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                outcomes[answer.status] += 1
+            except (OSError, http.client.HTTPException) as e:
+                outcomes[f"cut off: {type(e).__name__}"] += 1
+                return
+            if not keep:
+                connection.close()
+
+    senders = [threading.Thread(target=send) for _ in range(12)]
+    for sender in senders:
+        sender.start()
+    time.sleep(2)
+    assert seconds_to_stop(own) < 10
+    for sender in senders:
+        sender.join(20)
+    assert set(outcomes) == {200, "ConnectionRefusedError"}, outcomes
+    assert outcomes[200] > 100
+
+
+def test_a_service_on_a_read_only_store_is_not_ready(tmp_path, monkeypatch):
+    "It says so before the first prediction, and connects once the store can be written to."
+    import sqlalchemy as sa
+
+    from credit_default.core.settings import read_settings
+    from credit_default.serving import state as module
+    from credit_default.store.store import Store
+
+    url = f"sqlite:///{tmp_path}/service.db"
+    Store(url).upgrade()
+    settings = read_settings(secret_key=KEY, database_url=url, spool=tmp_path / "spool.db")
+    made = module.ServiceState(settings)
+    engine, is_read_only = made.store.predictions.database.engine, [True]
+
+    @sa.event.listens_for(engine, "checkout")
+    def read_only(connection, *_):
+        connection.execute(f"PRAGMA query_only={'ON' if is_read_only[0] else 'OFF'}")
+
+    connecting = threading.Thread(target=module.connect, args=(made,))
+    connecting.start()
+    try:
+        time.sleep(1)
+        assert made.log.problem == "the database is read-only" and made.log.recorder is None
+        is_read_only[0] = False
+        connecting.join(20)
+        assert made.log.recorder and not made.log.problem
+    finally:
+        made.stop()
+
+
+def test_the_image_has_what_bentoml_makes_on_its_start(tmp_path):
+    "Else a container with a read-only root file system would not start."
+    import subprocess
+    import sys
+
+    from credit_default.serving.bento import BENTOML_FOLDERS
+
+    home = tmp_path / "home"
+    environment = os.environ | {"BENTOML_HOME": str(home)}
+    code = "import bentoml; bentoml.models.list()"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert {path.name for path in home.iterdir()} <= set(BENTOML_FOLDERS)
+
+
+def test_an_applicant_of_a_file_is_erased_with_its_kept_answer(own, valid):
+    "After `log erase` the key gives no row of the applicant back."
+    from credit_default.store.store import Store
+
+    names = list(valid)
+    header = ",".join([*names, "application_reference", "name"])
+    line = ",".join(str(valid[name]) for name in names)
+    table = f"{header}\n{line},APP-1,Erika\n{line},APP-2,Bert\n".encode()
+    headers = {"Authorization": f"Bearer {own.token}", "Idempotency-Key": "the-file"}
+    files = {"file": ("loans.csv", table)}
+    assert b"Erika" in own.client.post("/predict_csv", files=files, headers=headers).content
+    store = Store(own.database)
+    assert store.answers.get(store.users.all()[0].id, "the-file")
+    assert store.upkeep.erase("APP-1") == 1
+    assert store.answers.get(store.users.all()[0].id, "the-file") is None
+    assert store.predictions.count(reference="APP-2") == 1
+    store.close()
+
+
+def test_a_stop_leaves_no_write_ahead_log(own, valid, tmp_path):
+    headers = {"Authorization": f"Bearer {own.token}"}
+    assert own.client.post("/predict", json=valid, headers=headers).status_code == 200
+    assert (tmp_path / "service.db-wal").stat().st_size
+    seconds_to_stop(own)
+    wal = tmp_path / "service.db-wal"
+    assert not wal.exists() or not wal.stat().st_size
+
+
+# ---- OAuth2's password flow, as the page of the documentation uses it
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def test_the_document_names_the_login_as_password_flow(documented):
+    schemes = documented["components"]["securitySchemes"]
+    flow = schemes["password"]["flows"]["password"]
+    assert schemes["password"]["type"] == "oauth2" and flow["tokenUrl"] == "login"
+    assert documented["paths"]["/predict"]["post"]["security"] == [{"password": []}, {"token": []}]
+    assert set(documented["paths"]["/login"]["post"]["requestBody"]["content"]) == {
+        "application/json",
+        FORM,
+    }
+
+
+def test_a_login_takes_the_form_of_the_password_flow(service, documented, valid):
+    sent = dict(grant_type="password", scope="", username="tests", password="correct horse battery")
+    answer = service.client.post("/login", data=sent)
+    check_documented(documented, "POST", "/login", answer)
+    assert answer.status_code == 200 and answer.json()["token_type"] == "bearer"
+    with service.client_of(answer.json()["access_token"]) as client:
+        assert client.post("/predict", json=valid).status_code == 200
+    for body, status in (
+        (sent | {"password": "wrong"}, 401),
+        ({"username": "tests"}, 422),
+        ({f"field_{i}": i for i in range(30)}, 400),
+    ):
+        answer = service.client.post("/login", data=body)
+        check_documented(documented, "POST", "/login", answer)
+        assert answer.status_code == status
+    answer = service.client.post("/login", content=b"%ff&&=", headers={"Content-Type": FORM})
+    assert answer.status_code == 400
+
+
+def test_the_page_keeps_the_authorization(service):
+    assert '"persistAuthorization": true' in service.client.get("/docs").text
