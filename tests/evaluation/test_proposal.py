@@ -577,3 +577,83 @@ def test_amounts_that_no_definition_allows_are_named(tmp_path):
         write_definition(written(tmp_path, table.to_csv(index=False)), "bad")
     assert "write them in another unit" in str(refused.value)
     assert not (tmp_path / "loans.toml").exists()
+
+
+# Marks in numbers
+
+
+MARKS = [(d, t) for d in ".," for t in ("", ",", ".", " ", "\u00a0", "'", "\u2019") if t != d]
+
+
+def spelt_with(values, decimal, thousands, digits):
+    "Numbers as a program with these marks writes them; a thousand has no mark below 1,000."
+    plain = (f"{v:,.{digits}f}" for v in values)
+    return [p.replace(",", "T").replace(".", decimal).replace("T", thousands) for p in plain]
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+@pytest.mark.parametrize("fractions", [0, 1, 2, 3])
+@pytest.mark.parametrize("decimal, thousands", MARKS)
+def test_no_amount_becomes_a_thousandth(tmp_path, decimal, thousands, fractions, separator):
+    table = loans()
+    income = table.income.round(fractions)
+    spelt = spelt_with(income, decimal, thousands, fractions)
+    path = written(tmp_path, table.assign(income=spelt).to_csv(index=False, sep=separator))
+    portfolio, dataset = accepted(path)
+    assert dataset.frame.income.tolist() == income.tolist()
+    known = pd.DataFrame({"income": spelt})
+    assert portfolio.csv.plain(portfolio["income"], known.income.tolist()) == [
+        f"{v:.{fractions}f}" for v in income
+    ], "the form is remembered for scoring"
+
+
+def test_one_column_is_written_otherwise_than_the_rest(tmp_path):
+    table = loans()
+    whole = table.income.round(0)
+    spelt = spelt_with(whole, ".", ",", 0)
+    rate = table.income.mod(7).add(0.0005).round(4).map("{:.4f}".format)
+    path = written(tmp_path, table.assign(income=spelt, rate=rate).to_csv(index=False))
+    _, proposal = write_definition(path, "bad")
+    assert "`1,234` is read as 1234" in proposal.remarks["income"][0]
+    dataset = load(get_portfolio(path.with_suffix(".toml")))
+    assert dataset.frame.income.tolist() == whole.tolist()
+    assert dataset.frame.rate.tolist() == rate.astype(float).tolist()
+
+
+@pytest.mark.parametrize("mark", [",", "."])
+def test_a_tie_is_asked_about(tmp_path, mark):
+    amounts = np.random.default_rng(3).integers(1000, 9999, 600)
+    table = loans()[["age", "bad"]].assign(limit=spelt_with(amounts, "?", mark, 0))
+    path = written(tmp_path, table.to_csv(index=False))
+    with pytest.raises(DataError, match=r"the numbers of limit are all written like 1.234") as e:
+        write_definition(path, "bad")
+    assert "--decimal" in str(e.value) and table.limit[0] not in str(e.value)
+    other = {",": ".", ".": ","}[mark]
+    for said, factor in (({"": other}, 1), ({"limit": mark}, 1000)):
+        path.with_suffix(".toml").unlink(missing_ok=True)
+        _, dataset = accepted(path, decimal=said)
+        assert np.allclose(dataset.frame["limit"] * factor, amounts)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "${:,.2f}",
+        "{:,.2f} \u20ac",
+        "EUR {:.2f}",
+        "{:.2f} %",
+        "\u2212{:,.2f}",
+        "({:,.2f})",
+        "{:.2f}-",
+    ],
+)
+def test_numbers_with_what_stands_around_them(tmp_path, spelling):
+    table = loans()
+    negative = spelling[0] in "\u2212(" or spelling.endswith("-")
+    sign = np.where(np.arange(len(table)) % 3 == 0, -1, 1) if negative else 1
+    spelt = [
+        f"{v:,.2f}" if negative and s > 0 else spelling.format(v)
+        for v, s in zip(table.income, np.broadcast_to(sign, len(table)))
+    ]
+    path = written(tmp_path, table.assign(income=spelt).to_csv(index=False))
+    assert accepted(path)[1].frame.income.tolist() == (table.income * sign).tolist()

@@ -85,8 +85,9 @@ def read_column(name: str, values: pd.Series, form: Csv = Csv()) -> TableColumn:
     "Return a column of a table, its cells read as text and as numbers."
     is_date = pd.api.types.is_datetime64_any_dtype(values)
     usual = form == Csv()
-    texts = values if usual else form.plain(ANY_TEXT, values.tolist())
-    numbers = values if usual else form.plain(ANY_NUMBER, values.tolist())
+    any_text, any_number = (f.model_copy(update=dict(name=name)) for f in (ANY_TEXT, ANY_NUMBER))
+    texts = values if usual else form.plain(any_text, values.tolist())
+    numbers = values if usual else form.plain(any_number, values.tolist())
     return TableColumn(
         name,
         parse_values(ANY_TEXT, texts),

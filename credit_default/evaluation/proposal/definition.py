@@ -23,6 +23,7 @@ from .categories import draft_category
 from .columns import TableColumn, column_title, read_column
 from .dates import LoanDate, find_loan_date
 from .exclusion import DATE_REASON, exclusion_reason
+from .marks import form_remark
 from .numbers import draft_number
 from .outcome import OutcomeValues, outcome_values
 from .roles import suggest_role
@@ -218,12 +219,14 @@ def _general_keys(name: str, n: int, file: str) -> dict[str, Any]:
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #70635003
 def _propose_fields(
-    columns: Sequence[TableColumn], leaks: Mapping[str, Finding]
+    columns: Sequence[TableColumn], leaks: Mapping[str, Finding], form: Csv
 ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     "Return the definition of each field, and what a person should know about it."
     fields, remarks, taken = [], {}, {c.name for c in columns}
     for c in columns:
         entry, remarks[c.name] = propose_field(c, leaks.get(c.name), taken - {c.name})
+        if c.is_numeric and form != Csv() and (said := form_remark(form.column(c.name), c.counts)):
+            remarks[c.name].insert(0, said)
         taken.add(entry.get("alias", re.sub(r"\W", "_", c.name)))
         fields.append(entry)
     return fields, remarks
@@ -247,7 +250,7 @@ def propose(
     dropped = {
         n: why for n, why in columns.dropped.items() if not loan_date or n != loan_date.column
     }
-    fields, remarks = _propose_fields(columns.fields, find_leaks(columns.fields, y))
+    fields, remarks = _propose_fields(columns.fields, find_leaks(columns.fields, y), form)
     definition = _general_keys(name, len(table), file) | _outcome_keys(target, values, loan_date)
     if form != Csv():
         definition["csv"] = form.model_dump(mode="json", exclude_defaults=True)

@@ -9,7 +9,7 @@ __all__ = ['read_unknown', 'name_after_file', 'write_definition']
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -42,12 +42,13 @@ def _check_names(file: str, content: bytes, form: Csv, target: str) -> None:
 def read_unknown(
     path: str | Path,  # CSV or Parquet
     target: str,  # a column that it must have
+    decimal: Mapping[str, str] = {},  # decimal marks as a person says them, by column; "" for all
 ) -> tuple[pd.DataFrame, Csv]:
     "Return the table in a file of unknown form, and the form. Raise DataError without a table."
     path, form = Path(path), Csv()
     content = read_bytes(path)
     if not content.startswith(b"PAR1"):
-        form = detect_form(path.name, content)
+        form = detect_form(path.name, content, decimal)
         _check_names(path.name, content, form, target)
     table = read_table(path, form=form)
     table.columns = [str(c) for c in table]
@@ -92,6 +93,7 @@ def write_definition(
     out: str | Path | None = None,  # the TOML file; beside the lender's, by the name, if None
     name: str = "",  # of the portfolio; from the file's name unless given
     positive: Sequence[str] = (),  # values of the outcome that mean default
+    decimal: Mapping[str, str] = {},  # decimal marks, by column; "" for all
 ) -> tuple[Path, Proposal]:
     """Write the proposed definition of a file's portfolio; return where it is, and the proposal.
 
@@ -101,7 +103,7 @@ def write_definition(
     name = name or name_after_file(path.name)
     out = Path(out) if out else path.with_name(f"{name}.toml")
     _check_output(name, out)
-    table, form = read_unknown(path, target)
+    table, form = read_unknown(path, target, decimal)
     proposal = propose(table, target, name, positive, form, path.name)
     if not path.name.endswith(".parquet"):
         table = read_table(path, proposal.portfolio)
