@@ -30,7 +30,7 @@ app = command_group(
     help=(
         "From a table of past loans to a reviewed, calibrated, explained probability of "
         "default behind an HTTP API.\n\nExit codes: 0 success, 1 failure, 2 invalid input, "
-        "3 drift found."
+        "3 drift found, 4 nothing was compared, or too many rows were refused to judge the rest."
     ),
 )
 for commands in (

@@ -13,7 +13,7 @@ __all__ = ['MAX_WINDOW_HOURS', 'monitoring_commands', 'CurrentOption', 'WindowHo
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from .service import ServedPortfolioOption
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
     DRIFT_FOUND,
+    NOT_JUDGED,
     CommandError,
     InputError,
     ModelOption,
@@ -134,8 +135,23 @@ def _check_sources(
         )
 
 # %% ../../nbs/cli/06_monitoring.ipynb #88fd2c7b
-def print_drift(made: "ReportRun", tag: str, logged: bool) -> bool:
-    "Print where a drift report is and what it found; return whether there is drift."
+def _drift_outcome(result: dict[str, Any]) -> tuple[str, int]:
+    "Return in a few words what a drift report found, and the exit code."
+    names = result["drifted_features"] + result.get("drifted_outputs", [])
+    read, refused = result.get("rows_read", 0), result.get("rows_refused", 0)
+    many = result.get("too_many_refused", False)
+    said = f"{refused:,} of {read:,} rows REFUSED; " if many else ""
+    if result["drift"]:
+        return f"{said}DRIFT in {', '.join(names)}", DRIFT_FOUND
+    if not result["n_current"]:
+        return f"{said}nothing was compared", NOT_JUDGED
+    if many:
+        return f"{said}not judged, though no drift in the others", NOT_JUDGED
+    return "no drift", 0
+
+
+def print_drift(made: "ReportRun", tag: str, logged: bool) -> int:
+    "Print where a drift report is and what it found; return the exit code."
     result = made.content["result"]
     if made.content["synthetic"]:
         note(SYNTHETIC_DATA_NOTE)
@@ -145,12 +161,11 @@ def print_drift(made: "ReportRun", tag: str, logged: bool) -> bool:
             f"No current applicants were given: {result['stand_in']} in their place. This says "
             "nothing of today's."
         )
-    names = result["drifted_features"] + result.get("drifted_outputs", [])
-    verdict = "DRIFT in " + ", ".join(names) if result["drift"] else "no drift"
+    verdict, code = _drift_outcome(result)
     typer.echo(f"{verdict}: {result['n_current']:,} applicants against {tag}")
     if logged:
         typer.echo(f"performance: {result['performance']}")
-    return bool(result["drift"])
+    return code
 
 # %% ../../nbs/cli/06_monitoring.ipynb #cdea4e9d
 monitoring_commands = command_group()
@@ -207,7 +222,8 @@ def drift_command(
     """Compare current applicants with the holdout.
 
     The reference is the holdout that the model was evaluated on. The exit code is 3 if the
-    applicants have drifted.
+    applicants have drifted, and 4 if nothing was compared or more than 5 % of the rows were
+    refused.
 
     With --current, the applicants in a file are compared; with --window-hours or --since, logged
     predictions are, and performance is added. Without any of these, the portfolio's unlabelled file
@@ -223,8 +239,8 @@ def drift_command(
         made = write_log_report(portfolio, window, bundle.tag, known_at)
     else:
         made = write_file_report(portfolio, current, bundle)
-    if print_drift(made, bundle.tag, logged=bool(window)):
-        raise typer.Exit(DRIFT_FOUND)
+    if code := print_drift(made, bundle.tag, logged=bool(window)):
+        raise typer.Exit(code)
 
 # %% ../../nbs/cli/06_monitoring.ipynb #e1523508
 def served_model(
@@ -407,7 +423,7 @@ def watch_command(
     Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL and
     CREDIT_DEFAULT_ALERT_COMMAND (`serve --help` lists all settings), once when a problem begins and
     once when it ends. The service shows the last check in /metrics and /drift/status. The exit code
-    is 3 if a single check finds drift.
+    is 3 if a single check finds drift, and 4 if there was no prediction to check.
     """
     if every and as_of:
         raise InputError("--as-of applies to a single check: leave out --every")
@@ -417,5 +433,8 @@ def watch_command(
         return
     known_at = parse_time(as_of) if as_of else None
     found = _watch_log(watched, model, WatchRequest(every, window_hours, known_at, reports, keep))
-    if found and found.drift and not every:
-        raise typer.Exit(DRIFT_FOUND)
+    if found and not every:
+        if found.drift:
+            raise typer.Exit(DRIFT_FOUND)
+        if not found.drift_result.samples_analysed:
+            raise typer.Exit(NOT_JUDGED)

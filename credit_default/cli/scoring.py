@@ -15,6 +15,7 @@ import typer
 from .lookup import open_model
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
+    NOT_JUDGED,
     JsonOption,
     ModelOption,
     PortfolioOption,
@@ -107,7 +108,10 @@ def evaluate_command(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     as_json: JsonOption = False,
 ) -> None:
-    "Evaluate a model on loans that it has not seen."
+    """Evaluate a model on loans that it has not seen.
+
+    The exit code is 4 if more than 5 % of the rows with an outcome had to be refused.
+    """
     # slow to import
     from credit_default.data.sources import read_table
     from credit_default.evaluation.judging import labelled_rows, seen_in_training
@@ -129,3 +133,9 @@ def evaluate_command(
         print_json(figures)
     else:
         print_table([dict(figure=k, value=v) for k, v in figures.items()])
+    if rows.too_many_refused:
+        note(
+            f"NOT JUDGED: {rows.refused:,} of {rows.refused + len(rows.y):,} rows with an outcome "
+            "were refused, too many for the figures of the others to stand for the file."
+        )
+        raise typer.Exit(NOT_JUDGED)

@@ -6,6 +6,7 @@
 __all__ = ['ANSWERS', 'LabelError', 'LabelledRows', 'labelled_rows', 'seen_in_training', 'holdout_auc_difference']
 
 # %% ../../nbs/evaluation/06_judging.ipynb #b7b00994
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,12 @@ import pandas as pd
 
 from ..core.errors import InvalidInput
 from ..core.paths import portfolio_home
+from ..data.acceptance import MAX_REFUSED_SHARE
 from ..data.dataset import hash_table
 from ..data.outcome import parse_outcome
 from .discrimination import AucDifference, auc_difference
 from ..portfolio.base import MISSING
-from ..portfolio.columns import find_refused, parse_table
+from ..portfolio.columns import RefusedValue, find_refused, parse_table
 from ..portfolio.values import Columns
 from ..scoring.batch_header import known_columns
 from ..scoring.bundle import Bundle
@@ -36,17 +38,30 @@ class LabelledRows:
     columns : the fields of these rows, n values each.
     y : (n,) outcomes, 1 for default.
     left_out : how many rows have no outcome, or a value that the service refuses.
+    refused : how many of these have an outcome, and a value that the service refuses.
     """
 
     columns: Columns
     y: np.ndarray
     left_out: int
+    refused: int = 0
+
+    @property
+    def too_many_refused(self) -> bool:
+        "Return whether so many rows were refused that the others say nothing of the whole table."
+        return self.refused > MAX_REFUSED_SHARE * (self.refused + len(self.y))
 
 # %% ../../nbs/evaluation/06_judging.ipynb #1845b8e0
 def _has_outcome(outcomes: pd.Series) -> np.ndarray:
     "Return where an outcome is stated, as a boolean array."
     stated = [str(v).strip().lower() not in MISSING for v in outcomes]
     return outcomes.notna().to_numpy() & np.array(stated, dtype=bool)
+
+
+def _refusal_reasons(problems: list[RefusedValue]) -> str:
+    "Return why rows are refused, the most frequent reasons first."
+    reasons = Counter(f"{problem.field} {problem.message}" for problem in problems)
+    return "; ".join(f"{reason} ({n:,} rows)" for reason, n in reasons.most_common(5))
 
 
 def labelled_rows(
@@ -67,13 +82,19 @@ def labelled_rows(
         )
     known_columns(portfolio, [str(c) for c in table], bundle.keep)
     columns = parse_table(portfolio, table)
-    judged = _has_outcome(table[portfolio.target])
-    judged[[problem.row for problem in find_refused(portfolio, columns, bundle.keep)]] = False
+    known = _has_outcome(table[portfolio.target])
+    if not known.any():
+        raise LabelError(f"{name} has no row that can be judged: no outcome is stated")
+    judged, problems = known.copy(), find_refused(portfolio, columns, bundle.keep)
+    judged[[problem.row for problem in problems]] = False
     if not judged.any():
-        raise LabelError(f"{name} has no row that can be judged")
+        raise LabelError(f"{name} has no row that can be judged: {_refusal_reasons(problems)}")
     y = parse_outcome(portfolio, table[portfolio.target][judged].tolist())
     return LabelledRows(
-        {name: values[judged] for name, values in columns.items()}, y, int((~judged).sum())
+        {name: values[judged] for name, values in columns.items()},
+        y,
+        int((~judged).sum()),
+        int((known & ~judged).sum()),
     )
 
 # %% ../../nbs/evaluation/06_judging.ipynb #e6c9e1a6

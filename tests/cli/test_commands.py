@@ -460,6 +460,26 @@ def test_evaluate_gives_exactly_these_figures(synthetic_bundle, here, sample):
     assert all(name in shell("evaluate", sample).stdout for name in FIGURES)
 
 
+def test_nothing_seen_and_many_refused_are_no_all_clear(synthetic_bundle, here, sample):
+    "Neither a comparison of no rows nor one of those that were left comes out well."
+    some = [row | ({"age": "-5"} if i % 3 == 0 else {}) for i, row in enumerate(rows(sample))]
+    some, none = write(here / "some.csv", some), [row | {"age": "-5"} for row in rows(sample)]
+    none = write(here / "none.csv", none)
+    result = shell("drift", "--current", some)
+    assert result.exit_code == 4 and "100 of 300 rows REFUSED; not judged" in result.stdout
+    [said] = here.glob("reports/gmsc/*/drift.json")
+    found = json.loads(said.read_text())["result"]
+    assert found["too_many_refused"] and (found["rows_read"], found["rows_refused"]) == (300, 100)
+    assert found["verdict"].startswith("100 of 300 rows were refused, too many")
+    result = shell("drift", "--current", none)
+    assert result.exit_code == 2 and "all 300 rows have to be refused: age must be" in result.stderr
+    result = shell("evaluate", some)
+    assert result.exit_code == 4 and "NOT JUDGED: 100 of 300 rows" in result.stderr
+    result = shell("evaluate", none)
+    assert result.exit_code == 2 and "age must be" in result.stderr
+    assert "-5" not in result.stderr
+
+
 def test_evaluate_leaves_out_what_it_must_and_says_so(synthetic_bundle, here, sample):
     table = rows(sample)
     table[0]["SeriousDlqin2yrs"], table[1]["SeriousDlqin2yrs"], table[2]["age"] = "", "NA", "-5"
@@ -684,13 +704,13 @@ def test_without_a_model_there_is_nothing_to_watch(synthetic_bundle, no_log):
     )
 
 
-def test_a_watch_of_a_log_without_predictions_finds_no_drift(synthetic_bundle, no_log):
+def test_a_watch_of_a_log_without_predictions_is_no_all_clear(synthetic_bundle, no_log):
     from credit_default.store.store import Store
 
     assert shell("db", "upgrade").exit_code == 0
     result = shell("watch", "--window-hours", "168")
     assert (
-        result.exit_code == 0
+        result.exit_code == 4
         and f"gmsc: nothing was compared, 0 predictions of {synthetic_bundle.tag}" in result.stdout
         and "report:" not in result.stdout
     )
@@ -743,7 +763,7 @@ def test_a_watch_is_of_the_portfolio_and_model_that_are_served(
         )
     result = shell("watch", "--no-report", *options.split())
     assert said.format(tag=synthetic_bundle.tag) in result.output and result.exit_code == (
-        0 if "compared" in said or said.startswith("0") else 2
+        4 if "compared" in said or said.startswith("0") else 2
     )
 
 
