@@ -40,8 +40,12 @@ def _stated(value: str) -> str:
 
 def _category_type(field: Field) -> Any:
     if field.unknown == "other":
+
+        def stated(value: str) -> str:
+            return value if value in field.stated else _stated(value)
+
         text: Any = Annotated[
-            str, pydantic.Field(strict=True, max_length=200), AfterValidator(_stated)
+            str, pydantic.Field(strict=True, max_length=200), AfterValidator(stated)
         ]
     else:
         text = Literal[field.categories]

@@ -41,6 +41,8 @@ class FieldKeys(Definition):
     plausible: Range = (None, None)  # outside it, a value is taken as missing
     codes: dict[float, str] = {}  # values that are codes, with their meaning
     categories: tuple[str, ...] = ()  # the values that a category may have
+    # texts that files write for a missing value, such as None, and that are values of this category
+    stated: tuple[str, ...] = ()
     synonyms: dict[str, str] = {}  # other spellings of a category, and what is meant
     # a category that is not listed is refused, or scored as `other`
     unknown: Literal["refuse", "other"] = "refuse"
@@ -111,17 +113,22 @@ def _wrong_example(field: FieldKeys) -> Iterator[str]:
 # %% ../../nbs/portfolio/03_field.ipynb #fb29cd0a
 def _wrong_categories(field: FieldKeys) -> Iterator[str]:
     if field.numeric:
-        if field.categories or field.synonyms:
-            yield f"`categories` and `synonyms` are for kind 'category', not {field.kind!r}"
+        if field.categories or field.synonyms or field.stated:
+            yield (
+                f"`categories`, `stated` and `synonyms` are for kind 'category', not {field.kind!r}"
+            )
         return
     if not field.categories:
         yield "a category needs `categories`"
     for category in field.categories:
-        if category != category.strip() or is_missing(category):
+        meant = category in field.stated and category.strip()
+        if category != category.strip() or (is_missing(category) and not meant):
             yield (
                 f"{category!r} cannot be a category: files write it for a missing value, or with "
-                "blanks around it"
+                "blanks around it. Where it is a value, name it in `stated` too"
             )
+    if set(field.stated) - set(field.categories):
+        yield "`stated` names texts that are among `categories`"
     if any(
         category not in field.categories or _not_a_synonym(field, spelling)
         for spelling, category in field.synonyms.items()

@@ -8,6 +8,7 @@ __all__ = ['Columns', 'T', 'parse_values', 'hard_limits', 'code_mask', 'refused_
 
 # %% ../../nbs/portfolio/04_values.ipynb #6b78dee0
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,6 +41,13 @@ def _text_or_none(value: Any) -> str | None:
     if is_missing(value):
         return None
     return value.strip() if isinstance(value, str) else str(value)
+
+
+def _category(stated: tuple[str, ...], value: Any) -> str | None:
+    "Return a text, also where it is one of those that only here mean no missing value."
+    if isinstance(value, str) and value.strip() in stated:
+        return value.strip()
+    return _text_or_none(value)
 
 
 def _is_text(values: Iterable[Any]) -> bool:
@@ -75,7 +83,8 @@ def parse_values(
     "Return the values of one field as an array (n,)."
     array = _plain_array(values)
     if not field.numeric:
-        texts = _read_each(array.tolist(), _text_or_none)
+        read = partial(_category, field.stated) if field.stated else _text_or_none
+        texts = _read_each(array.tolist(), read)
         out = np.empty(len(array), object)
         out[:] = list(texts)
         if field.synonyms:

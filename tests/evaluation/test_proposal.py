@@ -21,6 +21,7 @@ from credit_default.data.synthetic import synthesize
 from credit_default.evaluation.proposal.definition import propose
 from credit_default.evaluation.proposal.files import write_definition
 from credit_default.evaluation.proposal.toml_text import to_toml
+from credit_default.portfolio.applicant import applicant_model, applicants_to_columns
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import find_refused, parse_table
 from credit_default.portfolio.files import Csv
@@ -657,3 +658,65 @@ def test_numbers_with_what_stands_around_them(tmp_path, spelling):
     ]
     path = written(tmp_path, table.assign(income=spelt).to_csv(index=False))
     assert accepted(path)[1].frame.income.tolist() == (table.income * sign).tolist()
+
+
+# Nothing is lost in silence
+
+
+def test_letters_among_digits_are_a_category(tmp_path):
+    rng = np.random.default_rng(4)
+    table = loans().assign(
+        status=rng.choice(["0", "1", "2", "C", "X"], 600),
+        dependents=rng.choice(["0", "1", "2", "3+"], 600, p=[0.5, 0.3, 0.1, 0.1]),
+    )
+    portfolio, dataset = accepted(written(tmp_path, table.to_csv(index=False)))
+    assert portfolio["status"].categories == ("0", "1", "2", "C", "X")
+    assert portfolio["dependents"].categories == ("0", "1", "2", "3+")
+    assert not dataset.frame[["status", "dependents"]].isna().any().any()
+
+
+def test_a_gap_text_belongs_to_its_column_and_is_said(tmp_path):
+    rng = np.random.default_rng(4)
+    score = rng.integers(300, 800, 600).astype(object)
+    score[:60], score[60:90] = "no hit", "#DIV/0!"
+    bureau = np.where(np.arange(600) < 60, "no hit", "hit")
+    table = loans().assign(score=score, bureau=bureau)
+    path = written(tmp_path, table.to_csv(index=False))
+    _, proposal = write_definition(path, "bad")
+    said = " ".join(proposal.remarks["score"])
+    assert "`no hit` (60 rows, default rate" in said and "`#DIV/0!` (30 rows" in said
+    dataset = load(get_portfolio(path.with_suffix(".toml")))
+    assert dataset.frame.score.isna().sum() == 90
+    assert set(dataset.frame.bureau) == {"hit", "no hit"}
+
+
+def test_a_text_for_a_gap_may_be_a_value_by_choice(tmp_path):
+    guarantor = np.where(np.arange(600) % 5 == 0, "yes", "None")
+    path = written(tmp_path, loans().assign(guarantor=guarantor).to_csv(index=False))
+    out, proposal = write_definition(path, "bad")
+    said = " ".join(proposal.remarks["guarantor"])
+    assert "`None` (480 rows, default rate" in said and '`stated` = ["None"]' in said
+    assert load(get_portfolio(out)).frame.guarantor.isna().sum() == 480
+    keys = proposal.definition
+    [entry] = [f for f in keys["fields"] if f["name"] == "guarantor"]
+    entry |= dict(categories=["None", "yes"], stated=["None"], required=True)
+    portfolio = get_portfolio(out).model_validate(keys)
+    assert (
+        from_table(portfolio, pd.read_csv(path, dtype=str, na_filter=False))
+        .frame["guarantor"]
+        .tolist()
+        == guarantor.tolist()
+    )
+    request = applicant_model(portfolio).model_validate(
+        dict(age=40, income=2000.0, late=0, housing="own", guarantor="None")
+    )
+    assert applicants_to_columns(portfolio, [request])["guarantor"].tolist() == ["None"]
+
+
+def test_what_is_lost_is_said_by_its_form_alone(tmp_path):
+    odd = loans().income.astype(object)
+    odd[:90] = [f"ref {n}x" for n in range(90)]
+    _, proposal = write_definition(
+        written(tmp_path, loans().assign(odd=odd).to_csv(index=False)), "bad"
+    )
+    assert "`a 9a` (90 rows)" in proposal.definition["dropped"]["odd"]

@@ -36,7 +36,7 @@ def message(error) -> str:
         (
             dict(kind="category", categories=("None", "High")),
             "f: 'None' cannot be a category: files write it for a missing value, or with blanks "
-            "around it",
+            "around it. Where it is a value, name it in `stated` too",
         ),
         (
             dict(kind="category", categories=("OWN", "RENT"), synonyms={"RENTT": "TENT"}),

@@ -9,7 +9,7 @@ __all__ = ['name_words', 'word_set', 'column_title', 'has_leading_zero', 'TableC
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -50,12 +50,14 @@ class TableColumn:
     text : (n,) object, None where missing.
     number : (n,) float, NaN where missing, infinity where it is no number.
     typed_date : whether the file itself says that it holds dates.
+    gaps : (n,) object, the text that was read as missing; None elsewhere, and where nothing stands.
     """
 
     name: str
     text: np.ndarray
     number: np.ndarray
     typed_date: bool = False
+    gaps: np.ndarray = field(default_factory=lambda: np.array([], object))
 
     @property
     def stated(self) -> np.ndarray:
@@ -81,6 +83,16 @@ class TableColumn:
         return bool(np.isfinite(numbers).mean() >= 0.99) and not any(map(has_leading_zero, texts))
 
 # %% ../../../nbs/evaluation/proposal/02_columns.ipynb #9d7de1a2
+def _gap_texts(values: pd.Series, read: np.ndarray) -> np.ndarray:
+    "Return the texts of a column that were read as missing; None where there is none."
+    if values.dtype != object and not pd.api.types.is_string_dtype(values):
+        return np.full(len(values), None)
+    missing = pd.isna(read)
+    gaps = np.full(len(values), None)
+    gaps[missing] = [v.strip() or None if isinstance(v, str) else None for v in values[missing]]
+    return gaps
+
+
 def read_column(name: str, values: pd.Series, form: Csv = Csv()) -> TableColumn:
     "Return a column of a table, its cells read as text and as numbers."
     is_date = pd.api.types.is_datetime64_any_dtype(values)
@@ -88,11 +100,13 @@ def read_column(name: str, values: pd.Series, form: Csv = Csv()) -> TableColumn:
     any_text, any_number = (f.model_copy(update=dict(name=name)) for f in (ANY_TEXT, ANY_NUMBER))
     texts = values if usual else form.plain(any_text, values.tolist())
     numbers = values if usual else form.plain(any_number, values.tolist())
+    text = parse_values(ANY_TEXT, texts)
     return TableColumn(
         name,
-        parse_values(ANY_TEXT, texts),
+        text,
         np.full(len(values), np.inf) if is_date else parse_values(ANY_NUMBER, numbers),
         is_date,
+        _gap_texts(values, text),
     )
 
 # %% ../../../nbs/evaluation/proposal/02_columns.ipynb #e3b9ef6e

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MIN_ROWS_TO_PROPOSE', 'LIMITS', 'Proposal', 'SortedColumns', 'sort_columns', 'find_leaks', 'unique_alias',
-           'propose_field', 'propose']
+           'propose_field', 'gap_remark', 'propose']
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #3bb9c487
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -218,15 +219,35 @@ def _general_keys(name: str, n: int, file: str) -> dict[str, Any]:
     return keys | (dict(file=file) if file else {})
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #70635003
+def gap_remark(column: TableColumn, y: np.ndarray) -> str:
+    "Return which texts were read as missing, with their share and default rate; empty if none."
+    counts = Counter(text for text in column.gaps if text)
+    if not counts:
+        return ""
+    said = [
+        f"`{text}` ({n:,} rows, default rate {y[column.gaps == text].mean():.1%})"
+        for text, n in counts.most_common(5)
+    ]
+    rate = f"{y[column.stated].mean():.1%}" if column.stated.any() else "none"
+    remark = f"Read as missing: {', '.join(said)}; of the rows that state a value: {rate}."
+    if column.is_numeric:
+        return remark
+    words = ", ".join(f'"{text}"' for text in sorted(counts))
+    return f"{remark} If it is a value, add it to `categories` and to `stated` = [{words}]."
+
+
 def _propose_fields(
-    columns: Sequence[TableColumn], leaks: Mapping[str, Finding], form: Csv
+    columns: Sequence[TableColumn], y: np.ndarray, form: Csv
 ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     "Return the definition of each field, and what a person should know about it."
     fields, remarks, taken = [], {}, {c.name for c in columns}
+    leaks = find_leaks(columns, y)
     for c in columns:
         entry, remarks[c.name] = propose_field(c, leaks.get(c.name), taken - {c.name})
         if c.is_numeric and form != Csv() and (said := form_remark(form.column(c.name), c.counts)):
             remarks[c.name].insert(0, said)
+        if said := gap_remark(c, y):
+            remarks[c.name].append(said)
         taken.add(entry.get("alias", re.sub(r"\W", "_", c.name)))
         fields.append(entry)
     return fields, remarks
@@ -250,7 +271,7 @@ def propose(
     dropped = {
         n: why for n, why in columns.dropped.items() if not loan_date or n != loan_date.column
     }
-    fields, remarks = _propose_fields(columns.fields, find_leaks(columns.fields, y), form)
+    fields, remarks = _propose_fields(columns.fields, y, form)
     definition = _general_keys(name, len(table), file) | _outcome_keys(target, values, loan_date)
     if form != Csv():
         definition["csv"] = form.model_dump(mode="json", exclude_defaults=True)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PERSON_WORDS', 'IDENTIFIER_WORDS', 'MIN_ROWS_TO_TELL', 'UNIT_PATTERN', 'DATE_REASON', 'tells_rows_apart',
-           'unusable_text', 'exclusion_reason']
+           'text_shape', 'unusable_text', 'exclusion_reason']
 
 # %% ../../../nbs/evaluation/proposal/05_exclusion.ipynb #d9e75c69
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -49,13 +50,21 @@ UNIT_PATTERN = re.compile(
 )
 
 
+def text_shape(text: str) -> str:
+    "Return the form of a text, which repeats none of it."
+    shape = re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", text))
+    return shape if len(shape) <= 20 else f"{shape[:20]}..."
+
+
 def unusable_text(column: TableColumn) -> str:
     "Return why a column of text cannot be a category; empty where it can."
     counts, n = column.counts, int(column.stated.sum())
-    numbers = np.isfinite(column.number[column.stated]).mean()
-    if numbers > 0.8 and not any(map(has_leading_zero, counts)):
-        return "numbers and texts mixed"
+    numbers = np.isfinite(column.number[column.stated])
     many = len(counts) > MAX_CATEGORIES
+    if many and numbers.mean() > 0.8 and not any(map(has_leading_zero, counts)):
+        texts = Counter(map(text_shape, column.text[column.stated][~numbers].tolist()))
+        shapes = ", ".join(f"`{shape}` ({n:,} rows)" for shape, n in texts.most_common(3))
+        return f"numbers and texts mixed: texts such as {shapes}, 9 for a digit and a for a letter"
     if many and sum(k for t, k in counts.items() if UNIT_PATTERN.fullmatch(t)) > 0.9 * n:
         return "numbers with a unit: write them as plain numbers to use the column"
     if len(counts) / n > 0.5 and n >= MIN_ROWS_TO_TELL:

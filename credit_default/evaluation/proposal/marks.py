@@ -218,7 +218,8 @@ def _affixes_in(texts: Collection[str], affixes: tuple[str, ...]) -> tuple[str, 
 def find_surroundings(texts: Mapping[str, int]) -> Surroundings:
     "Return what stands around the numbers of a column: affixes, and how negative ones are written."
     plain = count_marks(texts)
-    if plain.numbers == plain.stated:
+    with_digits = sum(n for text, n in texts.items() if any(map(str.isdigit, text)))
+    if plain.numbers == plain.stated or with_digits < NUMERIC_SHARE * plain.stated:
         return (), "minus"
     best: Surroundings = ((), "minus")
     most = plain.numbers
