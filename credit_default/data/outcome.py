@@ -14,8 +14,24 @@ import numpy as np
 
 from .csv_text import DataError
 from ..portfolio.definition import Portfolio
+from ..portfolio.values import plain_spelling
 
 # %% ../../nbs/data/04_outcome.ipynb #956d27e0
+def _outcome_codes(portfolio: Portfolio) -> dict[str, int]:
+    """Return 1 for each value that means a default, and 0 for each that means none, also by their
+    plain spellings, where these mean one thing only.
+    """
+    known = {v: 1 for v in portfolio.positive} | {v: 0 for v in portfolio.negative}
+    plain: dict[str, set[int]] = {}
+    for text, y in known.items():
+        plain.setdefault(plain_spelling(text), set()).add(y)
+    clear = {text: min(y) for text, y in plain.items() if len(y) == 1}
+    for no, yes, other_no, other_yes in (("0", "1", "false", "true"), ("false", "true", "0", "1")):
+        if no in clear and yes in clear:
+            clear = {other_no: clear[no], other_yes: clear[yes]} | clear
+    return clear | known
+
+
 def parse_outcome(
     portfolio: Portfolio,
     values: Sequence[Any],  # as in the file
@@ -24,8 +40,10 @@ def parse_outcome(
 
     Raises DataError where one is missing or unknown, and where all are the same.
     """
-    known = {v: 1 for v in portfolio.positive} | {v: 0 for v in portfolio.negative}
-    y = np.fromiter((known.get(str(v).strip(), -1) for v in values), np.int64, len(values))
+    known = _outcome_codes(portfolio)
+    texts = [str(v).strip() for v in values]
+    codes = {text: known.get(text, known.get(plain_spelling(text), -1)) for text in set(texts)}
+    y = np.fromiter((codes[text] for text in texts), np.int64, len(values))
     if len(bad := np.flatnonzero(y < 0)):
         raise DataError(
             f"the outcome {portfolio.target} is missing or unknown in {len(bad):,} of {len(y):,} "

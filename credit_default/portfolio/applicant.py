@@ -21,6 +21,7 @@ from credit_default.portfolio.values import (
     Columns,
     hard_limits,
     is_allowed,
+    meant_text,
     parse_values,
     refusal_text,
 )
@@ -49,10 +50,13 @@ def _category_type(field: Field) -> Any:
         ]
     else:
         text = Literal[field.categories]
-    if not field.synonyms:
-        return text
 
     def meant(value: Any) -> Any:
+        if not isinstance(value, str | bool | int | float):
+            return value
+        known = meant_text(field.categories, str(value))
+        if known in field.categories:
+            return known
         return field.synonyms.get(value, value) if isinstance(value, str) else value
 
     return Annotated[text, BeforeValidator(meant)]

@@ -48,7 +48,7 @@ def message(error) -> str:
         ),
         (
             dict(categories=("OWN",)),
-            "f: `categories` and `synonyms` are for kind 'category', not 'number'",
+            "f: `categories`, `stated` and `synonyms` are for kind 'category', not 'number'",
         ),
         (dict(hard=(120, 18)), "f: hard range is upside down: 120.0 to 18.0"),
         (
