@@ -18,6 +18,7 @@ from .csv_text import DataError, decode_csv, decompressed, parse_csv
 from .joining import join
 from ..portfolio.definition import Portfolio
 from ..portfolio.files import Csv
+from ..portfolio.reading import HEAD_ROWS, file_encoding, file_form
 
 # %% ../../nbs/data/03_sources.ipynb #1f282008
 # A file whose name begins with it holds a synthetic sample, and whatever is made of it says so.
@@ -146,6 +147,20 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path.name}: cannot be read: {e.strerror}") from None
 
 # %% ../../nbs/data/03_sources.ipynb #93563232
+def _form_and_text(
+    name: str, content: bytes, portfolio: Portfolio | None, form: Csv | None
+) -> tuple[Csv, str]:
+    "Return the form of a CSV file, the portfolio's or another that the file shows, and its text."
+    if form is not None or portfolio is None:
+        form = form or Csv()
+        return form, decode_csv(name, content, form)
+    encoding = file_encoding(io.BytesIO(content), portfolio.csv)
+    form = portfolio.csv.model_copy(update=dict(encoding=encoding))
+    text = decode_csv(name, content, form if encoding != portfolio.csv.codec else portfolio.csv)
+    lines = text.splitlines(keepends=True)[:HEAD_ROWS]
+    return file_form(portfolio, lines), text
+
+
 def read_table(
     path: str | Path,  # CSV (also gzipped) or Parquet; or the folder of a portfolio's tables
     portfolio: Portfolio | None = None,  # whose columns the header must name
@@ -162,8 +177,8 @@ def read_table(
     content = read_bytes(path)
     if content.startswith(b"PAR1"):
         return _read_parquet(path.name, content)
-    form = form or (portfolio.csv if portfolio else Csv())
-    text = decode_csv(path.name, decompressed(path.name, content), form)
+    content = decompressed(path.name, content)
+    form, text = _form_and_text(path.name, content, portfolio, form)
     header, rows = parse_csv(path.name, text, portfolio, form)
     header = [h or f"Unnamed: {i}" for i, h in enumerate(header)]
     table: dict[str, Any] = dict(zip(header, zip(*rows))) if rows else {h: [] for h in header}

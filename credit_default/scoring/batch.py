@@ -7,11 +7,15 @@ __all__ = ['PARQUET_ENDINGS', 'score_parquet', 'score_file']
 
 # %% ../../nbs/scoring/17_batch.ipynb #7a7b8ff8
 import gzip
+import zlib
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from ..core.files import atomic_write
+from ..portfolio.files import Csv
+from ..portfolio.reading import HEAD_ROWS, file_encoding, file_form
 from .batch_csv import CHUNK_ROWS, BatchCounts, score_csv
 from .batch_header import check_room, known_columns
 from .batch_rows import RESULT_COLUMNS, BatchError, ResultRow, score_chunk
@@ -91,6 +95,29 @@ def _open_text(path: Path, mode: str, compressed: bool, encoding: str = "utf-8")
     return cast(IO[str], path.open(mode, encoding=encoding, newline=""))
 
 
+def _is_gzip(path: Path) -> bool:
+    "Return whether a file is compressed, whatever its name says."
+    with path.open("rb") as file:
+        return path.suffix == ".gz" or file.read(2) == b"\x1f\x8b"
+
+
+def _encoding(path: Path, form: Csv) -> str:
+    "Return the encoding of a CSV file; the form's where it cannot be told."
+    with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
+        try:
+            return file_encoding(cast(BinaryIO, file), form)
+        except (EOFError, OSError, zlib.error):
+            return form.codec  # the reader says what is wrong
+
+
+def _head(lines: IO[str]) -> list[str]:
+    "Return the first lines of a file; none where the reader will say what is wrong with them."
+    try:
+        return list(islice(lines, HEAD_ROWS))
+    except (EOFError, OSError, UnicodeError, zlib.error):
+        return []
+
+
 def _check_files(source: Path, target: Path) -> bool:
     "Return True where both are Parquet. Raise BatchError where one cannot become the other."
     for path in (source, target):
@@ -122,11 +149,12 @@ def score_file(
     with atomic_write(target) as part:
         if parquet:
             return score_parquet(bundle, source, part, chunk=chunk, progress=progress)
+        encoding = _encoding(source, bundle.portfolio.csv)
+        with _open_text(source, "rt", _is_gzip(source), encoding) as lines:
+            form = file_form(bundle.portfolio, _head(lines))
         # what is written has a temporary name: the target's says whether it is compressed
         with (
-            _open_text(
-                source, "rt", source.suffix == ".gz", bundle.portfolio.csv.encoding
-            ) as lines,
+            _open_text(source, "rt", _is_gzip(source), encoding) as lines,
             _open_text(part, "wt", target.suffix == ".gz") as out,
         ):
-            return score_csv(bundle, lines, out, chunk=chunk, progress=progress)
+            return score_csv(bundle, lines, out, chunk=chunk, progress=progress, form=form)

@@ -82,11 +82,15 @@ def _read_layout(bundle: Bundle, rows: Iterator[tuple[int, list[str]]]) -> _Layo
     return _Layout(header, places, absent)
 
 # %% ../../nbs/scoring/16_batch_csv.ipynb #e5dc9cd0
-def check_csv(bundle: Bundle, lines: Iterable[str]) -> int:  # number of rows
+def check_csv(
+    bundle: Bundle,
+    lines: Iterable[str],
+    form: Csv | None = None,  # of the file; the portfolio's unless given
+) -> int:  # number of rows
     """Read a CSV file through without scoring it. Raise BatchError where the file, not just a row
     of it, is wrong.
     """
-    rows = csv_rows(lines, bundle.portfolio.csv)
+    rows = csv_rows(lines, form or bundle.portfolio.csv)
     _read_layout(bundle, rows)
     return sum(1 for _ in rows)
 
@@ -135,9 +139,10 @@ def _score_block(
     block: list[list[str]],
     broken: Mapping[int, str],
     record: ScoreRecorder | None,
+    form: Csv,
 ) -> list[ResultRow]:
     "Return the answers for rows of text."
-    form, portfolio = bundle.portfolio.csv, bundle.portfolio
+    portfolio = bundle.portfolio
     table: dict[str, Sequence[Any]] = {}
     for name, i in layout.places.items():
         values = [row[i] for row in block]
@@ -157,17 +162,18 @@ def scored_rows(
     counts: BatchCounts,  # filled in on the way
     chunk: int = CHUNK_ROWS,  # rows at a time
     record: ScoreRecorder | None = None,
+    form: Csv | None = None,  # of the file; the portfolio's unless given
 ) -> Iterator[list[ResultRow]]:
     """Yield the header, then chunks of rows, each with its answer. Raise BatchError where the file,
     not just a row of it, is wrong.
     """
-    form = bundle.portfolio.csv
+    form = form or bundle.portfolio.csv
     rows = csv_rows(lines, form)
     layout = _read_layout(bundle, rows)
     counts.absent = tuple(layout.absent)
     yield [layout.header + list(RESULT_COLUMNS)]
     for block, broken in _chunks(rows, len(layout.header), chunk):
-        answers = _score_block(bundle, layout, block, broken, record)
+        answers = _score_block(bundle, layout, block, broken, record, form)
         counts.add(answers)
         if form.decimal != ".":
             answers = [_localized(answer, form.decimal) for answer in answers]
@@ -181,11 +187,13 @@ def score_csv(
     *,
     chunk: int = CHUNK_ROWS,  # rows at a time
     progress: Callable[[int], None] | None = None,  # called with the number of rows done
+    form: Csv | None = None,  # of the file, and of what is written; the portfolio's unless given
 ) -> BatchCounts:
     "Score a CSV file. Raise BatchError where the file, not just a row of it, is wrong."
-    separator = bundle.portfolio.csv.separator
+    form = form or bundle.portfolio.csv
+    separator = form.separator
     counts, writer = BatchCounts(), csv.writer(out, delimiter=separator, lineterminator="\n")
-    for rows in scored_rows(bundle, lines, counts, chunk):
+    for rows in scored_rows(bundle, lines, counts, chunk, form=form):
         writer.writerows(rows)
         if progress and counts.rows:
             progress(counts.rows)

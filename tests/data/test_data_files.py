@@ -91,8 +91,9 @@ def test_the_form_that_a_definition_names(tmp_path):
     with pytest.raises(DataError, match=r"is not ascii \(line 3\)"):
         read_table(german, portfolio, portfolio.csv.model_copy(update=dict(encoding="ascii")))
     (tmp_path / "comma.csv").write_text("Alter,Beruf\n45,\n")
+    assert read_table(tmp_path / "comma.csv", portfolio).Alter.tolist() == ["45"]
     with pytest.raises(DataError, match="names another separator"):
-        read_table(tmp_path / "comma.csv", portfolio)
+        read_table(tmp_path / "comma.csv", portfolio, portfolio.csv)
 
 
 def test_no_value_of_a_file_without_header_is_repeated(tmp_path):

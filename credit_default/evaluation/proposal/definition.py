@@ -24,7 +24,6 @@ from .categories import draft_category
 from .columns import TableColumn, column_title, read_column
 from .dates import LoanDate, find_loan_date
 from .exclusion import DATE_REASON, exclusion_reason
-from .marks import form_remark
 from .numbers import draft_number
 from .outcome import OutcomeValues, outcome_values
 from .roles import suggest_role
@@ -33,6 +32,7 @@ from ...portfolio.checks import RESERVED
 from ...portfolio.definition import Portfolio
 from ...portfolio.field import Field
 from ...portfolio.files import Csv
+from ...portfolio.marks import form_remark
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #ec6f3045
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ...data.csv_text import DataError, decode_csv, decompressed, first_rows
-from credit_default.evaluation.proposal.marks import (
+from ...portfolio.base import is_missing
+from ...portfolio.field import Field
+from ...portfolio.files import SEPARATOR_NAMES, ColumnForm, Csv, bare_number
+from credit_default.portfolio.marks import (
     CURRENCIES,
     ColumnMarks,
     Marks,
@@ -22,9 +25,6 @@ from credit_default.evaluation.proposal.marks import (
     find_surroundings,
     settle_marks,
 )
-from ...portfolio.base import is_missing
-from ...portfolio.field import Field
-from ...portfolio.files import SEPARATOR_NAMES, ColumnForm, Csv, bare_number
 
 # %% ../../../nbs/evaluation/proposal/01_form.ipynb #f107b1c4
 FORM_ROWS = 5_000  # from which the form is detected
