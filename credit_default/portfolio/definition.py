@@ -115,7 +115,7 @@ class Portfolio(PortfolioFields):
     def read(cls, path: str | Path) -> Self:
         "Return the definition in a TOML or JSON file. Raise OSError or ValueError."
         path = Path(path)
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         keys = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         return cls.model_validate(keys).with_folder(path.resolve().parent)
 

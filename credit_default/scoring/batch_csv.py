@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ..portfolio.applicant import REFERENCE_FIELD
 from ..portfolio.files import Csv
+from ..portfolio.reading import SEPARATOR_LINE
 from .batch_header import check_room, known_columns
 from credit_default.scoring.batch_rows import (
     RESULT_COLUMNS,
@@ -31,6 +32,9 @@ def _clean_lines(lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise BatchError(f"line {number} holds a NUL byte: the file is damaged, or no text")
+        if number == 1 and SEPARATOR_LINE.fullmatch(line):
+            yield "\n"  # a blank line is no row, and the numbers of the lines stay
+            continue
         # without the mark that Excel sets at the start
         yield line.removeprefix("\ufeff") if number == 1 else line
 

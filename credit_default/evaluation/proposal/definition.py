@@ -65,12 +65,22 @@ class SortedColumns:
     dropped: dict[str, str]  # the reason, by the column's name
 
 
+def _is_nested(values: pd.Series) -> bool:
+    "Return whether cells hold several values each, as those of a Parquet file may."
+    return values.dtype == object and any(
+        isinstance(v, list | tuple | dict | set | np.ndarray) for v in values
+    )
+
+
 def sort_columns(table: pd.DataFrame, target: str, form: Csv) -> SortedColumns:
     "Return the columns that may be fields and the others. Raise DataError where none may be."
     found = SortedColumns([], [], {})
     seen: dict[int, str] = {}  # name of the first column with these cells
     for name in table:
         if name == target:
+            continue
+        if _is_nested(table[name]):
+            found.dropped[str(name)] = "lists or structures, not single values"
             continue
         column = read_column(str(name), table[name], form)
         content = hash(tuple(column.text.tolist()))

@@ -17,7 +17,7 @@ import pandas as pd
 from ...core.files import atomic_write
 from ...data.csv_text import DataError, decode_csv, decompressed, first_rows
 from ...data.dataset import from_table
-from ...data.sources import read_bytes, read_table
+from ...data.sources import read_bytes, read_table, read_typed
 from .definition import Proposal, propose
 from .form import detect_form
 from .toml_text import to_toml
@@ -47,12 +47,17 @@ def read_unknown(
     "Return the table in a file of unknown form, and the form. Raise DataError without a table."
     path, form = Path(path), Csv()
     content = read_bytes(path)
-    if not content.startswith(b"PAR1"):
+    if read_typed(path.name, content) is None:
         form = detect_form(path.name, content, decimal)
         _check_names(path.name, content, form, target)
     table = read_table(path, form=form)
     table.columns = [str(c) for c in table]
     if target not in table:
+        if len(table.columns) == 1 and len(str(table.columns[0]).split()) > 2:
+            raise DataError(
+                f"{path.name}: its columns are separated by blanks; save it with commas and a "
+                "first line that names the columns"
+            )
         near = difflib.get_close_matches(target, list(table), 3)
         raise DataError(
             f"{path.name}: none of its {len(table.columns)} columns is named {target}"

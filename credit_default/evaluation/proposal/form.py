@@ -209,7 +209,10 @@ def detect_form(
     form = Csv(encoding=_encoding(content))
     text = decode_csv(name, content, form)
     form = form.model_copy(update=dict(separator=_separator(text)))
-    header, *rows = first_rows(text, form.separator, FORM_ROWS)
+    try:
+        header, *rows = first_rows(text, form.separator, FORM_ROWS)
+    except csv.Error as e:
+        raise DataError(f"{name}: is not CSV: {e} (is a quotation mark not closed?)") from None
     complete = [row for row in rows if len(row) == len(header)]
     names = [h.strip() or f"Unnamed: {i}" for i, h in enumerate(header)]
     columns = {column: list(cells) for column, cells in zip(names, zip(*complete))}

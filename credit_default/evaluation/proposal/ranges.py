@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.numeric import signed_exp, signed_log
 from .categories import MAX_CATEGORIES
+from ...portfolio.field import MAX_AMOUNT
 
 # %% ../../../nbs/evaluation/proposal/07_ranges.ipynb #d1a94cfb
 ROUND_STEPS = np.array([1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12])
@@ -124,9 +125,10 @@ def amount_ranges(
 ) -> Ranges:
     "Return the ranges of numbers of any kind."
     low, high, far = x.min(), x.max(), 100 if log else 10
+    most = max(MAX_AMOUNT, np.abs(x).max())  # beyond MAX_AMOUNT, the definition says what is wrong
     hard = [
-        0 if low >= 0 else -round_outward(-far * low),
-        round_outward(far * high) if high > 0 else 0,
+        0 if low >= 0 else -min(round_outward(-far * low), most),
+        min(round_outward(far * high), most) if high > 0 else 0,
     ]
     down, up = _plausible_limits(x, log)
     plausible = [hard[0] if low >= 0 else max(down, hard[0]), min(up, hard[1])]
