@@ -13,15 +13,30 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from .csv_text import DataError
-from .dataset import Dataset, applicant_groups, row_bytes
+from .dataset import Dataset, is_coarse, row_bytes
 from ..portfolio.values import Columns
 
 # %% ../../nbs/data/09_split.ipynb #45b494ad
+def _row_keys(columns: Columns, y: np.ndarray | None) -> np.ndarray:
+    """Return (n,) a string of bytes for each row, which is the same for rows that stay together:
+    equal applicants. In a coarse table each row stands for itself, whatever the rows' order.
+    """
+    keys = row_bytes(columns)
+    if not is_coarse(len(keys), len(keys) - len(np.unique(keys))):
+        return keys
+    with_outcome = columns if y is None else columns | {"\0outcome": np.asarray(y, float)}
+    groups = np.unique(row_bytes(with_outcome), return_inverse=True)[1]
+    order, size = np.argsort(groups, kind="stable"), np.bincount(groups)
+    number = np.empty(len(groups))
+    number[order] = np.arange(len(groups)) - np.repeat(np.cumsum(size) - size, size)
+    return row_bytes(with_outcome | {"\0number": number})
+
+
 def _strata(columns: Columns, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return equal applicants as groups: each group's bytes, the group of each row, and whether one
     of the group defaulted.
     """
-    keys, groups = np.unique(row_bytes(columns), return_inverse=True)
+    keys, groups = np.unique(_row_keys(columns, y), return_inverse=True)
     defaulted = np.zeros(len(keys), np.int64)
     if y is not None:
         np.maximum.at(defaulted, groups, np.asarray(y).astype(np.int64))
@@ -58,7 +73,7 @@ def _latest_holdout(
         )
     share = 1 - np.cumsum(n)[:-1] / n.sum()  # held out from the second day on, from the third, ...
     since = days[1:][np.argmin(abs(share - holdout))]
-    groups = applicant_groups(dataset.columns)
+    groups = np.unique(_row_keys(dataset.columns, dataset.y), return_inverse=True)[1]
     return np.isin(groups, groups[dates >= since]), since
 
 # %% ../../nbs/data/09_split.ipynb #267b4c36
@@ -102,8 +117,8 @@ def folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return k pairs of row positions: to fit on, and to judge on.
 
-    Folds are stratified, and equal applicants stay together. Raises DataError where the rarer
-    outcome is too rare.
+    Folds are stratified, and equal applicants stay together unless the table is coarse. Raises
+    DataError where the rarer outcome is too rare.
     """
     keys, groups, defaulted = _strata(columns, y)
     if min(np.bincount(defaulted, minlength=2)) < k:

@@ -116,3 +116,23 @@ def test_folds_keep_equal_applicants_together_in_any_order(repeated):
         assert np.array_equal(np.sort(order[other]), judge)
     with pytest.raises(DataError, match="5 folds need at least 5 defaults"):
         folds(repeated.columns, np.arange(len(repeated)) < 4)
+
+
+def test_a_coarse_table_is_split_by_rows_whatever_their_order():
+    "Flags, bins and WoE codes have few different rows: equal rows are different people there."
+    rng = np.random.default_rng(2)
+    columns = {name: rng.integers(0, 2, 2_000).astype(float) for name in ("a", "b", "c")}
+    y = (rng.random(2_000) < 0.1 + 0.2 * columns["a"]).astype(int)
+    made = folds(columns, y)
+    for fit, judged in made:
+        assert len(judged) in range(395, 406) and not set(fit) & set(judged)
+        assert abs(y[judged].mean() - y.mean()) < 0.01
+    order = rng.permutation(2_000)
+    again = folds({k: v[order] for k, v in columns.items()}, y[order])
+
+    def content(rows, columns, y):
+        return sorted(zip(*(v[rows] for v in columns.values()), y[rows]))
+
+    assert [content(j, columns, y) for _, j in made] == [
+        content(order[j], columns, y) for _, j in again
+    ]
