@@ -193,3 +193,12 @@ def test_a_ratio_to_an_income_that_is_taken_away_becomes_the_amount():
 def test_a_field_of_one_direction_alone_is_worth_its_raw_values():
     [age] = feature_auc(COLUMNS, Y, [GMSC["age"]]).itertuples()
     assert age.low < auc(Y, pd_of(-COLUMNS["age"] / 20)) < age.high
+
+
+def test_a_segment_that_training_ranks_backwards_has_no_relative_fall():
+    from credit_default.evaluation.validation.comparison import segment_overfit
+
+    y, backwards = np.repeat([0, 1], 20), np.repeat([0.4, 0.2], 20)
+    segments = np.zeros(40, int)
+    table = segment_overfit(y, backwards, segments, y, backwards[::-1], segments, ("all",))
+    assert table.auc_train[0] == 0 and np.isnan(table.fall[0])

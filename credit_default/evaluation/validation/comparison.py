@@ -116,7 +116,7 @@ def _fall(
         difference=difference,
         low=difference - half,
         high=difference + half,
-        fall=difference / a.auc,
+        fall=difference / a.auc if a.auc else np.nan,
         flag=flag,
     )
 
