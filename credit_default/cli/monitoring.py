@@ -222,8 +222,7 @@ def drift_command(
     """Compare current applicants with the holdout.
 
     The reference is the holdout that the model was evaluated on. The exit code is 3 if the
-    applicants have drifted, and 4 if nothing was compared or more than 5 % of the rows were
-    refused.
+    applicants have drifted, 4 if nothing was compared or over 5 % of the rows were refused.
 
     With --current, the applicants in a file are compared; with --window-hours or --since, logged
     predictions are, and performance is added. Without any of these, the portfolio's unlabelled file

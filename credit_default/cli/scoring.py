@@ -8,7 +8,7 @@ __all__ = ['scoring_commands', 'InArgument', 'ScoredArgument', 'LabelledFileArgu
 
 # %% ../../nbs/cli/07_scoring.ipynb #bba46f39
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from credit_default.cli.terminal import (
     print_table,
     progress_bar,
 )
+
+if TYPE_CHECKING:
+    from credit_default.evaluation.judging import LabelledRows
 
 # %% ../../nbs/cli/07_scoring.ipynb #383eb04f
 def count_rows(path: Path) -> int | None:
@@ -97,6 +100,16 @@ LabelledFileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="Loans with their outcome, CSV or Parquet.")
 ]
 
+# %% ../../nbs/cli/07_scoring.ipynb #5c1e9a77
+def _check_judged(rows: "LabelledRows") -> None:
+    "Say where too many rows were refused, and end the command with an exit code of its own."
+    if rows.too_many_refused:
+        note(
+            f"NOT JUDGED: {rows.refused:,} of {rows.refused + len(rows.y):,} rows with an outcome "
+            "were refused, too many for the figures of the others to stand for the file."
+        )
+        raise typer.Exit(NOT_JUDGED)
+
 # %% ../../nbs/cli/07_scoring.ipynb #2ab6f960
 @scoring_commands.command(
     "evaluate",
@@ -133,9 +146,4 @@ def evaluate_command(
         print_json(figures)
     else:
         print_table([dict(figure=k, value=v) for k, v in figures.items()])
-    if rows.too_many_refused:
-        note(
-            f"NOT JUDGED: {rows.refused:,} of {rows.refused + len(rows.y):,} rows with an outcome "
-            "were refused, too many for the figures of the others to stand for the file."
-        )
-        raise typer.Exit(NOT_JUDGED)
+    _check_judged(rows)

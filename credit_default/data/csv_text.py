@@ -164,7 +164,7 @@ def _odd_row(header: int, row: int, before: int, reader: Iterable[list[str]]) ->
         return "is it cut short, or a note or a total below the table? Remove such lines"
     return "a separator within a text needs quotation marks around the text"
 
-
+# %% ../../nbs/data/01_csv_text.ipynb #079160ca
 def parse_csv(
     name: str,  # of the file, for the error
     text: str,

@@ -137,7 +137,7 @@ def _date_range(dates: np.ndarray) -> dict[str, str]:
     "Return the first and the last date."
     return dict(first=str(dates.min()), last=str(dates.max())) if len(dates) else {}
 
-
+# %% ../../nbs/data/06_dataset.ipynb #6477c090
 def _take(dataset: Dataset, rows: np.ndarray, provenance: dict[str, Any]) -> Dataset:
     "Return some rows of a data set, with what the provenance counts counted again."
     y, true_pd, dates = (

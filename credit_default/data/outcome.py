@@ -31,7 +31,7 @@ def _outcome_codes(portfolio: Portfolio) -> dict[str, int]:
             clear = {other_no: clear[no], other_yes: clear[yes]} | clear
     return clear | known
 
-
+# %% ../../nbs/data/04_outcome.ipynb #656007aa
 def parse_outcome(
     portfolio: Portfolio,
     values: Sequence[Any],  # as in the file

@@ -148,7 +148,7 @@ def _read_json_lines(content: io.BytesIO) -> pd.DataFrame:
     table: pd.DataFrame = pd.read_json(content, lines=True, dtype=False, convert_dates=False)
     return table
 
-
+# %% ../../nbs/data/03_sources.ipynb #ecdeac5e
 def read_typed(name: str, content: bytes) -> pd.DataFrame | None:
     """Return the table of a file whose columns have types: Parquet, Feather, Stata or JSON lines;
     None where it is none of them. Raise DataError where it is damaged.

@@ -42,7 +42,7 @@ def _strata(columns: Columns, y: np.ndarray | None) -> tuple[np.ndarray, np.ndar
         np.maximum.at(defaulted, groups, np.asarray(y).astype(np.int64))
     return keys, groups, defaulted
 
-
+# %% ../../nbs/data/09_split.ipynb #477a0188
 def _random_holdout(dataset: Dataset, holdout: float, seed: int) -> np.ndarray:
     """Return (n,) whether a row is held out: by a hash of the applicant, with the same share of
     defaults on both sides.

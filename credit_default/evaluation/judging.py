@@ -63,7 +63,7 @@ def _refusal_reasons(problems: list[RefusedValue]) -> str:
     reasons = Counter(f"{problem.field} {problem.message}" for problem in problems)
     return "; ".join(f"{reason} ({n:,} rows)" for reason, n in reasons.most_common(5))
 
-
+# %% ../../nbs/evaluation/06_judging.ipynb #8a8e8d51
 def labelled_rows(
     bundle: Bundle,
     table: pd.DataFrame,  # columns by the fields' names or aliases, and the outcome's

@@ -47,8 +47,7 @@ class ColumnForm(Definition):
 class Csv(Definition):
     "The form of a lender's CSV files, where it is another than the usual one."
 
-    # `utf-8` (with a byte order mark or without), `cp1252` (Windows), `latin-1`, `utf-16`, or
-    # another that Python knows
+    # `utf-8`, with a byte order mark or without, `cp1252`, `latin-1`, `utf-16`, or Python's others
     encoding: str = "utf-8"
     separator: Literal[",", ";", "\t", "|"] = ","
     decimal: Decimal = "."

@@ -78,7 +78,7 @@ class MarkCounts:
         "Return whether nearly all cells are numbers, with some marks or other."
         return self.numbers >= NUMERIC_SHARE * self.stated > 0
 
-
+# %% ../../nbs/portfolio/19_marks.ipynb #18560333
 def count_marks(
     texts: Mapping[str, int],  # how often each text stands in the column
     affixes: tuple[str, ...] = (),
@@ -135,7 +135,7 @@ def _speak_for_thousands(whole: Collection[str]) -> bool:
         and any(len(n) == 3 and set(n) != {"9"} for n in whole)
     )
 
-
+# %% ../../nbs/portfolio/19_marks.ipynb #4300e7f1
 def column_marks(counts: MarkCounts) -> ColumnMarks:
     "Return what the marks of a column mean, as far as the column tells."
     decimal = _proven(counts.decimal, counts.thousands, counts.open)

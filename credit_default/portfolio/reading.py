@@ -76,7 +76,7 @@ def _rows(lines: Iterable[str], separator: str) -> list[list[str]]:
     except csv.Error:
         return []
 
-
+# %% ../../nbs/portfolio/20_reading.ipynb #1d41a5f7
 def _number_forms(portfolio: Portfolio, rows: list[list[str]]) -> dict[str, ColumnForm]:
     "Return how each field of numbers is written. Raise FormError where the file does not tell."
     header, found = [name.strip().removeprefix("\ufeff") for name in rows[0]], {}
@@ -100,7 +100,7 @@ def _number_forms(portfolio: Portfolio, rows: list[list[str]]) -> dict[str, Colu
         forms[name] = ColumnForm.model_validate(keys)
     return forms
 
-
+# %% ../../nbs/portfolio/20_reading.ipynb #bad47067
 def file_form(
     portfolio: Portfolio,
     lines: Sequence[str],  # the first ones of a file

@@ -117,7 +117,7 @@ def _head(lines: IO[str]) -> list[str]:
     except (EOFError, OSError, UnicodeError, zlib.error):
         return []
 
-
+# %% ../../nbs/scoring/17_batch.ipynb #c2ac0ea1
 def _check_files(source: Path, target: Path) -> bool:
     "Return True where both are Parquet. Raise BatchError where one cannot become the other."
     for path in (source, target):

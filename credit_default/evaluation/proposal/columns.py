@@ -50,20 +50,18 @@ class TableColumn:
     text : (n,) object, None where missing.
     number : (n,) float, NaN where missing, infinity where it is no number.
     typed_date : whether the file itself says that it holds dates.
-    gaps : (n,) object, the text that was read as missing; None elsewhere, and where nothing stands.
     """
 
     name: str
     text: np.ndarray
     number: np.ndarray
     typed_date: bool = False
-    gaps: np.ndarray = field(default_factory=lambda: np.array([], object))
+    gaps: np.ndarray = field(default_factory=lambda: np.array([]))  # texts read as missing, or None
 
     @property
     def stated(self) -> np.ndarray:
         "Return where a row states a value, as a boolean array (n,)."
-        stated: np.ndarray = pd.notna(self.text)
-        return stated
+        return np.asarray(pd.notna(self.text))
 
     @property
     def counts(self) -> Counter[str]:

@@ -71,7 +71,7 @@ def _is_nested(values: pd.Series) -> bool:
         isinstance(v, list | tuple | dict | set | np.ndarray) for v in values
     )
 
-
+# %% ../../../nbs/evaluation/proposal/12_definition.ipynb #5204d0b8
 def sort_columns(table: pd.DataFrame, target: str, form: Csv) -> SortedColumns:
     "Return the columns that may be fields and the others. Raise DataError where none may be."
     found = SortedColumns([], [], {})

@@ -189,7 +189,7 @@ def _with_numbers(
         )
     )
 
-
+# %% ../../../nbs/evaluation/proposal/01_form.ipynb #2a4c7b49
 def _with_gaps(columns: Mapping[str, list[str]], form: Csv) -> Csv:
     "Return the form with the texts that stand for a missing value in any column."
     texts = {cell.strip() for cells in columns.values() for cell in cells if not is_missing(cell)}
