@@ -248,6 +248,9 @@ def test_drift_of_a_window_is_the_first_thing_said(world):
         source="log",
         model_version=world.bundle.tag,
         n_current=1000,
+        rows_read=1000,
+        rows_refused=0,
+        too_many_refused=False,
         stand_in="",
     )
     assert (
