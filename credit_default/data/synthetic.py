@@ -17,6 +17,7 @@ from scipy.special import ndtr
 from ..core.files import atomic_write
 from ..core.numeric import signed_exp, signed_log
 from .joining import cell_text
+from .outcome import day_texts
 from .sources import SYNTHETIC
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
@@ -262,7 +263,7 @@ def save_sample(
     frame, y, _ = synthesize(portfolio, n, seed)
     table = pd.concat([pd.Series(y, name=portfolio.target), frame], axis=1)
     if (dates := synthetic_dates(portfolio, len(frame), seed)) is not None:
-        table[portfolio.date] = pd.to_datetime(dates).strftime(portfolio.date_format)
+        table[portfolio.date] = day_texts(dates, portfolio.date_format)
     if portfolio.tables:
         return _save_tables(portfolio, Path(folder), table)
     return write_csv(

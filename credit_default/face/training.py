@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core.errors import InvalidInput
 from ..data.dataset import Dataset
+from ..data.outcome import day_texts
 from ..data.sources import SYNTHETIC
 from .display import Card, Displayed
 from .evaluation import Evaluation, metrics_with_intervals
@@ -107,7 +108,7 @@ def _write_loans(loans: Dataset, folder: Path) -> Path:
     words = np.array([portfolio.negative[0], portfolio.positive[0]], object)
     table = loans.frame.assign(**{portfolio.target: words[loans.y]})
     if loans.dates is not None:
-        texts = pd.Series(loans.dates).dt.strftime(portfolio.date_format)
+        texts = day_texts(loans.dates, portfolio.date_format)
         table = table.assign(**{portfolio.date: texts})
     path = folder / (f"{SYNTHETIC}-loans.parquet" if loans.synthetic else "loans.parquet")
     table.to_parquet(path, index=False)

@@ -41,7 +41,7 @@ class PortfolioKeys(Definition):
     # the column with the date of the loan: the holdout is then the latest loans. Without a date no
     # out-of-time test is possible
     date: str = ""
-    date_format: str = "%Y-%m-%d"  # as Python's strptime reads it
+    date_format: str = "%Y-%m-%d"  # as Python's strptime reads it, or `spreadsheet`: 44480
     intended_use: str = ""
     limits: tuple[str, ...] = ()  # of the model's use, in words
     dropped: dict[str, str] = {}  # columns that are left out, with the reason

@@ -17,6 +17,7 @@ from credit_default.cli.service import running_service
 from credit_default.data.csv_text import DataError
 from credit_default.data.dataset import from_table
 from credit_default.data.loading import load
+from credit_default.data.outcome import day_texts
 from credit_default.data.synthetic import synthesize
 from credit_default.evaluation.proposal.definition import propose
 from credit_default.evaluation.proposal.files import write_definition
@@ -720,3 +721,90 @@ def test_what_is_lost_is_said_by_its_form_alone(tmp_path):
         written(tmp_path, loans().assign(odd=odd).to_csv(index=False)), "bad"
     )
     assert "`a 9a` (90 rows)" in proposal.definition["dropped"]["odd"]
+
+
+# What names and contents tell
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Married", "foreign_worker", "nationality", "citizenship", "religion", "disability"]
+    + ["ethnicity", "country_of_birth", "sexual_orientation", "trade_union", "welfare"],
+)
+def test_protected_grounds_are_recognised_with_the_reason(name):
+    proposal = with_column(np.tile(["a", "b", "c"], 200), name)
+    assert field(proposal, name)["role"] == "protected"
+    assert "a ground on which law forbids to decide" in " ".join(proposal.remarks[name])
+
+
+@pytest.mark.parametrize(
+    "name, written, meaning",
+    [
+        ("decided", "%d-%b-%y", "a date"),
+        ("decided", "%d-%b-%Y", "a date"),
+        ("decided", "%d%b%Y", "a date"),
+        ("decided", "%d/%m/%y", "a date"),
+        ("decided", "%b-%Y", "a date"),
+        ("vintage", "%Y%m", "a date: year and month"),
+        ("decided", "%Y%m%d", "a date: year, month and day"),
+        ("decision_date", "spreadsheet", "a date: days as a spreadsheet counts them"),
+    ],
+)
+def test_dates_are_dates_however_a_bank_writes_them(tmp_path, name, written, meaning):
+    days = np.datetime64("2018-01-15") + np.arange(600) * np.timedelta64(2, "D")
+    texts = day_texts(days, written)
+    assert with_column(texts, name).definition["dropped"][name] == meaning
+    if written.isalpha() or written == "%Y%m":
+        as_numbers = with_column([int(text) for text in texts], name)
+        assert as_numbers.definition["dropped"][name] == meaning
+    loan_date = name.replace("decided", "issued").replace("decision", "issue")
+    loan_date = loan_date.replace("vintage", "issue_month")
+    table = loans().assign(**{loan_date: texts})
+    if written != "%d/%m/%y":  # the first of May or the fifth of January
+        portfolio, dataset = accepted(written_file(tmp_path, table))
+        assert (portfolio.date, portfolio.date_format) == (loan_date, written)
+        months = written in ("%b-%Y", "%Y%m")
+        unit = "datetime64[M]" if months else "datetime64[D]"
+        assert (dataset.dates == days.astype(unit).astype("datetime64[D]")).all()
+
+
+def written_file(tmp_path, table):
+    return written(tmp_path, table.to_csv(index=False))
+
+
+def test_numbers_that_look_a_little_like_dates_stay_numbers():
+    rng = np.random.default_rng(1)
+    for values in (rng.integers(30_000, 60_000, 600), rng.integers(190_000, 210_000, 600)):
+        assert field(with_column(values, "salary"), "salary")["kind"] == "number"
+
+
+@pytest.mark.parametrize("name", ["Account balance", "checking_account_balance", "no_of_shares"])
+def test_an_amount_is_no_identifier_though_its_name_sounds_so(name):
+    rng = np.random.default_rng(2)
+    values = rng.permutation(np.unique(rng.lognormal(10, 1, 3000).round()))[:600]
+    assert field(with_column(values, name), name)["kind"] == "number"
+
+
+def test_a_customer_number_that_comes_back_is_an_identifier():
+    rng = np.random.default_rng(3)
+    dropped = with_column(rng.integers(10_000_000, 10_000_300, 600), "customer_id").definition
+    assert "a customer or contract comes back" in dropped["dropped"]["customer_id"]
+    assert field(with_column(rng.integers(1, 60, 600), "branch_no"), "branch_no")
+    assert (
+        "account_no" in with_column(np.arange(600) + 4_000_000, "account_no").definition["dropped"]
+    )
+
+
+def test_a_month_is_no_interest_rate():
+    rng = np.random.default_rng(4)
+    months = {f"PAY_{m}": rng.integers(100, 300, 600) for m in ("MAR", "APR", "MAY")}
+    proposal = propose(loans().assign(**months), "bad")
+    assert "role" not in field(proposal, "PAY_APR")
+    assert field(propose(loans().assign(apr=months["PAY_APR"]), "bad"), "apr")["role"] == "lender"
+
+
+def test_a_rare_code_beside_frequent_ones_is_a_code():
+    rng = np.random.default_rng(5)
+    values = rng.integers(30, 95, 600)
+    values[:40], values[40:80], values[80] = -9, -8, -7
+    assert list(field(with_column(values))["codes"]) == ["-9", "-8", "-7"]

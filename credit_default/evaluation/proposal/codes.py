@@ -29,7 +29,7 @@ def _negative_codes(values: np.ndarray, counts: np.ndarray, least: float) -> lis
     if not 0 < len(negative) <= MAX_NEGATIVE_CODES or len(values) <= len(negative) + 2:
         return []
     coded = np.isin(negative, NEGATIVE_CODES) | [_ends_in_nines(v) for v in negative]
-    repeated = counts[: len(negative)].min() >= least
+    repeated = counts[: len(negative)].max() >= least  # a rare one beside it is one as well
     return negative.tolist() if coded.all() and repeated else []
 
 # %% ../../../nbs/evaluation/proposal/06_codes.ipynb #e15f73ad

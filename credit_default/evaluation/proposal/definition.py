@@ -87,7 +87,7 @@ def sort_columns(table: pd.DataFrame, target: str, form: Csv) -> SortedColumns:
         reason = exclusion_reason(column)
         if not reason and content in seen:
             reason = f"the same as {seen[content]}"
-        if reason == DATE_REASON:
+        if reason.startswith(DATE_REASON):
             found.dates.append(column)
         if reason:
             found.dropped[column.name] = reason
@@ -126,9 +126,9 @@ def unique_alias(name: str, taken: set[str]) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #0140444a
-def _role_and_remarks(name: str, leak: Finding | None) -> tuple[str, list[str]]:
+def _role_and_remarks(name: str, leak: Finding | None, others: set[str]) -> tuple[str, list[str]]:
     "Return the role of a column, by its name and by the leakage audit, and why."
-    hint = suggest_role(name)
+    hint = suggest_role(name, others)
     role, remarks = hint.role, [hint.reason] if hint.reason else []
     if leak is None:
         return role, remarks
@@ -146,7 +146,7 @@ def propose_field(
     "Return the definition of a field, and what a person should know about it."
     draft = draft_number(column) if column.is_numeric else draft_category(column)
     missing = round(float((~column.stated).mean()), 4)
-    role, why = _role_and_remarks(column.name, leak)
+    role, why = _role_and_remarks(column.name, leak, taken)
     alias, title = unique_alias(column.name, taken), column_title(column.name)
     entry: dict[str, Any] = dict(name=column.name)
     if alias != re.sub(r"\W", "_", column.name):
