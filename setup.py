@@ -59,6 +59,11 @@ setup(
         "bench": listed("train_requirements") + listed("bench_requirements"),
         "redis": listed("redis_requirements"),
         "bigquery": listed("bigquery_requirements"),
+        "all": [
+            line
+            for extra in ("train", "redis", "bigquery")
+            for line in listed(f"{extra}_requirements")
+        ],
     },
     entry_points={"console_scripts": listed("console_scripts")},
     cmdclass={"build_py": BuildWithTemplates},

@@ -91,7 +91,12 @@ def __getattr__(name: str) -> Any:
     "Import a public name when it is first used."
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    try:
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        from .core.extras import explain_import
+
+        raise explain_import(error) or error from None
     globals()[name] = value
     return value
 

@@ -17,6 +17,7 @@ from credit_default.cli.terminal import (
     InputError,
     PortfolioOption,
     SeedOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -92,6 +93,7 @@ SampleOption = Annotated[
 # %% ../../nbs/cli/03_data.ipynb #bf0bdec2
 @data_commands.command(
     "data",
+    cls=TrainingCommand,
     epilog=examples(
         "data",
         "data --path loans.csv",

@@ -26,6 +26,7 @@ from credit_default.cli.terminal import (
     print_json,
     progress_bar,
 )
+from ..core.extras import require_extra
 
 if TYPE_CHECKING:
     from credit_default.store.store import Store
@@ -99,6 +100,10 @@ def log_export(
         raise InputError(
             f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)"
         )
+    if "://" not in out:
+        require_extra("train", "pyarrow")
+    elif out.startswith("bigquery:"):
+        require_extra("bigquery")
     store = open_store()
     with progress_bar("exporting", store.predictions.count(since=since, until=until)) as progress:
 

@@ -25,6 +25,7 @@ from credit_default.cli.terminal import (
     InputError,
     JsonOption,
     PortfolioOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -239,6 +240,7 @@ OtherArgument = Annotated[str, typer.Argument(metavar="[TAG]", help="Model to co
 
 @model_commands.command(
     "compare",
+    cls=TrainingCommand,
     epilog=examples(
         "models compare 3f0c9a1b2c3d4e5f", "models compare 3f0c9a1b2c3d4e5f 77b1d2aa0c3e4f56 --json"
     ),
@@ -359,6 +361,7 @@ OtherSeedOption = Annotated[
 # %% ../../nbs/cli/08_models.ipynb #9c712774
 @reproduce_commands.command(
     "reproduce",
+    cls=TrainingCommand,
     epilog=examples(
         "reproduce champion",
         "reproduce 3f0c9a1b2c3d4e5f --path loans.csv",

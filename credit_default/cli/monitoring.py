@@ -30,6 +30,7 @@ from credit_default.cli.terminal import (
     InputError,
     ModelOption,
     PortfolioOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -203,6 +204,7 @@ AsOfOption = Annotated[
 # %% ../../nbs/cli/06_monitoring.ipynb #d10da3dc
 @monitoring_commands.command(
     "drift",
+    cls=TrainingCommand,
     epilog=examples(
         "drift",
         "drift --current applicants.csv",
@@ -400,6 +402,7 @@ TryAlertOption = Annotated[
 # %% ../../nbs/cli/06_monitoring.ipynb #34dfab64
 @monitoring_commands.command(
     "watch",
+    cls=TrainingCommand,
     epilog=examples(
         "watch",
         "watch --every 1h",

@@ -18,6 +18,7 @@ from .lookup import find_portfolio
 from credit_default.cli.terminal import (
     InputError,
     JsonOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -152,6 +153,7 @@ AuditPositiveOption = Annotated[
 # %% ../../nbs/cli/04_onboarding.ipynb #a7a11f83
 @onboarding_commands.command(
     "audit",
+    cls=TrainingCommand,
     epilog=examples(
         "audit loans.csv --target defaulted",
         'audit loans.csv --target status --positive "Charged Off"',
@@ -258,6 +260,7 @@ PositiveOption = Annotated[
 # %% ../../nbs/cli/04_onboarding.ipynb #a670963f
 @onboarding_commands.command(
     "init",
+    cls=TrainingCommand,
     epilog=examples(
         "init loans.csv --target defaulted",
         'init loans.parquet --target status --positive "charged off" --positive late --name cards',

@@ -24,6 +24,7 @@ from credit_default.cli.terminal import (
     InputError,
     PortfolioOption,
     SeedOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -66,7 +67,9 @@ def write_report(
 report_commands = command_group()
 
 
-@report_commands.command("eda", epilog=examples("eda", "eda --portfolio personal --path loans.csv"))
+@report_commands.command(
+    "eda", cls=TrainingCommand, epilog=examples("eda", "eda --portfolio personal --path loans.csv")
+)
 def eda_command(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO, path: DataOption = None, seed: SeedOption = 0
 ) -> None:
@@ -243,6 +246,7 @@ ResumeOption = Annotated[
 # %% ../../nbs/cli/05_reports.ipynb #87facfbe
 @report_commands.command(
     "train",
+    cls=TrainingCommand,
     epilog=examples(
         "train",
         "train --preset full --timeout 1800",

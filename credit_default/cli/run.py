@@ -31,6 +31,7 @@ from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
     PortfolioOption,
     SeedOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -104,7 +105,9 @@ def _data_line(dataset: "Dataset") -> str:
     return f"{dataset.title}: {len(dataset):,} rows, default rate {rate}"
 
 
-@run_commands.command("run", epilog=examples("run", "run --portfolio personal"))
+@run_commands.command(
+    "run", cls=TrainingCommand, epilog=examples("run", "run --portfolio personal")
+)
 def run_command(portfolio: PortfolioOption = DEFAULT_PORTFOLIO, seed: SeedOption = 0) -> None:
     """Run everything once, from data to a served prediction.
 

@@ -23,6 +23,7 @@ from credit_default.cli.terminal import (
     JsonOption,
     PortfolioOption,
     SeedOption,
+    TrainingCommand,
     command_group,
     examples,
     note,
@@ -156,6 +157,7 @@ def after_window(definition: "Portfolio") -> str:
 # %% ../../nbs/cli/13_simulation.ipynb #522c4342
 @simulation_commands.command(
     "simulate",
+    cls=TrainingCommand,
     epilog=examples(
         "simulate",
         "simulate --rows 2000 --scenario recession --change-at 0.5",

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT_FOUND', 'NOT_JUDGED', 'WRONG_FILE_ERRORS', 'DEFAULT_PORTFOLIO', 'PortfolioOption',
            'ModelOption', 'MAX_SEED', 'SeedOption', 'JsonOption', 'CommandError', 'InputError', 'exit_code',
-           'error_line', 'CommandGroup', 'command_group', 'note', 'print_json', 'print_table', 'progress_bar',
-           'examples', 'parse_time']
+           'error_line', 'CommandGroup', 'command_group', 'TrainingCommand', 'note', 'print_json', 'print_table',
+           'progress_bar', 'examples', 'parse_time']
 
 # %% ../../nbs/cli/01_terminal.ipynb #028a482b
 import json
@@ -20,6 +20,7 @@ import typer
 import typer.core
 
 from ..core.errors import CreditDefaultError
+from ..core.extras import explain_import, require_extra
 
 # %% ../../nbs/cli/01_terminal.ipynb #e0b923f7
 FAILURE, BAD_INPUT, DRIFT_FOUND, NOT_JUDGED = 1, 2, 3, 4
@@ -70,10 +71,11 @@ class CommandGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            code = exit_code(error)
+            shown = isinstance(error, ModuleNotFoundError) and explain_import(error) or error
+            code = exit_code(shown)
             if code is None:
                 raise
-            typer.echo(f"credit-default: {error_line(error)}", err=True)
+            typer.echo(f"credit-default: {error_line(shown)}", err=True)
             raise typer.Exit(code) from None
 
 
@@ -86,6 +88,15 @@ def command_group(**options: Any) -> typer.Typer:
         pretty_exceptions_enable=False,
         **options,
     )
+
+# %% ../../nbs/cli/01_terminal.ipynb #41e9e41b
+class TrainingCommand(typer.core.TyperCommand):
+    "A command that needs the extra `train`."
+
+    def invoke(self, ctx: Any) -> Any:
+        "Run the command. Raise MissingExtra where the extra is not installed."
+        require_extra("train")
+        return super().invoke(ctx)
 
 # %% ../../nbs/cli/01_terminal.ipynb #561334bb
 def note(text: str) -> None:
