@@ -40,9 +40,10 @@ report: $(SET_UP) ## Write the EDA and training reports of PORTFOLIO to reports/
 	@$(BIN)/credit-default eda --portfolio "$(PORTFOLIO)"
 	@$(BIN)/credit-default train --portfolio "$(PORTFOLIO)"
 
-# The configuration folder is added to the user's own and does not replace it. Options: make lab LAB_FLAGS=--no-browser
+# The configuration folder is added to the user's own and does not replace it, and a terminal finds the commands of
+# $(VENV) first. Options: make lab LAB_FLAGS=--no-browser
 lab: $(SET_UP) ## Open the chapters in JupyterLab, which cleans notebooks on saving
-	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(LAB_FLAGS)
+	@PATH="$(abspath $(BIN)):$$PATH" JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" $(BIN)/jupyter lab $(LAB_FLAGS)
 
 check: $(SET_UP) ## Check export, format, style, types and layers; changes nothing
 	@$(BIN)/python tools/source_of_truth.py

@@ -67,4 +67,8 @@ setup(
     },
     entry_points={"console_scripts": listed("console_scripts")},
     cmdclass={"build_py": BuildWithTemplates},
+    # An editable installation is a path, which goes before a folder without __init__.py. A finder,
+    # which setuptools would take otherwise, is asked after the folders: in the parent folder of a
+    # clone named credit_default, Python would import the clone.
+    options={"editable_wheel": {"mode": "compat"}},
 )

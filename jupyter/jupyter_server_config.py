@@ -1,18 +1,14 @@
-"""Jupyter's settings for this checkout, put on its path by `make lab`: a notebook is cleaned as it
-is saved.
-
-nbdev_install_hooks would write the same into the home folder, for every project of this user.
+"""Jupyter's settings for this checkout, put on its path by `make lab`: where to find the extension
+that cleans a notebook as it is saved, and a terminal that keeps PATH.
 """
 
-from nbdev.clean import clean_jupyter
+import os
+import sys
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent))
 
-def clean_on_save(model, **kwargs):
-    "Clean `model` by the settings of the project that Jupyter was started in."
-    # Given the path, nbdev would sign the file's former content too, fail on a new notebook and
-    # leave a
-    # .last_checked beside it. Jupyter itself signs what it saves.
-    clean_jupyter(path=None, model=model)
-
-
-c.ContentsManager.pre_save_hook = clean_on_save  # noqa: F821 (Jupyter provides `c`)
+# Where Jupyter itself has no terminal, it starts login shells, which on many systems set PATH anew.
+if not sys.stdout.isatty():
+    shell = os.environ.get("SHELL") or "sh"
+    c.ServerApp.terminado_settings = {"shell_command": [shell]}  # noqa: F821 (Jupyter provides `c`)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import websocket
 import yaml
 from locked import BENCH, LISTS, ROOT, direct, environment, locked
 from packaging.requirements import Requirement
@@ -394,7 +395,34 @@ def test_jupyterlab_cleans_a_notebook_on_saving_it(jupyterlab, tmp_path):
         "/contents/notes.txt", json={"type": "file", "format": "text", "content": "no notebook"}
     )
     assert text.is_success
-    assert "Traceback" not in (log := (tmp_path / "log").read_text()), log
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log and "Overriding existing" not in log, log
+
+
+def test_a_terminal_of_jupyterlab_finds_the_commands(jupyterlab):
+    client, _, _ = jupyterlab
+    name = client.post("/terminals").json()["name"]
+    address = str(client.base_url.join("/terminals/websocket/")).replace("http", "ws", 1)
+    connection = websocket.create_connection(
+        f"{address}{name}", header=["Authorization: token secret"], timeout=20
+    )
+    connection.send(json.dumps(["stdin", "command -v nbdev_export make; echo en''d\r"]))
+    shown = ""
+    while "\nend" not in shown:
+        kind, *texts = json.loads(connection.recv())
+        shown += "".join(texts) if kind == "stdout" else ""
+    connection.close()
+    assert f"{BIN / 'nbdev_export'}" in shown, shown
+
+
+def test_the_package_is_found_from_the_clones_parent_folder(tmp_path):
+    "The clone is named as the package, and is no package."
+    (tmp_path / "credit_default").mkdir()
+    shown = "import credit_default; print(credit_default.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", shown], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_image_is_built_by_the_uv_of_the_lock():
