@@ -3,8 +3,13 @@ answers is so.
 """
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -202,3 +207,29 @@ def test_every_make_target_that_is_named_is_there():
     assert named >= {"run", "serve", "lab", "test", "readme"} and not [
         name for name in named if f"\n{name}:" not in makefile
     ]
+
+
+@pytest.mark.slow
+def test_a_report_is_made_by_papermill_word_for_word(tmp_path, monkeypatch):
+    [block] = [b for b in blocks(r"\w*") if "\npapermill " in b]
+    (tmp_path / "nbs").mkdir()
+    shutil.copytree(ROOT / "nbs" / "reports", tmp_path / "nbs" / "reports")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("CREDIT_DEFAULT_DATA", None)  # the synthetic sample is enough
+    done = subprocess.run(
+        ["sh", "-e", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "reports" / "by-hand"
+    assert {path.name for path in made.iterdir()} == {"eda.ipynb", "eda.json", "eda.html"}
+    page = (made / "eda.html").read_text()
+    assert "<style>" in page and "SYNTHETIC" in page and "import matplotlib" not in page
+    assert {path.name for path in tmp_path.iterdir()} == {"nbs", "reports"}
+
+
+def test_figures_of_a_report_that_was_run_by_hand_are_no_part_of_the_project():
+    names = ["eda.json", "nbs/reports/training.json", "nbs/drift.json"]
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *names], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split() == names
