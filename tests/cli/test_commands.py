@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from interrupts import take_interrupts
 from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
@@ -1093,7 +1094,12 @@ def test_an_interrupted_run_leaves_no_service_behind(synthetic_bundle, here, num
         "with running_service('gmsc', Path('log')) as url:\n    print(url, flush=True); "
         "time.sleep(100)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        preexec_fn=take_interrupts,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     url = process.stdout.readline().strip()
     assert url and not port_is_free(url)
     process.send_signal(number)

@@ -22,6 +22,7 @@ import pytest
 import tenacity
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from interrupts import take_interrupts
 from served import ROOT, free_port
 
 from credit_default.core.settings import SettingsError, read_settings
@@ -526,11 +527,6 @@ def done(checked):
     for problem in checked.problems: print(problem)
 watch_portfolio(once, "gmsc", on_result=done)
 """
-
-
-def take_interrupts():
-    "In a child: SIGINT interrupts, even where the tests run under nohup or in the background."
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from interrupts import take_interrupts
 
 TESTS = """
 import os
@@ -104,3 +106,18 @@ def test_real_data_is_seen_by_the_tests_that_ask_for_it(run, tmp_path):
 def test_this_run_has_a_model_store_of_its_own(bentoml_home):
     assert os.environ["BENTOML_HOME"] == str(bentoml_home) != str(Path.home() / "bentoml")
     assert os.environ["DO_NOT_TRACK"] == "1"
+
+
+def test_a_child_is_interrupted_also_where_the_tests_run_in_the_background():
+    wait = "import time; print(flush=True); time.sleep(60)"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-c", wait], preexec_fn=take_interrupts, stdout=-1, stderr=-1
+        )
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=20)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert child.returncode == -signal.SIGINT and b"KeyboardInterrupt" in error
