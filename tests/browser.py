@@ -29,8 +29,9 @@ class Browser:
     browser.open(path)`.
     """
 
-    def __init__(self, profile, width=1200, height=900):
+    def __init__(self, profile, width=1200, height=900, reaches_this_machine=False):
         self.profile, self.width, self.height = Path(profile), width, height
+        self.names = "MAP * ~NOTFOUND" + ", EXCLUDE 127.0.0.1" * reaches_this_machine
         self.numbers, self.buffer, self.events = itertools.count(1), b"", []
 
     def __enter__(self):
@@ -47,7 +48,7 @@ class Browser:
             "--disable-component-update",
             "--disable-sync",
             "--remote-debugging-pipe",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--host-resolver-rules={self.names}",
             f"--user-data-dir={self.profile}",
             f"--window-size={self.width},{self.height}",
         ]
@@ -122,9 +123,12 @@ class Browser:
         raise TimeoutError(method)
 
     def open(self, path, seconds=60, settle=1.0):
-        "Opens a file, and waits until it is loaded and its scripts have had their turn."
+        """Opens a file or an address, and waits until it is loaded and its scripts have had their
+        turn.
+        """
         self.events.clear()
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        url = path if str(path).startswith("http") else Path(path).resolve().as_uri()
+        self.call("Page.navigate", url=url)
         end = time.monotonic() + seconds
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             if event := self.message(end - time.monotonic()):

@@ -6,11 +6,12 @@
 __all__ = ['Card', 'Displayed']
 
 # %% ../../nbs/face/01_display.ipynb #06be8a38
-import html
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+
+from ..core.markup import escape_html
 
 # %% ../../nbs/face/01_display.ipynb #1d86fde9
 def _shown(value: Any) -> str:
@@ -83,7 +84,7 @@ def _card_text(card: Card) -> str:
 # %% ../../nbs/face/01_display.ipynb #a7c775c8
 def _html_table(rows: list[list[str]]) -> str:
     "Return rows of text as an HTML table, the first one as its headings."
-    head, *body = ([html.escape(text) for text in row] for row in rows)
+    head, *body = ([escape_html(text) for text in row] for row in rows)
     headings = "".join(f"<th>{text}</th>" for text in head)
     lines = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in body)
     return f"<table><thead><tr>{headings}</tr></thead><tbody>{lines}</tbody></table>"
@@ -92,12 +93,12 @@ def _html_table(rows: list[list[str]]) -> str:
 def _card_html(card: Card) -> str:
     left = "style='text-align:left'"
     facts = "".join(
-        f"<tr><th {left}>{html.escape(k)}</th><td {left}>{html.escape(_shown(v))}</td></tr>"
+        f"<tr><th {left}>{escape_html(k)}</th><td {left}>{escape_html(_shown(v))}</td></tr>"
         for k, v in card.facts.items()
     )
     table = _html_table(_cells(card.table)) if card.table is not None else ""
-    note = f"<p>{html.escape(card.note)}</p>" if card.note else ""
-    title = html.escape(card.title)
+    note = f"<p>{escape_html(card.note)}</p>" if card.note else ""
+    title = escape_html(card.title)
     return f"<div><p><b>{title}</b></p><table>{facts}</table>{table}{note}</div>"
 
 # %% ../../nbs/face/01_display.ipynb #47732651

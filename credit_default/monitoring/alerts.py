@@ -30,6 +30,7 @@ import tenacity
 
 from ..core.addresses import parse_addresses, split_url
 from ..core.errors import CreditDefaultError
+from ..core.markup import escape_chat
 from ..core.settings import Settings
 
 # %% ../../nbs/monitoring/06_alerts.ipynb #59c9e49e
@@ -85,9 +86,7 @@ class Webhook:
 
     def deliver(self, alert: Alert) -> str:
         "Post the alert. Raise DeliveryFailed."
-        text = f"*{alert.subject}*\n{alert.text}"
-        for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-            text = text.replace(character, entity)
+        text = f"*{escape_chat(alert.subject)}*\n{escape_chat(alert.text)}"
         try:  # of the answer only the status is read
             with (
                 httpx.Client(timeout=self.seconds) as client,

@@ -6,7 +6,6 @@
 __all__ = ['PortfolioFields', 'Portfolio']
 
 # %% ../../nbs/portfolio/11_definition.ipynb #573f2dbf
-import html
 import json
 import tomllib
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from ..core.markup import escape_html
 from .checks import check_portfolio, drawing_order
 from .field import Field
 from .keys import PortfolioKeys
@@ -35,12 +35,12 @@ def _as_text(portfolio: PortfolioKeys) -> str:
 
 
 def _as_html(portfolio: PortfolioKeys) -> str:
-    head, *rows = [[html.escape(v) for v in row] for row in _field_rows(portfolio)]
+    head, *rows = [[escape_html(v) for v in row] for row in _field_rows(portfolio)]
     heading = "".join(f"<th>{v}</th>" for v in head)
     body = "".join(f"<tr>{''.join(f'<td>{v}</td>' for v in row)}</tr>" for row in rows)
     return (
-        f"<p><b>Portfolio {portfolio.name}: {html.escape(portfolio.title)}</b>, outcome "
-        f"{html.escape(portfolio.target)}</p>"
+        f"<p><b>Portfolio {portfolio.name}: {escape_html(portfolio.title)}</b>, outcome "
+        f"{escape_html(portfolio.target)}</p>"
         f"<table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table>"
     )
 

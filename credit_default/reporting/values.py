@@ -6,12 +6,13 @@
 __all__ = ['to_plain', 'format_value']
 
 # %% ../../nbs/reporting/01_values.ipynb #76690cd2
-import html
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+from ..core.markup import escape_html
 
 # %% ../../nbs/reporting/01_values.ipynb #3dec4b17
 def to_plain(value: Any) -> Any:
@@ -56,5 +57,5 @@ def format_value(
     if isinstance(value, (list, tuple)):
         return ", ".join(format_value(v, spec) for v in value) or "none"
     if not isinstance(value, (int, float)):
-        return html.escape(str(value))
+        return escape_html(value)
     return _number_text(value, spec)

@@ -20,7 +20,14 @@ from tqdm import tqdm
 
 from ..data.dataset import known_outcomes
 from ..evaluation.calibration_errors import brier, ece, log_loss
-from ..evaluation.charts.style import GREY, PALETTE, chart, new_axes, set_titles
+from credit_default.evaluation.charts.style import (
+    GREY,
+    PALETTE,
+    chart,
+    log_ticks,
+    new_axes,
+    set_titles,
+)
 from ..evaluation.discrimination import auc, auc_difference, auc_interval
 from .binned_scorecard import binned_scorecard
 from .blending import MAX_OPERATIONS, operations
@@ -302,6 +309,7 @@ def plot_cost(
         fontsize=8,
     )
     ax.set_xscale("log")
+    log_ticks(ax.xaxis)
     ax.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     own, best = t.auc[t.champion].iloc[0], t.auc.max()
     title = f"The champion's AUC is {own:.4f}, the highest {best:.4f}"

@@ -256,12 +256,15 @@ def auc_behind_best(
 
     return np.array([behind(own) for own in aucs])
 
-
+# %% ../../nbs/training/13_tuning.ipynb #2dd20877
 def plot_trials(result: TuningResult, ax: Any = None) -> Any:
     """Return axes with each trial's distance from the champion by candidate, on a logarithmic
     scale; hollow where the trial was given up.
     """
-    import matplotlib.pyplot as plt  # a search without a chart needs none
+    # a search without a chart needs none
+    import matplotlib.pyplot as plt
+
+    from credit_default.evaluation.charts.style import log_ticks
 
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
     trials, floor = result.trials, 1e-5
@@ -275,6 +278,7 @@ def plot_trials(result: TuningResult, ax: Any = None) -> Any:
         for at, look in ((mine & done, dict(label=candidate)), (mine & ~done, dict(mfc="none"))):
             ax.plot(trials.trial[at], lag[at], "o", ms=4, color=colour, **look)
     ax.set(xlabel="trial", ylabel="AUC behind the best", yscale="log")
+    log_ticks(ax.yaxis)
     ax.invert_yaxis()
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)

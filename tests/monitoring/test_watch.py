@@ -196,6 +196,17 @@ def test_a_webhook_that_fails_twice_is_told_at_the_third_attempt(web):
     assert web.taken == [{"text": f"*{ALERT.subject}*\n{ALERT.text}"}]
 
 
+def test_what_a_name_holds_is_text_in_a_chat_room_and_in_a_mail(web, mailbox):
+    hostile, box = "<!channel> <http://x.example|age> & @everyone", mailbox()
+    alert = Alert(f"drift in {hostile}", f"Applicants differ: {hostile}")
+    assert send_alert(alert, [Webhook(web.url), mail(box.address)], **AT_ONCE) == []
+    shown = "&lt;!channel&gt; &lt;http://x.example|age&gt; &amp; @\u200beveryone"
+    assert web.taken == [{"text": f"*drift in {shown}*\nApplicants differ: {shown}"}]
+    message = message_from_bytes(box.taken[0].content, policy=default_policy)
+    assert message.get_content_type() == "text/plain" and not message.is_multipart()
+    assert message.get_content().strip() == alert.text
+
+
 def test_a_mail_server_that_fails_twice_is_told_at_the_third_attempt(mailbox):
     box = mailbox()
     box.refusals += ["451 come back later", "421 too busy"]

@@ -21,6 +21,7 @@ from credit_default.evaluation.charts.style import (
     ORANGE,
     chart,
     label_width,
+    log_ticks,
     new_axes,
     set_titles,
 )
@@ -168,6 +169,7 @@ def plot_dependence(
     ax.axhline(0, color="#444444", lw=0.8)
     if log:
         ax.set_xscale("log")
+        log_ticks(ax.xaxis)
     if not known.all():
         mean = c[~known].mean()
         label = f"missing ({np.sum(~known):,} of {len(known):,}): {mean:+.2f}"

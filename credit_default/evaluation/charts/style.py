@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'BLUE', 'ORANGE', 'GREY', 'NOTE_GREY', 'chart_style', 'chart', 'new_axes', 'set_titles', 'label_width',
-           'pds_by_model', 'sample_note', 'percent_ticks']
+           'pds_by_model', 'sample_note', 'percent_ticks', 'log_ticks']
 
 # %% ../../../nbs/evaluation/charts/01_style.ipynb #64e449c2
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import ArrayLike
 
 # %% ../../../nbs/evaluation/charts/01_style.ipynb #e232105f
@@ -51,6 +51,7 @@ def chart_style() -> dict[Any, Any]:  # matplotlib rc parameters
         "axes.axisbelow": True,
         "grid.color": "#E6E6E6",
         "grid.linewidth": 0.7,
+        "text.parse_math": False,  # a name with two dollar signs is no formula
     }
 
 # %% ../../../nbs/evaluation/charts/01_style.ipynb #f02eb983
@@ -127,3 +128,14 @@ def percent_ticks(*axes: Axis) -> None:
     "Write the ticks of these axes as percent."
     for axis in axes:
         axis.set_major_formatter(PercentFormatter(1, decimals=None))
+
+
+def log_ticks(*axes: Axis) -> None:
+    "Write the ticks of these logarithmic axes as plain numbers, more of them where it is short."
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        decades = np.log10(high / low)
+        subs = (1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.5 else (1,)
+        axis.set_major_locator(LogLocator(subs=subs, numticks=5 if subs == (1,) else None))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axis.set_minor_formatter(NullFormatter())
