@@ -45,7 +45,7 @@ for commands in (
     simulation_commands,
 ):
     app.add_typer(commands)
-app.add_typer(model_commands, name="models", help="List, compare and promote models.")
+app.add_typer(model_commands, name="models", help="List, compare, promote and delete models.")
 app.add_typer(database_commands, name="db")
 app.add_typer(user_commands, name="user")
 app.add_typer(log_commands, name="log")

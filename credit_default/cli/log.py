@@ -20,7 +20,9 @@ from credit_default.cli.terminal import (
     CommandError,
     InputError,
     JsonOption,
+    YesOption,
     command_group,
+    confirm_removal,
     examples,
     parse_time,
     print_json,
@@ -132,16 +134,11 @@ AgeOption = Annotated[
 
 def _confirm_removal(store: "Store", n: int, before: datetime) -> None:
     "Ask whether n predictions may be removed. Raise Abort where not, InputError without terminal."
-    if not typer.get_text_stream("stdin").isatty():
-        raise InputError(
-            f"this removes {count_predictions(n)}, and there is no terminal to ask at; give --yes "
-            "to remove them without a question"
-        )
     question = (
         f"Remove {count_predictions(n)} from before {before:%Y-%m-%d %H:%M} UTC in "
         f"{store.url_shown}?"
     )
-    typer.confirm(question, abort=True, err=True)
+    confirm_removal(count_predictions(n), question)
 
 # %% ../../nbs/cli/16_log.ipynb #e004c0f8
 @log_commands.command(
@@ -150,7 +147,7 @@ def _confirm_removal(store: "Store", n: int, before: datetime) -> None:
 )
 def log_prune(
     older_than: AgeOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     "Permanently delete old predictions."

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['REPORTS', 'STUDY', 'MARGINS', 'report_commands', 'PresetOption', 'ChampionOption', 'TrialsOption', 'TimeoutOption',
-           'KeepOption', 'ResumeOption', 'write_report', 'eda_command', 'TrainingRequest', 'check_for_leaks',
-           'champion_status', 'print_training', 'run_training', 'Preset', 'ChampionKind', 'train_command']
+           'KeepOption', 'ResumeOption', 'NoteOption', 'write_report', 'eda_command', 'TrainingRequest',
+           'check_for_leaks', 'champion_status', 'print_training', 'run_training', 'Preset', 'ChampionKind',
+           'train_command']
 
 # %% ../../nbs/cli/05_reports.ipynb #89b27167
 import sys
@@ -97,6 +98,7 @@ class TrainingRequest:
     seed: int = 0
     keep: str = ""  # lender's or leaky fields, separated by commas
     resume: str = ""  # name of a run whose search goes on
+    note: str = ""  # about the model, for `models list`
 
     def kept_fields(self, definition: "Portfolio") -> tuple[str, ...]:
         "Return the fields that `keep` names. Raise InputError where one cannot be kept."
@@ -179,6 +181,7 @@ def run_training(
     # slow to import
     from credit_default.reporting.running import new_folder
     from credit_default.scoring.registry import champion_tag
+    from credit_default.scoring.stored import write_training_note
 
     definition = find_portfolio(request.portfolio)
     kept = request.kept_fields(definition)
@@ -192,6 +195,7 @@ def run_training(
     folder = parent / request.resume if request.resume else new_folder(parent, run)
     made = _write_training_report(request, folder)
     tag = print_training(made, before, champion_tag(definition.name))
+    write_training_note(tag, made.html, request.note)
     return made, tag
 
 # %% ../../nbs/cli/05_reports.ipynb #970fc1b3
@@ -242,6 +246,9 @@ ResumeOption = Annotated[
     str,
     typer.Option(metavar="RUN", help="Resume the search of this run (the name of its folder)."),
 ]
+NoteOption = Annotated[
+    str, typer.Option("--note", metavar="TEXT", help="About the model; `models list` shows it.")
+]
 
 # %% ../../nbs/cli/05_reports.ipynb #87facfbe
 @report_commands.command(
@@ -265,6 +272,7 @@ def train_command(
     seed: SeedOption = 0,
     keep: KeepOption = "",
     resume: ResumeOption = "",
+    text: NoteOption = "",
 ) -> None:
     """Train a model and write its report.
 
@@ -273,6 +281,6 @@ def train_command(
     """
     run_training(
         TrainingRequest(
-            portfolio, path, preset.value, champion.value, trials, timeout, seed, keep, resume
+            portfolio, path, preset.value, champion.value, trials, timeout, seed, keep, resume, text
         )
     )

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT_FOUND', 'NOT_JUDGED', 'WRONG_FILE_ERRORS', 'DEFAULT_PORTFOLIO', 'PortfolioOption',
-           'ModelOption', 'MAX_SEED', 'SeedOption', 'JsonOption', 'CommandError', 'InputError', 'exit_code',
-           'error_line', 'CommandGroup', 'command_group', 'TrainingCommand', 'note', 'print_json', 'print_table',
-           'progress_bar', 'examples', 'parse_time']
+           'ModelOption', 'MAX_SEED', 'SeedOption', 'JsonOption', 'YesOption', 'CommandError', 'InputError',
+           'exit_code', 'error_line', 'CommandGroup', 'command_group', 'TrainingCommand', 'note', 'print_json',
+           'print_table', 'progress_bar', 'confirm_removal', 'examples', 'parse_time']
 
 # %% ../../nbs/cli/01_terminal.ipynb #028a482b
 import json
@@ -152,6 +152,19 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
     with typer.progressbar(length=total, label=label, file=sys.stderr) as bar:
         yield lambda done: bar.update(min(done, total) - bar.pos)
 
+# %% ../../nbs/cli/01_terminal.ipynb #8ea447e1
+def confirm_removal(
+    removal: str,  # what is removed: "this removes ..."
+    question: str,
+) -> None:
+    "Ask whether something may be removed. Raise Abort where not, InputError without a terminal."
+    if not typer.get_text_stream("stdin").isatty():
+        raise InputError(
+            f"this removes {removal}, and there is no terminal to ask at; give --yes to remove it "
+            "without a question"
+        )
+    typer.confirm(question, abort=True, err=True)
+
 # %% ../../nbs/cli/01_terminal.ipynb #6d48b9d8
 DEFAULT_PORTFOLIO = "gmsc"
 PortfolioOption = Annotated[
@@ -180,6 +193,7 @@ SeedOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 # %% ../../nbs/cli/01_terminal.ipynb #e095b4b4
 def examples(*lines: str) -> str:

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['model_name', 'bundle_path', 'stored_tags', 'save_bundle', 'Promotion', 'champion_line', 'promotion_history',
            'champion_tag', 'resolve_tag', 'load_bundle', 'request_schema', 'takes_the_same', 'promote_bundle',
-           'roll_back_champion', 'may_become_champion', 'promote_if_due']
+           'roll_back_champion', 'delete_bundle', 'may_become_champion', 'promote_if_due']
 
 # %% ../../nbs/scoring/12_registry.ipynb #3f63812c
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -265,6 +266,22 @@ def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:  # t
         back = Promotion(tags[-2], _now(), by, why, rollback=True, other_requests=True)
         _promote(portfolio, history, back)
     return tags[-2]
+
+# %% ../../nbs/scoring/12_registry.ipynb #3cc21476
+def delete_bundle(tag: str, portfolio: str) -> str:  # the full tag
+    "Delete a model and its reference rows. Raise BundleError for the champion, or without a model."
+    import bentoml  # slow to import
+
+    with _locked_history(portfolio) as history:
+        tag = resolve_tag(tag, portfolio)
+        bundle_path(tag)
+        if history and history[-1].tag == tag:
+            raise BundleError(
+                f"{tag} is the champion and was not deleted: promote another model before"
+            )
+        bentoml.models.delete(tag)
+        shutil.rmtree(portfolio_home(portfolio) / tag.split(":")[1], ignore_errors=True)
+    return tag
 
 # %% ../../nbs/scoring/12_registry.ipynb #5c71dd31
 def may_become_champion(bundle: Bundle) -> bool:

@@ -39,6 +39,7 @@ COMMANDS = [
     "models list",
     "models show",
     "models compare",
+    "models delete",
     "models promote",
     "models rollback",
 ]
@@ -531,7 +532,7 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
         ]
 
     assert champions() == [synthetic_bundle.tag]
-    assert challenger in shell("models", "list").stdout
+    assert challenger.split(":")[1] in shell("models", "list").stdout
     compared = json.loads(shell("models", "compare", challenger, "--json").stdout)
     assert compared["tags"] == [challenger, synthetic_bundle.tag] and compared["same_holdout"]
     assert {figure["difference"] for figure in compared["figures"]} == {0} and compared[
@@ -551,6 +552,42 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
     assert synthetic_bundle.tag in shell("models", "rollback").stdout
     assert champions() == [synthetic_bundle.tag]
     assert "a test" in shell("models", "show", challenger).stdout
+
+
+def test_a_list_says_when_and_how_models_were_made(synthetic_bundle, here):
+    from credit_default.scoring.stored import write_training_note
+
+    made, rows = synthetic_bundle.provenance, synthetic_bundle.provenance["rows"]["train"]
+    write_training_note(synthetic_bundle.tag, here / "reports" / "training.html", "the first one")
+    heading, *lines = shell("models", "list").stdout.splitlines()
+    [line] = [one for one in lines if one.startswith(synthetic_bundle.tag.split(":")[1])]
+    assert heading.split()[:5] == ["model", "date", "preset", "kind", "rows"]
+    assert f"{datetime.now(UTC):%Y-%m-%d} " in line and f" {made['champion']} " in line
+    assert f" {rows} " in line and line.endswith("the first one  reports/training.html")
+    entries = json.loads(shell("models", "list", "--json").stdout)
+    [entry] = [one for one in entries if one["tag"] == synthetic_bundle.tag]
+    assert entry["rows"] == rows
+    assert (entry["note"], entry["report"]) == (
+        "the first one",
+        str(here / "reports" / "training.html"),
+    )
+
+
+def test_a_model_is_deleted_unless_it_is_the_champion(synthetic_bundle, challenger):
+    from credit_default.core.paths import portfolio_home
+
+    beside = portfolio_home("gmsc") / challenger.split(":")[1]
+    beside.mkdir(parents=True, exist_ok=True)
+    refused = shell("models", "delete", challenger)
+    assert refused.exit_code == 2 and "give --yes" in refused.stderr and beside.exists()
+    deleted = shell("models", "delete", challenger.split(":")[1], "--yes", "--json")
+    assert json.loads(deleted.stdout) == {"deleted": challenger}
+    tags = [one["tag"] for one in json.loads(shell("models", "list", "--json").stdout)]
+    assert synthetic_bundle.tag in tags and challenger not in tags and not beside.exists()
+    assert "no model" in shell("models", "delete", challenger, "--yes").stderr
+    kept = shell("models", "delete", "champion", "--yes")
+    assert kept.exit_code == 2 and "is the champion" in kept.stderr
+    assert shell("models", "show").exit_code == 0
 
 
 def test_the_champion_is_not_promoted_again(synthetic_bundle):
