@@ -6,17 +6,24 @@
 __all__ = ['load']
 
 # %% ../../nbs/data/08_loading.ipynb #1c1f932b
+import datetime
 from pathlib import Path
 from typing import Any
 
 from .acceptance import check_joined
-from .dataset import Dataset, assemble, from_table
+from .dataset import Dataset, assemble, assemble_mature, from_table
 from .sources import SYNTHETIC, Source, find, read_table, read_tables
 from .synthetic import synthesize, synthetic_dates
 from ..portfolio.definition import Portfolio
 
 # %% ../../nbs/data/08_loading.ipynb #ab60c741
-def _load_synthetic(portfolio: Portfolio, source: Source, labelled: bool, seed: int) -> Dataset:
+def _load_synthetic(
+    portfolio: Portfolio,
+    source: Source,
+    labelled: bool,
+    seed: int,
+    as_of: datetime.date | str | None = None,  # up to when outcomes are known
+) -> Dataset:
     """Return the synthetic sample as a data set. Applicants without an outcome are others than
     those with one.
     """
@@ -33,8 +40,10 @@ def _load_synthetic(portfolio: Portfolio, source: Source, labelled: bool, seed: 
         columns_dropped={},
         columns_absent=[],
     )
-    dates = synthetic_dates(portfolio, len(frame), seed) if labelled else None
-    return assemble(portfolio, frame, y if labelled else None, pds, origin, dates)
+    if not labelled:
+        return assemble(portfolio, frame, None, pds, origin)
+    dates = synthetic_dates(portfolio, len(frame), seed)
+    return assemble_mature(portfolio, frame, y, pds, origin, dates, as_of)
 
 # %% ../../nbs/data/08_loading.ipynb #8263b66e
 def load(
@@ -46,12 +55,13 @@ def load(
     tolerated: float = 0.05,  # more refused rows than this share are an error
     min_rows: int = 100,
     seed: int = 0,  # of the synthetic sample
+    as_of: datetime.date | str | None = None,  # up to when outcomes are known; see the portfolio
 ) -> Dataset:
     "Return a portfolio's rows, checked, or raise DataError with the reason why that is impossible."
     if not isinstance(source, Source):
         source = find(portfolio, source)
     if source.path is None:
-        return _load_synthetic(portfolio, source, labelled, seed)
+        return _load_synthetic(portfolio, source, labelled, seed, as_of)
     files = [source.path.name]
     tables: list[dict[str, Any]] = []
     if portfolio.tables and source.path.is_dir():
@@ -69,4 +79,4 @@ def load(
     )
     if tables:
         origin["tables"] = tables
-    return from_table(portfolio, table, labelled, keep, tolerated, min_rows, origin)
+    return from_table(portfolio, table, labelled, keep, tolerated, min_rows, origin, as_of)

@@ -7,7 +7,8 @@ __all__ = ['load_portfolio', 'propose_portfolio', 'add_derived', 'LoanData', 'lo
 
 # %% ../../nbs/face/03_loans.ipynb #19a70c6e
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,18 @@ class LoanData(Displayed, Dataset):
             "Loans": len(self),
             "Default rate": "not known" if self.y is None else f"{self.y.mean():.2%}",
             "Refused": self.provenance["rows_refused"],
+            **_immature_fact(self),
             "Content": str(self.provenance["sha256"])[:12],
         }
         return Card(self.title, facts, _field_table(self), summary(self))
+
+# %% ../../nbs/face/03_loans.ipynb #0ebee2bd
+def _immature_fact(loans: Dataset) -> dict[str, str]:
+    "Return the number of immature loans; nothing where each loan counts."
+    known = loans.provenance.get("maturity")
+    if not known or not known["immature"]:
+        return {}
+    return {"Immature": f"{known['immature']:,} {'left out' if known['left_out'] else 'included'}"}
 
 
 def _field_table(loans: Dataset) -> pd.DataFrame:
@@ -154,17 +164,19 @@ def _checked_loans(
     labelled: bool,
     keep: tuple[str, ...],
     seed: int,
+    as_of: date | str | None,
 ) -> tuple[Dataset, Path | None]:
     "Return checked loans, and the file they were read from if there is one."
     if connection is not None:
         table, message = pd.read_sql(source, connection), "an SQL query"
     elif source is None or isinstance(source, str | Path):
         file = find(portfolio, source)
-        return load(portfolio, file, labelled=labelled, keep=keep, seed=seed), file.path
+        loans = load(portfolio, file, labelled=labelled, keep=keep, seed=seed, as_of=as_of)
+        return loans, file.path
     else:
         table, message = as_frame(source), "a table in memory"
     origin = dict(source="table", file=None, message=message, synthetic=False)
-    return from_table(portfolio, table, labelled, keep, origin=origin), None
+    return from_table(portfolio, table, labelled, keep, origin=origin, as_of=as_of), None
 
 # %% ../../nbs/face/03_loans.ipynb #1863b07b
 def load_data(
@@ -175,6 +187,7 @@ def load_data(
     labelled: bool = True,
     keep: Sequence[str] = (),
     seed: int = 0,
+    as_of: date | str | None = None,
 ) -> LoanData:
     """Return checked loans of a portfolio, with their provenance.
 
@@ -189,8 +202,9 @@ def load_data(
         Whether every loan must have an outcome.
     keep : sequence of str
         Lender or leaky fields to load as well.
-    seed : int
-        Seed of the synthetic sample.
+    seed : int, of the synthetic sample
+    as_of : date or str, optional
+        Day up to which outcomes are known: loans too young by then are set aside, as `immature`.
 
     Raises
     ------
@@ -201,8 +215,6 @@ def load_data(
     --------
     >>> load_data("gmsc", "SELECT * FROM loans", connection="sqlite:///l.db")  # doctest: +SKIP
     """
-    if not isinstance(portfolio, Portfolio):
-        portfolio = load_portfolio(portfolio)
-    loans, path = _checked_loans(portfolio, source, connection, labelled, tuple(keep), seed)
-    parts = {f.name: getattr(loans, f.name) for f in fields(Dataset)}
-    return LoanData(**parts, path=path, read_sha256=loans.provenance["sha256"])
+    portfolio = portfolio if isinstance(portfolio, Portfolio) else load_portfolio(portfolio)
+    loans, path = _checked_loans(portfolio, source, connection, labelled, tuple(keep), seed, as_of)
+    return LoanData(**vars(loans), path=path, read_sha256=loans.provenance["sha256"])

@@ -22,8 +22,9 @@ from credit_default.monitoring.backtest import (
     measure_model,
 )
 from .drift import iso, to_milliseconds
-from .maturity import final_outcomes, mature_spans, window_end
+from .maturity import final_outcomes, mature_spans
 from ..portfolio.definition import Portfolio
+from ..portfolio.performance_window import window_end
 from ..scoring.scorecard import RATINGS
 from ..store.outcomes import OutcomeCoverage
 from ..store.store import Store

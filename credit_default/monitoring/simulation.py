@@ -24,7 +24,6 @@ import pandas as pd
 import tenacity
 
 from ..core.errors import CreditDefaultError
-from .maturity import window_end
 from credit_default.monitoring.scenario import (
     apply_scenario,
     draw_applicants,
@@ -34,6 +33,7 @@ from credit_default.monitoring.scenario import (
 )
 from ..portfolio.applicant import REFERENCE_FIELD
 from ..portfolio.definition import Portfolio
+from ..portfolio.performance_window import window_end
 from ..portfolio.scenarios import Scenario
 from ..scoring.reasons import sent_value
 from ..store.outcomes import SIMULATED_PREFIX

@@ -158,6 +158,8 @@ def _wrong_date_or_key(portfolio: PortfolioKeys) -> Iterator[str]:
     names = {f.name for f in portfolio.fields}
     if portfolio.date in names | {f.alias for f in portfolio.fields} | {portfolio.target}:
         yield f"the date {portfolio.date} must not be a field or the target as well"
+    if portfolio.as_of and not portfolio.date:
+        yield "`as_of` needs `date`, the column with the date of the loan"
     if portfolio.tables and not portfolio.key:
         yield "`tables` need a `key` that joins them"
     if portfolio.key and not portfolio.tables:

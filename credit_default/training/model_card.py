@@ -9,8 +9,9 @@ __all__ = ['NO_OUT_OF_TIME_TEST', 'DECLINED_NOT_OBSERVED', 'SYNTHETIC_LIMIT', 'E
 # %% ../../nbs/training/18_model_card.ipynb #45dfe5cc
 from typing import Any
 
-from ..data.dataset import Dataset, known_outcomes
+from ..data.dataset import Dataset, count_immature, known_outcomes
 from ..evaluation.discrimination import auc_interval
+from ..portfolio.performance_window import maturity_sentence
 from ..scoring.bundle import Scores
 from .champion import Fitted
 
@@ -33,7 +34,9 @@ def held_out_since(train: Dataset) -> str | None:
 
 def list_limits(train: Dataset) -> list[str]:
     "Return what a model of these rows must not be used for, and what was not tested."
-    limits = list(train.portfolio.limits)
+    limits, maturity = list(train.portfolio.limits), train.provenance.get("maturity")
+    if maturity and maturity["immature"]:
+        limits.insert(0, maturity_sentence(maturity))
     if not held_out_since(train) and "out-of-time" not in " ".join(limits):
         limits.append(NO_OUT_OF_TIME_TEST)
     if "declined" not in " ".join(limits):
@@ -96,4 +99,13 @@ def _data_of(train: Dataset, holdout: Dataset) -> dict[str, Any]:
         rows_train=len(train),
         rows_holdout=len(holdout),
         default_rate_train=float(known_outcomes(train).mean()),
-    )
+    ) | _maturity_of(train, holdout)
+
+
+def _maturity_of(train: Dataset, holdout: Dataset) -> dict[str, Any]:
+    "Return what is known of immature loans; nothing without dates."
+    known = train.provenance.get("maturity")
+    if known is None:
+        return {}
+    included = dict(train=count_immature(train), holdout=count_immature(holdout))
+    return dict(maturity=known | dict(included=included, text=maturity_sentence(known)))

@@ -63,10 +63,16 @@ def data_of(
     path: str | Path | None = None,  # the lender's file; None looks where training looked
 ) -> Dataset:
     "Return the data that there is now, for the bundle's own definition of its portfolio."
+    portfolio, maturity = bundle.portfolio, bundle.provenance.get("data", {}).get("maturity")
+    as_of = maturity["as_of"] if maturity else None
+    if portfolio.date and maturity is None:  # trained before immature loans were left out
+        portfolio = portfolio.model_copy(update=dict(exclude_immature=False))
+        portfolio = portfolio.with_folder(bundle.portfolio.folder)
     if path is None and read_record(bundle, "data", "source") == "synthetic":
         source = Source("synthetic", None, read_record(bundle, "data", "message"))
-        return load(bundle.portfolio, source, seed=read_record(bundle, "data", "seed"))
-    return load(bundle.portfolio, find(bundle.portfolio, path), keep=bundle.keep)
+        seed = read_record(bundle, "data", "seed")
+        return load(portfolio, source, seed=seed, as_of=as_of)
+    return load(portfolio, find(portfolio, path), keep=bundle.keep, as_of=as_of)
 
 
 @dataclass(frozen=True)
