@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .data import DataOption, check_data
+from .data import DataOption, KnownUntilOption, check_data
 from .lookup import find_portfolio, portfolio_path
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
@@ -72,16 +72,20 @@ report_commands = command_group()
     "eda", cls=TrainingCommand, epilog=examples("eda", "eda --portfolio personal --path loans.csv")
 )
 def eda_command(
-    portfolio: PortfolioOption = DEFAULT_PORTFOLIO, path: DataOption = None, seed: SeedOption = 0
+    portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
+    path: DataOption = None,
+    seed: SeedOption = 0,
+    as_of: KnownUntilOption = "",
 ) -> None:
     """Write the exploratory data analysis (EDA) report.
 
     It covers the data dictionary, missing values, distributions, correlations and the leakage
     audit.
     """
-    check_data(portfolio, path, seed)
+    check_data(portfolio, path, seed, as_of=as_of)
     margins = REPORTS / find_portfolio(portfolio).name / MARGINS
-    made = write_report("eda", portfolio, dict(data=path, seed=seed, cache=margins))
+    given = dict(data=path, seed=seed, cache=margins, as_of=as_of or None)
+    made = write_report("eda", portfolio, given)
     typer.echo(f"report: {made.html}")
 
 # %% ../../nbs/cli/05_reports.ipynb #a323a198
@@ -99,6 +103,7 @@ class TrainingRequest:
     keep: str = ""  # lender's or leaky fields, separated by commas
     resume: str = ""  # name of a run whose search goes on
     note: str = ""  # about the model, for `models list`
+    as_of: str = ""  # day up to which outcomes are known; see the portfolio
 
     def kept_fields(self, definition: "Portfolio") -> tuple[str, ...]:
         "Return the fields that `keep` names. Raise InputError where one cannot be kept."
@@ -152,6 +157,8 @@ def print_training(made: "ReportRun", before: str | None, now: str | None) -> st
         for key, heading in headings.items()
     ]
     typer.echo(f"holdout: {', '.join(figures)}")
+    if said := result.get("maturity"):
+        typer.echo(f"maturity: {said}")
     typer.echo(champion_status(tag, before, now, result["synthetic"]))
     return tag
 
@@ -168,10 +175,11 @@ def _write_training_report(request: TrainingRequest, folder: Path) -> "ReportRun
         storage=folder / STUDY,
         resume=bool(request.resume),
         cache=folder.parent / MARGINS,
+        as_of=request.as_of or None,
     )
     return write_report("training", request.portfolio, parameters, folder.name)
 
-
+# %% ../../nbs/cli/05_reports.ipynb #b52085e9
 def run_training(
     request: TrainingRequest,
     run: str = "",  # name of the run's folder; a new one unless given
@@ -189,7 +197,7 @@ def run_training(
     if request.resume and not (parent / request.resume / STUDY).is_file():
         raise InputError(f"--resume: {parent / request.resume} holds no search to go on with")
     if not checked:
-        dataset = check_data(request.portfolio, request.path, request.seed, kept)
+        dataset = check_data(request.portfolio, request.path, request.seed, kept, request.as_of)
         check_for_leaks(dataset, request.seed, kept)
     before = champion_tag(definition.name)
     folder = parent / request.resume if request.resume else new_folder(parent, run)
@@ -273,14 +281,12 @@ def train_command(
     keep: KeepOption = "",
     resume: ResumeOption = "",
     text: NoteOption = "",
+    as_of: KnownUntilOption = "",
 ) -> None:
     """Train a model and write its report.
 
     Out-of-fold predictions of the models tried are cached in reports/PORTFOLIO/margins, so that a
     repeated run need not fit them again. The folder can be deleted at any time.
     """
-    run_training(
-        TrainingRequest(
-            portfolio, path, preset.value, champion.value, trials, timeout, seed, keep, resume, text
-        )
-    )
+    how = (preset.value, champion.value, trials, timeout)
+    run_training(TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of))

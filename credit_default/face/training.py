@@ -25,6 +25,7 @@ from .model import CreditModel
 from .tables import TableError
 from ..portfolio.catalogue import SHIPPED
 from ..portfolio.definition import Portfolio
+from ..portfolio.performance_window import maturity_sentence
 from ..reporting.running import ReportRun, new_folder, run_report
 from credit_default.training.candidates import (
     judge_candidates,
@@ -59,6 +60,8 @@ def _training_card(
         "Judged on": f"{len(training.holdout):,} loans of the holdout",
     }
     notes = [_candidate_sentence(row) for row in candidates.itertuples() if not row.champion]
+    if (maturity := loans.provenance.get("maturity")) and maturity["immature"]:
+        notes.append(maturity_sentence(maturity))
     if loans.synthetic:
         notes.append("SYNTHETIC: these are not real loans.")
     table = metrics.drop(index="n").rename_axis("metric").reset_index()
@@ -102,14 +105,21 @@ class _TrainingResults(Displayed):
         return _training_card(self.training, self.loans, self.candidates, self.evaluation.table)
 
 # %% ../../nbs/face/07_training.ipynb #d3be76ad
-def _write_loans(loans: Dataset, folder: Path) -> Path:
-    "Write loans to a Parquet file in the form in which they are read, and return its path."
+def _as_read(loans: Dataset) -> pd.DataFrame:
+    "Return loans as a table in the form in which they are read."
     portfolio = loans.portfolio
     words = np.array([portfolio.negative[0], portfolio.positive[0]], object)
     table = loans.frame.assign(**{portfolio.target: words[loans.y]})
-    if loans.dates is not None:
-        texts = day_texts(loans.dates, portfolio.date_format)
-        table = table.assign(**{portfolio.date: texts})
+    if loans.dates is None:
+        return table
+    texts = day_texts(loans.dates, portfolio.date_format)
+    return table.assign(**{portfolio.date: texts})
+
+
+def _write_loans(loans: Dataset, folder: Path) -> Path:
+    "Write loans to a Parquet file in the form in which they are read, and return its path."
+    parts = [loans] if loans.immature is None else [loans, loans.immature]
+    table = pd.concat([_as_read(part) for part in parts])
     path = folder / (f"{SYNTHETIC}-loans.parquet" if loans.synthetic else "loans.parquet")
     table.to_parquet(path, index=False)
     return path
@@ -129,6 +139,8 @@ def _report_parameters(run: _TrainingResults, folder: Path) -> dict[str, Any]:
         given["data"] = str(whole.path.resolve())
     elif not (whole and loans.provenance.get("seed") == run.options["seed"]):
         given["data"] = str(_write_loans(loans, folder))
+    if maturity := loans.provenance.get("maturity"):
+        given["as_of"] = maturity["as_of"]
     if run.others:
         given["candidates"] = str(folder / "candidates.json")
         write_candidates(Path(given["candidates"]), run.training, run.others)

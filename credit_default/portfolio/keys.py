@@ -6,6 +6,7 @@
 __all__ = ['PortfolioKeys']
 
 # %% ../../nbs/portfolio/09_keys.ipynb #1f7c72f9
+import datetime
 from typing import Annotated
 
 import pydantic
@@ -35,13 +36,18 @@ class PortfolioKeys(Definition):
     positive: tuple[str, ...] = ("1", "1.0", "Yes", "Y", "True", "true")  # values that mean default
     negative: tuple[str, ...] = ("0", "0.0", "No", "N", "False", "false")
     default_definition: str = ""  # what counts as a default, in words
-    performance_window_months: int | None = None  # after which the outcome is known
+    # after which the outcome is known; with `date`, younger loans are left out of training
+    performance_window_months: int | None = None
     tables: tuple[Table, ...] = ()  # where the data lies in several files; the main one first
     key: str = ""  # the column that joins them
     # the column with the date of the loan: the holdout is then the latest loans. Without a date no
     # out-of-time test is possible
     date: str = ""
     date_format: str = "%Y-%m-%d"  # as Python's strptime reads it, or `spreadsheet`: 44480
+    # the day up to which the outcomes are known; the latest date in the file unless given
+    as_of: datetime.date | None = None
+    # false keeps loans whose performance window has not passed; their default rate is too low
+    exclude_immature: bool = True
     intended_use: str = ""
     limits: tuple[str, ...] = ()  # of the model's use, in words
     dropped: dict[str, str] = {}  # columns that are left out, with the reason

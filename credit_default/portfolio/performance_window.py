@@ -19,7 +19,7 @@ from .definition import Portfolio
 # %% ../../nbs/portfolio/21_performance_window.ipynb #6dbc483b
 def window_end(
     at: ArrayLike,  # times in UTC, datetime64[us]
-    months: int,  # of the window
+    months: int | np.ndarray,  # of the window; (n,) where they differ
 ) -> np.ndarray:  # datetime64[us]
     "Return the end of each window; where its month is too short, the month's last day."
     at = np.asarray(at, dtype="M8[us]")
