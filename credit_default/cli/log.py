@@ -75,6 +75,18 @@ def hide_password(out: str) -> str:
 
     return make_url(out).render_as_string(hide_password=True)
 
+# %% ../../nbs/cli/16_log.ipynb #041aac8c
+def _check_target(out: str) -> None:
+    "Raise InputError for neither a file nor a database, MissingExtra where packages are missing."
+    if "://" not in out and Path(out).suffix.lower() not in (".parquet", ".pq"):
+        raise InputError(
+            f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)"
+        )
+    if "://" not in out:
+        require_extra("train", "pyarrow")
+    elif out.startswith("bigquery:"):
+        require_extra("bigquery")
+
 # %% ../../nbs/cli/16_log.ipynb #9044de02
 @log_commands.command(
     "export",
@@ -98,14 +110,7 @@ def log_export(
     """
     if since and until and since >= until:
         raise InputError("--since must be before --until")
-    if "://" not in out and Path(out).suffix.lower() not in (".parquet", ".pq"):
-        raise InputError(
-            f"{out} is neither a Parquet file (.parquet) nor the URL of a database (dialect://...)"
-        )
-    if "://" not in out:
-        require_extra("train", "pyarrow")
-    elif out.startswith("bigquery:"):
-        require_extra("bigquery")
+    _check_target(out)
     store = open_store()
     with progress_bar("exporting", store.predictions.count(since=since, until=until)) as progress:
 

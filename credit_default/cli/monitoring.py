@@ -227,10 +227,9 @@ def drift_command(
     applicants have drifted, 4 if nothing was compared or over 5 % of the rows were refused.
 
     With --current, the applicants in a file are compared; with --window-hours or --since, logged
-    predictions are, and performance is added. Without any of these, the portfolio's unlabelled file
-    is compared, if there is one beside the data. Otherwise a stand-in is: a new synthetic sample
-    for a synthetic model, the model's own training rows for a real one. A stand-in says nothing
-    about today's applicants, and the report says so.
+    predictions are, and performance is added. Without these, the portfolio's unlabelled file beside
+    the data is compared, or else a stand-in: a new synthetic sample for a synthetic model, the
+    model's training rows for a real one. It says nothing about today's applicants.
     """
     _check_sources(current, window_hours, since, as_of)
     window = log_window(window_hours, since)
@@ -422,10 +421,9 @@ def watch_command(
 ) -> None:
     """Check logged predictions for drift and performance, and send alerts.
 
-    Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, CREDIT_DEFAULT_ALERT_EMAIL and
-    CREDIT_DEFAULT_ALERT_COMMAND (`serve --help` lists all settings), once when a problem begins and
-    once when it ends. The service shows the last check in /metrics and /drift/status. The exit code
-    is 3 if a single check finds drift, and 4 if there was no prediction to check.
+    Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, _EMAIL and _COMMAND (see `serve --help`), once when a
+    problem begins and once when it ends. The service shows the last check in /metrics and
+    /drift/status. The exit code is 3 if a single check finds drift, 4 with nothing to check.
     """
     if every and as_of:
         raise InputError("--as-of applies to a single check: leave out --every")

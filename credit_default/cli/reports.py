@@ -179,7 +179,7 @@ def _write_training_report(request: TrainingRequest, folder: Path) -> "ReportRun
     )
     return write_report("training", request.portfolio, parameters, folder.name)
 
-# %% ../../nbs/cli/05_reports.ipynb #b52085e9
+# %% ../../nbs/cli/05_reports.ipynb #d309ec8c
 def run_training(
     request: TrainingRequest,
     run: str = "",  # name of the run's folder; a new one unless given

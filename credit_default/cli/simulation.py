@@ -159,7 +159,6 @@ def after_window(definition: "Portfolio") -> str:
     "simulate",
     cls=TrainingCommand,
     epilog=examples(
-        "simulate",
         "simulate --rows 2000 --scenario recession --change-at 0.5",
         "simulate --scenario missing-income --rate 20",
         "simulate --file applicants.csv --url http://127.0.0.1:3000 --username anna",
@@ -183,13 +182,13 @@ def simulate_command(
     Their references in the log begin with simulated/. Their outcomes lie one performance window in
     the future: use --as-of to see them.
     """
-    # slow to import
-    from credit_default.monitoring.simulation import SimulationOptions, simulate_production
+    from credit_default.monitoring import simulation  # slow to import
 
     definition, url = _find_portfolio_with(scenario, portfolio), _ready_service(url)
     with _token(url, username) as token, progress_bar("applicants", rows) as progress:
-        options = SimulationOptions(change_at, rate, file, outcomes, seed, progress=progress)
-        made = simulate_production(url, token, definition, rows, scenario, options)
+        given = (change_at, rate, file, outcomes, seed)
+        options = simulation.SimulationOptions(*given, progress=progress)
+        made = simulation.simulate_production(url, token, definition, rows, scenario, options)
     if as_json:
         print_json(vars(made))
     else:

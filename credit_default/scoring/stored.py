@@ -68,7 +68,7 @@ class StoredModel:
         "Return it as a JSON document."
         return asdict(self)
 
-
+# %% ../../nbs/scoring/13_stored.ipynb #8e8f74e9
 def read_stored_model(tag: str) -> StoredModel:
     "Return what is known of a stored model. Raise BundleError where a file is damaged."
     folder, parts = bundle_path(tag), {}
