@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_PASSWORD_BYTES', 'USER_COLUMNS', 'PipedPasswordOption', 'UsernameArgument', 'RoleOption', 'EmailOption',
-           'user_commands', 'DaysOption', 'ask_password', 'check_signup', 'find_role', 'find_user', 'public_user',
-           'user_add', 'user_list', 'set_disabled', 'user_disable', 'user_enable', 'user_role', 'user_password',
-           'user_invite']
+           'user_commands', 'INVITATION_NOTE', 'DaysOption', 'ask_password', 'check_signup', 'find_role', 'find_user',
+           'public_user', 'user_add', 'user_list', 'set_disabled', 'user_disable', 'user_enable', 'user_remove',
+           'user_role', 'user_password', 'user_invite']
 
 # %% ../../nbs/cli/15_users.ipynb #34178897
 from dataclasses import replace
@@ -18,7 +18,9 @@ from .database import open_store
 from credit_default.cli.terminal import (
     InputError,
     JsonOption,
+    YesOption,
     command_group,
+    confirm_removal,
     examples,
     note,
     print_json,
@@ -234,6 +236,23 @@ def user_enable(username: UsernameArgument, as_json: JsonOption = False) -> None
     "Enable a disabled user."
     set_disabled(username, False, as_json)
 
+# %% ../../nbs/cli/15_users.ipynb #c696c104
+@user_commands.command("remove", epilog=examples("user remove anna", "user remove anna --yes"))
+def user_remove(
+    username: UsernameArgument, yes: YesOption = False, as_json: JsonOption = False
+) -> None:
+    """Remove a user for good; the predictions stay in the log.
+
+    Tokens already issued are refused within seconds. The name can be given to another user, who
+    does not see the predictions of the first.
+    """
+    store = open_store()
+    user = find_user(store, username)
+    if not yes:
+        confirm_removal(f"the user {user.username}", f"Remove the user {user.username}?")
+    store.users.delete(user.id)
+    _print_user(as_json, user, f"{user.username} is removed")
+
 # %% ../../nbs/cli/15_users.ipynb #2ff7d050
 @user_commands.command("role", epilog=examples("user role anna admin"))
 def user_role(
@@ -273,6 +292,11 @@ def user_password(
     _print_user(as_json, user, f"{user.username} has a new password")
 
 # %% ../../nbs/cli/15_users.ipynb #b2870872
+INVITATION_NOTE = (
+    "Give this string to one person, who becomes a user with it, role {role}, within {days} days: "
+    "by POST /signup with username, email, password and this as `invitation` (on /docs, too). It "
+    "works once, and is not shown again."
+)
 DaysOption = Annotated[
     int, typer.Option(min=1, max=365, metavar="N", help="Days until the invitation expires.")
 ]
@@ -297,5 +321,6 @@ def user_invite(
         )
     if as_json:
         print_json(dict(invitation=invitation, role=chosen.value, days=days))
-    else:
-        typer.echo(invitation)
+        return
+    typer.echo(invitation)
+    note(INVITATION_NOTE.format(role=chosen.value, days=days))

@@ -36,6 +36,7 @@ COMMANDS = [
     "user list",
     "user disable",
     "user enable",
+    "user remove",
     "user role",
     "user password",
     "user invite",
@@ -392,6 +393,19 @@ def test_who_is_disabled_is_not_let_in_until_enabled(store):
     assert not answer("user", "enable", "anna")["disabled"] and let_in(store, "anna", PASSWORD)
 
 
+def test_who_is_removed_is_gone_and_the_name_is_free(store):
+    added("anna")
+    first = store.users.get(username="anna").id
+    refused = shell("user", "remove", "anna")
+    assert refused.exit_code == 2 and "give --yes" in refused.stderr
+    assert let_in(store, "anna", PASSWORD)
+    assert answer("user", "remove", "ANNA", "--yes")["id"] == first
+    assert let_in(store, "anna", PASSWORD) is None and not answer("user", "list")
+    assert shell("user", "remove", "anna", "--yes").exit_code == 2
+    added("anna")
+    assert store.users.get(username="anna").id != first
+
+
 def test_another_role_takes_the_place_of_the_first(store):
     added("anna")
     assert (
@@ -421,7 +435,9 @@ def test_an_invitation_makes_one_user_with_its_role(store, monkeypatch):
     assert "closed" in shell("user", "invite").stderr
     monkeypatch.setenv("CREDIT_DEFAULT_SIGNUP", "invite")
     said = shell("user", "invite", "--role", "viewer")
-    assert said.exit_code == 0 and not said.stderr
+    assert said.exit_code == 0 and len(said.stdout.split()) == 1
+    for text in ("one person", "role viewer", "within 7 days", "POST /signup", "`invitation`"):
+        assert text in said.stderr
 
     def sign_up(username):
         wanted = Signup(
