@@ -16,7 +16,7 @@ import os
 
 import bentoml
 
-from .core.settings import SettingsError, read_settings
+from .core.settings import SettingsError, misspelt_variables, read_settings
 from .scoring.bundle import BundleError
 from .serving.app import create_app, route_paths
 from .serving.bento import model_references, service_options
@@ -78,6 +78,8 @@ class CreditDefault(Models):  # type: ignore[misc, valid-type]
         "Before any worker starts: no service without a key, or without a model that may be used."
         make_own_folder()
         os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
+        for line in misspelt_variables():
+            log.warning(line)
         verify_parts(CreditDefault.bento)
 
     def __init__(self) -> None:

@@ -81,13 +81,13 @@ class CommandGroup(typer.core.TyperGroup):
 
 def command_group(**options: Any) -> typer.Typer:
     "Return an empty group of commands, which shows its help where no command is named."
-    return typer.Typer(
+    defaults: dict[str, Any] = dict(
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        **options,
     )
+    return typer.Typer(**defaults | options)
 
 # %% ../../nbs/cli/01_terminal.ipynb #41e9e41b
 class TrainingCommand(typer.core.TyperCommand):

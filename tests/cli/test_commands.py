@@ -134,6 +134,49 @@ def test_help_lists_these_commands_and_no_others():
     )
 
 
+def test_the_version_is_shown():
+    import credit_default
+
+    assert shell("--version").stdout == f"credit-default {credit_default.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(name):
+    "By what `--install-completion` would write, and by what that asks for."
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+
+    def answered(**variables):
+        done = subprocess.run(MAIN, env=environment | variables, capture_output=True, text=True)
+        return done.stdout
+
+    written = answered(_CREDIT_DEFAULT_COMPLETE=f"source_{name}")
+    assert "credit-default" in written and "_CREDIT_DEFAULT_COMPLETE" in written
+    for typed, expected in (
+        ("credit-default mod", "models"),
+        ("credit-default train --re", "--resume"),
+    ):
+        texts = answered(
+            _CREDIT_DEFAULT_COMPLETE=f"complete_{name}",
+            COMP_WORDS=typed,
+            COMP_CWORD=str(len(typed.split()) - 1),
+            _TYPER_COMPLETE_ARGS=typed,
+            _TYPER_COMPLETE_FISH_ACTION="get-args",
+        )
+        assert expected in texts, (typed, texts)
+
+
+def test_a_misspelt_setting_is_named(synthetic_bundle, here, monkeypatch):
+    monkeypatch.setenv("CREDIT_DEFAULT_DATABSE_URL", "sqlite:///s3cret.db")
+    (here / ".env").write_text("CREDIT_DEFAULT_SIGNPU=open\n")
+    named = shell("models", "list").stderr.splitlines()
+    assert named == [
+        "CREDIT_DEFAULT_DATABSE_URL is no setting and is ignored: is CREDIT_DEFAULT_DATABASE_URL "
+        "meant?",
+        "CREDIT_DEFAULT_SIGNPU is no setting and is ignored: is CREDIT_DEFAULT_SIGNUP meant?",
+    ]
+    assert "DATABSE" not in shell("models", "list", "--help").stderr
+
+
 def test_serve_lists_the_settings():
     from credit_default.core.settings import Settings
 
