@@ -8,15 +8,15 @@ __all__ = ['PARQUET_ENDINGS', 'score_parquet', 'score_file']
 # %% ../../nbs/scoring/17_batch.ipynb #7a7b8ff8
 import gzip
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..core.files import atomic_write
 from ..portfolio.files import Csv
 from ..portfolio.reading import HEAD_ROWS, file_encoding, file_form
-from .batch_csv import CHUNK_ROWS, BatchCounts, score_csv
+from .batch_csv import CHUNK_ROWS, BatchCounts, score_csv, scored_rows
 from .batch_header import check_room, known_columns
 from .batch_rows import RESULT_COLUMNS, BatchError, ResultRow, score_chunk
 from .bundle import Bundle
@@ -119,26 +119,55 @@ def _head(lines: IO[str]) -> list[str]:
 
 # %% ../../nbs/scoring/17_batch.ipynb #c2ac0ea1
 def _check_files(source: Path, target: Path) -> bool:
-    "Return True where both are Parquet. Raise BatchError where one cannot become the other."
+    "Return whether the source is Parquet. Raise BatchError where it cannot become the target."
     for path in (source, target):
         if not path.name.lower().endswith((".csv", ".csv.gz", *PARQUET_ENDINGS)):
             raise BatchError(f"{path.name}: the name must end in .csv, .csv.gz or .parquet")
     if not target.absolute().parent.is_dir():
         raise BatchError(f"{target.name} cannot be written: its folder does not exist")
     parquet, other = (path.suffix.lower() in PARQUET_ENDINGS for path in (source, target))
-    if parquet != other:
+    if parquet and not other:
         raise BatchError(
-            f"{source.name} and {target.name} must be of one kind: both CSV or both Parquet"
+            f"{target.name} must be a Parquet file as {source.name} is: a CSV file would lose the "
+            "types of its columns"
         )
     if source.resolve() == target.resolve():
         raise BatchError(f"{target.name} would replace its own input; name another file")
     return parquet
 
+# %% ../../nbs/scoring/17_batch.ipynb #14869a45
+def _csv_to_parquet(
+    pieces: Iterator[list[ResultRow]],  # the header, then rows, as `scored_rows` yields them
+    target: Path,
+    decimal: str,  # the mark in the results
+) -> Iterator[int]:  # number of rows, chunk by chunk
+    "Write scored rows of a CSV file as Parquet."
+    import pyarrow as pa  # see above
+    import pyarrow.parquet as pq
+
+    [names] = next(pieces)
+    own = [pa.field(name, pa.string()) for name in names[: -len(RESULT_COLUMNS)]]
+    schema = pa.schema([*own, *_result_schema()])
+
+    def value(cell: Any, kind: pa.DataType) -> Any:
+        if pa.types.is_floating(kind) and isinstance(cell, str):
+            return float(cell.replace(decimal, "."))
+        return None if cell == "" else cell
+
+    with pq.ParquetWriter(target, schema) as writer:
+        for rows in pieces:
+            columns = [
+                pa.array([value(cell, field.type) for cell in cells], field.type)
+                for cells, field in zip(zip(*rows), schema)
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            yield len(rows)
+
 # %% ../../nbs/scoring/17_batch.ipynb #330af5fb
 def score_file(
     bundle: Bundle,
     source: str | Path,  # .csv, .csv.gz or .parquet
-    target: str | Path,  # a CSV file for a CSV file, Parquet for Parquet
+    target: str | Path,  # of the same kind, or a Parquet file for a CSV file
     *,
     chunk: int = CHUNK_ROWS,
     progress: Callable[[int], None] | None = None,
@@ -152,6 +181,14 @@ def score_file(
         encoding = _encoding(source, bundle.portfolio.csv)
         with _open_text(source, "rt", _is_gzip(source), encoding) as lines:
             form = file_form(bundle.portfolio, _head(lines))
+        if target.suffix.lower() in PARQUET_ENDINGS:
+            counts = BatchCounts()
+            with _open_text(source, "rt", _is_gzip(source), encoding) as lines:
+                scored = scored_rows(bundle, lines, counts, chunk, form=form)
+                for _ in _csv_to_parquet(scored, part, form.decimal):
+                    if progress:
+                        progress(counts.rows)
+            return counts
         # what is written has a temporary name: the target's says whether it is compressed
         with (
             _open_text(source, "rt", _is_gzip(source), encoding) as lines,

@@ -239,7 +239,8 @@ def test_help_needs_nothing_heavy():
         ("score nowhere.csv out.csv", "nowhere.csv"),
         ("score page.csv out.csv", "web page"),
         ("score headless.csv out.csv", "names no field of portfolio gmsc"),
-        ("score page.csv out.parquet", "one kind"),
+        ("score page.csv out.parquet", "web page"),
+        ("score page.csv headless.csv", "--force"),
         ("score page.csv out.csv --model 0123456789abcdef", "no model"),
         ("score page.csv out.csv --portfolio personal", "no champion"),
         ("evaluate nowhere.csv", "nowhere.csv"),
@@ -466,6 +467,35 @@ def test_score_of_parquet_keeps_types(synthetic_bundle, here, sample):
         and out.error.notna().sum() == 1
         and pd.isna(out.credit_score[4])
     )
+
+
+def test_a_csv_file_becomes_parquet_with_the_same_digits(synthetic_bundle, here, sample):
+    import pandas as pd
+
+    table = rows(sample)
+    table[4]["age"], table[5]["MonthlyIncome"] = "-1", ""
+    source = write(here / "in.csv", [row | {"note": "007"} for row in table])
+    assert shell("score", source, "out.csv").exit_code == 0
+    result = shell("score", source, "out.parquet")
+    assert result.exit_code == 0 and "299 scored, 1 refused" in result.stdout, result.output
+    text, typed = rows("out.csv"), pd.read_parquet("out.parquet")
+    assert list(typed) == list(text[0]) and typed.note.eq("007").all()
+    assert [r["probability_default"] for r in text if r["probability_default"]] == [
+        repr(v) for v in typed.probability_default.dropna().tolist()
+    ]
+    assert typed.credit_score.dropna().astype(int).astype(str).tolist() == [
+        r["credit_score"] for r in text if r["credit_score"]
+    ]
+    assert typed.MonthlyIncome[5] is None and typed.error[4] == text[4]["error"]
+
+
+def test_a_file_is_overwritten_only_on_request(synthetic_bundle, here, sample):
+    (here / "out.csv").write_text("the work of a week")
+    refused = shell("score", sample, "out.csv")
+    assert refused.exit_code == 2 and "out.csv exists" in refused.stderr
+    assert "--force" in refused.stderr and (here / "out.csv").read_text() == "the work of a week"
+    assert shell("score", sample, "out.csv", "--force").exit_code == 0
+    assert len(rows("out.csv")) == 300
 
 
 def test_a_column_that_is_absent_is_said(synthetic_bundle, here, sample):
