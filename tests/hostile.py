@@ -54,6 +54,11 @@ def definition():
         target=f"defaulted {SVG}",
         currency=QUOTE,
         limits=[f"limit {ALL}"],
+        ratings=[
+            dict(lowest=300, rating=f"D {SVG}", risk=ALL[:200]),
+            dict(lowest=560, rating="C <script>document.title='ran'</script>", risk=QUOTE),
+            dict(lowest=640, rating="B $x$ {n} `", risk=FORMATS),
+        ],
         dropped={f"number {SVG}": f"dropped {ALL}"},
         fields=fields,
         derived=[

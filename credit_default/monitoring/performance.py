@@ -23,9 +23,9 @@ from credit_default.monitoring.backtest import (
 )
 from .drift import iso, to_milliseconds
 from .maturity import final_outcomes, mature_spans
+from ..portfolio.costs_and_scale import Rating
 from ..portfolio.definition import Portfolio
 from ..portfolio.performance_window import window_end
-from ..scoring.scorecard import RATINGS
 from ..store.outcomes import OutcomeCoverage
 from ..store.store import Store
 
@@ -76,15 +76,12 @@ class MaturedLoans:
     observed: np.ndarray  # when the outcome was observed, datetime64[us]
     y: np.ndarray  # 1 default, 0 no default, NaN not final
     pd: np.ndarray
-    rating: np.ndarray  # index into RATINGS
+    rating: np.ndarray  # its name, object
 
     def final(self) -> "MaturedLoans":
         "Return those whose outcome counts."
         counts = ~np.isnan(self.y)
         return MaturedLoans(**{name: values[counts] for name, values in vars(self).items()})
-
-
-_RATING_INDEX = {r.rating: i for i, r in enumerate(RATINGS)}
 
 
 def _naive(times: Sequence[datetime]) -> np.ndarray:
@@ -93,7 +90,7 @@ def _naive(times: Sequence[datetime]) -> np.ndarray:
 
 def _join(parts: Sequence[MaturedLoans]) -> MaturedLoans:
     no_times = np.array([], "M8[us]")
-    none = MaturedLoans(no_times, no_times, np.zeros(0), np.zeros(0), np.zeros(0, int))
+    none = MaturedLoans(no_times, no_times, np.zeros(0), np.zeros(0), np.zeros(0, object))
     return MaturedLoans(
         **{
             name: np.concatenate([vars(part)[name] for part in [none, *parts]])
@@ -118,7 +115,7 @@ def _read_loans(
             np.datetime64(as_of.replace(tzinfo=None), "us"),
         ),
         pd=np.array(rows["probability_default"], dtype=float),
-        rating=np.array([_RATING_INDEX[r] for r in rows["rating"]]),
+        rating=np.array(rows["rating"], dtype=object),
     )
 
 # %% ../../nbs/monitoring/04_performance.ipynb #69366568
@@ -271,9 +268,26 @@ def _cohorts(loans: MaturedLoans, by: str) -> list[GroupBacktest]:
     names = [_cohort_name(p, by) for p in periods.tolist()]
     return backtest_groups(names, group, loans.y, loans.pd)
 
+# %% ../../nbs/monitoring/04_performance.ipynb #9be2af7d
+def _grades(loans: MaturedLoans, ratings: Sequence[Rating]) -> list[GroupBacktest]:
+    """Compare each rating's defaults with its PDs. An earlier model may have used names that the
+    definition does not have any more: those come last, the riskiest first.
+    """
+    names = [r.rating for r in ratings]
+    others = set(loans.rating.tolist()) - set(names)
+    names += sorted(others, key=lambda name: -loans.pd[loans.rating == name].mean())
+    index = {name: i for i, name in enumerate(names)}
+    group = np.array([index[name] for name in loans.rating.tolist()], dtype=int)
+    return backtest_groups(names, group, loans.y, loans.pd)
 
+# %% ../../nbs/monitoring/04_performance.ipynb #027f4e6e
 def _measure_loans(
-    answered: int, total: OutcomeCoverage, loans: MaturedLoans, final: MaturedLoans, by: str
+    answered: int,
+    total: OutcomeCoverage,
+    loans: MaturedLoans,
+    final: MaturedLoans,
+    by: str,
+    ratings: Sequence[Rating],
 ) -> ModelPerformance:
     "Return a model's counts and figures; `final` are those of its loans whose outcome counts."
     return ModelPerformance(
@@ -285,7 +299,7 @@ def _measure_loans(
         declined=total.declined,
         declined_without_outcome=total.declined - total.declined_with_outcome,
         figures=measure_model(final.y, final.pd),
-        ratings=backtest_groups([r.rating for r in RATINGS], final.rating, final.y, final.pd),
+        ratings=_grades(final, ratings),
         cohorts=_cohorts(final, by),
     )
 
@@ -325,7 +339,9 @@ def measure_performance(
     simulated = int((all_final.observed > np.datetime64(now.replace(tzinfo=None), "us")).sum())
     models, notes = {}, _notes_of_all(months, as_of, now, simulated)
     for tag, (total, loans) in matured.items():
-        models[tag] = _measure_loans(answered.get(tag, 0), total, loans, final[tag], by)
+        models[tag] = _measure_loans(
+            answered.get(tag, 0), total, loans, final[tag], by, portfolio.ratings
+        )
         waiting = models[tag].answered - total.n
         next_mature = _next_mature(store, name, tag, as_of, months) if waiting else None
         texts = _notes_of_model(models[tag], months, next_mature, waiting)

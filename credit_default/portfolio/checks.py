@@ -9,6 +9,7 @@ __all__ = ['ANSWER_COLUMNS', 'RESERVED', 'PortfolioRule', 'PORTFOLIO_RULES', 'dr
 from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
+from .base import is_missing
 from .derived import Derived
 from .field import Field
 from .keys import PortfolioKeys
@@ -220,6 +221,20 @@ def _wrong_shift(shift: Shift, field: Field | None) -> Iterator[str]:
     elif shift.op == "set" and shift.value is not None and not _may_become(field, shift.value):
         yield f"must be set to {field.allowed()}"
 
+# %% ../../nbs/portfolio/10_checks.ipynb #522e462e
+def _wrong_ratings(portfolio: PortfolioKeys) -> Iterator[str]:
+    lowest = [r.lowest for r in portfolio.ratings]
+    names = [r.rating for r in portfolio.ratings]
+    if len(names) < 2:
+        yield "`ratings` need at least two grades; leave them out for the usual four"
+    if lowest != sorted(set(lowest)):
+        yield "`ratings` stand from the riskiest up: each begins at a higher score than the last"
+    if twice := _repeated(names):
+        yield f"rating given twice: {', '.join(twice)}"
+    for name in names:
+        if name != name.strip() or not name.isprintable() or is_missing(name):
+            yield f"{name!r} cannot be a rating: a name of printable text that is no missing value"
+
 # %% ../../nbs/portfolio/10_checks.ipynb #c23210ea
 PortfolioRule = Callable[[PortfolioKeys], Iterator[str]]
 PORTFOLIO_RULES: tuple[PortfolioRule, ...] = (
@@ -234,6 +249,7 @@ PORTFOLIO_RULES: tuple[PortfolioRule, ...] = (
     _wrong_fields_of_tables,
     _wrong_scenario_names,
     _wrong_shifts,
+    _wrong_ratings,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import pydantic
 
 from .base import Definition
-from .costs_and_scale import Costs, ScaleDefinition
+from .costs_and_scale import RATINGS, Costs, Rating, ScaleDefinition
 from .derived import Derived
 from .field import Field
 from .files import Csv, Table
@@ -56,5 +56,6 @@ class PortfolioKeys(Definition):
     derived: tuple[Derived, ...] = ()
     costs: Costs = Costs()
     scale: ScaleDefinition = ScaleDefinition()
+    ratings: tuple[Rating, ...] = RATINGS  # grades of the score, the riskiest first
     synthetic: Synthetic = Synthetic()
     scenarios: tuple[Scenario, ...] = ()  # for simulated production; no prediction depends on them

@@ -6,6 +6,7 @@
 __all__ = ['Scores', 'score_log_odds', 'BundleError', 'GoldenRows', 'BundleParts', 'Bundle']
 
 # %% ../../nbs/scoring/10_bundle.ipynb #766642b7
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..core.errors import CreditDefaultError
 from ..core.numeric import pd_of
+from ..portfolio.costs_and_scale import RATINGS, Rating
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
 from .calibration import Calibrator
@@ -20,7 +22,7 @@ from .ensemble import Ensemble, Member, clean_values
 from .features import Clean
 from .reasons import ReasonCode, reason_codes
 from .reference import Reference
-from .scorecard import DECISIONS, LABELS, RATINGS, Scorecard, rating_index
+from .scorecard import DECISIONS, LABELS, Scorecard, rating_index
 
 # %% ../../nbs/scoring/10_bundle.ipynb #7b769c3b
 @dataclass
@@ -69,11 +71,13 @@ def score_log_odds(
     log_odds: np.ndarray,  # (n,) calibrated, of default
     reasons: list[list[ReasonCode]],
     clean: Clean,
+    ratings: Sequence[Rating] = RATINGS,
 ) -> Scores:
     "Return the answers for calibrated log-odds."
     pd = pd_of(log_odds)
     prediction, score = scorecard.prediction(pd), scorecard.score(log_odds)
-    declined, bands = prediction.tolist(), [RATINGS[i] for i in rating_index(score).tolist()]
+    declined = prediction.tolist()
+    bands = [ratings[i] for i in rating_index(score, ratings).tolist()]
     return Scores(
         probability_default=pd,
         log_odds=log_odds,
@@ -161,4 +165,5 @@ class Bundle(BundleParts):
             codes = reason_codes(self.portfolio, contributions, self.names, columns)
         else:
             log_odds = self.calibrator.log_odds(self.margin(matrices))
-        return score_log_odds(self.scorecard, log_odds, codes, clean)
+        ratings = self.portfolio.ratings
+        return score_log_odds(self.scorecard, log_odds, codes, clean, ratings)

@@ -26,7 +26,6 @@ import prometheus_client
 import psutil
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from ..scoring.scorecard import RATINGS
 from .log_lines import CLIENT_GONE
 
 # %% ../../nbs/serving/10_metrics.ipynb #cc7a4691
@@ -120,36 +119,40 @@ class PredictionFigures:
 
     def __init__(self, registry: prometheus_client.CollectorRegistry, portfolios: Sequence[str]):
         name, text, labels = _name("predictions"), "Predictions by rating", ["portfolio", "rating"]
-        ratings = prometheus_client.Counter(name, text, labels, registry=registry)
+        self._ratings = prometheus_client.Counter(name, text, labels, registry=registry)
         name, text = _name("probability_default"), "Probabilities of default that were answered"
         by_portfolio: Any = dict(labelnames=["portfolio"], registry=registry)
         pds = BatchHistogram(name, text, buckets=PD_BUCKETS, **by_portfolio)
         name, text = _name("credit_score"), "Credit scores that were answered"
         scores = BatchHistogram(name, text, buckets=SCORE_BUCKETS, **by_portfolio)
-        self._series = {
-            name: (
-                {r.rating: ratings.labels(name, r.rating) for r in RATINGS},
-                pds.labels(name),
-                scores.labels(name),
-            )
-            for name in portfolios
-        }
+        self._by_rating: dict[str, dict[str, Any]] = {name: {} for name in portfolios}
+        self._series = {name: (pds.labels(name), scores.labels(name)) for name in portfolios}
+
+    def expect(self, portfolio: str, ratings: Iterable[str]) -> None:
+        "Show the ratings of a model that answers from now on, at 0 unless they were counted."
+        for rating in ratings:
+            self._by_rating[portfolio].setdefault(rating, self._ratings.labels(portfolio, rating))
 
     def count(self, portfolio: str, answers: list[dict[str, Any]]) -> None:
         "Count predictions, by their rating, PD and credit score."
         if not answers:
             return
-        by_rating, pds, scores = self._series[portfolio]
+        pds, scores = self._series[portfolio]
         if len(answers) == 1:
             [answer] = answers
-            by_rating[answer["rating"]].inc()
+            self._count_rating(portfolio, answer["rating"])
             pds.observe(answer["probability_default"])
             scores.observe(answer["credit_score"])
             return
         for rating, n in Counter(a["rating"] for a in answers).items():
-            by_rating[rating].inc(n)
+            self._count_rating(portfolio, rating, n)
         pds.observe_all(np.array([a["probability_default"] for a in answers]))
         scores.observe_all(np.array([a["credit_score"] for a in answers]))
+
+    def _count_rating(self, portfolio: str, rating: str, n: int = 1) -> None:
+        if rating not in self._by_rating[portfolio]:  # of a model that has just been replaced
+            self.expect(portfolio, [rating])
+        self._by_rating[portfolio][rating].inc(n)
 
 # %% ../../nbs/serving/10_metrics.ipynb #115a334d
 LOGIN_RESULTS = ("ok", "refused", "limited", "away")

@@ -49,7 +49,9 @@ class Prediction(BaseModel):
     prediction_label: str = Field(description="Default or No Default", examples=["No Default"])
     decision: str = Field(description="Declined or Approved", examples=["Approved"])
     credit_score: int = Field(ge=300, le=900, examples=[682])
-    rating: str = Field(description="Poor, Average, Good or Excellent", examples=["Good"])
+    rating: str = Field(
+        description="rating grade of the score, as the portfolio names it", examples=["Good"]
+    )
     risk: str = Field(examples=["Low Risk"])
     reasons: list[Reason] = Field(
         max_length=4, description="up to four reasons that raised the PD, the strongest first"

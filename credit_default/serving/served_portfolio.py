@@ -88,6 +88,8 @@ class LoadedPortfolio:
         self.active = ActiveModel(bundle, self.reasons)
         if self.metrics:
             self.metrics.models.show(self.name, bundle.tag, bundle.synthetic)
+            ratings = [r.rating for r in bundle.portfolio.ratings]
+            self.metrics.predictions.expect(self.name, ratings)
         mark = " (SYNTHETIC: trained on the synthetic sample)" if bundle.synthetic else ""
         log.info(f"Serving {bundle.tag}{mark}")
 

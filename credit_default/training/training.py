@@ -19,7 +19,6 @@ from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle, Scores
 from ..scoring.reference import Reference
 from ..scoring.registry import save_bundle
-from ..scoring.scorecard import RATINGS
 from .champion import Fitted, choice_of_one, fit_champion, fit_choice
 from .folds import Folds
 from .model_card import make_card
@@ -61,7 +60,7 @@ def reference_of(portfolio: Portfolio, columns: Columns, scores: Scores) -> Refe
     return Reference.fit(
         columns | scores.monitored(),
         codes={f.name: tuple(f.codes) for f in portfolio.fields if f.codes},
-        categories=categories | {"rating": [band.rating for band in RATINGS]},
+        categories=categories | {"rating": [grade.rating for grade in portfolio.ratings]},
     )
 
 

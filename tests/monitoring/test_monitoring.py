@@ -74,7 +74,7 @@ MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 def row(at, pd=0.05, tag=TAG, bins="", sent="{}", **other):
     "A prediction as the service would log it."
     score = int(np.clip(round(650 + 72.1 * (np.log((1 - pd) / pd) - np.log(20))), 300, 900))
-    rating = next(r.rating for r in RATINGS if score <= r.highest)
+    rating = [r.rating for r in RATINGS if score >= r.lowest][-1]
     return (
         dict(
             prediction_id=str(uuid.uuid4()),

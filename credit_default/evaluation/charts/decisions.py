@@ -25,7 +25,7 @@ from credit_default.evaluation.charts.style import (
     set_titles,
 )
 from ..tables import cost_curve
-from ...scoring.scorecard import RATINGS
+from ...portfolio.costs_and_scale import RATINGS
 
 # %% ../../../nbs/evaluation/charts/04_decisions.ipynb #b10f2751
 _RATING_BEGINS = tuple(r.lowest for r in RATINGS[1:])
