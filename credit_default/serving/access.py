@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['DOCS_FILES', 'token_needed', 'role_needed', 'check_role', 'has_role', 'anybody', 'require_role', 'allow_anybody',
-           'path_pattern', 'path_patterns', 'stated_role', 'RoleTable', 'read_roles']
+           'path_pattern', 'path_patterns', 'stated_role', 'is_open', 'RoleTable', 'read_roles']
 
 # %% ../../nbs/serving/20_access.ipynb #dc5c25b5
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Security
@@ -92,6 +92,12 @@ def stated_role(route: APIRoute) -> tuple[bool, Role | None]:
             return True, None
     return False, None
 
+# %% ../../nbs/serving/20_access.ipynb #bac283ed
+def is_open(path: str, roles: Mapping[tuple[str, str], Role | None]) -> bool:
+    "Return whether anybody may ask for a path, by each method that it has."
+    least = [role for (_, its_path), role in roles.items() if its_path == path]
+    return (bool(least) and not any(least)) or path.startswith(f"{DOCS_FILES}/")
+
 # %% ../../nbs/serving/20_access.ipynb #543bdd39
 class RoleTable:
     "The least role of each route, by method and path, as the routes state it."
@@ -126,12 +132,10 @@ class RoleTable:
             method = "GET"
         if (method, path) in self._exact:
             return self._exact[method, path]
-        if method == "GET" and path.startswith(f"{DOCS_FILES}/"):
-            return None
         for its_method, pattern, role in self._patterns:
             if method == its_method and pattern.fullmatch(path):
                 return role
-        return _OTHERWISE
+        return None if is_open(path, self._exact) else _OTHERWISE
 
 # %% ../../nbs/serving/20_access.ipynb #3b55f7ef
 def read_roles(app: FastAPI, of_portfolio: Container[str] = ()) -> RoleTable:

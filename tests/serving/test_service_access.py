@@ -105,7 +105,7 @@ BESIDES = [
     ("TRACE", "/predict"),
     ("POST", "/predict/"),
     ("POST", "/predict/1"),
-    ("POST", "//predict"),
+    ("POST", "/%2Fpredict"),
     ("POST", "/PREDICT"),
     ("POST", "/%70redict/"),
     ("POST", "/predictions"),
@@ -116,13 +116,6 @@ BESIDES = [
     ("HEAD", "/model"),
     ("POST", "/model"),
     ("OPTIONS", "/model"),
-    ("POST", "/docs"),
-    ("PUT", "/docs.json"),
-    ("POST", "/docs/static/swagger-ui.css"),
-    ("OPTIONS", "/login"),
-    ("PUT", "/metrics"),
-    ("DELETE", "/health"),
-    ("POST", "/livez"),
 ]
 # What neither needs a token nor stands in the document.
 OPEN = [
@@ -139,6 +132,18 @@ OPEN = [
     ("HEAD", "/livez", 200),
     ("HEAD", "/readyz", 200),
     ("HEAD", "/healthz", 200),
+    # another method than an open path has: it has nothing to hide, and a token would not help
+    ("POST", "/", 405),
+    ("POST", "/docs", 405),
+    ("PUT", "/docs.json", 405),
+    ("POST", "/docs/static/swagger-ui.css", 405),
+    ("OPTIONS", "/login", 405),
+    ("TRACE", "/login", 405),
+    ("GET", "/signup", 405),
+    ("PUT", "/metrics", 405),
+    ("DELETE", "/health", 405),
+    ("TRACE", "/health", 405),
+    ("POST", "/livez", 405),
 ]
 
 

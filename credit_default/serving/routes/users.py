@@ -72,7 +72,10 @@ def add_signup(router: APIRouter, state: ServiceState) -> None:
 
 # %% ../../../nbs/serving/routes/06_users.ipynb #9a9944bd
 LOGIN_BODY = json_body(Login)
-LOGIN_BODY["requestBody"]["content"][FORM_TYPE] = LOGIN_BODY["requestBody"]["content"][JSON_TYPE]
+# other fields of OAuth2's form, such as grant_type and scope, are ignored, as RFC 6749 (3.2) says
+LOGIN_BODY["requestBody"]["content"][FORM_TYPE] = {
+    "schema": {k: v for k, v in Login.model_json_schema().items() if k != "additionalProperties"}
+}
 
 
 async def read_login(request: Request) -> Any:
