@@ -42,11 +42,15 @@ def _read_audited(
     # slow to import
     from credit_default.data.sources import read_table
     from credit_default.evaluation.proposal.columns import plain_table
-    from credit_default.evaluation.proposal.files import read_unknown
+    from credit_default.evaluation.proposal.files import MANY_CELLS, read_unknown
 
     if definition:
-        return read_table(file, definition)
-    return plain_table(*read_unknown(file, target, decimal), as_text=(target,))
+        loans = read_table(file, definition)
+    else:
+        loans = plain_table(*read_unknown(file, target, decimal), as_text=(target,))
+    if loans.size >= MANY_CELLS:
+        note(f"{len(loans):,} rows of {len(loans.columns)} columns: each column is audited")
+    return loans
 
 # %% ../../nbs/cli/04_onboarding.ipynb #116e9577
 def audit_document(
@@ -283,7 +287,7 @@ def init_command(
     from credit_default.evaluation.proposal.files import write_definition  # slow to import
 
     path, proposal = write_definition(
-        file, target, out, name, positive or (), parse_decimal(decimal)
+        file, target, out, name, positive or (), parse_decimal(decimal), note
     )
     print_proposal(proposal)
     typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")

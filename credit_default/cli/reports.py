@@ -222,7 +222,13 @@ class ChampionKind(StrEnum):
 
 
 PresetOption = Annotated[
-    Preset, typer.Option(help="Length of the hyperparameter search; quick takes about a minute.")
+    Preset,
+    typer.Option(
+        help=(
+            "Length of the hyperparameter search; quick takes about a minute for ten columns, and "
+            "several for a hundred."
+        )
+    ),
 ]
 ChampionOption = Annotated[
     ChampionKind,

@@ -21,6 +21,7 @@ from credit_default.portfolio.values import (
     Columns,
     hard_limits,
     is_allowed,
+    max_text_length,
     meant_text,
     parse_values,
     refusal_text,
@@ -46,7 +47,9 @@ def _category_type(field: Field) -> Any:
             return value if value in field.stated else _stated(value)
 
         text: Any = Annotated[
-            str, pydantic.Field(strict=True, max_length=200), AfterValidator(stated)
+            str,
+            pydantic.Field(strict=True, max_length=max_text_length(field)),
+            AfterValidator(stated),
         ]
     else:
         text = Literal[field.categories]
@@ -61,7 +64,7 @@ def _category_type(field: Field) -> Any:
 
     return Annotated[text, BeforeValidator(meant)]
 
-
+# %% ../../nbs/portfolio/13_applicant.ipynb #c2faa91d
 def _number_type(field: Field, low: float | None = None, high: float | None = None) -> Any:
     if field.kind == "integer":
         return Annotated[int, pydantic.Field(strict=True, ge=low, le=high), BeforeValidator(_whole)]

@@ -7,6 +7,7 @@ __all__ = ['SEPARATOR_NAMES', 'Decimal', 'Thousands', 'ColumnForm', 'Csv', 'bare
 
 # %% ../../nbs/portfolio/05_files.ipynb #3d79e799
 import re
+from functools import lru_cache
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -92,20 +93,27 @@ _SPELLINGS = str.maketrans(
 )
 
 
+@lru_cache(maxsize=64)
+def _affix_patterns(affixes: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    "Return what finds affixes before a number, and behind it."
+    affix = "|".join(re.escape(a) for a in sorted(affixes, key=len, reverse=True))
+    before = re.compile(rf"^([+-]?)\s*(?:{affix})\s*", re.IGNORECASE)
+    return before, re.compile(rf"\s*(?:{affix})$", re.IGNORECASE)
+
+
 def bare_number(
     cell: str,
     affixes: tuple[str, ...] = (),  # left out at either end
     negative: str = "minus",
 ) -> str:
     "Return a cell with its number in plain characters, marks as they are and a minus in front."
-    text = cell.translate(_SPELLINGS).strip()
+    text = (cell if cell.isascii() else cell.translate(_SPELLINGS)).strip()
     sign = ""
     if negative == "brackets" and text[:1] == "(" and text[-1:] == ")":
         sign, text = "-", text[1:-1].strip()
     if affixes:
-        affix = "|".join(re.escape(a) for a in sorted(affixes, key=len, reverse=True))
-        sign_first = re.sub(rf"^([+-]?)\s*(?:{affix})\s*", r"\1", text, count=1, flags=re.I)
-        text = re.sub(rf"\s*(?:{affix})$", "", sign_first, count=1, flags=re.I)
+        before, behind = _affix_patterns(affixes)
+        text = behind.sub("", before.sub(r"\1", text, count=1), count=1)
     if negative == "after" and text[-1:] == "-" and text[:1] != "-":
         sign, text = "-", text[:-1].strip()
     return sign + text

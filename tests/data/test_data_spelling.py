@@ -7,9 +7,11 @@ import pytest
 from credit_default.data.csv_text import DataError
 from credit_default.data.outcome import parse_outcome
 from credit_default.portfolio.applicant import applicant_model, applicants_to_columns
+from credit_default.portfolio.columns import find_refused, parse_table
 from credit_default.portfolio.definition import Portfolio
 from credit_default.portfolio.field import Field
 from credit_default.portfolio.values import parse_values
+from credit_default.scoring.batch_rows import check_rows
 
 
 def portfolio(positive=("1",), negative=("0",), categories=("False", "True"), **keys):
@@ -59,3 +61,19 @@ def test_what_a_definition_tells_apart_stays_apart():
     p = portfolio(categories=("1", "1.0", "2"))
     assert parse_values(p["owner"], ["1", "1.0", "2"]).tolist() == ["1", "1.0", "2"]
     assert parse_values(portfolio(categories=("1", "2"))["owner"], [True]).tolist() == ["True"]
+
+
+def test_one_rule_of_length_for_training_scoring_and_requests():
+    "A listed text may be as long as it is; another one has 200 characters at most, everywhere."
+    long = "a loan for a car, " * 20 + "new"
+    p = portfolio(categories=(long, "short"), unknown="other")
+    texts = [long, "short", "x" * len(long), "x" * (len(long) + 1)]
+    train = find_refused(p, parse_table(p, dict(owner=texts)))
+    _, _, score = check_rows(p, dict(owner=texts), len(texts))
+    model, refused = applicant_model(p), []
+    for row, text in enumerate(texts):
+        try:
+            model.model_validate(dict(owner=text))
+        except ValueError:
+            refused.append(row)
+    assert [r.row for r in train] == sorted(score) == refused == [3]

@@ -763,3 +763,24 @@ def test_no_shipped_portfolio_is_refused_on_its_file(real_data, name):
         if name == "mortgage"
         else {}
     )
+
+
+def test_columns_that_differ_in_every_row_are_no_copies(loans):
+    "Two scores of a bureau count 0, 1, 2 in order of appearance, as any two such columns do."
+    scores = pd.DataFrame({f"score_{i}": loans.u[i] for i in range(3)})
+    table = scores.assign(score_0_percent=100 * loans.u[0], day=loans.rng.permutation(N))
+    found = {f.column: f.reason for f in audit_table(table, loans.y)}
+    assert "follows from score_0" in found["score_0_percent"]
+    assert not any("follows from" in found[name] for name in scores)
+
+
+@pytest.mark.parametrize("written", ["{:,.0f}", "{:,.2f}", "$ {:,.0f}", "({:,.0f})"])
+def test_amounts_with_marks_between_thousands_keep_their_order(loans, written):
+    "Read with the mark as a decimal one, 2,393 would be less than 950."
+    amounts = (np.exp(7 + loans.z[0])).round()
+    y = (loans.rng.random(N) < 1 / (1 + np.exp(8.4 - 1.0 * np.log(amounts)))).astype(int)
+    texts = [written.format(a) for a in amounts]
+    plain, marked = (one(values, y) for values in (amounts, texts))
+    sign = -1 if "(" in written else 1
+    assert marked.figures["kind"] == "number"
+    assert marked.figures["auc"] == pytest.approx(plain.figures["auc"], abs=0.01), sign

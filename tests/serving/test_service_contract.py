@@ -429,6 +429,29 @@ def test_a_file_says_what_the_command_says_byte_for_byte(
         ), rows[i]["error"]
 
 
+@pytest.mark.parametrize(
+    "separator, encoding", [(";", "utf-8"), ("\t", "utf-16"), ("|", "cp1252"), (",", "utf-8-sig")]
+)
+def test_a_file_of_another_program_gets_the_same_scores(ada, valid, separator, encoding):
+    "As `score` reads it: one reader for all ways in."
+    content = file_of([valid | {"age": 30 + i} for i in range(20)])
+    usual = rows_of(ada.post("/predict_csv", **upload(content)).content)
+    other = content.decode().replace(",", separator).encode(encoding)
+    answer = ada.post("/predict_csv", **upload(other))
+    assert answer.status_code == 200, answer.text[:300]
+    found = answer.text.replace(separator, ",").encode()
+    assert [r["probability_default"] for r in rows_of(found)] == [
+        r["probability_default"] for r in usual
+    ]
+
+
+def test_a_file_that_is_no_text_is_named(documented, ada):
+    for content in (b"\x1f\x8b\x08\0", b"PK\x03\x04" * 9, b"PAR1" * 9):
+        answer = ada.post("/predict_csv", **upload(content))
+        check_documented(documented, "POST", "/predict_csv", answer)
+        assert answer.status_code == 422 and "send it as CSV text" in answer.text
+
+
 def test_the_rows_of_a_file_are_in_the_log(service, synthetic_bundle, make_client, mixed):
     client, (content, bad) = make_client(), mixed
     answers = rows_of(client.post("/predict_csv", **upload(content)).content)
@@ -563,10 +586,9 @@ def with_last(line):
 
 
 WHOLE = {  # what is wrong with the file, and not just with a row of it; and a word of the refusal
-    "not UTF-8 near the end": (with_last("Müller".encode("latin-1") + b"\n"), "UTF-8"),
+    "not UTF-8 near the end": (with_last(b"M\x81ller\n"), "UTF-8"),
     "a quotation mark that is not closed": (with_last(b'"45,1\n' * 3), "quotation mark"),
     "a NUL near the end": (with_last(b"a\0b\n"), "NUL"),
-    "UTF-16": (lambda header, rows: (header + rows).decode().encode("utf-16"), "UTF-8"),
     "a field longer than CSV takes": (with_last(b"x" * 200_000 + b"\n"), "line"),
     "no header": (lambda header, rows: rows, "header"),
     "nothing": (lambda header, rows: b"", "empty"),
@@ -580,7 +602,7 @@ WHOLE = {  # what is wrong with the file, and not just with a row of it; and a w
         lambda header, rows: header.replace(b"application_reference", b"credit_score") + rows,
         "credit_score",
     ),
-    "compressed": (lambda header, rows: gzip.compress(header + rows), "UTF-8"),
+    "compressed": (lambda header, rows: gzip.compress(header + rows), "CSV text"),
 }
 
 

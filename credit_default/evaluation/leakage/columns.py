@@ -14,6 +14,9 @@ import numpy as np
 import pandas
 
 from ...portfolio.base import MISSING
+from ...portfolio.field import Field
+from ...portfolio.files import ColumnForm, Csv
+from ...portfolio.marks import column_marks, count_marks, find_surroundings
 
 # %% ../../../nbs/evaluation/leakage/01_columns.ipynb #017bcb97
 def _factorize(
@@ -59,6 +62,29 @@ def _parse_dates(
     days = found.astype("datetime64[ns, UTC]").astype(np.int64) / 86_400e9
     return days.where(found.notna()).to_numpy(float)
 
+# %% ../../../nbs/evaluation/leakage/01_columns.ipynb #2dbc84c1
+_ANY_NUMBER = Field(name="n", title="Any number")
+
+
+def _marked_numbers(
+    values: np.ndarray,  # the distinct texts of a column
+    n: np.ndarray,  # rows that have each
+) -> np.ndarray:
+    "Return texts as numbers, their marks as the column itself shows them; NaN where one is none."
+    texts = {str(text): int(rows) for text, rows in zip(values, n)}
+    affixes, negative = find_surroundings(texts)
+    counts = count_marks(texts, affixes, negative)
+    if not counts.is_numeric:
+        return np.full(len(values), np.nan)
+    marks = column_marks(counts)
+    thousands = marks.thousands or marks.open  # of numbers that all have it, the order is the same
+    decimal = marks.decimal or ("," if thousands == "." else ".")
+    form = ColumnForm.model_validate(
+        dict(decimal=decimal, thousands=thousands, affixes=affixes, negative=negative)
+    )
+    plain = Csv(columns={_ANY_NUMBER.name: form}).plain(_ANY_NUMBER, [str(v) for v in values])
+    return pandas.to_numeric(pandas.Series(plain, dtype=object), errors="coerce").to_numpy(float)
+
 # %% ../../../nbs/evaluation/leakage/01_columns.ipynb #36fe38c4
 def _parse_texts(
     values: np.ndarray,  # the distinct texts of a column
@@ -70,10 +96,11 @@ def _parse_texts(
     def is_mostly(numbers: np.ndarray) -> bool:
         return bool(len(n)) and n[np.isfinite(numbers)].sum() >= KIND_SHARE * n.sum()
 
-    for written in (texts, texts.str.replace(",", ".", n=1, regex=False)):  # a decimal comma
-        numbers = pandas.to_numeric(written, errors="coerce").to_numpy(float)
-        if is_mostly(numbers):
-            return "number", np.where(np.isfinite(numbers), numbers, np.nan)
+    numbers = pandas.to_numeric(texts, errors="coerce").to_numpy(float)
+    if not is_mostly(numbers):
+        numbers = _marked_numbers(values, n)
+    if is_mostly(numbers):
+        return "number", np.where(np.isfinite(numbers), numbers, np.nan)
     if len(texts):
         looks = texts.str.fullmatch(_DATE).to_numpy(bool)
         if is_mostly(np.where(looks, 0.0, np.nan)) and is_mostly(days := _parse_dates(texts)):

@@ -60,6 +60,19 @@ def _add_following(
                 if share >= REPEATED_SHARE:
                     found[b.name] = Repetition(a.name, share)
 
+# %% ../../../nbs/evaluation/leakage/04_repetitions.ipynb #476b912f
+def _content(
+    c: CountedColumn,
+    few_values: int,  # up to which the rows that share a value tell enough
+) -> bytes:
+    "Return what is the same for two columns that say the same."
+    if len(c.n) <= few_values:
+        return c.codes.tobytes()
+    if c.kind == "text":
+        return c.codes.tobytes() + repr(c.labels.tolist()).encode()
+    order = np.argsort(c.numbers, kind="stable")
+    return c.codes.tobytes() + min(order.tobytes(), order[::-1].tobytes())
+
 # %% ../../../nbs/evaluation/leakage/04_repetitions.ipynb #638a6b02
 def find_repetitions(
     columns: Iterable[CountedColumn],
@@ -69,12 +82,12 @@ def find_repetitions(
     varied = [c for c in columns if len(c.n) + c.missing.any() > 1]
     first: dict[bytes, CountedColumn] = {}
     found: dict[str, Repetition] = {}
-    for c in varied:
-        twin = first.setdefault(c.codes.tobytes(), c)
-        if twin is not c:
-            found[c.name] = Repetition(twin.name, 1.0)
     n = len(varied[0].codes) if varied else 0
     few_values = min(n // MIN_VALUE_ROWS, 1000)
+    for c in varied:
+        twin = first.setdefault(_content(c, few_values), c)
+        if twin is not c:
+            found[c.name] = Repetition(twin.name, 1.0)
     few = [c for c in varied if c.name not in found and len(c.n) <= few_values]
     # fewer rows for the first look in a wide table
     some = rng.permutation(n)[: min(20_000, max(2000, 1_000_000 // max(len(few), 1)))]

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -58,12 +59,12 @@ class TableColumn:
     typed_date: bool = False
     gaps: np.ndarray = field(default_factory=lambda: np.array([]))  # texts read as missing, or None
 
-    @property
+    @cached_property
     def stated(self) -> np.ndarray:
         "Return where a row states a value, as a boolean array (n,)."
         return np.asarray(pd.notna(self.text))
 
-    @property
+    @cached_property
     def counts(self) -> Counter[str]:
         "Return how often each text stands in the column."
         return Counter(self.text[self.stated].tolist())
@@ -73,7 +74,7 @@ class TableColumn:
         "Return the words of its name, in lower case."
         return name_words(self.name)
 
-    @property
+    @cached_property
     def is_numeric(self) -> bool:
         "Return whether it is a column of numbers; one cell in a hundred may be none."
         numbers = self.number[self.stated]

@@ -99,6 +99,8 @@ UNKNOWN_TEXTS = frozenset({"unknown", "unk", "unbekannt", "no hit", "none found"
 
 def _is_number(text: str) -> bool:
     "Return whether a text is a number, whatever its marks are."
+    if cell_marks(text) is not None:
+        return True
     affixes = tuple(a for unit in CURRENCIES for a in unit)
     return cell_marks(bare_number(text, affixes, "brackets")) is not None
 
