@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['onboarding_commands', 'AuditedFileArgument', 'AuditTargetOption', 'AuditPortfolioOption', 'DecimalOption',
            'AuditPositiveOption', 'UnknownFileArgument', 'TargetOption', 'DefinitionOption', 'NewNameOption',
-           'PositiveOption', 'audit_document', 'print_findings', 'parse_decimal', 'audit_command', 'print_proposal',
-           'init_command']
+           'PositiveOption', 'NegativeOption', 'audit_document', 'print_findings', 'parse_decimal', 'audit_command',
+           'print_proposal', 'init_command']
 
 # %% ../../nbs/cli/04_onboarding.ipynb #9f0ca085
 from pathlib import Path
@@ -154,6 +154,24 @@ AuditPositiveOption = Annotated[
     ),
 ]
 
+# %% ../../nbs/cli/04_onboarding.ipynb #a02eeddf
+def _ended_loans(
+    loans: "pd.DataFrame", target: str, definition: "Portfolio | None", positive: list[str]
+) -> "pd.DataFrame":
+    "Return the loans that do not run any more, and say how many do."
+    from credit_default.evaluation.proposal.outcome import unfinished_states  # slow to import
+
+    if target not in loans:
+        return loans
+    texts = loans[target].astype(str).str.strip()
+    states = list(definition.unfinished) if definition else []
+    if positive and not states:
+        states = unfinished_states(texts.value_counts().to_dict(), positive)
+    running = texts.isin(states)
+    if running.any():
+        note(f"Left out: {running.sum():,} loans that still run ({', '.join(states)}).")
+    return loans[~running].reset_index(drop=True)
+
 # %% ../../nbs/cli/04_onboarding.ipynb #a7a11f83
 @onboarding_commands.command(
     "audit",
@@ -178,8 +196,7 @@ def audit_command(
     reason. A leaky column reveals the outcome; a suspect one should be looked into.
     """
     definition = find_portfolio(portfolio) if portfolio else None
-    target = target or (definition.target if definition else "")
-    if not target:
+    if not (target := target or (definition.target if definition else "")):
         raise InputError("no outcome column: name it with --target, or give a --portfolio")
     from credit_default.evaluation.leakage.audit import (  # slow to import
         audit_table,
@@ -188,6 +205,7 @@ def audit_command(
     )
 
     loans = _read_audited(file, target, definition, parse_decimal(decimal))
+    loans = _ended_loans(loans, target, definition, positive or [])
     y = parse_target(loans, target, definition, positive or ())
     findings = worst_first(audit_table(loans.drop(columns=target), y, definition))
     if as_json:
@@ -221,6 +239,7 @@ def print_proposal(proposal: "Proposal") -> None:
         f"\n{definition['target']}: {' or '.join(definition['positive'])} means default, "
         f"{' or '.join(definition['negative'])} does not"
     )
+    typer.echo("each reason is drafted from a column's name: a person must write it")
     for remark in proposal.head:
         note(remark)
 
@@ -250,14 +269,24 @@ NewNameOption = Annotated[
         help="Name of the portfolio. Defaults to one derived from the file's name.",
     ),
 ]
+
+# %% ../../nbs/cli/04_onboarding.ipynb #752500b1
 PositiveOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="VALUE",
         help=(
             "Value of the outcome that means default. Can be repeated; all other values "
-            "then mean no default. 1, yes, true, default and the like are recognized."
+            "then mean no default, but for those of loans that still run, such as Current, which "
+            "are left out. 1, yes, true, default and the like are recognized."
         ),
+    ),
+]
+NegativeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VALUE",
+        help="Value of the outcome that means no default although it says that a loan still runs.",
     ),
 ]
 
@@ -277,6 +306,7 @@ def init_command(
     out: DefinitionOption = None,
     name: NewNameOption = "",
     positive: PositiveOption = None,
+    negative: NegativeOption = None,
     decimal: DecimalOption = None,
 ) -> None:
     """Draft a portfolio definition from a data file, as TOML with comments.
@@ -287,7 +317,7 @@ def init_command(
     from credit_default.evaluation.proposal.files import write_definition  # slow to import
 
     path, proposal = write_definition(
-        file, target, out, name, positive or (), parse_decimal(decimal), note
+        file, target, out, name, positive or (), parse_decimal(decimal), negative or (), note
     )
     print_proposal(proposal)
     typer.echo(f"written: {path}; read it through, then: credit-default train --portfolio {path}")

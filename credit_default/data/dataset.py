@@ -27,7 +27,7 @@ from credit_default.data.acceptance import (
     read_outcome,
 )
 from .csv_text import DataError
-from .outcome import parse_dates
+from .outcome import is_finished, parse_dates
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
 from credit_default.portfolio.performance_window import (
@@ -279,31 +279,46 @@ def _read_dates(portfolio: Portfolio, table: pd.DataFrame, labelled: bool) -> np
     dates = parse_dates(portfolio, table[portfolio.date].tolist())
     return None if not labelled and np.isnat(dates).any() else dates
 
+# %% ../../nbs/data/06_dataset.ipynb #7135ef4a
+def _finished_rows(
+    portfolio: Portfolio, table: pd.DataFrame, labelled: bool
+) -> tuple[pd.DataFrame, int]:
+    "Return a table without loans that still run, and how many there were."
+    if not (labelled and portfolio.unfinished):
+        return table, 0
+    finished = is_finished(portfolio, table[portfolio.target].tolist())
+    return table[finished].reset_index(drop=True), int((~finished).sum())
+
 
 def _exclusions(
     portfolio: Portfolio,
     table: pd.DataFrame,
     names: dict[str, str],  # of the fields' columns
     bad: dict[str, np.ndarray],  # rows that are refused, by the reason
-    accepted: int,
+    accepted: int,  # or left out without being wrong
     tables: list[dict[str, Any]],  # what a join found in each
+    running: int = 0,  # rows of loans that still run
 ) -> dict[str, Any]:
     "Return the entries of the provenance on what was left out, and why."
-    rows_read = tables[0]["rows"] if tables else len(table)
+    rows_read = tables[0]["rows"] if tables else len(table) + running
     known = {*names.values(), portfolio.target, portfolio.date}
     respelt = count_respelt(portfolio, table, names)
-    return dict(
-        rows_read=rows_read,
-        rows_refused=rows_read - accepted,
-        refused=(count_unjoined(portfolio, tables) if tables else {})
-        | {name: int(rows.sum()) for name, rows in bad.items()},
-        columns_dropped={
-            str(c): portfolio.dropped.get(str(c), "not in the portfolio's definition")
-            for c in table
-            if c not in known
-        },
-        columns_absent=[f.name for f in portfolio.fields if f.name not in names],
-    ) | ({} if respelt is None else dict(respelt=respelt))
+    return (
+        dict(
+            rows_read=rows_read,
+            rows_refused=rows_read - accepted,
+            refused=(count_unjoined(portfolio, tables) if tables else {})
+            | {name: int(rows.sum()) for name, rows in bad.items()},
+            columns_dropped={
+                str(c): portfolio.dropped.get(str(c), "not in the portfolio's definition")
+                for c in table
+                if c not in known
+            },
+            columns_absent=[f.name for f in portfolio.fields if f.name not in names],
+        )
+        | ({} if respelt is None else dict(respelt=respelt))
+        | (dict(rows_unfinished=running) if running else {})
+    )
 
 # %% ../../nbs/data/06_dataset.ipynb #9a125649
 def from_table(
@@ -318,6 +333,7 @@ def from_table(
 ) -> Dataset:
     "Return the data set of a table in memory, without immature loans, or raise DataError."
     names = match_columns(portfolio, table, labelled, keep)
+    table, running = _finished_rows(portfolio, table, labelled)
     if len(table) < max(min_rows, 1):
         raise DataError(
             f"{len(table):,} rows are too few: at least {max(min_rows, 1):,} are needed"
@@ -332,7 +348,7 @@ def from_table(
     good = np.flatnonzero(~np.any(list(bad.values()), axis=0)) if bad else np.arange(len(table))
     tables = (origin or {}).get("tables", [])
     origin = dict(source="table", synthetic=False) | (origin or {})
-    origin |= _exclusions(portfolio, table, names, bad, len(good), tables)
+    origin |= _exclusions(portfolio, table, names, bad, len(good) + running, tables, running)
     frame = pd.DataFrame({f.name: columns[f.name][good] for f in portfolio.fields})
     y = None if y is None else y[good]
     dates = None if dates is None else dates[good]
@@ -370,6 +386,8 @@ def _row_sentences(provenance: dict[str, Any]) -> list[str]:
             f"{p['rows_refused']:,} of {p['rows_read']:,} rows were refused "
             f"({listed(p['refused'])})."
         )
+    if n := p.get("rows_unfinished"):
+        out.append(f"{n:,} loans still run: they have no outcome yet, and are left out.")
     for t in p.get("tables", [])[1:]:
         if t["without"] and t["optional"]:
             out.append(

@@ -16,7 +16,7 @@ from ..core.errors import InvalidInput
 from ..core.paths import portfolio_home
 from ..data.acceptance import MAX_REFUSED_SHARE
 from ..data.dataset import hash_table
-from ..data.outcome import parse_outcome
+from ..data.outcome import is_finished, parse_outcome
 from .discrimination import AucDifference, auc_difference
 from ..portfolio.base import MISSING
 from ..portfolio.columns import RefusedValue, find_refused, parse_table
@@ -82,7 +82,8 @@ def labelled_rows(
         )
     known_columns(portfolio, [str(c) for c in table], bundle.keep)
     columns = parse_table(portfolio, table)
-    known = _has_outcome(table[portfolio.target])
+    outcomes = table[portfolio.target]
+    known = _has_outcome(outcomes) & is_finished(portfolio, outcomes.tolist())
     if not known.any():
         raise LabelError(f"{name} has no row that can be judged: no outcome is stated")
     judged, problems = known.copy(), find_refused(portfolio, columns, bundle.keep)

@@ -26,7 +26,7 @@ class Derived(Definition):
     | `difference` | first - second |
     | `ratio` | scale x first / max(second + offset, floor) |
     | `product` | first x second |
-    | `coded` | 1 where any of the fields holds one of its codes |
+    | `coded` | 1 where any of the fields holds one of its codes, or one field its `code` |
     | `missing` | how many of the fields are missing |
     | `above` | 1 where the first exceeds `floor` |
     """
@@ -39,6 +39,7 @@ class Derived(Definition):
     offset: float = 0.0
     floor: float = 1.0
     scale: float = 1.0  # of a ratio: 100 makes it a percentage
+    code: float | None = None  # of `coded`: this one alone, so that codes are told apart
     log: bool = False
     direction: Literal[-1, 0, 1] = 0
 
@@ -64,5 +65,7 @@ def _wrong_arguments(derived: Derived) -> Iterator[str]:
         yield "`floor` of a ratio must be above 0"
     if derived.scale != 1 and op != "ratio":
         yield "`scale` is for `ratio`"
+    if derived.code is not None and (op != "coded" or number != 1):
+        yield "`code` is for `coded`, of one field"
     if derived.weights and (op != "sum" or len(derived.weights) != number):
         yield "`weights` is for `sum`, one for each field"

@@ -35,14 +35,13 @@ class PortfolioKeys(Definition):
     target: str  # the column with the outcome
     positive: tuple[str, ...] = ("1", "1.0", "Yes", "Y", "True", "true")  # values that mean default
     negative: tuple[str, ...] = ("0", "0.0", "No", "N", "False", "false")
+    unfinished: tuple[str, ...] = ()  # values of loans that still run: left out, and counted
     default_definition: str = ""  # what counts as a default, in words
     # after which the outcome is known; with `date`, younger loans are left out of training
     performance_window_months: int | None = None
     tables: tuple[Table, ...] = ()  # where the data lies in several files; the main one first
     key: str = ""  # the column that joins them
-    # the column with the date of the loan: the holdout is then the latest loans. Without a date no
-    # out-of-time test is possible
-    date: str = ""
+    date: str = ""  # column with the date of the loan: the holdout is then the latest loans
     date_format: str = "%Y-%m-%d"  # as Python's strptime reads it, or `spreadsheet`: 44480
     # the day up to which the outcomes are known; the latest date in the file unless given
     as_of: datetime.date | None = None

@@ -40,16 +40,21 @@ class Numbers:
         self,
         values: np.ndarray,  # (n, k) as parsed
     ) -> tuple[np.ndarray, np.ndarray]:  # (n, k) and (n, k)
-        "Return the values, NaN for whatever is no usable number, and where a code stood."
-        coded = (values[:, :, None] == self.codes).any(axis=2)
-        return np.where(coded | (values < self.low) | (values > self.high), np.nan, values), coded
+        """Return the values, NaN for whatever is no usable number, and which code stood: 1 for the
+        field's first, and 0 for none.
+        """
+        match = values[:, :, None] == self.codes
+        coded = match.any(axis=2)
+        which = np.where(coded, match.argmax(axis=2) + 1, 0) if match.shape[2] else coded
+        odd = coded | (values < self.low) | (values > self.high)
+        return np.where(odd, np.nan, values), which.astype(np.int8)
 
 # %% ../../nbs/scoring/01_features.ipynb #100b75b9
 def clean_number(
     field: Field,
     values: np.ndarray,  # (n,) as parsed
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) and (n,)
-    "Return one field's values, NaN for whatever is no usable number, and where a code stood."
+    "Return one field's values, NaN for whatever is no usable number, and which code stood."
     clean, coded = Numbers((field,)).clean(values[:, None])
     return clean[:, 0], coded[:, 0]
 
@@ -83,7 +88,7 @@ def derive(
     d: Derived,
     values: Named,  # numbers of the fields and of the derived features before, imputed or with NaN
     stated: Named,  # for each field: True where the applicant stated a usable value
-    coded: Named,  # for each field: True where a code stood
+    coded: Named,  # for each field: not 0 where a code stood, of those that are meant
 ) -> np.ndarray:  # (n,)
     """Return one derived feature. It is computed element by element, so that one row and a million
     rows give the same bits.
@@ -127,7 +132,7 @@ class Clean:
     "Cleaned applicants, before imputation. n applicants, k numeric fields, c categories."
 
     values: np.ndarray  # (n, k) numbers, NaN where missing
-    coded: np.ndarray  # (n, k) True where a code stood
+    coded: np.ndarray  # (n, k) which of the field's codes stood, from 1; 0 where none did
     stated: np.ndarray  # (n, k) True where a usable number stood
     levels: np.ndarray  # (n, c) position in the list of categories, -1 where missing
 
@@ -248,6 +253,15 @@ class FeatureMap(Cleaner):
 MAX_FEATURE = 1e37
 
 
+def _meant_codes(features: FeatureMap, d: Derived, coded: Named) -> Named:
+    "Return where the codes stood that a derived feature is about."
+    if d.code is None:
+        return coded
+    name = d.fields[0]
+    number = list(features.portfolio[name].codes).index(d.code) + 1
+    return {name: coded[name] == number}
+
+
 def fill_matrix(features: FeatureMap, clean: Clean, values: np.ndarray) -> np.ndarray:
     "Return the matrix of cleaned applicants, whose numbers are `values`."
     numbers = features.numeric
@@ -262,7 +276,7 @@ def fill_matrix(features: FeatureMap, clean: Clean, values: np.ndarray) -> np.nd
         out[:, at] = ~stated[f.name]
         at += 1
     for d in features.derived:
-        known[d.name] = out[:, at] = derive(d, known, stated, coded)
+        known[d.name] = out[:, at] = derive(d, known, stated, _meant_codes(features, d, coded))
         at += 1
     for j, f in enumerate(features.categories):
         level = clean.levels[:, j]

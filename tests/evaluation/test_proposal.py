@@ -15,7 +15,7 @@ from credit_default.cli import app as cli
 from credit_default.cli.client import ask, temporary_user
 from credit_default.cli.service import running_service
 from credit_default.data.csv_text import DataError
-from credit_default.data.dataset import from_table
+from credit_default.data.dataset import from_table, summary
 from credit_default.data.loading import load
 from credit_default.data.outcome import day_texts
 from credit_default.data.synthetic import synthesize
@@ -25,7 +25,9 @@ from credit_default.evaluation.proposal.toml_text import to_toml
 from credit_default.portfolio.applicant import applicant_model, applicants_to_columns
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import find_refused, parse_table
+from credit_default.portfolio.definition import Portfolio
 from credit_default.portfolio.files import Csv
+from credit_default.scoring.features import FeatureMap
 
 
 def loans(n=600, seed=3):
@@ -808,3 +810,79 @@ def test_a_rare_code_beside_frequent_ones_is_a_code():
     values = rng.integers(30, 95, 600)
     values[:40], values[40:80], values[80] = -9, -8, -7
     assert list(field(with_column(values))["codes"]) == ["-9", "-8", "-7"]
+
+
+# What a table cannot say is asked
+
+
+STATES = ["Paid", "Charged Off", "Current", "Late (16-30 days)"]
+
+
+def test_loans_that_still_run_are_left_out_and_counted(tmp_path):
+    states = np.random.default_rng(1).choice(STATES, 1200, p=[0.5, 0.2, 0.25, 0.05])
+    table = loans(1200).drop(columns="bad").assign(state=states)
+    path = written(tmp_path, table.to_csv(index=False))
+    out, proposal = write_definition(path, "state", positive=["Charged Off"])
+    portfolio, dataset = get_portfolio(out), load(get_portfolio(out))
+    running = np.isin(states, STATES[2:])
+    assert portfolio.unfinished == ("Current", "Late (16-30 days)")
+    assert portfolio.negative == ("Paid",) and len(dataset) == (~running).sum()
+    assert dataset.provenance["rows_unfinished"] == running.sum()
+    assert dataset.provenance["rows_refused"] == 0
+    assert f"{running.sum():,} loans still run" in summary(dataset)
+    assert dataset.y.mean() == pytest.approx((states[~running] == "Charged Off").mean())
+    assert "Current (" in proposal.head[0]
+
+
+def test_a_running_state_that_is_final_is_told(tmp_path):
+    states = np.tile(STATES, 300)
+    table = loans(1200).drop(columns="bad").assign(state=states)
+    path = written(tmp_path, table.to_csv(index=False))
+    told = dict(positive=["Charged Off"], negative=STATES[2:])
+    portfolio = accepted(path, "state", **told)[0]
+    assert portfolio.unfinished == () and "Current" in portfolio.negative
+
+
+def test_states_below_zero_are_kept_apart():
+    rng = np.random.default_rng(2)
+    pay = np.r_[[-2] * 100, [-1] * 150, [0] * 250, rng.integers(1, 7, 100)]
+    proposal = with_column(pay, "PAY_0")
+    assert "codes" not in field(proposal, "PAY_0") and "derived" not in proposal.definition
+    assert "`-2` (100 rows, 16.7%; default rate" in " ".join(proposal.remarks["PAY_0"])
+
+
+def test_codes_far_from_the_values_are_kept_apart_in_the_model():
+    rng = np.random.default_rng(3)
+    months = np.r_[[-9] * 60, [-8] * 50, rng.integers(0, 90, 490)]
+    proposal = with_column(months, "months_since")
+    assert [d["code"] for d in proposal.definition["derived"]] == [-9, -8]
+    assert "`-9` (60 rows, 10.0%; default rate" in " ".join(proposal.remarks["months_since"])
+    portfolio = Portfolio.model_validate(tomllib.loads(to_toml(proposal)))
+    features = FeatureMap(portfolio)
+    clean = features.clean(parse_table(portfolio, loans().assign(months_since=months)))
+    matrix = features.matrix(clean, clean.values)
+    for code in (-9, -8):
+        flag = matrix[:, features.names.index(f"months_since is {code}")]
+        assert flag.tolist() == (months == code).tolist()
+
+
+def test_a_code_that_is_none_of_the_field_is_refused():
+    definition = with_column(np.r_[[-9] * 60, [-8] * 50, np.arange(490)]).definition
+    definition["derived"][0]["code"] = -7
+    with pytest.raises(ValueError, match="-7 is none of the codes of odd"):
+        Portfolio.model_validate(definition)
+
+
+@pytest.mark.parametrize("name", ["EDUCATION", "housing_type", "job_code"])
+def test_codes_that_look_ordered_are_asked_about(name):
+    remarks = with_column(np.tile([1, 2, 3, 4], 150), name).remarks[name]
+    assert 'write kind = "category"' in " ".join(remarks)
+
+
+def test_reasons_and_costs_of_a_draft_are_flagged():
+    proposal = propose(loans(), "bad", "shop")
+    text = to_toml(proposal)
+    assert text.count("# drafted from the column's name") == 4
+    assert any("a person must write" in limit for limit in proposal.portfolio.limits)
+    rate = loans().bad.mean()
+    assert rate > 1 / 11 and any("PD above 9.1% is declined" in remark for remark in proposal.head)

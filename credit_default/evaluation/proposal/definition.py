@@ -27,6 +27,7 @@ from .exclusion import DATE_REASON, exclusion_reason
 from .numbers import draft_number
 from .outcome import OutcomeValues, outcome_values
 from .roles import suggest_role
+from .states import code_features, codes_remark, kinds_remark
 from .terms import synthetic_intercept, synthetic_terms
 from ...portfolio.checks import RESERVED
 from ...portfolio.definition import Portfolio
@@ -170,9 +171,13 @@ LIMITS = (
         "knows the portfolio."
     ),
     "The costs of the two mistakes are an example, not a lender's own.",
+    (
+        "The reason texts are drafted from the names of columns: a person must write what a "
+        "declined applicant is to read."
+    ),
 )
 
-
+# %% ../../../nbs/evaluation/proposal/12_definition.ipynb #40805d03
 def _check_table(table: pd.DataFrame, target: str) -> None:
     "Raise DataError where no definition can be read off a table."
     if len(table) < MIN_ROWS_TO_PROPOSE:
@@ -191,9 +196,12 @@ def _outcome_keys(target: str, values: OutcomeValues, loan_date: LoanDate | None
         target=target,
         positive=values.positive,
         negative=values.negative,
+        unfinished=values.unfinished,
         default_definition=f"the column {target} is {' or '.join(values.positive)}",
         limits=list(LIMITS),
     )
+    if not values.unfinished:
+        keys.pop("unfinished")
     if loan_date:
         keys |= dict(date=loan_date.column, date_format=loan_date.date_format)
     return keys
@@ -246,6 +254,14 @@ def gap_remark(column: TableColumn, y: np.ndarray) -> str:
     return f"{remark} If it is a value, add it to `categories` and to `stated` = [{words}]."
 
 
+def _questions(column: TableColumn, entry: Mapping[str, Any], y: np.ndarray) -> list[str]:
+    "Return what the values of a column leave open; empty texts where they do not."
+    codes = [float(code) for code in entry.get("codes", ())]
+    of_codes = codes_remark(column, codes, y) if codes else ""
+    of_kinds = kinds_remark(column, codes, y) if column.is_numeric else ""
+    return [of_codes, of_kinds, gap_remark(column, y)]
+
+
 def _propose_fields(
     columns: Sequence[TableColumn], y: np.ndarray, form: Csv
 ) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
@@ -256,11 +272,42 @@ def _propose_fields(
         entry, remarks[c.name] = propose_field(c, leaks.get(c.name), taken - {c.name})
         if c.is_numeric and form != Csv() and (said := form_remark(form.column(c.name), c.counts)):
             remarks[c.name].insert(0, said)
-        if said := gap_remark(c, y):
-            remarks[c.name].append(said)
+        remarks[c.name] += [said for said in _questions(c, entry, y) if said]
         taken.add(entry.get("alias", re.sub(r"\W", "_", c.name)))
         fields.append(entry)
     return fields, remarks
+
+# %% ../../../nbs/evaluation/proposal/12_definition.ipynb #bd70fadf
+def _without_unfinished(
+    table: pd.DataFrame, outcome: TableColumn, values: OutcomeValues
+) -> tuple[pd.DataFrame, np.ndarray]:
+    "Return the loans that have ended, and their outcomes, 1 for default."
+    ended = ~np.isin(outcome.text, values.unfinished)
+    y = np.isin(outcome.text[ended], values.positive).astype(np.int64)
+    return table[ended].reset_index(drop=True), y
+
+
+def _head_remarks(
+    outcome: TableColumn, values: OutcomeValues, y: np.ndarray, costs: Mapping[str, float]
+) -> list[str]:
+    "Return what a person should know of the whole table."
+    head, rate = [], float(y.mean())
+    if values.unfinished:
+        states = ", ".join(f"{s} ({outcome.counts[s]:,} rows)" for s in values.unfinished)
+        head.append(
+            f"Left out, since these loans still run: {states}. A state that is final belongs into "
+            "`negative` or `positive` (--negative, --positive) and not into `unfinished`."
+        )
+    if rate > 0.5:
+        head.append("More than half of the rows are defaults: is the outcome the right way round?")
+    cutoff = costs["decline"] / (costs["default"] + costs["decline"])
+    if rate > cutoff:
+        head.append(
+            f"{rate:.1%} of the loans defaulted, and with the example costs of "
+            f"{costs['default']:g} to {costs['decline']:g} whoever has a PD above {cutoff:.1%} is "
+            "declined: that will be most applicants. Put your own costs under `costs`."
+        )
+    return head
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #3c612318
 def propose(
@@ -270,12 +317,13 @@ def propose(
     positive: Sequence[str] = (),  # values that mean default; the usual ones unless given
     form: Csv = Csv(),  # of the file the table was read from
     file: str = "",  # its name
+    negative: Sequence[str] = (),  # values that mean none, though they say that a loan still runs
 ) -> Proposal:
     "Return a definition for a table that nobody has described. Raise DataError without one."
     _check_table(table, target)
     outcome = read_column(target, table[target], form)
-    values = outcome_values(target, outcome.text, positive)
-    y = np.isin(outcome.text, values.positive).astype(np.int64)
+    values = outcome_values(target, outcome.text, positive, negative)
+    table, y = _without_unfinished(table, outcome, values)
     columns = sort_columns(table, target, form)
     loan_date = find_loan_date(columns.dates, y)
     dropped = {
@@ -287,14 +335,13 @@ def propose(
         definition["csv"] = form.model_dump(mode="json", exclude_defaults=True)
     if dropped:
         definition["dropped"] = dropped
-    terms = synthetic_terms(columns.fields, fields, y)
+    if derived := code_features(columns.fields, fields):
+        definition["derived"] = derived
+    terms, costs = synthetic_terms(columns.fields, fields, y), dict(default=10, decline=1)
     definition |= dict(
-        costs=dict(default=10, decline=1),
+        costs=costs,
         synthetic=_synthetic_keys(len(table), terms, loan_date),
         fields=fields,
     )
     definition["synthetic"]["intercept"] = _intercept(definition, float(y.mean()))
-    head = []
-    if y.mean() > 0.5:
-        head.append("More than half of the rows are defaults: is the outcome the right way round?")
-    return Proposal(definition, remarks, head)
+    return Proposal(definition, remarks, _head_remarks(outcome, values, y, costs))

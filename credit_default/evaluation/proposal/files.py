@@ -102,6 +102,7 @@ def write_definition(
     name: str = "",  # of the portfolio; from the file's name unless given
     positive: Sequence[str] = (),  # values of the outcome that mean default
     decimal: Mapping[str, str] = {},  # decimal marks, by column; "" for all
+    negative: Sequence[str] = (),  # values that mean none, also where they say that a loan runs
     progress: Callable[[str], None] = lambda text: None,  # told what is done, in a large file
 ) -> tuple[Path, Proposal]:
     """Write the proposed definition of a file's portfolio; return where it is, and the proposal.
@@ -115,7 +116,7 @@ def write_definition(
     table, form = read_unknown(path, target, decimal)
     if table.size >= MANY_CELLS:
         progress(f"{len(table):,} rows of {len(table.columns)} columns: each column is looked at")
-    proposal = propose(table, target, name, positive, form, path.name)
+    proposal = propose(table, target, name, positive, form, path.name, negative)
     if table.size >= MANY_CELLS:
         progress("the draft is checked against the file")
     if not path.name.endswith(".parquet"):
