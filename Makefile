@@ -113,6 +113,9 @@ $(SET_UP): requirements.lock settings.ini setup.py
 	fi
 	@awk '/^uv==/ {on = 1} on {print; if (!/\\$$/) exit}' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	@echo "Installing the $$(grep -c '^[a-z].*==' requirements.lock) packages of requirements.lock; the first time, this takes minutes"
+	@( while sleep 30 >/dev/null 2>&1; do echo '  still installing ...'; done ) & ticker=$$!; \
+	trap 'kill $$ticker 2>/dev/null' EXIT; \
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

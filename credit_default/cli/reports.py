@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['REPORTS', 'STUDY', 'MARGINS', 'report_commands', 'PresetOption', 'ChampionOption', 'TrialsOption', 'TimeoutOption',
            'KeepOption', 'ResumeOption', 'NoteOption', 'write_report', 'eda_command', 'TrainingRequest',
-           'check_for_leaks', 'champion_status', 'print_training', 'run_training', 'Preset', 'ChampionKind',
-           'train_command']
+           'check_for_leaks', 'champion_status', 'print_training', 'resume_command', 'resumable', 'run_training',
+           'Preset', 'ChampionKind', 'train_command']
 
 # %% ../../nbs/cli/05_reports.ipynb #89b27167
+import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,7 @@ from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
     InputError,
     PortfolioOption,
+    SampleSeedOption,
     SeedOption,
     TrainingCommand,
     command_group,
@@ -56,13 +59,16 @@ def write_report(
     parameters: Mapping[str, Any],  # of the template; those that are None are left to it
     run: str = "",  # name of the run's folder; a new one unless given
 ) -> "ReportRun":
-    "Run a report below the present folder, with a line of progress on a terminal."
-    from credit_default.reporting.running import run_report  # slow to import
+    """Run a report below the present folder: with a line of progress on a terminal, and in a log a
+    line now and then.
+    """
+    # slow to import
+    from credit_default.reporting.progress import ProgressLine, ProgressLog
+    from credit_default.reporting.running import run_report
 
-    given, progress = _given_parameters(parameters), sys.stderr.isatty()
-    return run_report(
-        name, portfolio_path(portfolio), given, root=REPORTS, run=run, progress=progress
-    )
+    line = (ProgressLine if sys.stderr.isatty() else ProgressLog)(f"{name} report")
+    given = _given_parameters(parameters)
+    return run_report(name, portfolio_path(portfolio), given, root=REPORTS, run=run, progress=line)
 
 # %% ../../nbs/cli/05_reports.ipynb #7967dbf6
 report_commands = command_group()
@@ -76,15 +82,16 @@ def eda_command(
     path: DataOption = None,
     seed: SeedOption = 0,
     as_of: KnownUntilOption = "",
+    sample_seed: SampleSeedOption = 0,
 ) -> None:
     """Write the exploratory data analysis (EDA) report.
 
     It covers the data dictionary, missing values, distributions, correlations and the leakage
     audit.
     """
-    check_data(portfolio, path, seed, as_of=as_of)
+    check_data(portfolio, path, sample_seed, as_of=as_of)
     margins = REPORTS / find_portfolio(portfolio).name / MARGINS
-    given = dict(data=path, seed=seed, cache=margins, as_of=as_of or None)
+    given = dict(data=path, seed=seed, cache=margins, as_of=as_of or None, sample_seed=sample_seed)
     made = write_report("eda", portfolio, given)
     typer.echo(f"report: {made.html}")
 
@@ -104,6 +111,7 @@ class TrainingRequest:
     resume: str = ""  # name of a run whose search goes on
     note: str = ""  # about the model, for `models list`
     as_of: str = ""  # day up to which outcomes are known; see the portfolio
+    sample_seed: int = 0  # of the synthetic sample
 
     def kept_fields(self, definition: "Portfolio") -> tuple[str, ...]:
         "Return the fields that `keep` names. Raise InputError where one cannot be kept."
@@ -176,8 +184,32 @@ def _write_training_report(request: TrainingRequest, folder: Path) -> "ReportRun
         resume=bool(request.resume),
         cache=folder.parent / MARGINS,
         as_of=request.as_of or None,
+        sample_seed=request.sample_seed,
     )
     return write_report("training", request.portfolio, parameters, folder.name)
+
+# %% ../../nbs/cli/05_reports.ipynb #fdbd8606
+def resume_command(request: TrainingRequest, run: str) -> str:
+    "Return the command that goes on with an interrupted search."
+    words = ["credit-default", "train"]
+    known = {field.name: field.default for field in fields(request)} | dict(
+        portfolio=DEFAULT_PORTFOLIO, resume=request.resume
+    )
+    for name, default in known.items():
+        if (value := getattr(request, name)) != default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--resume", run])
+
+
+@contextmanager
+def resumable(request: TrainingRequest, folder: Path) -> Iterator[None]:
+    "Where a training ends early and its search had begun, say how to go on."
+    try:
+        yield
+    except BaseException:
+        if (folder / STUDY).is_file():
+            note(f"The search is kept. Go on with it: {resume_command(request, folder.name)}")
+        raise
 
 # %% ../../nbs/cli/05_reports.ipynb #d309ec8c
 def run_training(
@@ -197,11 +229,13 @@ def run_training(
     if request.resume and not (parent / request.resume / STUDY).is_file():
         raise InputError(f"--resume: {parent / request.resume} holds no search to go on with")
     if not checked:
-        dataset = check_data(request.portfolio, request.path, request.seed, kept, request.as_of)
+        where = (request.portfolio, request.path, request.sample_seed)
+        dataset = check_data(*where, kept, request.as_of)
         check_for_leaks(dataset, request.seed, kept)
     before = champion_tag(definition.name)
     folder = parent / request.resume if request.resume else new_folder(parent, run)
-    made = _write_training_report(request, folder)
+    with resumable(request, folder):
+        made = _write_training_report(request, folder)
     tag = print_training(made, before, champion_tag(definition.name))
     write_training_note(tag, made.html, request.note)
     return made, tag
@@ -288,6 +322,7 @@ def train_command(
     resume: ResumeOption = "",
     text: NoteOption = "",
     as_of: KnownUntilOption = "",
+    sample_seed: SampleSeedOption = 0,
 ) -> None:
     """Train a model and write its report.
 
@@ -295,4 +330,6 @@ def train_command(
     repeated run need not fit them again. The folder can be deleted at any time.
     """
     how = (preset.value, champion.value, trials, timeout)
-    run_training(TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of))
+    run_training(
+        TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of, sample_seed)
+    )

@@ -30,6 +30,7 @@ from .service import running_service
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
     PortfolioOption,
+    SampleSeedOption,
     SeedOption,
     TrainingCommand,
     command_group,
@@ -77,16 +78,16 @@ def _served_prediction(portfolio: str, log: Path) -> str:
     )
 
 # %% ../../nbs/cli/12_run.ipynb #dfca10a5
-def _write_reports(portfolio: str, folder: Path, seed: int) -> dict[str, str]:
+def _write_reports(portfolio: str, folder: Path, seed: int, sample_seed: int) -> dict[str, str]:
     "Write the three reports and train a model; return what was made."
     with timed_step("EDA"):
-        margins = dict(seed=seed, cache=folder.parent / MARGINS)
-        eda = write_report("eda", portfolio, margins, folder.name)
+        given = dict(seed=seed, sample_seed=sample_seed, cache=folder.parent / MARGINS)
+        eda = write_report("eda", portfolio, given, folder.name)
     with timed_step("Training"):
-        request = TrainingRequest(portfolio, seed=seed)
+        request = TrainingRequest(portfolio, seed=seed, sample_seed=sample_seed)
         training, tag = run_training(request, folder.name, checked=True)
     with timed_step("Drift"):
-        drift = write_report("drift", portfolio, dict(seed=seed), folder.name)
+        drift = write_report("drift", portfolio, dict(seed=sample_seed), folder.name)
         result = drift.content["result"]
         fields = "drift in " + ", ".join(result["drifted_features"])
     return {
@@ -108,7 +109,11 @@ def _data_line(dataset: "Dataset") -> str:
 @run_commands.command(
     "run", cls=TrainingCommand, epilog=examples("run", "run --portfolio personal")
 )
-def run_command(portfolio: PortfolioOption = DEFAULT_PORTFOLIO, seed: SeedOption = 0) -> None:
+def run_command(
+    portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
+    seed: SeedOption = 0,
+    sample_seed: SampleSeedOption = 0,
+) -> None:
     """Run everything once, from data to a served prediction.
 
     It checks the data, writes the EDA report, trains a model, writes the drift report, requests one
@@ -123,8 +128,8 @@ def run_command(portfolio: PortfolioOption = DEFAULT_PORTFOLIO, seed: SeedOption
     secret_key(read_settings())
     folder = new_folder(REPORTS / definition.name)
     with timed_step("Data"):
-        dataset = check_data(portfolio, None, seed)
-    made = {"data": _data_line(dataset)} | _write_reports(portfolio, folder, seed)
+        dataset = check_data(portfolio, None, sample_seed)
+    made = {"data": _data_line(dataset)} | _write_reports(portfolio, folder, seed, sample_seed)
     with timed_step("Service"):
         made["served prediction"] = _served_prediction(portfolio, folder / "service.log")
     print_made(made, time.monotonic() - begin)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FAILURE', 'BAD_INPUT', 'DRIFT_FOUND', 'NOT_JUDGED', 'WRONG_FILE_ERRORS', 'DEFAULT_PORTFOLIO', 'PortfolioOption',
-           'ModelOption', 'MAX_SEED', 'SeedOption', 'JsonOption', 'YesOption', 'CommandError', 'InputError',
-           'exit_code', 'error_line', 'CommandGroup', 'command_group', 'TrainingCommand', 'note', 'print_json',
-           'print_table', 'progress_bar', 'confirm_removal', 'examples', 'parse_time']
+           'ModelOption', 'MAX_SEED', 'SeedOption', 'SampleSeedOption', 'JsonOption', 'YesOption', 'CommandError',
+           'InputError', 'exit_code', 'error_line', 'CommandGroup', 'command_group', 'TrainingCommand', 'note',
+           'print_json', 'print_table', 'progress_bar', 'confirm_removal', 'examples', 'parse_time']
 
 # %% ../../nbs/cli/01_terminal.ipynb #028a482b
 import json
@@ -190,6 +190,16 @@ SeedOption = Annotated[
         max=MAX_SEED,
         metavar="S",
         help="Random seed. The same seed and data give the same results.",
+    ),
+]
+SampleSeedOption = Annotated[
+    int,
+    typer.Option(
+        "--sample-seed",
+        min=0,
+        max=MAX_SEED,
+        metavar="S",
+        help="Random seed of the synthetic sample, where there is no other data.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -137,7 +137,9 @@ def _report_parameters(run: _TrainingResults, folder: Path) -> dict[str, Any]:
     whole = loans if isinstance(loans, LoanData) and loans.whole else None
     if whole and whole.path is not None:
         given["data"] = str(whole.path.resolve())
-    elif not (whole and loans.provenance.get("seed") == run.options["seed"]):
+    elif whole and "seed" in loans.provenance:
+        given["sample_seed"] = loans.provenance["seed"]
+    else:
         given["data"] = str(_write_loans(loans, folder))
     if maturity := loans.provenance.get("maturity"):
         given["as_of"] = maturity["as_of"]

@@ -166,7 +166,7 @@ def run_report(
     parameters: dict[str, Any] | None = None,  # of the template; paths and plain values
     root: str | Path = "reports",
     run: str = "",  # name of the run's folder; the time (UTC) unless given
-    progress: bool = True,  # a line on stderr
+    progress: bool | ProgressLine = True,  # a line on stderr, or where it is shown
 ) -> ReportRun:
     """Run a report: the executed notebook, one HTML file, and the figures as JSON.
 
@@ -183,7 +183,7 @@ def run_report(
     )
     for stale in (page, figures):
         stale.unlink(missing_ok=True)  # of an earlier run with this name
-    line = ProgressLine(f"{template.stem} report") if progress else None
+    line = ProgressLine(f"{template.stem} report") if progress is True else progress or None
     _execute(template, notebook, given | dict(portfolio=str(portfolio), out=str(folder)), line)
     if not figures.exists():
         raise ReportError(

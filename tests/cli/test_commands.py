@@ -1016,7 +1016,8 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
 @pytest.mark.parametrize(
     "command, given",
     [
-        ("train", dict(champion="blend", preset="quick")),
+        ("train", dict(champion="blend", preset="quick", seed=0, sample_seed=0)),
+        ("train --seed 4 --sample-seed 5", dict(seed=4, sample_seed=5)),
         (
             "train --champion single --preset full --trials 3 --timeout 60 --seed 4",
             dict(champion="single", preset="full", trials=3, timeout=60, seed=4),
@@ -1038,6 +1039,45 @@ def test_train_hands_its_options_to_the_report(here, sample, monkeypatch, comman
         and seen["storage"] == Path("reports/gmsc") / seen["run"] / "study.log"
     )
     assert "reports/PORTFOLIO/margins" in shell("train", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "given, draws",
+    [("", 0), ("--seed 4", 0), ("--sample-seed 4", 4), ("--seed 1 --sample-seed 4", 4)],
+)
+def test_the_sample_is_another_only_on_request(here, monkeypatch, given, draws):
+    "The seed of split, folds and search leaves the synthetic data as it is."
+    from credit_default.data.loading import load
+    from credit_default.portfolio.catalogue import get_portfolio
+
+    def report(name, portfolio, parameters, run):
+        raise CommandError("enough")
+
+    monkeypatch.delenv("CREDIT_DEFAULT_DATA", raising=False)
+    monkeypatch.setattr(reports, "write_report", report)
+    expected = load(get_portfolio("gmsc"), seed=draws).provenance["sha256"]
+    assert expected[:12] in shell("train", *given.split()).stdout
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_says_how_to_go_on(here, sample):
+    "Ctrl-C during the search, without a terminal; then the search goes on where it was."
+    command = [*MAIN, "train", "--path", sample, "--preset", "full", "--champion", "single"]
+    process = subprocess.Popen(
+        command, preexec_fn=take_interrupts, stderr=subprocess.PIPE, stdout=-1, text=True
+    )
+    end = time.monotonic() + 120
+    while not (found := [*here.glob("reports/gmsc/*/study.log")]) or b'"state":1' not in found[
+        0
+    ].read_bytes().replace(b" ", b""):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    run = found[0].parent.name
+    wanted = f"train --path {sample} --preset full --champion single --resume {run}"
+    assert f"Go on with it: credit-default {wanted}" in error, error
 
 
 # The same model again
