@@ -74,8 +74,9 @@ def fold(title: str, *blocks: Html) -> Html:
 # %% ../../nbs/reporting/03_figures.ipynb #44b40f71
 class _Sentence(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
-        text = format_value(value, format_spec)
-        return text if isinstance(value, str) else f"<b>{text}</b>"
+        if isinstance(value, str):
+            return escape_html(value)  # nothing, where there is nothing to say
+        return f"<b>{format_value(value, format_spec)}</b>"
 
 # %% ../../nbs/reporting/03_figures.ipynb #f3a9dca4
 def paragraph(

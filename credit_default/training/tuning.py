@@ -276,7 +276,8 @@ def plot_trials(result: TuningResult, ax: Any = None) -> Any:
         if not mine.any():
             continue
         for at, look in ((mine & done, dict(label=candidate)), (mine & ~done, dict(mfc="none"))):
-            ax.plot(trials.trial[at], lag[at], "o", ms=4, color=colour, **look)
+            # one at the edge is not cut
+            ax.plot(trials.trial[at], lag[at], "o", ms=4, color=colour, clip_on=False, **look)
     ax.set(xlabel="trial", ylabel="AUC behind the best", yscale="log")
     log_ticks(ax.yaxis)
     ax.invert_yaxis()

@@ -142,17 +142,18 @@ def _direction(
     varied = len(x) > 0 and np.ptp(x) > 0 and np.ptp(c) > 0
     rho = np.corrcoef(rankdata(x), rankdata(c))[0, 1] if varied else 0
     if abs(rho) <= 0.3:
-        return "No single direction"
-    return f"The PD {'rises' if rho > 0 else 'falls'} with the value"
+        return "no single direction"
+    return f"the PD {'rises' if rho > 0 else 'falls'} with the value"
 
 # %% ../../../nbs/evaluation/charts/06_explanation.ipynb #c82c499e
 @chart
 def plot_dependence(
     values: ArrayLike,  # of one feature, NaN for missing; shape (n,)
     contributions: ArrayLike,  # of that feature to the log-odds of default; shape (n,)
-    name: str = "value",  # of the feature, with its unit
+    name: str = "value",  # of the feature
     colour: ArrayLike | None = None,  # values of another feature; colours the points
     *,
+    unit: str = "",  # of the feature
     colour_name: str = "",  # of the other feature
     log: bool = False,  # whether the axis is logarithmic, for money
     max_rows: int = 3000,  # points to draw
@@ -178,6 +179,7 @@ def plot_dependence(
     note = f"{len(rows):,} applicants"
     if colour is not None:
         note += f"; colour: {colour_name}, low (blue) to high (orange)"
-    title = _direction(x[known], c[known])
-    set_titles(ax, title, note, xlabel=name, ylabel="contribution to the log-odds")
+    title = f"{name}: {_direction(x[known], c[known])}"
+    label = f"{name} ({unit})" if unit else name
+    set_titles(ax, title, note, xlabel=label, ylabel="contribution to the log-odds")
     return fig

@@ -52,7 +52,8 @@ def plot_missingness(
         right.hlines(both.field, both.rate_present, both.rate_missing, color=GREY, lw=1)
         right.plot(both.rate_present, both.field, "o", color=BLUE, label="present")
         right.plot(both.rate_missing, both.field, "D", color=ORANGE, label="missing")
-        right.set_xlim(0, None)
+        shown = both[["rate_present", "rate_missing"]].to_numpy()
+        right.set_xlim(0, 1.06 * shown.max(initial=0) or 1)  # a mark at the edge would be cut
         right.legend()
         percent_ticks(right.xaxis)
         note = "A wide distance: look for a leak"

@@ -141,9 +141,10 @@ def _draw_chance(
 ) -> None:
     "Draw one figure against what chance does."
     within = value <= limit
-    ax.hist(drawn[np.isfinite(drawn)], 24, color=GREY, alpha=0.5)
-    ax.axvline(limit, color=GREY, lw=1.2, ls=":")
-    ax.axvline(value, color=BLUE if within else ORANGE)
+    ax.hist(drawn[np.isfinite(drawn)], 24, color=GREY, alpha=0.5, label="draws of true PDs")
+    ax.axvline(limit, color=GREY, lw=1.2, ls=":", label=f"limit of {level:.0%} of them")
+    ax.axvline(value, color=BLUE if within else ORANGE, label="this model")
+    ax.legend()
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
     set_titles(
