@@ -288,10 +288,13 @@ def print_check(found: "WatchResult") -> None:
 
 def remove_old_reports(portfolio: str, keep: int) -> None:
     "Remove all but the newest reports that a watch made; one that cannot be removed is said."
-    from credit_default.monitoring.watch import prune_reports  # slow to import
+    # slow to import
+    from credit_default.monitoring.watch import prune_reports
+    from credit_default.reporting.index import write_index
 
     try:
-        prune_reports(REPORTS / portfolio, keep)
+        if prune_reports(REPORTS / portfolio, keep):
+            write_index(REPORTS)
     except OSError as e:
         note(f"older reports were not removed: {e.filename}: {e.strerror}")
 

@@ -33,6 +33,7 @@ nav b {
 nav a { display: flex; gap: 8px; padding: 4px 0; color: var(--ink); text-decoration: none }
 nav a:hover { color: var(--blue) }
 nav a span { min-width: 18px; color: var(--soft) }
+nav .reports:not(:empty) { margin-bottom: 20px }
 """
 
 # %% ../../nbs/reporting/04_page.ipynb #0fda7100
@@ -109,24 +110,40 @@ _MEDIA_CSS = """\
   main { margin: 0; padding: 24px 20px 64px }
   .figures .words { min-width: 8em }
 }
+"""
+
+# %% ../../nbs/reporting/04_page.ipynb #70c85bce
+_PRINT_CSS = """\
 @media print {
+  @page { margin: 14mm 12mm }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
   nav { display: none }
   body { font-size: 12px }
   main { margin: 0; max-width: none; padding: 0 }
-  .synthetic { position: static }
+  .synthetic, .verdict { border: 2px solid var(--blue); border-left-width: 10px; color: var(--ink) }
+  .verdict { background: #f0f6fa; font-size: 14px; padding: 10px 14px }
+  .verdict.bad { border-color: #b34700; background: #fdf1e9 }
+  .verdict.neutral { border-color: #5b6875; background: var(--pale) }
+  .synthetic { position: static; border-color: #a3195b; background: #fbeef4 }
   .wide { overflow: visible }
   table { font-size: 10px }
   th, td { padding: 3px 5px }
   .figures td.words { overflow-wrap: anywhere; min-width: 0 }
   h2 { margin-top: 28px }
-  h2, h3, h3 + p, .decides { break-after: avoid }
+  h1, h2, h3, h2 + p, h3 + p, h2 + p + p, .decides, .verdict { break-after: avoid }
   .read, .on { font-size: 11px; break-before: avoid }
-  .chart, tr, .decides, .verdict { break-inside: avoid }
+  .read:has(+ .on) { break-after: avoid }
+  .chart, tr, p, li, .decides, .verdict, .synthetic { break-inside: avoid }
+  thead { break-after: avoid; display: table-header-group }
   .wide:not(:has(tbody tr:nth-child(9))) { break-inside: avoid }
+  .chart { max-height: 220mm; object-fit: contain; object-position: left }
+  summary { list-style: none; color: var(--ink); font-weight: 600; break-after: avoid }
+  details::details-content { content-visibility: visible; display: block; height: auto }
+  .embedded { height: 235mm; break-inside: avoid; break-before: page }
+  .embedded iframe { width: 200%; height: 470mm; transform: scale(.5) }
 }
 """
-CSS = _PAGE_CSS + _TEXT_CSS + _FIGURE_CSS + _BOX_CSS + _MEDIA_CSS
+CSS = _PAGE_CSS + _TEXT_CSS + _FIGURE_CSS + _BOX_CSS + _MEDIA_CSS + _PRINT_CSS
 
 # %% ../../nbs/reporting/04_page.ipynb #75a2e14e
 TEMPLATE = """
@@ -138,7 +155,7 @@ TEMPLATE = """
 <meta http-equiv="Content-Security-Policy" content="{{ resources.policy }}">
 <link rel="icon" href="data:,">
 <title>{{ resources.title | e }}</title><style>{{ resources.css }}</style></head>
-<body><nav aria-label="Contents"><b>Contents</b>
+<body><nav aria-label="Contents"><div class="reports"></div><b>Contents</b>
 {%- for number, anchor, heading in resources.contents -%}
 <a href="#{{ anchor }}"><span>{{ number }}</span>{{ heading | e }}</a>
 {%- endfor -%}
@@ -176,10 +193,11 @@ def number_sections(
 
 # %% ../../nbs/reporting/04_page.ipynb #f891538c
 def content_policy(
-    notebook: Any,  # an executed nbformat notebook
+    notebook: Any = None,  # an executed nbformat notebook; None: a page that embeds nothing
 ) -> str:
     "Return what a browser may do with the page, as a Content-Security-Policy."
-    shown = [o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", [])]
+    cells = notebook.cells if notebook else []
+    shown = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
     embeds = any('<div class="embedded">' in data.get("text/html", "") for data in shown)
     scripts = "'unsafe-inline' 'unsafe-eval'" if embeds else "'none'"
     return (

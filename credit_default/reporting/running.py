@@ -16,6 +16,7 @@ from typing import Any
 import credit_default
 from ..core.errors import CreditDefaultError
 from ..portfolio.catalogue import get_portfolio
+from .index import link_reports, write_index
 from .page import to_html
 from .progress import ProgressLine, drop_progress, papermill_bar
 
@@ -191,4 +192,6 @@ def run_report(
             "`figures.write(out)`"
         )
     to_html(notebook, page)
+    link_reports(folder)
+    write_index(root)
     return ReportRun(template.stem, folder, page, notebook, figures)

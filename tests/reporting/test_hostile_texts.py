@@ -166,6 +166,14 @@ def test_the_browser_would_notice(tmp_path):
             assert seen["title"] == "ran" and (seen["elements"] or seen["handlers"])
 
 
+def test_the_index_of_reports_shows_texts(world):
+    assert world.page("eda")
+    page = (world.folder / "reports" / "index.html").read_text(encoding="utf-8")
+    elements = Elements()
+    elements.feed(page)
+    assert elements.found == [] and "&lt;svg onload=" in page and "script-src 'none'" in page
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_executed_notebook_shows_the_same(world, name):
     "JupyterLab displays the HTML that is stored in it."

@@ -144,7 +144,6 @@ def _draw_chance(
     ax.hist(drawn[np.isfinite(drawn)], 24, color=GREY, alpha=0.5, label="draws of true PDs")
     ax.axvline(limit, color=GREY, lw=1.2, ls=":", label=f"limit of {level:.0%} of them")
     ax.axvline(value, color=BLUE if within else ORANGE, label="this model")
-    ax.legend()
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
     set_titles(
@@ -170,6 +169,7 @@ def plot_calibration_by_chance(
     _draw_chance(right, chance.ratio_off, v.ratio_off, v.ratio_limit, "Mean PD off by", level)
     left.set(xlabel="expected calibration error", ylabel=f"of {draws:,} draws of true PDs")
     right.set(xlabel="distance of mean PD from the default rate")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 # %% ../../../nbs/evaluation/validation/01_calibration.ipynb #3b86f99f
