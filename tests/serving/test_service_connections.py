@@ -10,10 +10,12 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections import Counter
 
 import psutil
 import pytest
+from browser import Browser, chromium
 from served import KEY, Server, add_user, check_documented, token_of
 
 from credit_default.serving.connections import (
@@ -163,6 +165,45 @@ def test_pages_bind_the_browser(service):
     assert "default-src 'none'" in policy and "http" not in policy
     for path in ("/docs", "/docs.json", "/health", "/metrics", "/nowhere", "/livez"):
         assert service.client.get(path).headers["x-content-type-options"] == "nosniff", path
+
+
+FILL = """((selector, text) => {
+  const input = document.querySelector(selector);
+  const put = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
+  put.call(input, text);
+  input.dispatchEvent(new Event("input", {bubbles: true}));
+  input.dispatchEvent(new Event("change", {bubbles: true}));
+})"""
+
+
+def test_the_page_of_the_api_works_within_its_policy(service, tmp_path):
+    "In a browser: it renders, nothing is blocked, and Authorize signs in and survives a reload."
+    if chromium() is None:
+        pytest.skip("no chromium on this machine: the page was not looked at")
+    name = f"looking-{uuid.uuid4().hex[:8]}"
+    account = dict(username=name, email=f"{name}@bank.example.com", password="a quiet river here")
+    assert service.client.post("/signup", json=account).status_code == 201
+    address = f"http://127.0.0.1:{service.port}/docs"
+    with Browser(tmp_path / "profile", reaches_this_machine=True) as browser:
+        browser.open(address, settle=3)
+        assert browser.complaints() == []
+        assert all(url.startswith(address.removesuffix("/docs")) for url in browser.requests())
+        assert browser.run("document.querySelectorAll('.opblock').length") >= 15
+        browser.run("document.querySelector('.btn.authorize').click()")
+        form = ".auth-container:has(#oauth_username)"
+        assert browser.run(f"!!document.querySelector('{form}')")
+        browser.run(f"{FILL}('#oauth_username', {json.dumps(name)})")
+        browser.run(f"{FILL}('#oauth_password', {json.dumps(account['password'])})")
+        browser.run(f"document.querySelector('{form} .btn.authorize').click()")
+        signed_in = f"document.querySelector('{form.split(':')[0]}').innerText"
+        end = time.monotonic() + 20
+        while "Logout" not in (shown := browser.run("document.body.innerText")):
+            assert time.monotonic() < end, (shown[-500:], browser.run(signed_in))
+            time.sleep(0.2)
+        browser.open(address, settle=3)
+        assert browser.run("document.querySelectorAll('.btn.authorize.locked').length") == 1
+        assert browser.complaints() == []
+        browser.screenshot(tmp_path / "docs.png")
 
 
 # ---- the stop

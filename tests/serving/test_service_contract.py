@@ -26,6 +26,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from served import add_user, applicants, check_documented, token_of
 
+from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.checks import ANSWER_COLUMNS
 
 TABLE = "text/csv; charset=utf-8"
@@ -1058,7 +1059,7 @@ def can_be(address):
 
 
 # What the document cannot say: which domains there are, that a password must not be a name,
-# that a window begins before it ends, and which columns a CSV file has.
+# that a window begins before it ends, which columns a CSV file has, which ratings a model gives.
 schemathesis.openapi.format("email", st.emails().filter(can_be))
 CELL = st.integers(-1, 99).map(str) | st.sampled_from(["", "x", "1e400", '"a, b"', "0.5"])
 LINES = st.lists(st.lists(CELL, min_size=9, max_size=12).map(",".join), max_size=9)
@@ -1079,6 +1080,12 @@ def filter_body(context, body):
     if "password" not in body: return True
     names = [str(body.get(name)).lower() for name in ("username", "email")]
     return str(body["password"]).lower() not in names
+
+
+@schemathesis.hook
+def filter_query(context, query):
+    # which ratings the models here give, or have given
+    return not isinstance(query, dict) or query.get("rating") in (None, *RATINGS)
 
 
 @schemathesis.hook
@@ -1111,7 +1118,8 @@ def tried(service, documented, clients, folder, *options):
     )
     names = [f"user-{i}" for i in range(len(clients))]
     (folder / "contract_hooks.py").write_text(
-        f"HEADER, STATUSES = {header!r}, {str(folder / 'statuses')!r}\n{HOOKS}"
+        f"HEADER, STATUSES = {header!r}, {str(folder / 'statuses')!r}\n"
+        f"RATINGS = {[grade.rating for grade in get_portfolio('gmsc').ratings]!r}\n{HOOKS}"
     )
     (folder / "users.json").write_text(
         json.dumps(
