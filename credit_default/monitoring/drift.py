@@ -199,7 +199,8 @@ def _findings(result: DriftResult) -> dict[str, Any]:
     "Return what a check has found, as plain values for JSON."
     features, outputs = result.features, result.outputs
     return {
-        "drift_detected": result.drift_detected,
+        # with nothing compared, nobody knows
+        "drift_detected": result.drift_detected if result.samples_analysed else None,
         "verdict": result.verdict,
         "drifted_features": drifted_names(features),
         "drifted_outputs": drifted_names(outputs),

@@ -250,8 +250,8 @@ class DriftStatus(BaseModel):
     "The last drift check, and whether a watch is running."
 
     model_config = ConfigDict(protected_namespaces=())
-    status: Literal["not checked", "no drift", "drift"] = Field(
-        description="result of the last check"
+    status: Literal["not checked", "nothing compared", "no drift", "drift"] = Field(
+        description="result of the last check; `nothing compared` if it saw no predictions"
     )
     drift_detector_initialized: bool = Field(
         description="whether the model has a reference to compare with"
@@ -330,7 +330,7 @@ class DriftReport(BaseModel):
             "columns"
         )
     )
-    drift_detected: bool
+    drift_detected: bool | None = Field(description="null if there was nothing to compare")
     verdict: str = Field(description="in a sentence")
     drifted_features: list[str] = Field(description="names of the fields that drifted")
     drifted_outputs: list[str] = Field(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from ..core.errors import InvalidInput
 from ..core.numeric import softplus
 from credit_default.training.calibration import (
     cross_fitted,
@@ -145,7 +146,8 @@ def _gain(before: np.ndarray | None, losses: np.ndarray) -> dict[str, float]:
 # %% ../../nbs/training/15_blending.ipynb #d8bbc5a0
 def models_to_combine(data: BlendData, budget: int) -> list[str]:
     """Return the names worth combining: the best of each candidate (the name's first word), then
-    the best of what is left. Raises ValueError where no model is within the budget.
+    the best of what is left. Raises ValueError where no model is within the budget, and
+    InvalidInput where none tells defaults from other loans.
     """
     losses: dict[str, float] = {}
     for name in data.margins:
@@ -153,7 +155,13 @@ def models_to_combine(data: BlendData, budget: int) -> list[str]:
             with suppress(ValueError):
                 losses[name] = float(blended_losses(data, (name,)).mean())
     if not losses:
-        raise ValueError(f"no model that says something takes at most {budget} steps")
+        if min(data.costs.values()) <= budget:
+            raise InvalidInput(
+                "no model tells defaults from other loans on unseen rows, so that there is nothing "
+                f"to blend: {int(data.y.sum()):,} defaults in {len(data.y):,} rows are too few, or "
+                "the fields say nothing of them. Train with more loans, or with --champion single"
+            )
+        raise ValueError(f"no model takes at most {budget} steps")
     order = sorted(losses, key=lambda name: losses[name])
     first = list({n.split()[0]: n for n in reversed(order)}.values())
     return sorted(order, key=lambda n: (n not in first, losses[n]))[:MAX_KINDS]

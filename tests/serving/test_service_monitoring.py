@@ -367,6 +367,10 @@ def test_status_tells_of_the_last_check_and_what_is_watched(running, ask):
     assert (
         "credit_default_drift_psi" not in running.server.client.get("/metrics").text
     )  # nobody watches
+    nothing = detected(ask, **{"from": "2001-01-01T00:00:00Z", "to": "2001-01-02T00:00:00Z"})
+    status = ask("anna", "GET", "/drift/status").json()
+    assert (nothing["samples_analysed"], nothing["drift_detected"]) == (0, None)
+    assert status["status"] == "nothing compared", "what saw nothing is no all-clear"
 
 
 DAY = dict(zip(("from", "to"), ("2026-03-02T00:00:00Z", "2026-03-01T00:00:00Z")))

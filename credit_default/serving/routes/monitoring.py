@@ -101,6 +101,15 @@ def _is_watched(watched: CheckRecord | None, now: datetime) -> bool:
     return bool(now - watched.at < 2 * interval)
 
 
+def _check_status(last: CheckRecord | None) -> str:
+    "Return the result of the last check in a word; one that saw nothing is no all-clear."
+    if last is None:
+        return "not checked"
+    if not last.samples:
+        return "nothing compared"
+    return "drift" if last.drifted else "no drift"
+
+
 def _describe_last(last: CheckRecord | None) -> dict[str, Any]:
     "Return what is said of the last check."
     if last is None:
@@ -124,9 +133,8 @@ async def describe_drift(state: ServiceState, portfolio: ServedPortfolio) -> dic
 
     (total, recent), last, watched = await state.threads.query(query)
     reference = bundle.reference.bins
-    status = "not checked" if last is None else "drift" if last.drifted else "no drift"
     return dict(
-        status=status,
+        status=_check_status(last),
         drift_detector_initialized=bool(reference),
         total_predictions_logged=total,
         recent_predictions_24h=recent,
