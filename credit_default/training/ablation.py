@@ -67,7 +67,7 @@ ABLATION_FIGURES = (
 
 def mean_auc(margins: np.ndarray, folds: Folds) -> float:
     "Return the mean over the folds of the AUC."
-    y, ids = folds.y, folds.ids
+    y, ids = folds.judged_y, folds.judged_ids
     aucs = [auc(y[ids == f], pd_of(margins[ids == f])) for f in range(len(folds))]
     return float(np.mean(aucs))
 
@@ -78,8 +78,8 @@ def calibrated_losses(
     """Return the losses of the rows and the figures of the PDs, by calibrators that were fitted on
     the other folds.
     """
-    y = folds.y
-    z = cross_calibrated(margins, y.astype(float), folds.ids, method)
+    y = folds.judged_y
+    z = cross_calibrated(margins, y.astype(float), folds.judged_ids, method)
     p, losses = pd_of(z), softplus(z) - y * z
     ratio = float(p.mean() / y.mean())
     return losses, dict(log_loss=float(losses.mean()), ece=ece(y, p), mean_pd_over_rate=ratio)
@@ -92,7 +92,7 @@ def compare_sides(
     ours, theirs = margins(c.ours), [margins(rival) for rival in c.rivals]
     best = max(range(len(theirs)), key=lambda i: mean_auc(theirs[i], folds))
     rival = theirs[best]
-    pair = paired_auc(folds.y, pd_of(ours), pd_of(rival), folds.ids)
+    pair = paired_auc(folds.judged_y, pd_of(ours), pd_of(rival), folds.judged_ids)
     losses, own = calibrated_losses(ours, folds, c.method)
     rival_losses, without = calibrated_losses(rival, folds, c.rival_method)
     gain = rival_losses - losses
@@ -192,7 +192,7 @@ def ablation_row(
 ) -> dict[str, Any]:
     "Return a row of the ablation. What this data cannot take has no figures, and says why."
     row: dict[str, Any] = dict(choice=c.choice, with_=c.with_, without=c.without)
-    row |= dict(judged_by="AUC" if c.ranks else "log-loss", n=len(folds.y), folds=len(folds))
+    row |= dict(judged_by="AUC" if c.ranks else "log-loss", n=len(folds.judged), folds=len(folds))
     try:
         row |= compare_sides(c, margins, folds)
     except (ValueError, RuntimeError) as e:  # as in a search

@@ -45,7 +45,7 @@ class Choice:
     ----------
     members : by the recipe's kind: recipe and weight of its log-odds.
     folds : of the training rows.
-    margins : (n,) out-of-fold log-odds of the members together.
+    margins : out-of-fold log-odds of the members together, of the rows that are judged.
     path : how the members were found (`blending.Blend.path`), None where they were given.
     """
 
@@ -98,7 +98,7 @@ def choose_members(
     best = {kind: _with_nets(recipe, nets) for kind, recipe in tuning.best.items()}
     margins = {kind: folds.margins(recipe) for kind, recipe in best.items()}
     costs = {kind: operations(recipe) for kind, recipe in best.items()}
-    blend = choose_blend(margins, costs, folds.y, folds.ids)
+    blend = choose_blend(margins, costs, folds.judged_y, folds.judged_ids)
     members = {kind: (best[kind], weight) for kind, weight in blend.shares.items()}
     return choice_of(members, folds, blend.path)
 
@@ -189,7 +189,7 @@ def fit_choice(
 ) -> Fitted:
     "Calibrate on the out-of-fold margins, fit each member on all training rows, and export."
     folds = choice.folds
-    calibrator, table = choose_calibrator(choice.margins, folds.y, folds.ids)
+    calibrator, table = choose_calibrator(choice.margins, folds.judged_y, folds.judged_ids)
     pipelines = fit_members(choice, train.frame, known_outcomes(train), folds.seed)
     bundle = export_bundle(portfolio, pipelines, calibrator, folds.keep, folds.seed)
     return Fitted(bundle, pipelines, choice, table, tuning)
@@ -208,6 +208,6 @@ def fit_champion(
     options = options or SearchOptions()
     if champion not in CHAMPIONS:
         raise ValueError(f"champion must be one of {', '.join(CHAMPIONS)}, not {champion!r}")
-    tuning = tune(portfolio, train.frame, known_outcomes(train), options)
+    tuning = tune(portfolio, train.frame, known_outcomes(train), options, train.dates)
     choice = choose_members(tuning, champion, CHAMPION_NETWORKS[options.preset])
     return fit_choice(portfolio, choice, train, tuning)

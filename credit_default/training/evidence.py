@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .folds import Folds
+from .folds import Folds, fold_plan
 from .provenance import library_versions
 from .recipe import SAMPLER_PARAMETERS, Recipe
 from .search_space import default_recipes
@@ -33,7 +33,7 @@ def evidence_folds(
         own.portfolio,
         training.train.frame.iloc[rows].reset_index(drop=True),
         own.y[rows],
-        len(own),
+        fold_plan(len(own), None if own.dates is None else own.dates[rows]),
         own.seed,
         own.keep,
         own.threads,

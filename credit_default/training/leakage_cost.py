@@ -14,7 +14,7 @@ import pandas as pd
 from ..core.numeric import pd_of
 from ..data.dataset import Dataset, known_outcomes
 from ..evaluation.discrimination import auc_difference, auc_interval
-from .folds import Folds
+from .folds import Folds, fold_plan
 from .recipe import Recipe
 
 # %% ../../nbs/training/20_leakage_cost.ipynb #72fa881d
@@ -68,15 +68,12 @@ def worth_of_leaks(
     Columns: out (what is left out), fields (how many); auc with its 95 % interval low and high;
     gain over the last row with gain_low and gain_high (DeLong, paired).
     """
-    arms, y = leakage_arms(train), known_outcomes(train)
-    pds = [
-        pd_of(
-            Folds(train.portfolio, train.frame, y, k, seed, arm.kept, cache=cache).margins(
-                PLAIN_BOOSTER
-            )
-        )
-        for arm in arms
+    arms, y, plan = leakage_arms(train), known_outcomes(train), fold_plan(k, train.dates)
+    folds = [
+        Folds(train.portfolio, train.frame, y, plan, seed, arm.kept, cache=cache) for arm in arms
     ]
+    pds = [pd_of(own.margins(PLAIN_BOOSTER)) for own in folds]
+    y = folds[0].judged_y if folds else y
     rows = []
     for arm, p in zip(arms, pds, strict=True):
         own, more = auc_interval(y, p), auc_difference(y, p, pds[-1])

@@ -99,6 +99,7 @@ def make_provenance(
         champion=record.champion,
         members=members,
         folds=len(folds),
+        folds_in_time=folds.in_time,
         calibration=dict(method=fitted.bundle.calibrator.method),
         search=search_record(fitted.tuning, record.search_options),
     )

@@ -9,7 +9,7 @@ __all__ = ['Progress', 'CIRCUMSTANCES', 'PARTS', 'ReproductionError', 'read_reco
 
 # %% ../../nbs/training/29_reproduction.ipynb #e9530d42
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from credit_default.training.differences import (
     compare_trials,
     find_differences,
 )
-from .folds import Folds
+from .folds import Folds, fold_plan
 from .provenance import TrainingRecord
 from .recipe import Recipe
 from .search_space import search_point
@@ -120,7 +120,7 @@ def recorded_recipes(bundle: Bundle) -> list[Recipe]:
             ) from None
     return recipes
 
-
+# %% ../../nbs/training/29_reproduction.ipynb #34111b29
 def train_again(
     bundle: Bundle,
     dataset: Dataset,  # all rows
@@ -131,9 +131,11 @@ def train_again(
     champion, how = read_record(bundle, "champion"), read_record(bundle, "data", "split")
     train, holdout = split(dataset, how["holdout"], how["seed"] if seed is None else seed)
     seed = read_record(bundle, "seed") if seed is None else seed
+    if not bundle.provenance.get("folds_in_time"):
+        train = replace(train, dates=None)  # its folds were stratified at random
     if champion in CHAMPIONS:
         return _search_again(bundle, train, holdout, seed, progress)
-    y, k = known_outcomes(train), read_record(bundle, "folds")
+    y, k = known_outcomes(train), fold_plan(read_record(bundle, "folds"), train.dates)
     folds = Folds(bundle.portfolio, train.frame, y, k, seed, bundle.keep)
     members = {
         m["kind"]: (Recipe.model_validate(m["recipe"]), m["share"])

@@ -20,7 +20,7 @@ from ..scoring.bundle import Bundle, Scores
 from ..scoring.reference import Reference
 from ..scoring.registry import save_bundle
 from .champion import Fitted, choice_of_one, fit_champion, fit_choice
-from .folds import Folds
+from .folds import Folds, fold_plan
 from .model_card import make_card
 from .provenance import TrainingRecord, make_provenance
 from .recipe import Recipe
@@ -92,7 +92,7 @@ def fit_recipe(
 ) -> Training:
     "Calibrate, fit, export and judge one recipe, without a search."
     y, k = known_outcomes(train), number_of_folds(len(train))
-    folds = Folds(portfolio, train.frame, y, k, seed, tuple(keep))
+    folds = Folds(portfolio, train.frame, y, fold_plan(k, train.dates), seed, tuple(keep))
     fitted = fit_choice(portfolio, choice_of_one(recipe, folds), train)
     return evaluate_on_holdout(fitted, train, holdout)
 

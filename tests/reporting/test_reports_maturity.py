@@ -69,6 +69,11 @@ def test_training_says_it_everywhere(book, monkeypatch):
     assert "immature_included" not in content["figures"]
     [row] = [c for c in content["figures"]["checks"]["table"] if "window" in c["question"]]
     assert row["figure"] == 0 and row["holds"]
+    origins = content["figures"]["out_of_time"]["table"]
+    assert (
+        len(origins) == 5 and sum(o["n"] for o in origins) + origins[0]["fitted_on"] == N - immature
+    )
+    assert "time order too" in page
 
 
 @pytest.mark.slow
