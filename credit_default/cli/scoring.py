@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .data import KnownUntilOption
 from .lookup import open_model
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
@@ -139,6 +140,7 @@ def evaluate_command(
     model: ModelOption = "champion",
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     as_json: JsonOption = False,
+    as_of: KnownUntilOption = "",
 ) -> None:
     """Evaluate a model on loans that it has not seen.
 
@@ -150,12 +152,12 @@ def evaluate_command(
     from credit_default.evaluation.metrics import compute_metrics
 
     bundle = open_model(model, portfolio)
-    rows = labelled_rows(bundle, read_table(file, bundle.portfolio), file.name)
+    rows = labelled_rows(bundle, read_table(file, bundle.portfolio), file.name, as_of or None)
+    if rows.immature:
+        note(rows.immature)
     if rows.left_out:
-        note(
-            f"{rows.left_out:,} of {rows.left_out + len(rows.y):,} rows are left out: without an "
-            "outcome, or with a value that the service refuses."
-        )
+        n, why = rows.left_out, "without an outcome that counts, or with a value that is refused"
+        note(f"{n:,} of {n + len(rows.y):,} rows are left out: {why}.")
     if seen_in_training(bundle, rows):
         note("The model was trained and evaluated on these very rows: the figures are too good.")
     found = compute_metrics(rows.y, bundle.score(rows.columns, reasons=False).probability_default)

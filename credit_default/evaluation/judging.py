@@ -16,10 +16,17 @@ from ..core.errors import InvalidInput
 from ..core.paths import portfolio_home
 from ..data.acceptance import MAX_REFUSED_SHARE
 from ..data.dataset import hash_table
-from ..data.outcome import is_finished, parse_outcome
+from credit_default.data.outcome import (
+    date_rule,
+    is_finished,
+    parse_dates,
+    parse_outcome,
+)
 from .discrimination import AucDifference, auc_difference
 from ..portfolio.base import MISSING
 from ..portfolio.columns import RefusedValue, find_refused, parse_table
+from ..portfolio.definition import Portfolio
+from ..portfolio.performance_window import judge_maturity
 from ..portfolio.values import Columns
 from ..scoring.batch_header import known_columns
 from ..scoring.bundle import Bundle
@@ -37,14 +44,17 @@ class LabelledRows:
     ----------
     columns : the fields of these rows, n values each.
     y : (n,) outcomes, 1 for default.
-    left_out : how many rows have no outcome, or a value that the service refuses.
-    refused : how many of these have an outcome, and a value that the service refuses.
+    left_out : how many rows have no outcome, are immature, or have a value that the service
+        refuses.
+    refused : how many of these have an outcome that counts, and a value that the service refuses.
+    immature : a sentence on loans whose performance window has not passed; empty without any.
     """
 
     columns: Columns
     y: np.ndarray
     left_out: int
     refused: int = 0
+    immature: str = ""
 
     @property
     def too_many_refused(self) -> bool:
@@ -63,29 +73,57 @@ def _refusal_reasons(problems: list[RefusedValue]) -> str:
     reasons = Counter(f"{problem.field} {problem.message}" for problem in problems)
     return "; ".join(f"{reason} ({n:,} rows)" for reason, n in reasons.most_common(5))
 
+# %% ../../nbs/evaluation/06_judging.ipynb #53e5a981
+def _set_immature_aside(
+    portfolio: Portfolio,
+    table: pd.DataFrame,
+    known: np.ndarray,  # (n,) bool, rows with an outcome
+    as_of: str | None,
+    name: str,
+) -> tuple[np.ndarray, str]:
+    """Return which rows with an outcome are mature, and a sentence on the others, empty where there
+    are none. A row whose date cannot be read is not mature.
+    """
+    window = portfolio.performance_window_months and portfolio.exclude_immature
+    if not (window and portfolio.date and portfolio.date in table):
+        return known, ""
+    dates = parse_dates(portfolio, table[portfolio.date].tolist())
+    dated = known & ~np.isnat(dates)
+    if not dated.any():
+        raise LabelError(f"{name} has no readable {portfolio.date}: it {date_rule(portfolio)}")
+    judged, mature = judge_maturity(portfolio, dates[dated], as_of), np.zeros(len(table), bool)
+    mature[dated] = judged.mature
+    if not (n := int((known & ~mature).sum())):
+        return mature, ""
+    until = f"{judged.as_of} ({judged.as_of_source})"
+    said = f"the performance window of {judged.window_months} months had not passed by {until}"
+    if not mature.any():
+        raise LabelError(f"{name} has no row that can be judged: {said}; give a later as_of")
+    return mature, f"{n:,} loans are immature and left out: {said}."
+
 # %% ../../nbs/evaluation/06_judging.ipynb #8a8e8d51
 def labelled_rows(
     bundle: Bundle,
     table: pd.DataFrame,  # columns by the fields' names or aliases, and the outcome's
     name: str = "the table",  # begins an error
+    as_of: str | None = None,  # up to when outcomes are known; None: see the portfolio
 ) -> LabelledRows:
     """Return the rows of a table that a model can be judged on.
 
-    Raises LabelError where there is no outcome or no such row, BatchError where the columns are not
-    the portfolio's, and DataError where an outcome cannot be read.
+    Raises LabelError without an outcome or such a row, BatchError where the columns are not the
+    portfolio's, and DataError where an outcome cannot be read.
     """
     portfolio = bundle.portfolio
     if portfolio.target not in table:
-        raise LabelError(
-            f"{name} has no column {portfolio.target}: a model is judged on loans whose "
-            "outcome is known"
-        )
+        wanted = "a model is judged on loans whose outcome is known"
+        raise LabelError(f"{name} has no column {portfolio.target}: {wanted}")
     known_columns(portfolio, [str(c) for c in table], bundle.keep)
     columns = parse_table(portfolio, table)
     outcomes = table[portfolio.target]
     known = _has_outcome(outcomes) & is_finished(portfolio, outcomes.tolist())
     if not known.any():
         raise LabelError(f"{name} has no row that can be judged: no outcome is stated")
+    known, immature = _set_immature_aside(portfolio, table, known, as_of, name)
     judged, problems = known.copy(), find_refused(portfolio, columns, bundle.keep)
     judged[[problem.row for problem in problems]] = False
     if not judged.any():
@@ -96,6 +134,7 @@ def labelled_rows(
         y,
         int((~judged).sum()),
         int((known & ~judged).sum()),
+        immature,
     )
 
 # %% ../../nbs/evaluation/06_judging.ipynb #e6c9e1a6

@@ -48,7 +48,7 @@ class Evaluation(Displayed):
         For each metric: value, and low and high of its 95 % interval (NaN where it has none).
     model_version : str
     left_out : int
-        Number of rows without an outcome, or that the service would refuse.
+        Number of rows without an outcome, immature, or that the service would refuse.
     seen : bool
         Whether the model was made from exactly these rows; the metrics are then too good.
 

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..portfolio.definition import Portfolio
-from .folds import Folds, fit_margins
+from .folds import Folds, fit_margins, fold_plan
 from .recipe import CANDIDATES, TREES, Candidate, Recipe
 from .search_space import default_recipes, search_point, suggest
 from .study import FrozenTrial, TrialState, open_study, optuna, trial_kind
@@ -72,13 +72,19 @@ def number_of_folds(n: int) -> int:
     return 3 if n >= MIN_ROWS_THREE_FOLDS else 5
 
 
-def folds_for(portfolio: Portfolio, frame: Any, y: np.ndarray, options: SearchOptions) -> Folds:
+def folds_for(
+    portfolio: Portfolio,
+    frame: Any,
+    y: np.ndarray,
+    options: SearchOptions,
+    dates: np.ndarray | None = None,  # (n,) of the loans: folds in time order
+) -> Folds:
     "Return the folds of a search."
     return Folds(
         portfolio,
         frame,
         y,
-        options.folds or number_of_folds(len(y)),
+        fold_plan(options.folds or number_of_folds(len(y)), dates),
         options.seed,
         options.keep,
         options.threads,
@@ -184,12 +190,13 @@ def tune(
     frame: pd.DataFrame,  # raw fields of the training rows only
     y: np.ndarray,  # (n,) 1 for default
     options: SearchOptions = SearchOptions(),
+    dates: np.ndarray | None = None,  # (n,) of the loans: folds in time order
 ) -> TuningResult:
     "Search for the best recipe. Raise ValueError where no trial comes to its end."
     preset, candidates, progress = options.preset, options.candidates, options.progress
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    folds = folds_for(portfolio, frame, y, options)
+    folds = folds_for(portfolio, frame, y, options, dates)
     study = open_study(portfolio, folds, options.storage, options.resume)
     first = default_recipes(portfolio) if options.first is None else options.first
     first = [recipe for recipe in first if recipe.candidate in candidates]

@@ -15,9 +15,12 @@ from credit_default.data.csv_text import DataError
 from credit_default.data.dataset import count_immature, from_table, summary
 from credit_default.data.loading import load
 from credit_default.data.split import split
+from credit_default.evaluation.judging import LabelError, labelled_rows, seen_in_training
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.definition import Portfolio
 from credit_default.portfolio.performance_window import has_matured, judge_maturity
+from credit_default.training.recipe import Recipe
+from credit_default.training.training import fit_recipe
 
 GMSC, LENDING = get_portfolio("gmsc"), get_portfolio("lending")
 INCLUDING = CARDS.model_copy(update=dict(exclude_immature=False))
@@ -125,3 +128,22 @@ def test_what_is_no_date_is_refused(book):
     with pytest.raises(pydantic.ValidationError, match="`as_of` needs `date`"):
         Portfolio.model_validate(keys)
     assert Portfolio.model_validate(CARDS.to_json() | dict(as_of="2024-01-01")).as_of.year == 2024
+
+
+def test_a_model_is_judged_on_mature_loans_only(book):
+    table, truth = book
+    recipe = Recipe(parameters=dict(n_estimators=20, max_depth=2))
+    loans = from_table(CARDS, table)
+    bundle = fit_recipe(CARDS, recipe, *split(loans)).bundle
+    rows = labelled_rows(bundle, table)
+    assert (len(rows.y), rows.left_out, rows.refused) == (len(loans), 14_951, 0)
+    assert rows.immature.startswith("14,951 loans are immature and left out")
+    assert seen_in_training(bundle, rows)
+    later = labelled_rows(bundle, table, as_of="2024-12-31")
+    assert (len(later.y), later.immature) == (30_000, "")
+    undated = labelled_rows(bundle, table.drop(columns="opened"))
+    assert len(undated.y) == 30_000
+    with pytest.raises(LabelError, match="give a later as_of"):
+        labelled_rows(bundle, table, as_of="2019-06-30")
+    with pytest.raises(LabelError, match="no readable opened"):
+        labelled_rows(bundle, table.assign(opened="soon"))
