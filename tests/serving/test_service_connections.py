@@ -167,6 +167,14 @@ def test_pages_bind_the_browser(service):
         assert service.client.get(path).headers["x-content-type-options"] == "nosniff", path
 
 
+@pytest.mark.parametrize("head", ["age\n", ""], ids=["a row", "the header"])
+def test_a_line_of_an_upload_has_an_end(service, documented, head):
+    text = head.encode() + b"45," * (2 << 20)
+    answer = service.client.post("/predict_csv", files={"file": ("loans.csv", text)})
+    check_documented(documented, "POST", "/predict_csv", answer)
+    assert answer.status_code == 422 and "longer than 1,048,576 characters" in answer.text
+
+
 FILL = """((selector, text) => {
   const input = document.querySelector(selector);
   const put = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
