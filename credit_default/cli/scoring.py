@@ -7,6 +7,7 @@ __all__ = ['PARQUET', 'scoring_commands', 'InArgument', 'ScoredArgument', 'Force
            'score_command', 'evaluate_command']
 
 # %% ../../nbs/cli/07_scoring.ipynb #bba46f39
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,10 @@ InArgument = Annotated[
     Path,
     typer.Argument(
         metavar="IN",
-        help="CSV (.csv, .csv.gz) or Parquet file. Columns may have their names or aliases.",
+        help=(
+            "CSV (also packed), Parquet, JSON lines, Stata or Feather file. Columns may have their "
+            "names or aliases."
+        ),
     ),
 ]
 ScoredArgument = Annotated[
@@ -74,6 +78,16 @@ ScoredArgument = Annotated[
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite the output file if it exists.")
 ]
+
+# %% ../../nbs/cli/07_scoring.ipynb #ecbf20b2
+def _plain(source: Path, other: bool) -> AbstractContextManager[Path]:
+    "Return what gives a file as CSV or Parquet, where it has another form."
+    if not other:
+        return nullcontext(source)
+    require_extra("train", "pandas", "pyarrow")
+    from credit_default.data.plain_file import plain_file  # slow to import
+
+    return plain_file(source)
 
 # %% ../../nbs/cli/07_scoring.ipynb #3414d616
 @scoring_commands.command(
@@ -100,12 +114,13 @@ def score_command(
 
     if {source.suffix.lower(), target.suffix.lower()} & set(PARQUET):
         require_extra("train", "pyarrow")
-    total = count_rows(source)  # a missing file is said before a model is loaded
+    other = not source.name.lower().endswith((".csv", ".csv.gz", *PARQUET))
+    total = None if other else count_rows(source)  # a missing file is said before a model is loaded
     if target.exists() and not force and source.resolve() != target.resolve():
         raise InputError(f"{target} exists: name another file, or overwrite it with --force")
     bundle = open_model(model, portfolio)
-    with progress_bar("scoring", total) as progress:
-        counts = score_file(bundle, source, target, progress=progress)
+    with _plain(source, other) as plain, progress_bar("scoring", total) as progress:
+        counts = score_file(bundle, plain, target, progress=progress)
     if counts.absent:
         note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
     see = " (see the column error)" if counts.refused else ""
