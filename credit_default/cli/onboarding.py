@@ -35,6 +35,26 @@ if TYPE_CHECKING:
     from credit_default.portfolio.definition import Portfolio
 
 # %% ../../nbs/cli/04_onboarding.ipynb #68eb7419
+def _note_immature(definition: "Portfolio", loans: "pd.DataFrame") -> None:
+    "Print how many loans are immature, where they have dates and there is a performance window."
+    # slow to import
+    import numpy as np
+
+    from credit_default.data.outcome import parse_dates
+    from credit_default.portfolio.performance_window import judge_maturity
+
+    if not (definition.performance_window_months and definition.date in loans):
+        return
+    dates = parse_dates(definition, loans[definition.date].tolist())
+    if len(dates := dates[~np.isnat(dates)]):
+        known = judge_maturity(definition, dates).record()
+        note(
+            f"{known['immature']:,} of {known['loans']:,} loans are immature: the performance "
+            f"window of {known['window_months']} months had not passed by {known['as_of']} "
+            f"({known['as_of_source']}). The audit includes them."
+        )
+
+
 def _read_audited(
     file: Path, target: str, definition: "Portfolio | None", decimal: dict[str, str]
 ) -> "pd.DataFrame":
@@ -46,6 +66,7 @@ def _read_audited(
 
     if definition:
         loans = read_table(file, definition)
+        _note_immature(definition, loans)
     else:
         loans = plain_table(*read_unknown(file, target, decimal), as_text=(target,))
     if loans.size >= MANY_CELLS:

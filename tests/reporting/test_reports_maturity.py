@@ -1,6 +1,7 @@
 """Reports and commands say how many loans are immature, and name them where checks fail."""
 
 import json
+import re
 
 import pytest
 from censored import CARDS, censored_book
@@ -53,6 +54,21 @@ def test_eda_says_it(book, monkeypatch):
     youngest, oldest = ages[0], ages[-1]
     assert youngest["immature"] and not oldest["immature"]
     assert youngest["high"] < oldest["default_rate"]
+
+
+def test_init_and_audit_say_it_where_they_know_dates(book, monkeypatch):
+    monkeypatch.chdir(book)
+    said = " ".join(shell("init", "cards.csv", "--target", "bad", "--out", "draft.toml").split())
+    assert f"On 2022-12-31, the latest opened, of {N:,} loans are" in said
+    assert "younger than 24 months" in said and "performance_window_months" in said
+    drafted = (book / "draft.toml").read_text(encoding="utf-8")
+    assert "younger than 24 months" in " ".join(drafted.replace("# ", "").split())
+    # the latest fifth has fewer than twenty defaults: too young, not of no use
+    assert "performance_window_months = 12\n" in drafted and "= 12 is assumed" in said
+    [immature] = re.findall(r"([\d,]+) younger than 24", said)
+    audited = shell("audit", "cards.csv", "--portfolio", "cards.json")
+    assert immature_of(immature) in " ".join(audited.split())
+    assert "immature" not in shell("audit", "cards.csv", "--target", "bad")
 
 
 def test_training_says_it_everywhere(book, monkeypatch):

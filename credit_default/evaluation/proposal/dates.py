@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DATE_PATTERNS', 'DIGIT_PATTERNS', 'SPREADSHEET_DAYS', 'MIN_DATES_TO_TELL', 'DATE_WORDS', 'PERIOD_WORDS',
            'DATE_FORMATS', 'LOAN_DATE_WORDS', 'DIGIT_FORMATS', 'HOLDOUT_SHARE', 'MIN_OUTCOMES_EACH_SIDE', 'MIN_DAYS',
-           'date_meaning', 'holds_dates', 'LoanDate', 'find_loan_date']
+           'YOUNG_MONTHS', 'date_meaning', 'holds_dates', 'LoanDate', 'find_loan_date']
 
 # %% ../../../nbs/evaluation/proposal/03_dates.ipynb #06514dd8
 import re
@@ -18,6 +18,7 @@ import numpy as np
 from ...data.outcome import SPREADSHEET_FORMAT, read_day
 from .columns import TableColumn, word_set
 from .form import FORM_ROWS
+from ...portfolio.performance_window import has_matured
 from ...portfolio.values import plain_spelling
 
 # %% ../../../nbs/evaluation/proposal/03_dates.ipynb #2cd0533d
@@ -111,6 +112,7 @@ DIGIT_FORMATS = dict(zip(DIGIT_PATTERNS, ("%Y%m", "%Y%m%d", SPREADSHEET_FORMAT))
 HOLDOUT_SHARE = 0.2  # the latest loans
 MIN_OUTCOMES_EACH_SIDE = 20  # of each kind, before and in the holdout
 MIN_DAYS = 10  # different ones
+YOUNG_MONTHS = (12, 24)  # usual performance windows
 
 # %% ../../../nbs/evaluation/proposal/03_dates.ipynb #ccb9cf9d
 @dataclass(frozen=True)
@@ -121,6 +123,9 @@ class LoanDate:
     date_format: str
     first: date  # the first day of the first month
     last: date  # the last day of the last month
+    newest: date  # when the latest loan was made
+    young: dict[int, int]  # loans that are then younger than so many months
+    window: int  # months without which the latest loans have too few outcomes; 0 where they do not
 
 
 def _read_days(texts: Sequence[str], date_format: str) -> np.ndarray | None:
@@ -165,8 +170,12 @@ def find_loan_date(
     if reading is None:
         return None
     date_format, days = reading
-    if not _splits_outcomes(days, y):
+    old = {m: has_matured(days, m, days.max()) for m in (0, *YOUNG_MONTHS)}
+    windows = [m for m, rows in old.items() if _splits_outcomes(days[rows], y[rows])]
+    if not windows:
         return None
     months = np.array([days.min(), days.max()]).astype("datetime64[M]")
     first, after = months.astype("datetime64[D]")[0], (months[1] + 1).astype("datetime64[D]")
-    return LoanDate(named[0].name, date_format, first.item(), (after - 1).item())
+    young = {m: int((~old[m]).sum()) for m in YOUNG_MONTHS}
+    span = (first.item(), (after - 1).item(), days.max().item())
+    return LoanDate(named[0].name, date_format, *span, young, windows[0])

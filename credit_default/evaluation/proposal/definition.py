@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_ROWS_TO_PROPOSE', 'LIMITS', 'Proposal', 'SortedColumns', 'sort_columns', 'find_leaks', 'unique_alias',
-           'propose_field', 'gap_remark', 'propose']
+           'propose_field', 'gap_remark', 'age_remark', 'propose']
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #3bb9c487
 import re
@@ -192,7 +192,7 @@ def _check_table(table: pd.DataFrame, target: str) -> None:
 
 def _outcome_keys(target: str, values: OutcomeValues, loan_date: LoanDate | None) -> dict[str, Any]:
     "Return the definition's keys on outcome, limits and date."
-    keys = dict(
+    keys: dict[str, Any] = dict(
         target=target,
         positive=values.positive,
         negative=values.negative,
@@ -204,6 +204,8 @@ def _outcome_keys(target: str, values: OutcomeValues, loan_date: LoanDate | None
         keys.pop("unfinished")
     if loan_date:
         keys |= dict(date=loan_date.column, date_format=loan_date.date_format)
+        if loan_date.window:
+            keys["performance_window_months"] = loan_date.window
     return keys
 
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #b2e87409
@@ -309,6 +311,27 @@ def _head_remarks(
         )
     return head
 
+# %% ../../../nbs/evaluation/proposal/12_definition.ipynb #d7de18a6
+def age_remark(
+    loan_date: LoanDate | None,
+    n: int,  # loans
+) -> list[str]:
+    "Return what a person should know of the age of the loans; nothing without their dates."
+    if loan_date is None:
+        return []
+    young = ", ".join(f"{k:,} younger than {m} months" for m, k in loan_date.young.items())
+    assumed = [
+        "The latest loans have too few defaults to judge a model on, as loans have that are too "
+        f"young: `performance_window_months` = {loan_date.window} is assumed. Write the time that "
+        "your definition of default has."
+    ]
+    return assumed * (loan_date.window > 0) + [
+        f"On {loan_date.newest}, the latest {loan_date.column}, of {n:,} loans are {young}. If a "
+        "default is one within such a time, set `performance_window_months`: loans that have not "
+        "had it are then left out of training. If the outcomes are known up to a later day, set "
+        "`as_of` as well."
+    ]
+
 # %% ../../../nbs/evaluation/proposal/12_definition.ipynb #3c612318
 def propose(
     table: pd.DataFrame,  # cells as text or as numbers
@@ -344,4 +367,5 @@ def propose(
         fields=fields,
     )
     definition["synthetic"]["intercept"] = _intercept(definition, float(y.mean()))
-    return Proposal(definition, remarks, _head_remarks(outcome, values, y, costs))
+    head = age_remark(loan_date, len(table)) + _head_remarks(outcome, values, y, costs)
+    return Proposal(definition, remarks, head)

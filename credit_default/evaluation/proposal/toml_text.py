@@ -39,11 +39,12 @@ TABLE_COMMENTS = dict(
 )
 DATE_COMMENT = (
     "Date of the loan: the latest fifth of the loans is the holdout. Is it the date of "
-    "the decision?"
+    "the decision? `as_of = 2025-12-31` says up to when the outcomes are known, if not up to the "
+    "latest date"
 )
 MORE_COMMENT = (
-    'Optional, for reports and the model card: currency = "EUR", '
-    'performance_window_months = 12, intended_use = "..."'
+    'Optional: currency = "EUR", intended_use = "..."; performance_window_months = 12 leaves loans '
+    "that are younger out of training, where they have dates"
 )
 
 # %% ../../../nbs/evaluation/proposal/13_toml_text.ipynb #91a419b2
