@@ -10,7 +10,7 @@ __all__ = ['JSON_TYPE', 'CSV_TYPE', 'IDEMPOTENCY_KEY', 'RequestKey', 'log_entry'
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,10 +75,16 @@ async def record_predictions(state: ServiceState, portfolio: str, entry: Entry) 
     state.metrics.predictions.count(portfolio, entry.rows)
 
 
-def record_predictions_blocking(state: ServiceState, portfolio: str, entry: Entry) -> None:
+def record_predictions_blocking(
+    state: ServiceState,
+    portfolio: str,
+    entry: Entry,
+    known: Container[str] = (),  # ids of predictions that were recorded, and counted, before
+) -> None:
     "Do the same in a thread. Never call it on an event loop."
     state.log.connected().record_blocking(entry)
-    state.metrics.predictions.count(portfolio, entry.rows)
+    new = [row for row in entry.rows if row["prediction_id"] not in known]
+    state.metrics.predictions.count(portfolio, new)
 
 # %% ../../nbs/serving/18_answers.ipynb #fc76bd67
 IDEMPOTENCY_KEY = r"[!-~]{1,128}"  # printable, no spaces

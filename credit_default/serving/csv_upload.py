@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UPLOAD_CHUNK_ROWS', 'MAX_LINE_CHARS', 'ThreadResult', 'repeatable_ids', 'csv_bytes', 'bounded_lines',
-           'uploaded_lines', 'ScoredFile', 'in_scoring_thread', 'keep_csv_answer', 'CsvStream']
+           'uploaded_lines', 'ScoredFile', 'in_scoring_thread', 'keep_csv_answer', 'FileRecording', 'CsvStream']
 
 # %% ../../nbs/serving/19_csv_upload.ipynb #c55b5747
 import asyncio
@@ -38,6 +38,7 @@ from credit_default.serving.answers import (
 from .group_commit import IdempotencyKeyUsed
 from .served_portfolio import ServedPortfolio
 from .state import ServiceState
+from ..store.errors import DatabaseUnavailable
 
 # %% ../../nbs/serving/19_csv_upload.ipynb #2d23da25
 UPLOAD_CHUNK_ROWS = 2_000
@@ -158,6 +159,34 @@ def _keyed(rows: list[dict[str, Any]], key: RequestKey | None) -> list[dict[str,
     return [row | {"idempotency_key": key.key if key else None} for row in rows]
 
 # %% ../../nbs/serving/19_csv_upload.ipynb #1f5a65ac
+class FileRecording:
+    "What the predictions of an uploaded file leave in the log."
+
+    def __init__(
+        self, state: ServiceState, request: Request, portfolio: str, key: RequestKey | None
+    ):
+        self.state, self.request, self.portfolio, self.key = state, request, portfolio, key
+        self.ids: list[str] = []  # of the predictions that were recorded
+
+    def record(self, rows: list[dict[str, Any]]) -> None:
+        "Make rows durable, and count those that no earlier attempt has recorded."
+        entry = log_entry(self.request, "csv", _keyed(rows, self.key))
+        known: set[str] = set()
+        if self.key:  # a request that broke off may come again
+            ids = [row["prediction_id"] for row in rows]
+            self.ids += ids
+            with suppress(DatabaseUnavailable):
+                known = self.state.store.predictions.known(ids)
+        record_predictions_blocking(self.state, self.portfolio, entry, known)
+
+    def forget_erased(self) -> None:
+        "Forget the stored answer where a prediction in it was erased meanwhile."
+        store = self.state.store
+        with suppress(DatabaseUnavailable):
+            if self.key and len(store.predictions.known(self.ids)) < len(self.ids):
+                store.upkeep.forget_answer(self.request.state.user.id, self.key.key)
+
+# %% ../../nbs/serving/19_csv_upload.ipynb #7777d670
 class CsvStream:
     "The answer to an uploaded file, as it is made."
 
@@ -169,15 +198,12 @@ class CsvStream:
         upload: BinaryIO,
         key: RequestKey | None,
     ):
-        self.state, self.request, self.portfolio, self.key = state, request, portfolio, key
+        self.state, self.request, self.key = state, request, key
         state.log.connected()
         self._in_thread = partial(in_scoring_thread, state, contextvars.copy_context())
         name = f"{request.state.user.id} {key.key} {key.body_hash}" if key else None
-        self.file = ScoredFile(portfolio.active_model(), upload, self._record, name)
-
-    def _record(self, rows: list[dict[str, Any]]) -> None:
-        entry = log_entry(self.request, "csv", _keyed(rows, self.key))
-        record_predictions_blocking(self.state, self.portfolio.name, entry)
+        self.recording = FileRecording(state, request, portfolio.name, key)
+        self.file = ScoredFile(portfolio.active_model(), upload, self.recording.record, name)
 
     async def begin(self) -> tuple[bytes, bytes]:
         "Return header and first chunk, recorded. Raise BatchError for a file that is wrong."
@@ -196,3 +222,4 @@ class CsvStream:
             chunk = await self._in_thread(self.file.chunk)
         if self.key:
             await keep_csv_answer(self.state, self.request, self.key, b"".join(kept))
+            await self._in_thread(self.recording.forget_erased)

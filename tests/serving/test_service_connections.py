@@ -378,6 +378,63 @@ def test_an_applicant_of_a_file_is_erased_with_its_kept_answer(own, valid):
     store.close()
 
 
+def file_of(valid, rows):
+    "An uploaded file of so many applicants, each with a reference."
+    names = list(valid)
+    line = ",".join(str(valid[name]) for name in names)
+    lines = [f"{line},APP-{i}" for i in range(rows)]
+    header = ",".join([*names, "application_reference"])
+    return {"file": ("loans.csv", "\n".join([header, *lines, ""]).encode())}
+
+
+def test_an_answer_that_is_still_given_while_an_applicant_is_erased_is_not_kept(own, valid):
+    "The client reads slowly: the service has rows to go, and stores the answer at the end."
+    from credit_default.store.store import Store
+
+    headers = {"Authorization": f"Bearer {own.token}", "Idempotency-Key": "slow"}
+    files, store = file_of(valid, 30_000), Store(own.database)
+    with own.client.stream("POST", "/predict_csv", files=files, headers=headers) as answer:
+        pieces = answer.iter_raw()
+        next(pieces)
+        assert store.answers.get(store.users.all()[0].id, "slow") is None
+        assert store.upkeep.erase("APP-1") == 1
+        for _ in pieces:
+            pass
+    end = time.monotonic() + 20
+    while store.predictions.count() < 30_000 - 1:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1)
+    assert store.answers.get(store.users.all()[0].id, "slow") is None
+    assert not store.predictions.count(reference="APP-1")
+    store.close()
+
+
+def counted(service):
+    "How many predictions /metrics counts."
+    text = service.client.get("/metrics").text
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in text.splitlines()
+        if line.startswith("credit_default_predictions_total{")
+    )
+
+
+def test_a_file_that_comes_again_after_it_broke_off_is_counted_once(own, valid):
+    from credit_default.store.store import Store
+
+    headers = {"Authorization": f"Bearer {own.token}", "Idempotency-Key": "broken"}
+    files, store = file_of(valid, 30_000), Store(own.database)
+    with own.client.stream("POST", "/predict_csv", files=files, headers=headers) as answer:
+        next(answer.iter_raw())  # and the client is gone
+    end = time.monotonic() + 20
+    while (again := own.client.post("/predict_csv", files=files, headers=headers)).is_error:
+        assert again.status_code == 409 and time.monotonic() < end, again.text
+        time.sleep(0.5)
+    assert store.predictions.count() == 30_000 == counted(own)
+    store.close()
+
+
 def test_a_stop_leaves_no_write_ahead_log(own, valid, tmp_path):
     headers = {"Authorization": f"Bearer {own.token}"}
     assert own.client.post("/predict", json=valid, headers=headers).status_code == 200
