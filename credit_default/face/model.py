@@ -129,7 +129,7 @@ class _PredictingModel(_TableModel):
 def _contribution_table(bundle: Bundle, rows: CheckedRows) -> pd.DataFrame:
     "Return the contributions of the fields, in log-odds and in points."
     card = bundle.scorecard
-    log_odds, parts = bundle.explain(bundle.matrices(bundle.clean(rows.columns)))
+    log_odds, parts = bundle.explain(bundle.clean(rows.columns))
     base = log_odds - parts.sum(axis=1)
     units = {"log_odds": np.column_stack([base, parts])}
     if card.method == "odds":

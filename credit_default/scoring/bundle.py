@@ -17,6 +17,7 @@ from ..core.numeric import pd_of
 from ..portfolio.costs_and_scale import RATINGS, Rating
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
+from .background import Background
 from .calibration import Calibrator
 from .ensemble import Ensemble, Member, clean_values
 from .features import Clean
@@ -120,6 +121,8 @@ class BundleParts(Ensemble):
     golden: GoldenRows | None = None  # scored again on loading
     card: dict[str, Any] = field(default_factory=dict)  # the model card, for people
     tag: str = ""  # name and version in the model store, empty until saved or loaded
+    # the reference population; without one, as in older bundles, each member has its own start
+    background: Background | None = None
 
     def __post_init__(self) -> None:
         self.assemble([f.name for f in self.portfolio.inputs(self.keep)])
@@ -128,6 +131,13 @@ class BundleParts(Ensemble):
     def synthetic(self) -> bool:
         "Return True where it was trained on the synthetic sample."
         return bool(self.provenance.get("synthetic"))
+
+    @property
+    def baseline_text(self) -> str:
+        "Return in words what contributions are counted from."
+        if self.background is None:
+            return "each member's own start (the model has no reference population: train it again)"
+        return "one reference population, the same for all members"
 
 # %% ../../nbs/scoring/10_bundle.ipynb #a42a6537
 class Bundle(BundleParts):
@@ -141,11 +151,11 @@ class Bundle(BundleParts):
         "Return calibrated log-odds of default (n,)."
         return self.calibrator.log_odds(self.margin(self.matrices(self.clean(columns))))
 
-    def explain(self, matrices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def explain(self, clean: Clean) -> tuple[np.ndarray, np.ndarray]:
         """Return calibrated log-odds of default (n,) and contributions to them (n, fields), counted
         from the base.
         """
-        raw = self.explain_margin(matrices)
+        raw = self.explain_margin(clean)
         log_odds, far = self.calibrator.log_odds(raw.margin), np.abs(raw.distance) > 1e-9
         chord = log_odds - self.calibrator.log_odds(raw.base)
         slope = np.where(far, chord / np.where(far, raw.distance, 1.0), 1.0)
@@ -158,12 +168,11 @@ class Bundle(BundleParts):
     ) -> Scores:
         "Return PDs, scores, ratings, decisions and reasons."
         clean = self.clean(columns)
-        matrices = self.matrices(clean)
         codes: list[list[ReasonCode]] = [[] for _ in clean.values]
         if reasons:
-            log_odds, contributions = self.explain(matrices)
+            log_odds, contributions = self.explain(clean)
             codes = reason_codes(self.portfolio, contributions, self.names, columns)
         else:
-            log_odds = self.calibrator.log_odds(self.margin(matrices))
+            log_odds = self.calibrator.log_odds(self.margin(self.matrices(clean)))
         ratings = self.portfolio.ratings
         return score_log_odds(self.scorecard, log_odds, codes, clean, ratings)

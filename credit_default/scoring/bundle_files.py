@@ -21,6 +21,7 @@ import xgboost as xgb
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
+from .background import Background
 from .bundle import Bundle, BundleError, GoldenRows
 from .calibration import Calibrator
 from .ensemble import Member
@@ -67,6 +68,8 @@ def deciding_files(bundle: Bundle) -> dict[str, bytes]:
         "calibrator.json": readable_json(bundle.calibrator.to_dict()),
         "scorecard.json": readable_json(bundle.scorecard.model_dump(mode="json")),
     }
+    if bundle.background is not None:
+        files["background.npz"] = array_bytes(bundle.background.to_arrays())
     members = []
     for i, m in enumerate(bundle.members):
         model, imputer = f"member_{i}.{m.model.suffix}", f"member_{i}_imputer.npz"
@@ -201,7 +204,7 @@ def _read_members(
         for m in members
     ]
 
-
+# %% ../../nbs/scoring/11_bundle_files.ipynb #60d2ac10
 def _read_files(data: Mapping[str, bytes], threads: int) -> Bundle:
     "Return the bundle that these files describe."
     read = {name: json.loads(data[name]) for name in DECIDING + DESCRIBING}
@@ -210,9 +213,14 @@ def _read_files(data: Mapping[str, bytes], threads: int) -> Bundle:
     golden, card = read["golden.json"], read["card.json"]
     if not all(isinstance(part, dict) for part in (metrics, provenance, card)):
         raise ValueError("metrics.json, provenance.json and card.json must hold objects")
+    members = _read_members(portfolio, data, described["members"], threads)
+    background = None  # as in bundles from before it was kept
+    if "background.npz" in data:
+        arrays = bytes_arrays(data["background.npz"])
+        background = Background.from_arrays(arrays, members[0].features)
     return Bundle(
         portfolio,
-        _read_members(portfolio, data, described["members"], threads),
+        members,
         Calibrator.from_dict(read["calibrator.json"]),
         Scorecard.model_validate(read["scorecard.json"]),
         Reference.from_dict(read["stability.json"]),
@@ -221,6 +229,7 @@ def _read_files(data: Mapping[str, bytes], threads: int) -> Bundle:
         provenance=provenance,
         golden=GoldenRows(golden["columns"], golden["log_odds"]) if golden else None,
         card=card,
+        background=background,
     )
 
 # %% ../../nbs/scoring/11_bundle_files.ipynb #a2b0cde7

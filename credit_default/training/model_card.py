@@ -59,8 +59,9 @@ def card_figures(
 
 # %% ../../nbs/training/18_model_card.ipynb #0a709076
 EXPLANATION = (
-    "contributions in log-odds: exact Shapley values of trees, exact "
-    "Aumann-Shapley values of networks, averaged with the members' shares"
+    "contributions in log-odds, counted from the mean margin of one reference population for all "
+    "members: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged "
+    "with the members' shares; derived features divided among their fields by the derivation"
 )
 
 

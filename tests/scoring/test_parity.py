@@ -105,11 +105,11 @@ def test_notebook_and_bundle_agree(name, kind):
 def test_contributions_sum_to_the_calibrated_log_odds(name, kind):
     bundle, columns = trained(name, kind).bundle, trained(name, kind).holdout.columns
     matrices = bundle.matrices(bundle.clean(columns))
-    log_odds, contributions = bundle.explain(matrices)
+    log_odds, contributions = bundle.explain(bundle.clean(columns))
     np.testing.assert_array_equal(log_odds, bundle.log_odds(columns))
     base = sum(
-        weight * member.model.explain(X)[2]
-        for weight, member, X in zip(bundle.weights, bundle.members, matrices)
+        weight * model.explain(X)[2]
+        for weight, model, X in zip(bundle.weights, bundle.models, matrices)
     )
     np.testing.assert_allclose(
         bundle.calibrator.log_odds(base) + contributions.sum(axis=1), log_odds, atol=1e-4
