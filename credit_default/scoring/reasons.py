@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_REASONS', 'MIN_CONTRIBUTION', 'field_shares', 'sum_by_field', 'ReasonCode', 'sent_value', 'reason_text',
-           'is_best_value', 'reason_codes']
+           'code_meaning', 'is_best_value', 'reason_codes']
 
 # %% ../../nbs/scoring/05_reasons.ipynb #ba3a4420
 from typing import Any, TypedDict
@@ -74,6 +74,11 @@ def reason_text(
     return field.reason
 
 
+def code_meaning(field: Field, value: Any) -> str:
+    "Return the meaning of a code, empty where the value is none."
+    return field.codes.get(value, "") if field.codes and value is not None else ""
+
+
 def is_best_value(field: Field, value: Any) -> bool:
     "Return whether no other value could lower the PD, by the field's direction."
     if field.direction == 0 or value is None:
@@ -94,6 +99,7 @@ def reason_codes(
     answers: list[list[ReasonCode]] = []
     for row, strongest in enumerate(order.tolist()):
         reasons: list[ReasonCode] = []
+        told: dict[str, ReasonCode] = {}  # codes, by their meaning
         for j in strongest:
             contribution = float(contributions[row, j])
             if contribution < MIN_CONTRIBUTION or len(reasons) == most:
@@ -101,6 +107,9 @@ def reason_codes(
             code, field = fields[names[j]]
             value = sent_value(field, columns[field.name][row])
             if is_best_value(field, value):
+                continue
+            if (meaning := code_meaning(field, value)) in told:
+                told[meaning]["contribution"] += contribution
                 continue
             reason = ReasonCode(
                 code=code,
@@ -110,5 +119,7 @@ def reason_codes(
                 contribution=contribution,
             )
             reasons.append(reason)
-        answers.append(reasons)
+            if meaning:
+                told[meaning] = reason
+        answers.append(sorted(reasons, key=lambda r: -r["contribution"]) if told else reasons)
     return answers
