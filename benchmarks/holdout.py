@@ -14,6 +14,7 @@ rows for its own report; LightGBM gets all of them.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import parse_table
 
 COMMAND = [sys.executable, "-c", "from credit_default.cli.app import main; main()"]
+CHECKS_NOT_MET = 5  # exit code of `train`: trained, but no champion
 
 
 def lightgbm_pds(portfolio, keep, train, test):
@@ -83,7 +85,7 @@ def once(portfolio, name, table, seed, preset, keep):
         environment = os.environ | {"BENTOML_HOME": f"{folder}/bentoml", "DO_NOT_TRACK": "1"}
         kept = ["--keep", ",".join(keep)] if keep else []
         began = time.monotonic()
-        subprocess.run(
+        trained = subprocess.run(
             [
                 *COMMAND,
                 "train",
@@ -95,15 +97,19 @@ def once(portfolio, name, table, seed, preset, keep):
                 preset,
                 *kept,
             ],
-            check=True,
+            check=False,
             cwd=folder,
             env=environment,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        if trained.returncode not in (0, CHECKS_NOT_MET):
+            raise SystemExit(trained.stdout)
+        [tag] = re.findall(r"^model: +(\S+)", trained.stdout, flags=re.M)
         seconds = time.monotonic() - began
         scored = Path(folder) / "scored.csv"
         subprocess.run(
-            [*COMMAND, "score", str(paths[1]), str(scored), "--portfolio", name],
+            [*COMMAND, "score", str(paths[1]), str(scored), "--portfolio", name, "--model", tag],
             check=True,
             cwd=folder,
             env=environment,
@@ -113,7 +119,7 @@ def once(portfolio, name, table, seed, preset, keep):
             scored, usecols=["probability_default"], float_precision="round_trip"
         ).probability_default.to_numpy()
         told = subprocess.run(
-            [*COMMAND, "evaluate", str(paths[1]), "--portfolio", name, "--json"],
+            [*COMMAND, "evaluate", str(paths[1]), "--portfolio", name, "--model", tag, "--json"],
             check=True,
             cwd=folder,
             env=environment,

@@ -5,6 +5,8 @@ import html
 import math
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +40,22 @@ def report(name, made, run):
     )[name]
     # A model store of its own: other tests of this session have champions too.
     with patch.dict(os.environ, BENTOML_HOME=str(made.folder / "bentoml")):
-        return run_report(
+        found = run_report(
             name, made.portfolio, parameters, root=made.folder / "reports", run=run, progress=False
         )
+        if found.content["run"].get("held_back"):
+            # two trials on two thousand rows meet not all checks: the tests decide all the same
+            promote(found.content["result"]["model_version"], made.portfolio)
+    return found
+
+
+def promote(tag, portfolio):
+    "Make a model champion that does not meet its checks, in a process that knows this store."
+    code = (
+        "import sys; from credit_default.scoring.registry import promote_bundle; "
+        "promote_bundle(*sys.argv[1:], by='tests', why='a test', failed_checks=True)"
+    )
+    subprocess.run([sys.executable, "-c", code, tag, portfolio], check=True)
 
 
 @functools.cache

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['model_commands', 'TagArgument', 'WhyOption', 'LIST_COLUMNS', 'CARD_ENTRIES', 'ChallengerArgument', 'OtherArgument',
-           'OtherRequestsOption', 'PROMOTED', 'reproduce_commands', 'ReproducedTagArgument', 'OtherSeedOption',
-           'models_list', 'card_lines', 'print_model', 'models_show', 'print_comparison', 'models_compare',
-           'models_promote', 'models_rollback', 'models_delete', 'reproduce_command']
+           'OtherRequestsOption', 'FailedChecksOption', 'PROMOTED', 'reproduce_commands', 'ReproducedTagArgument',
+           'OtherSeedOption', 'models_list', 'card_lines', 'print_model', 'models_show', 'print_comparison',
+           'models_compare', 'models_promote', 'models_rollback', 'models_delete', 'reproduce_command']
 
 # %% ../../nbs/cli/08_models.ipynb #c88ef7a6
 import sys
@@ -169,6 +169,17 @@ def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
     ]
 
 # %% ../../nbs/cli/08_models.ipynb #ad166b09
+def _checks(value: Mapping[str, Any] | None) -> list[str]:
+    "Return the checks that a model does not meet, one each, and how many it meets."
+    if not value:
+        return []
+    missed, met = value.get("not_met") or [], value.get("met") or []
+    return [
+        *(f"NOT MET: {c['check']} {c['value']} (threshold: {c['threshold']})" for c in missed),
+        f"{len(met)} of {len(met) + len(missed)} checks are met",
+    ]
+
+
 def _data(value: Mapping[str, Any] | None) -> list[str]:
     if not value:
         return []
@@ -178,9 +189,10 @@ def _data(value: Mapping[str, Any] | None) -> list[str]:
         f"{value['default_rate_train']:.2%}; content hash {value['sha256']}"
     ]
 
-
+# %% ../../nbs/cli/08_models.ipynb #b43bc1f4
 # Label and words of each entry of a model card, in the order in which they are shown.
 CARD_ENTRIES: dict[str, tuple[str, Callable[[Any], list[str]]]] = dict(
+    checks=("checks", _checks),
     portfolio=("portfolio", _paragraphs),
     description=("applicants", _paragraphs),
     default=("default", _paragraphs),
@@ -238,7 +250,7 @@ def print_model(model: "StoredModel", history: "Sequence[Promotion]") -> None:
     for event in history:
         typer.echo(
             f"champion since {event.at}, by {event.by or 'unknown'}: "
-            f"{event.why or 'no reason given'}"
+            f"{event.why or 'no reason given'}{' (its checks not met)' * event.failed_checks}"
         )
 
 # %% ../../nbs/cli/08_models.ipynb #f1a4aaa3
@@ -339,6 +351,15 @@ OtherRequestsOption = Annotated[
 ]
 
 
+FailedChecksOption = Annotated[
+    bool,
+    typer.Option(
+        "--failed-checks",
+        help="Promote even if the model does not meet its checks. Needs --why, which is kept.",
+    ),
+]
+
+
 def _print_champion(tag: str, as_json: bool, line: str) -> None:
     if as_json:
         print_json(dict(champion=tag))
@@ -357,14 +378,18 @@ def models_promote(
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     why: WhyOption = "",
     other_requests: OtherRequestsOption = False,
+    failed_checks: FailedChecksOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Verify a model and make it the champion.
 
     A running service switches to it within seconds; no request is lost or answered by a mix of
-    models.
+    models. A model that does not meet its checks is refused unless --failed-checks is given.
     """
     from credit_default.scoring.registry import champion_tag, promote_bundle  # slow to import
+
+    if failed_checks and not why.strip():
+        raise InputError("--failed-checks needs a reason, which is kept in the history: --why TEXT")
 
     bundle = open_model(tag, portfolio)
     name = bundle.portfolio.name
@@ -372,7 +397,12 @@ def models_promote(
         _print_champion(bundle.tag, as_json, "already the champion; nothing was changed.")
         return
     promoted = promote_bundle(
-        bundle.tag, name, by=current_user(), why=why, other_requests=other_requests
+        bundle.tag,
+        name,
+        by=current_user(),
+        why=why,
+        other_requests=other_requests,
+        failed_checks=failed_checks,
     )
     _print_champion(promoted, as_json, PROMOTED)
 

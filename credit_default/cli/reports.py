@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['REPORTS', 'STUDY', 'MARGINS', 'report_commands', 'PresetOption', 'ChampionOption', 'TrialsOption', 'TimeoutOption',
            'KeepOption', 'ResumeOption', 'NoteOption', 'write_report', 'eda_command', 'TrainingRequest',
-           'check_for_leaks', 'champion_status', 'print_training', 'resume_command', 'resumable', 'run_training',
-           'Preset', 'ChampionKind', 'train_command']
+           'check_for_leaks', 'champion_status', 'was_held_back', 'print_training', 'resume_command', 'resumable',
+           'run_training', 'Preset', 'ChampionKind', 'train_command']
 
 # %% ../../nbs/cli/05_reports.ipynb #89b27167
 import shlex
@@ -24,6 +24,7 @@ from .data import DataOption, KnownUntilOption, check_data
 from .lookup import find_portfolio, portfolio_path
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
+    NOT_MET,
     InputError,
     PortfolioOption,
     SampleSeedOption,
@@ -140,8 +141,16 @@ def champion_status(
     before: str | None,  # the champion before
     now: str | None,  # the champion now
     synthetic: bool,  # whether it was trained on the synthetic sample
+    held_back: bool = False,  # whether only its checks keep it from being champion
 ) -> str:
     "Return whether a model is the champion, and why or why not."
+    if held_back:
+        none = "there is none" if now is None else f"{now}, a synthetic one, stays"
+        return (
+            f"It is not the champion, because it does not meet its checks; {none}. Read the "
+            "report. If you decide that it shall be champion all the same: `credit-default "
+            f'models promote {tag} --failed-checks --why "..."`'
+        )
     if now == tag == before:
         return "It is already the champion: the same data and seed gave the same model."
     if now == tag:
@@ -153,6 +162,11 @@ def champion_status(
     )
 
 # %% ../../nbs/cli/05_reports.ipynb #479f9468
+def was_held_back(made: "ReportRun") -> bool:
+    "Return whether only its checks keep a model from being champion."
+    return bool(made.content.get("run", {}).get("held_back"))
+
+
 def print_training(made: "ReportRun", before: str | None, now: str | None) -> str:
     "Print model, report, figures on the holdout and champion; return the model's tag."
     result = made.content["result"]
@@ -164,10 +178,14 @@ def print_training(made: "ReportRun", before: str | None, now: str | None) -> st
         f"{heading} {'–' if result[key] is None else format(result[key], '.4f')}"
         for key, heading in headings.items()
     ]
+    not_met = result.get("checks_not_met") or []
+    if not_met:
+        typer.echo(f"checks not met: {'; '.join(not_met)}")
     typer.echo(f"holdout: {', '.join(figures)}")
     if said := result.get("maturity"):
         typer.echo(f"maturity: {said}")
-    typer.echo(champion_status(tag, before, now, result["synthetic"]))
+    held_back = was_held_back(made)
+    typer.echo(champion_status(tag, before, now, result["synthetic"], held_back))
     return tag
 
 # %% ../../nbs/cli/05_reports.ipynb #fccb3d4f
@@ -328,8 +346,13 @@ def train_command(
 
     Out-of-fold predictions of the models tried are cached in reports/PORTFOLIO/margins, so that a
     repeated run need not fit them again. The folder can be deleted at any time.
+
+    The model becomes champion if there is none (or only a synthetic one) and it meets its checks,
+    whose thresholds are in the portfolio's file under [checks]. If it does not meet them, the exit
+    code is 5.
     """
     how = (preset.value, champion.value, trials, timeout)
-    run_training(
-        TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of, sample_seed)
-    )
+    request = TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of, sample_seed)
+    made, _ = run_training(request)
+    if was_held_back(made):
+        raise typer.Exit(NOT_MET)

@@ -23,7 +23,9 @@ from credit_default.cli.reports import (
     MARGINS,
     REPORTS,
     TrainingRequest,
+    champion_status,
     run_training,
+    was_held_back,
     write_report,
 )
 from .service import running_service
@@ -66,9 +68,13 @@ def example_request(document: Mapping[str, Any]) -> Any:
     return example["value"]
 
 # %% ../../nbs/cli/12_run.ipynb #e0e459e0
-def _served_prediction(portfolio: str, log: Path) -> str:
+def _served_prediction(
+    portfolio: str,
+    log: Path,
+    model: str,  # tag of a model that is not champion; empty: the champion
+) -> str:
     "Start the service, ask it for one prediction, print the request and return the answer."
-    with running_service(portfolio, log) as url, temporary_user(url) as token:
+    with running_service(portfolio, log, model) as url, temporary_user(url) as token:
         request = example_request(ask(f"{url}/docs.json"))
         answer = ask(f"{url}/predict", request, token)
     typer.echo(f"POST /predict {json.dumps(request)}")
@@ -78,8 +84,12 @@ def _served_prediction(portfolio: str, log: Path) -> str:
     )
 
 # %% ../../nbs/cli/12_run.ipynb #dfca10a5
-def _write_reports(portfolio: str, folder: Path, seed: int, sample_seed: int) -> dict[str, str]:
-    "Write the three reports and train a model; return what was made."
+def _write_reports(
+    portfolio: str, folder: Path, seed: int, sample_seed: int
+) -> tuple[dict[str, str], str]:
+    """Write the three reports and train a model; return what was made, and the model's tag where
+    its checks keep it from being champion.
+    """
     with timed_step("EDA"):
         given = dict(seed=seed, sample_seed=sample_seed, cache=folder.parent / MARGINS)
         eda = write_report("eda", portfolio, given, folder.name)
@@ -87,15 +97,18 @@ def _write_reports(portfolio: str, folder: Path, seed: int, sample_seed: int) ->
         request = TrainingRequest(portfolio, seed=seed, sample_seed=sample_seed)
         training, tag = run_training(request, folder.name, checked=True)
     with timed_step("Drift"):
-        drift = write_report("drift", portfolio, dict(seed=sample_seed), folder.name)
+        on_trial = tag if was_held_back(training) else ""
+        parameters = dict(seed=sample_seed, model=on_trial or None)
+        drift = write_report("drift", portfolio, parameters, folder.name)
         result = drift.content["result"]
         fields = "drift in " + ", ".join(result["drifted_features"])
-    return {
+    made = {
         "EDA report": str(eda.html),
         "training report": str(training.html),
         "model": tag,
         "drift report": f"{drift.html}: {fields if result['drift'] else 'no drift'}",
     }
+    return made, on_trial
 
 # %% ../../nbs/cli/12_run.ipynb #a8791e74
 run_commands = command_group()
@@ -105,7 +118,7 @@ def _data_line(dataset: "Dataset") -> str:
     rate = "not known" if dataset.y is None else f"{dataset.y.mean():.2%}"
     return f"{dataset.title}: {len(dataset):,} rows, default rate {rate}"
 
-
+# %% ../../nbs/cli/12_run.ipynb #3062ade3
 @run_commands.command(
     "run", cls=TrainingCommand, epilog=examples("run", "run --portfolio personal")
 )
@@ -117,11 +130,14 @@ def run_command(
     """Run everything once, from data to a served prediction.
 
     It checks the data, writes the EDA report, trains a model, writes the drift report, requests one
-    prediction from the HTTP service, and lists what was made.
+    prediction from the HTTP service, and lists what was made. A model that does not meet its checks
+    does not become champion: the drift report and the prediction then use it on trial, without
+    promoting it, and the last lines say how to promote it.
     """
     # slow to import
     from credit_default.core.settings import env_file, read_settings, secret_key
     from credit_default.reporting.running import new_folder
+    from credit_default.scoring.registry import champion_tag
 
     begin, definition = time.monotonic(), find_portfolio(portfolio)
     make_env(env_file())
@@ -129,10 +145,15 @@ def run_command(
     folder = new_folder(REPORTS / definition.name)
     with timed_step("Data"):
         dataset = check_data(portfolio, None, sample_seed)
-    made = {"data": _data_line(dataset)} | _write_reports(portfolio, folder, seed, sample_seed)
+    made, on_trial = _write_reports(portfolio, folder, seed, sample_seed)
     with timed_step("Service"):
-        made["served prediction"] = _served_prediction(portfolio, folder / "service.log")
+        served = _served_prediction(portfolio, folder / "service.log", on_trial)
+    made = {"data": _data_line(dataset)} | made | {"served prediction": served}
     print_made(made, time.monotonic() - begin)
+    if on_trial:
+        typer.echo(
+            "\n" + champion_status(on_trial, None, champion_tag(definition.name), False, True)
+        )
     typer.echo(f"\nServe it: credit-default serve{portfolio_flag(portfolio)}")
     if dataset.synthetic:
         note(SYNTHETIC_DATA_NOTE)

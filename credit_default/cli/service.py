@@ -173,6 +173,7 @@ def _wait_until_ready(
 def running_service(
     portfolio: str,  # name or path
     log: Path,  # what the server says goes there
+    model: str = "",  # tag of the model that answers; that of the settings unless given
     patience: float = 60,  # seconds until it has to be ready
 ) -> Iterator[str]:
     "Run the service on a free port of this machine for as long as the block lasts; give its URL."
@@ -184,7 +185,9 @@ def running_service(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env=service_environment(portfolio) | dict(CREDIT_DEFAULT_SIGNUP="open"),
+            env=service_environment(portfolio)
+            | dict(CREDIT_DEFAULT_SIGNUP="open")
+            | (dict(CREDIT_DEFAULT_MODEL=model) if model else {}),
             start_new_session=True,
         )
     try:

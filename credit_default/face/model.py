@@ -199,8 +199,8 @@ class _ReasoningModel(_ExplainingModel):
         return _reason_table(self.bundle, self._read(table))
 
 # %% ../../nbs/face/05_model.ipynb #f2d90858
-class _StoredModel(_ReasoningModel):
-    "The same, which can be saved and promoted."
+class _SavedModel(_ReasoningModel):
+    "The same, which can be saved."
 
     def save(self) -> str:
         """Put the model into the model store and return its tag; this does not promote it.
@@ -212,7 +212,13 @@ class _StoredModel(_ReasoningModel):
         """
         return self._saving() if self._saving else save_bundle(self.bundle)
 
-    def promote(self, why: str, *, other_requests: bool = False) -> str:
+# %% ../../nbs/face/05_model.ipynb #8f4b9183
+class _StoredModel(_SavedModel):
+    "The same, which can be promoted."
+
+    def promote(
+        self, why: str, *, other_requests: bool = False, failed_checks: bool = False
+    ) -> str:
         """Make the model the champion and return its tag; save it first if necessary.
 
         Parameters
@@ -221,6 +227,8 @@ class _StoredModel(_ReasoningModel):
             Reason, kept in the promotion history.
         other_requests : bool
             Promote even if its requests differ from those of the current champion.
+        failed_checks : bool
+            Promote even if it does not meet its checks (`bundle.card["checks"]`).
 
         Raises
         ------
@@ -234,7 +242,14 @@ class _StoredModel(_ReasoningModel):
         if not why.strip():
             raise InvalidInput("a promotion needs a reason: promote(why=...)")
         tag, name = self.bundle.tag or self.save(), self.bundle.portfolio.name
-        return promote_bundle(tag, name, by=current_user(), why=why, other_requests=other_requests)
+        return promote_bundle(
+            tag,
+            name,
+            by=current_user(),
+            why=why,
+            other_requests=other_requests,
+            failed_checks=failed_checks,
+        )
 
 # %% ../../nbs/face/05_model.ipynb #e8a60cce
 class CreditModel(_StoredModel):

@@ -172,7 +172,7 @@ class TrainingRun(_TrainingResults):
 
         The report trains again in a separate process, with the same loans and seed: it shows how
         the model is made, and that it can be reproduced. With preset quick it takes a few minutes.
-        It saves the model, which becomes champion if there is none.
+        It saves the model, which becomes champion if there is none and it meets its checks.
 
         Raises
         ------

@@ -135,5 +135,5 @@ class Portfolio(PortfolioFields):
         return _scenario_named(self, name)
 
     def to_json(self) -> dict[str, Any]:
-        "Return the definition as plain JSON values, without defaults and without scenarios."
-        return self.model_dump(mode="json", exclude_defaults=True, exclude={"scenarios"})
+        "Return the definition as plain JSON values: without defaults, scenarios and checks."
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"scenarios", "checks"})

@@ -18,6 +18,7 @@ from .field import Field
 from .files import Csv, Table
 from .sampling import Synthetic
 from .scenarios import Scenario
+from .thresholds import CheckThresholds
 
 # %% ../../nbs/portfolio/09_keys.ipynb #e106aa46
 class PortfolioKeys(Definition):
@@ -58,3 +59,4 @@ class PortfolioKeys(Definition):
     ratings: tuple[Rating, ...] = RATINGS  # grades of the score, the riskiest first
     synthetic: Synthetic = Synthetic()
     scenarios: tuple[Scenario, ...] = ()  # for simulated production; no prediction depends on them
+    checks: CheckThresholds = CheckThresholds()  # of a new model; no prediction depends on them

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT_VERSION', 'MODEL_KINDS', 'DECIDING', 'DESCRIBING', 'GOLDEN_TOLERANCE', 'readable_json', 'deciding_files',
            'sha256', 'hash_files', 'hash_bundle', 'write_bundle', 'make_golden_rows', 'verify_golden', 'checked_files',
-           'read_bundle']
+           'replace_card', 'read_bundle']
 
 # %% ../../nbs/scoring/11_bundle_files.ipynb #d23f2b68
 import hashlib
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
+from ..core.files import atomic_write
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
@@ -188,6 +189,19 @@ def checked_files(folder: Path) -> dict[str, bytes]:
             f"{name}: manifest.json was changed (its content hash is not that of the files)"
         )
     return data
+
+# %% ../../nbs/scoring/11_bundle_files.ipynb #998c4a61
+def replace_card(folder: Path, card: dict[str, Any]) -> None:
+    "Replace the model card of a written bundle. Raise BundleError where the bundle is damaged."
+    data = checked_files(folder)
+    new = readable_json(card)
+    if new == data["card.json"]:
+        return
+    manifest = _read_manifest(folder, folder.name)
+    manifest["files"]["card.json"] = sha256(new)
+    for name, content in (("card.json", new), ("manifest.json", readable_json(manifest))):
+        with atomic_write(folder / name) as part:
+            part.write_bytes(content)
 
 # %% ../../nbs/scoring/11_bundle_files.ipynb #52f2a2b9
 def _read_members(

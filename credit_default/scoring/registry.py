@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['model_name', 'bundle_path', 'stored_tags', 'save_bundle', 'Promotion', 'champion_line', 'promotion_history',
-           'champion_tag', 'resolve_tag', 'load_bundle', 'request_schema', 'takes_the_same', 'promote_bundle',
-           'roll_back_champion', 'delete_bundle', 'may_become_champion', 'promote_if_due']
+           'champion_tag', 'resolve_tag', 'load_bundle', 'request_schema', 'takes_the_same', 'failing_checks',
+           'record_card', 'promote_bundle', 'roll_back_champion', 'delete_bundle', 'may_become_champion',
+           'promote_if_due']
 
 # %% ../../nbs/scoring/12_registry.ipynb #3f63812c
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from credit_default.scoring.bundle_files import (
     checked_files,
     hash_bundle,
     read_bundle,
+    replace_card,
     write_bundle,
 )
 
@@ -99,6 +101,7 @@ class Promotion:
     why: str = ""
     rollback: bool = False  # it was champion before, and the one after it is taken back
     other_requests: bool = False  # it may take other requests than the champion before it
+    failed_checks: bool = False  # it may be champion although it does not meet its checks
 
     def to_dict(self) -> dict[str, Any]:
         "Return plain values for JSON; what is False is left out."
@@ -116,7 +119,7 @@ def champion_line(history: Sequence[Promotion]) -> list[str]:
     return tags
 
 # %% ../../nbs/scoring/12_registry.ipynb #5126c11e
-_EVENT_KEYS = ("tag", "at", "by", "why", "rollback", "other_requests")
+_EVENT_KEYS = ("tag", "at", "by", "why", "rollback", "other_requests", "failed_checks")
 
 
 def _champion_file(portfolio: str) -> Path:
@@ -205,6 +208,27 @@ def takes_the_same(bundle: Bundle, tag: str | None) -> bool:
         return True
     return current.synthetic or request_schema(current) == request_schema(bundle)
 
+# %% ../../nbs/scoring/12_registry.ipynb #29bfcb0a
+def failing_checks(card: Mapping[str, Any]) -> list[str]:
+    "Return the checks that a model does not meet, each with its value and threshold."
+    lines = (card.get("checks") or {}).get("not_met") or []
+    return [f"{c['check']} {c['value']} (threshold: {c['threshold']})" for c in lines]
+
+
+def record_card(tag: str, card: Mapping[str, Any]) -> None:
+    "Replace the card of a stored model. What decides a prediction, and so the tag, is unchanged."
+    replace_card(bundle_path(tag), dict(card))
+
+
+def _refuse_failing(bundle: Bundle) -> None:
+    "Raise BundleError where a model does not meet its checks."
+    if failing := failing_checks(bundle.card):
+        raise BundleError(
+            f"{bundle.tag} does not meet {len(failing)} of its checks: {'; '.join(failing)}. To "
+            f"make it champion all the same: `credit-default models promote {bundle.tag} "
+            '--failed-checks --why "..."`, or promote(why=..., failed_checks=True) in Python'
+        )
+
 # %% ../../nbs/scoring/12_registry.ipynb #313c6351
 @contextmanager
 def _locked_history(portfolio: str) -> Iterator[list[Promotion]]:
@@ -228,6 +252,8 @@ def _promote(portfolio: str, history: list[Promotion], promotion: Promotion) -> 
             f"{tag} takes other requests than the champion {current}: clients "
             "would be refused, or misunderstood. Where they are ready, allow other requests"
         )
+    if not promotion.failed_checks:
+        _refuse_failing(bundle)
     with atomic_write(_champion_file(portfolio)) as part:
         part.write_text(json.dumps([event.to_dict() for event in [*history, promotion]], indent=1))
 
@@ -242,13 +268,15 @@ def promote_bundle(
     by: str = "",
     why: str = "",
     other_requests: bool = False,  # even where it takes other requests than the champion
+    failed_checks: bool = False,  # even where it does not meet its checks
 ) -> str:  # the full tag
     """Make a model the champion, after it was verified. A service that runs takes it up within
     seconds. Raise BundleError.
     """
     with _locked_history(portfolio) as history:
         tag = resolve_tag(tag, portfolio)
-        promotion = Promotion(tag, _now(), by, why, other_requests=other_requests)
+        allowed = dict(other_requests=other_requests, failed_checks=failed_checks)
+        promotion = Promotion(tag, _now(), by, why, **allowed)
         _promote(portfolio, history, promotion)
     return tag
 
@@ -263,7 +291,8 @@ def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:  # t
             raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
         why = why or f"rollback from {tags[-1]}"
         # the way back is never barred
-        back = Promotion(tags[-2], _now(), by, why, rollback=True, other_requests=True)
+        allowed = dict(other_requests=True, failed_checks=True)
+        back = Promotion(tags[-2], _now(), by, why, rollback=True, **allowed)
         _promote(portfolio, history, back)
     return tags[-2]
 
@@ -302,7 +331,7 @@ def promote_if_due(bundle: Bundle, by: str = "") -> bool:
     """
     portfolio = bundle.portfolio.name
     with _locked_history(portfolio) as history:
-        if not may_become_champion(bundle):
+        if failing_checks(bundle.card) or not may_become_champion(bundle):
             return False
         why = "real data in place of the synthetic sample" if history else "no champion before"
         _promote(portfolio, history, Promotion(bundle.tag, _now(), by, why))

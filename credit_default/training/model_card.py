@@ -51,7 +51,8 @@ def card_figures(
     y, since, low, high = known_outcomes(holdout), held_out_since(train), None, None
     if 2 <= y.sum() <= len(holdout) - 2:
         interval = auc_interval(y, scores.probability_default)
-        low, high = interval.low, interval.high
+        ends = (interval.low, interval.high)
+        low, high = (None if end != end else end for end in ends)  # too few defaults
     on = "holdout, which nothing of the model has seen"
     if since:
         on = f"holdout: the latest loans, from {since} on; everything was fitted on earlier ones"

@@ -754,6 +754,54 @@ def test_train_says_whether_and_why_it_is_champion(before, now, synthetic, said)
     assert said in reports.champion_status("m:1", before, now, synthetic)
 
 
+NOT_MET = dict(check="Slope", value="1.300", threshold="0.909 to 1.091")
+
+
+@pytest.mark.parametrize(
+    "now, said", [(None, "there is none"), ("m:0", "m:0, a synthetic one, stays")]
+)
+def test_train_says_that_checks_keep_a_model_from_being_champion(now, said):
+    status = reports.champion_status("m:1", now, now, synthetic=False, held_back=True)
+    assert said in status and "models promote m:1 --failed-checks --why" in status
+
+
+@pytest.mark.parametrize("held_back, code", [(True, 5), (False, 0)])
+def test_train_has_an_exit_code_for_a_first_model_that_does_not_meet_its_checks(
+    monkeypatch, held_back, code
+):
+    made = SimpleNamespace(content=dict(result={}, run=dict(held_back=held_back)))
+    monkeypatch.setattr(reports, "run_training", lambda request: (made, "m:1"))
+    assert shell("train").exit_code == code
+
+
+def test_a_model_that_does_not_meet_its_checks_is_promoted_by_a_stated_act(
+    synthetic_bundle, challenger
+):
+    from credit_default.scoring.registry import (
+        champion_tag,
+        load_bundle,
+        promotion_history,
+        record_card,
+    )
+
+    card, not_met = load_bundle(challenger, "gmsc").card, dict(not_met=[NOT_MET], met=[])
+    record_card(challenger, {"checks": not_met} | card)
+    try:
+        refused = shell("models", "promote", challenger, "--why", "no")
+        assert refused.exit_code == 1 and f"promote {challenger} --failed-checks" in refused.stderr
+        assert "1 of its checks: Slope 1.300 (threshold: 0.909 to 1.091)" in refused.stderr
+        silent = shell("models", "promote", challenger, "--failed-checks")
+        assert silent.exit_code == 2 and "needs a reason" in silent.stderr
+        assert champion_tag("gmsc") == synthetic_bundle.tag
+        first = shell("models", "show", challenger).stdout.split("\n\n", 1)[1]
+        assert first.split(maxsplit=1)[1].startswith("NOT MET: Slope 1.300")
+        shell("models", "promote", challenger, "--failed-checks", "--why", "a trial")
+        assert champion_tag("gmsc") == challenger and promotion_history("gmsc")[-1].failed_checks
+        assert "a trial (its checks not met)" in shell("models", "show", challenger).stdout
+    finally:
+        record_card(challenger, card)
+
+
 @pytest.mark.parametrize(
     "found, stand_in, code", [(["age"], "", 3), ([], "the model's own training rows", 0)]
 )
@@ -1277,7 +1325,10 @@ def test_run_goes_the_whole_way(tmp_path):
     )
     print(f"{time.monotonic() - begin:.0f} s")
     assert done.returncode == 0, done.stderr
-    assert "SYNTHETIC" in done.stderr and "It is the champion now: there was none." in done.stdout
+    assert "SYNTHETIC" in done.stderr and (
+        "It is the champion now: there was none." in done.stdout
+        or "--failed-checks" in done.stdout.split("Made in")[1]
+    )
     assert all(
         line in done.stdout
         for line in ("EDA report", "training report", "drift report", "served prediction")

@@ -19,7 +19,7 @@ from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
 from credit_default.portfolio.columns import parse_table
 from credit_default.portfolio.costs_and_scale import RATINGS
 from credit_default.portfolio.definition import Portfolio
-from credit_default.scoring.registry import load_bundle, promote_if_due
+from credit_default.scoring.registry import load_bundle, promote_bundle
 from credit_default.serving.active_model import log_rows
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
@@ -53,7 +53,7 @@ def own(tmp_path_factory):
         recipe = next(one for one in default_recipes(portfolio) if one.candidate == "logistic")
         tag = save_training(fit_recipe(portfolio, recipe, *split(rows, 0.4, seed=0)))
         bundle = load_bundle(tag, "own")
-        assert promote_if_due(bundle, by="tests")
+        promote_bundle(tag, "own", by="tests", failed_checks=True)
         yield folder, path, portfolio, bundle
 
 

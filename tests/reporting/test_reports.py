@@ -92,7 +92,14 @@ def test_what_the_reports_found(made):
     assert eda["figures"]["default_rate"]["values"]["n"] == ROWS and eda["result"]["suspects"] == []
     result = training["result"]
     assert re.fullmatch(rf"credit_default_{made.portfolio}:[0-9a-f]{{16}}", result["model_version"])
-    assert 0.6 < result["auc"] < 1 and training["run"]["Champion"] == "yes, by this run"
+    assert 0.6 < result["auc"] < 1 and training["run"]["held_back"] == bool(
+        result["checks_not_met"]
+    )
+    assert training["run"]["Champion"] == (
+        "no: it does not meet its checks, so a person decides"
+        if training["run"]["held_back"]
+        else "yes, by this run"
+    )
     assert drift["result"]["model_version"] == result["model_version"]
     assert (
         drift["result"]["drift"] is False
@@ -204,6 +211,11 @@ def test_the_summary_counts_the_checks_that_hold(made):
         sum(row["holds"] for row in barred),
     ) and len(barred) >= 10
     summary = page.split('id="section-1"')[1].split('id="section-2"')[0]
+    missed = [row["question"] for row in barred if not row["holds"]]
+    assert missed == run.content["result"]["checks_not_met"]
+    assert [row["question"] for row in rows[: len(missed)]] == missed  # those come first
+    said = html.unescape(re.sub(r"<[^>]+>", "", summary)).strip()
+    assert not missed or said.split("Summary", 1)[-1].strip().startswith(f"Not met: {missed[0]}")
     assert "checks are met" in summary and all(
         html.escape(row["question"], quote=False) in html.unescape(summary) for row in rows
     )
@@ -237,9 +249,10 @@ def test_trials_are_not_repeated_in_the_provenance(made):
     assert len(figures["trials"]["table"]) == 2
 
 
-def test_score_and_pd_are_one_statement(made):
+def test_default_rates_by_score_agree_with_the_scorecard(made):
     rows = made.runs["training"].content["figures"]["alignment"]["table"]
-    assert rows and all(row["within"] and row["pd_from"] <= row["pd_to"] for row in rows)
+    assert rows and not any(row["rejected"] for row in rows)
+    assert sum(row["n"] for row in rows) == made.runs["training"].content["result"]["n"]
     assert [row["mean_pd"] for row in rows] == sorted(
         (row["mean_pd"] for row in rows), reverse=True
     )
@@ -263,6 +276,20 @@ def test_the_training_report_shows_age_and_the_fields_that_it_left_out(made):
     }
     assert "nothing here is a claim of compliance" in page and "12 CFR 1002.6(b)(2)" in page
     assert all(f.description in page for f in definition.fields if f.role in ("lender", "leaky"))
+
+
+def test_the_age_of_the_elderly_is_held_against_the_most_favoured_younger_age(made):
+    figures = made.runs["training"].content["figures"]
+    page = html.unescape(made.runs["training"].html.read_text(encoding="utf-8"))
+    found = figures["elderly"]["values"]
+    [age] = [f.name for f in get_portfolio(made.portfolio).fields if f.name.endswith("age")]
+    groups = {row["group"]: row["n"] for row in figures[f"fairness {age}"]["table"]}
+    assert found["n"] == groups.get("62 and over", 0) and 0 <= found["worse"] <= found["n"]
+    assert "most favoured younger age" in page and "1002.2(v)" in page
+    if found["n"] < 30:  # a count with its interval, and no share of a handful
+        assert found["share"] is None and "too few for a share" in page
+    else:
+        assert found["low"] <= found["share"] == found["worse"] / found["n"] <= found["high"]
 
 
 @pytest.mark.slow

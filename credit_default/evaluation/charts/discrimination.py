@@ -49,7 +49,9 @@ def plot_roc(
     for name, p in pds_by_model(pd).items():
         _, d, g = cumulative_counts(y, p)
         i = auc_interval(y, p)
-        label = f"{name}: AUC {i.auc:.3f} ({i.low:.3f} to {i.high:.3f})"
+        label = f"{name}: AUC {i.auc:.3f}"
+        if not np.isnan(i.low):  # too few defaults for an interval
+            label += f" ({i.low:.3f} to {i.high:.3f})"
         ax.plot(*_thin(np.r_[0, g / g[-1]], np.r_[0, d / d[-1]]), label=label)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
     best, name = max((auc(y, p), name) for name, p in pds_by_model(pd).items())

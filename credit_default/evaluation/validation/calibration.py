@@ -137,19 +137,20 @@ def _draw_chance(
     value: float,  # what was found
     limit: float,  # how far chance takes it
     what: str,  # the figure, for the headline
-    level: float,  # of the limit
 ) -> None:
     "Draw one figure against what chance does."
     within = value <= limit
     ax.hist(drawn[np.isfinite(drawn)], 24, color=GREY, alpha=0.5, label="draws of true PDs")
-    ax.axvline(limit, color=GREY, lw=1.2, ls=":", label=f"limit of {level:.0%} of them")
+    ax.axvline(
+        limit, color=GREY, lw=1.2, ls=":", label=f"limit of {np.mean(drawn <= limit):.1%} of them"
+    )
     ax.axvline(value, color=BLUE if within else ORANGE, label="this model")
     ax.set_xlim(0, None)
     percent_ticks(ax.xaxis)
     set_titles(
         ax,
         f"{what} {value:.2%}: {'within chance' if within else 'more than chance'}",
-        f"Dotted: {level:.0%} of true PDs stay below {limit:.2%}",
+        f"Dotted: {np.mean(drawn <= limit):.1%} of true PDs stay below {limit:.2%}",
     )
 
 # %% ../../../nbs/evaluation/validation/01_calibration.ipynb #d38bbd6c
@@ -160,13 +161,16 @@ def plot_calibration_by_chance(
     level: float = 0.99,  # of the limits
     draws: int = 1000,
     seed: int = 0,
+    # of ECE and ratio, where they were set together with those of other figures
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     "Draw ECE and ratio of mean PD to default rate against what true PDs would show by chance."
     chance = calibration_by_chance(pd, draws, seed)
     v = calibration_verdict(y, pd, level, chance=chance)
     fig, (left, right) = new_axes(8.4, 3.3, ncols=2, sharey=True)
-    _draw_chance(left, chance.ece, v.ece, v.ece_limit, "ECE", level)
-    _draw_chance(right, chance.ratio_off, v.ratio_off, v.ratio_limit, "Mean PD off by", level)
+    of_ece, of_ratio = limits or (v.ece_limit, v.ratio_limit)
+    _draw_chance(left, chance.ece, v.ece, of_ece, "ECE")
+    _draw_chance(right, chance.ratio_off, v.ratio_off, of_ratio, "Mean PD off by")
     left.set(xlabel="expected calibration error", ylabel=f"of {draws:,} draws of true PDs")
     right.set(xlabel="distance of mean PD from the default rate")
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
