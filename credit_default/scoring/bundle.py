@@ -137,6 +137,8 @@ class BundleParts(Ensemble):
         "Return in words what contributions are counted from."
         if self.background is None:
             return "each member's own start (the model has no reference population: train it again)"
+        if not all(model.has_population for model in self.models):
+            return "one reference population; trees too deep for tables have XGBoost's own start"
         return "one reference population, the same for all members"
 
 # %% ../../nbs/scoring/10_bundle.ipynb #a42a6537

@@ -61,8 +61,9 @@ def card_figures(
 # %% ../../nbs/training/18_model_card.ipynb #0a709076
 EXPLANATION = (
     "contributions in log-odds, counted from the mean margin of one reference population for all "
-    "members: exact Shapley values of trees, exact Aumann-Shapley values of networks, averaged "
-    "with the members' shares; derived features divided among their fields by the derivation"
+    "members (trees too deep for tables: from XGBoost's own start): exact Shapley values of trees, "
+    "exact Aumann-Shapley values of networks, averaged with the members' shares; derived features "
+    "divided among their fields by the derivation"
 )
 
 

@@ -5,6 +5,7 @@ and performance; who gives none keeps the usual four.
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from served import Server, add_user, token_of
@@ -45,7 +46,6 @@ def own(tmp_path_factory):
     path.write_text(json.dumps(keys), encoding="utf-8")
     portfolio = get_portfolio(path)
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("BENTOML_HOME", str(folder / "home"))
         environment.setenv("CREDIT_DEFAULT_ENV_FILE", os.devnull)
         rows = load(portfolio, Source("synthetic", None, "synthetic sample"), seed=1).take(
             range(5000)
@@ -111,9 +111,9 @@ def test_performance_is_by_these_names_and_by_those_of_earlier_models(own):
 
 
 def test_the_service_answers_filters_and_counts_by_them(own, tmp_path):
-    folder, path, _, bundle = own
+    _, path, _, bundle = own
     settings = dict(CREDIT_DEFAULT_PORTFOLIO=str(path))
-    with Server(folder / "home", tmp_path / "log", **settings) as server:
+    with Server(Path(os.environ["BENTOML_HOME"]), tmp_path / "log", **settings) as server:
         admin = server.client_of(token_of(add_user(server.database, "root", "admin")))
         document = server.client.get("/docs.json").json()
         body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]

@@ -18,6 +18,7 @@ from credit_default.scoring.bundle_files import (
 from credit_default.scoring.calibration import Calibrator
 from credit_default.scoring.ensemble import export_member
 from credit_default.scoring.features import Clean
+from credit_default.scoring.models import trees
 from credit_default.scoring.models.arrays import array_bytes
 from credit_default.scoring.scorecard import Scorecard
 from credit_default.training.champion import add_background
@@ -122,6 +123,18 @@ def test_a_bundle_keeps_its_population_and_an_older_one_has_none(tmp_path):
     assert not (tmp_path / "old" / "background.npz").exists()
     assert "no reference population" in plain.baseline_text
     assert hash_bundle(plain) != hash_bundle(bundle)
+
+
+def test_trees_that_cannot_count_from_the_population_are_named(monkeypatch):
+    plain, columns = blend("gmsc")
+    assert "the same for all members" in add_background(plain, columns, 0).baseline_text
+    monkeypatch.setattr(trees, "MAX_TABLE_ENTRIES", 10)
+    bundle = add_background(plain, columns, 0)
+    assert "trees too deep for tables have XGBoost's own start" in bundle.baseline_text
+    few = some(columns, np.arange(20))
+    log_odds, contributions = bundle.explain(bundle.clean(few))
+    base = bundle.calibrator.log_odds(bundle.explain_margin(bundle.clean(few)).base)
+    np.testing.assert_allclose(base + contributions.sum(axis=1), log_odds, atol=1e-6)
 
 
 @pytest.mark.parametrize("part", ["values", "weights"])

@@ -44,6 +44,10 @@ class Model(Protocol):
     def counted_from(self, baseline: Baseline) -> Self:
         "Return the same model, whose contributions are counted from a population."
 
+    @property
+    def has_population(self) -> bool:
+        "Return whether its contributions are counted from a population."
+
     def to_bytes(self) -> bytes:
         "Return the model as the bytes of a file."
 
@@ -91,6 +95,11 @@ class ArrayModel:
         made = type(self)(**{name: getattr(self, name) for name in names})
         made.baseline = baseline
         return made
+
+    @property
+    def has_population(self) -> bool:
+        "Return whether its contributions are counted from a population."
+        return self.baseline is not None
 
     def to_bytes(self) -> bytes:
         "Return the arrays as the bytes of an .npz file."

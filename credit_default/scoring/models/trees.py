@@ -401,6 +401,11 @@ class BoosterModel(_StoredBooster):
         except ValueError:
             return None
 
+    @property
+    def has_population(self) -> bool:
+        "Return whether its contributions are counted from a population: XGBoost's own are not."
+        return self.baseline is not None and self.tables is not None
+
     def margin(self, X: np.ndarray) -> np.ndarray:
         "Return (n,) uncalibrated log-odds."
         if len(X) <= ROWS_IN_CACHE and self.tables:
