@@ -28,7 +28,10 @@ nb_execution_mode = "off"  # the chapters keep the outputs that teach, and `make
 nb_output_stderr = "remove"
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # a chapter may begin with a heading of the third level
+suppress_warnings = [
+    "myst.header",  # a chapter may begin with a heading of the third level
+    "ref.python",  # the n of a shape (n,) is no reference to an attribute n
+]
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

@@ -137,6 +137,21 @@ def test_trees_that_cannot_count_from_the_population_are_named(monkeypatch):
     np.testing.assert_allclose(base + contributions.sum(axis=1), log_odds, atol=1e-6)
 
 
+@pytest.mark.parametrize("extreme", [5e-324, 1.4e-45, 1e-300, 1e15, 1e308])
+@pytest.mark.parametrize("name", ["gmsc", "personal"])
+def test_extreme_values_have_reasons_in_numbers(name, extreme):
+    plain, columns = blend(name)
+    bundle, rows = add_background(plain, columns, 0), some(columns, np.arange(40))
+    numbers = [k for k, values in rows.items() if values.dtype == float]
+    for i, field in enumerate(numbers):
+        rows[field] = np.where(np.arange(40) % len(numbers) == i, extreme, rows[field])
+    rows[numbers[0]] = np.full(40, extreme)
+    log_odds, contributions = bundle.explain(bundle.clean(rows))
+    assert np.isfinite(contributions).all()
+    base = bundle.calibrator.log_odds(bundle.explain_margin(bundle.clean(rows)).base)
+    np.testing.assert_allclose(base + contributions.sum(axis=1), log_odds, atol=1e-9)
+
+
 @pytest.mark.parametrize("part", ["values", "weights"])
 def test_a_population_that_does_not_fit_is_refused(tmp_path, part, monkeypatch):
     plain, columns = blend("gmsc")

@@ -324,7 +324,7 @@ def test_a_window_without_predictions_is_an_answer(running, ask):
         found["features"],
         found["outputs"],
         found["drift_detected"],
-    ) == (NO_PREDICTIONS, 0, {}, {}, False)
+    ) == (NO_PREDICTIONS, 0, {}, {}, None)
     assert found["to"] == "2001-01-31T23:00:00.000Z"
 
 
