@@ -112,7 +112,8 @@ def test_performance_is_by_these_names_and_by_those_of_earlier_models(own):
 
 def test_the_service_answers_filters_and_counts_by_them(own, tmp_path):
     _, path, _, bundle = own
-    settings = dict(CREDIT_DEFAULT_PORTFOLIO=str(path))
+    database = f"sqlite:///{tmp_path}/log.db"  # whose only ratings are this test's
+    settings = dict(CREDIT_DEFAULT_PORTFOLIO=str(path), CREDIT_DEFAULT_DATABASE_URL=database)
     with Server(Path(os.environ["BENTOML_HOME"]), tmp_path / "log", **settings) as server:
         admin = server.client_of(token_of(add_user(server.database, "root", "admin")))
         document = server.client.get("/docs.json").json()

@@ -28,7 +28,7 @@ class Baseline(NamedTuple):
     X: np.ndarray  # (rows, features)
     weights: np.ndarray  # (rows,) with sum 1
 
-
+# %% ../../../nbs/scoring/models/01_arrays.ipynb #5c0e91d7
 class Model(Protocol):
     "What a bundle asks of a fitted model."
 
