@@ -118,6 +118,13 @@ def _data_line(dataset: "Dataset") -> str:
     rate = "not known" if dataset.y is None else f"{dataset.y.mean():.2%}"
     return f"{dataset.title}: {len(dataset):,} rows, default rate {rate}"
 
+
+def _serving_line(portfolio: str, on_trial: str) -> str:  # on_trial: a tag, or empty
+    command = f"credit-default serve{portfolio_flag(portfolio)}"
+    if on_trial:
+        return f"Serve it on trial: CREDIT_DEFAULT_MODEL={on_trial} {command}"
+    return f"Serve it: {command}"
+
 # %% ../../nbs/cli/12_run.ipynb #3062ade3
 @run_commands.command(
     "run", cls=TrainingCommand, epilog=examples("run", "run --portfolio personal")
@@ -154,6 +161,6 @@ def run_command(
         typer.echo(
             "\n" + champion_status(on_trial, None, champion_tag(definition.name), False, True)
         )
-    typer.echo(f"\nServe it: credit-default serve{portfolio_flag(portfolio)}")
+    typer.echo("\n" + _serving_line(portfolio, on_trial))
     if dataset.synthetic:
         note(SYNTHETIC_DATA_NOTE)

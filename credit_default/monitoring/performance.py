@@ -251,8 +251,8 @@ def _notes_of_model(
         f"next of them becomes mature on {next_mature}.": waiting and months and next_mature,
         f"{declined:,} of {model.mature:,} mature predictions were declined "
         "and have no outcome: the figures are of the others.": declined,
-        f"{missing:,} mature predictions that were not declined have no outcome yet: where those "
-        "differ from the rest, the figures are wrong.": missing,
+        f"No outcome is known yet for {missing:,} of the mature predictions that were not "
+        "declined: if these differ from the rest, the figures are wrong.": missing,
         f"{model.not_final:,} outcomes do not count: no default had been observed yet, before "
         "the end of the window.": model.not_final,
         figures.too_few or "": figures.too_few and figures.n,

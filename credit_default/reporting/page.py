@@ -94,6 +94,7 @@ _BOX_CSS = """\
 .synthetic {
   position: sticky; top: 0; z-index: 2; margin: 0 0 20px; padding: 12px 16px; color: #fff;
   background: #a3195b; border-radius: 4px }
+.verdict code, .synthetic code { color: var(--ink) }
 .synthetic b { margin-right: 8px; letter-spacing: .12em; font-size: 17px }
 details { margin: 12px 0 }
 summary { cursor: pointer; color: var(--blue) }

@@ -152,10 +152,13 @@ def resolve_tag(tag: str, portfolio: str) -> str:
         return tag if ":" in tag else f"{model_name(portfolio)}:{tag}"
     champion = champion_tag(portfolio)
     if champion is None:
-        raise BundleError(
-            f"portfolio {portfolio} has no champion yet: train one with `credit-default train "
-            f"--portfolio {portfolio}`"
-        )
+        remedy = f"train one with `credit-default train --portfolio {portfolio}`"
+        if trained := len(stored_tags(portfolio)):
+            remedy = (
+                f"name or promote one of the {trained} trained, which `credit-default models list "
+                f"--portfolio {portfolio}` lists"
+            )
+        raise BundleError(f"portfolio {portfolio} has no champion yet: {remedy}")
     return champion
 
 

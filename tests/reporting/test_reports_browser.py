@@ -2,9 +2,13 @@
 everything seen.
 """
 
+import re
+
 import pytest
 from browser import Browser, chromium
 from made_reports import reports
+
+from credit_default.reporting.page import CSS
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no chromium on this machine")
 
@@ -53,3 +57,28 @@ def test_evidently_shows_its_view(browser):
     assert "Dataset Drift" in browser.run(
         "document.querySelector('iframe').contentDocument.body.innerText"
     )
+
+
+def luminance(colour):
+    "The relative luminance of an opaque colour as a browser names it, as in WCAG 2."
+    parts = [
+        int(part) / 255 for part in re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour).groups()
+    ]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(
+    "box", ["verdict", "verdict bad", "verdict neutral", "synthetic", "decides"]
+)
+@pytest.mark.parametrize("inner", ["", "code"])
+def test_texts_in_boxes_can_be_read(browser, tmp_path, box, inner):
+    page = tmp_path / "box.html"
+    page.write_text(f"<style>{CSS}</style><main><p class='{box}'>Not met: <code>promote</code></p>")
+    browser.open(page)
+    selector = f".{box.replace(' ', '.')} {inner}"
+    colours = [
+        luminance(browser.run(f"getComputedStyle(document.querySelector('{selector}')).{name}"))
+        for name in ("color", "backgroundColor")
+    ]
+    assert (max(colours) + 0.05) / (min(colours) + 0.05) >= 4.5

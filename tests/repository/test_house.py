@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAX_CELL_LINES = 40
 MAX_FUNCTION_LINES = 50
+MAX_SUBTITLE = 94  # characters, so that the docstring of the module fits a line of 100
 # What each module has for itself: its logger, and what it adds to the routes of the application.
 OF_EACH_MODULE = {"log", "add_routes"}
 
@@ -29,6 +30,29 @@ def long_cells(folder):
             if source.startswith("#| export") and n > MAX_CELL_LINES and not is_imports(source):
                 found.append(f"{path.relative_to(folder)}: cell {cell.get('id')} of {n} lines")
     return found
+
+
+def long_subtitles(folder):
+    "Chapters whose subtitle, the docstring of their module, is too long for a line."
+    found = []
+    for path in sorted(folder.rglob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        sources = ["".join(cell["source"]) for cell in cells]
+        if sources and sources[0].startswith("#| default_exp"):
+            title = next(source for source in sources if source.startswith("# "))
+            subtitle = next(line for line in title.splitlines() if line.startswith("> "))
+            if len(subtitle.removeprefix("> ")) > MAX_SUBTITLE:
+                found.append(str(path.relative_to(folder)))
+    return found
+
+
+def numbers_used_twice(folder):
+    "Numbers that several chapters of a folder have."
+    where = Counter(
+        (str(path.parent.relative_to(folder)), path.name.partition("_")[0])
+        for path in folder.rglob("[0-9]*_*.ipynb")
+    )
+    return sorted(place for place, n in where.items() if n > 1)
 
 
 def modules(folder):
@@ -78,6 +102,14 @@ def test_exported_cells_are_small():
     assert long_cells(ROOT / "nbs") == []
 
 
+def test_subtitles_fit_a_line():
+    assert long_subtitles(ROOT / "nbs") == []
+
+
+def test_each_chapter_has_a_number_of_its_own():
+    assert numbers_used_twice(ROOT / "nbs") == []
+
+
 def test_functions_are_short():
     assert long_functions(ROOT / "credit_default") == []
 
@@ -100,3 +132,15 @@ def test_a_long_function_and_a_name_used_twice_are_found(tmp_path):
     (tmp_path / "b.py").write_text("LIMIT: int = 4\n_OWN = 2\nlog = None\n")
     assert long_functions(tmp_path) == ["a.py: measure, 51 lines"]
     assert names_with_two_meanings(tmp_path) == {"LIMIT": ["a.py", "b.py"]}
+
+
+@pytest.mark.parametrize("n, is_found", [(94, False), (95, True)])
+def test_a_long_subtitle_and_a_number_used_twice_are_found(tmp_path, n, is_found):
+    sources = ["#| default_exp a", f"# A\n\n> {'b' * n}\n"]
+    cells = [{"cell_type": "raw", "source": [source]} for source in sources]
+    for name in ("01_some.ipynb", "02_others.ipynb"):
+        (tmp_path / name).write_text(json.dumps({"cells": cells}))
+    assert bool(long_subtitles(tmp_path)) == is_found
+    assert numbers_used_twice(tmp_path) == []
+    (tmp_path / "02_more.ipynb").write_text(json.dumps({"cells": cells}))
+    assert numbers_used_twice(tmp_path) == [(".", "02")]

@@ -126,7 +126,7 @@ def plot_contributions(
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
     set_titles(left, "How much", f"{len(c):,} applicants", xlabel="mean size (log-odds)")
-    note = "" if values is None else "Low blue, high orange, missing grey"
+    note = "" if values is None else "Low blue, high orange; grey: missing, a code or implausible"
     if values is not None and any(names[i] in categories for i in order):
         note += ", a category dark"
     label = "contribution to the log-odds of default"
@@ -173,7 +173,8 @@ def plot_dependence(
         log_ticks(ax.xaxis)
     if not known.all():
         mean = c[~known].mean()
-        label = f"missing ({np.sum(~known):,} of {len(known):,}): {mean:+.2f}"
+        count = f"{np.sum(~known):,} of {len(known):,}"
+        label = f"missing, a code or implausible ({count}): {mean:+.2f}"
         ax.axhline(mean, color=ORANGE, lw=1.2, ls="--", label=label)
         ax.legend()
     note = f"{len(rows):,} applicants"
