@@ -152,7 +152,8 @@ def single_models(training: Training) -> dict[str, Recipe]:
 def recipe_pd(training: Training, recipe: Recipe) -> np.ndarray:
     "Return (n_holdout,) calibrated PDs of a single recipe."
     folds = training.fitted.choice.folds
-    fitted = fit_choice(folds.portfolio, choice_of_one(recipe, folds), training.train)
+    choice = choice_of_one(recipe, folds)
+    fitted = fit_choice(folds.portfolio, choice, training.train, reasons=False)
     return fitted.bundle.score(training.holdout.columns, reasons=False).probability_default
 
 

@@ -201,13 +201,15 @@ def fit_choice(
     choice: Choice,
     train: Dataset,
     tuning: TuningResult | None = None,
+    reasons: bool = True,  # without them no reference population is chosen
 ) -> Fitted:
     "Calibrate on the out-of-fold margins, fit each member on all training rows, and export."
     folds = choice.folds
     calibrator, table = choose_calibrator(choice.margins, folds.judged_y, folds.judged_ids)
     pipelines = fit_members(choice, train.frame, known_outcomes(train), folds.seed)
     bundle = export_bundle(portfolio, pipelines, calibrator, folds.keep, folds.seed)
-    bundle = add_background(bundle, train.columns, folds.seed)
+    if reasons:
+        bundle = add_background(bundle, train.columns, folds.seed)
     return Fitted(bundle, pipelines, choice, table, tuning)
 
 # %% ../../nbs/training/16_champion.ipynb #d9912bdd
