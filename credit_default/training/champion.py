@@ -183,7 +183,7 @@ def export_bundle(
     bundle.golden = make_golden_rows(bundle, parse_table(portfolio, sample))
     return bundle
 
-
+# %% ../../nbs/training/16_champion.ipynb #8a90d3e6
 BACKGROUND_SAMPLE = 2048  # training rows that the reference population is made of
 
 

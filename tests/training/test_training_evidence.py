@@ -13,10 +13,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from credit_default.scoring.bundle import Bundle
-from credit_default.training import benchmark_models
+from credit_default.training import benchmark_models, champion
 from credit_default.training import folds as folds_module
 from credit_default.training.ablation import ablation, ablation_sentence, plot_ablation
-from credit_default.training.benchmark_models import _spread_apart, challengers, plot_cost
+from credit_default.training.benchmark_models import (
+    _spread_apart,
+    challengers,
+    plot_cost,
+    recipe_pd,
+)
 from credit_default.training.binned_scorecard import QuantileBins
 from credit_default.training.blending import operations
 from credit_default.training.champion import choice_of, fit_choice
@@ -265,6 +270,12 @@ def test_a_challenger_is_what_the_training_would_make_of_it(gmsc, training, riva
     ratio = by.mean_pd_over_rate
     assert by.auc["binned scorecard"] > 0.7
     assert abs(ratio["binned scorecard"] / ratio["champion"] - 1) < 0.15
+
+
+def test_a_challenger_chooses_no_reference_population(training):
+    unwanted = AssertionError("it gives no reasons")
+    with patch.object(champion, "choose_background", side_effect=unwanted):
+        assert len(recipe_pd(training, FIRST[0])) == len(training.holdout)
 
 
 def test_challengers_are_fitted_once_and_do_without_interpret(training, rivals):
