@@ -201,10 +201,10 @@ class _Attributing(_Assembled):
         return FieldSplit(features, self.names, self.background, X, effect)
 
     @cached_property
-    def _columns(self) -> list[list[int]]:
+    def _columns(self) -> list[np.ndarray]:
         "Return where each member's columns stand among those of the split."
         at = {name: j for j, name in enumerate(self.split.features.names)}
-        return [[at[name] for name in m.features.names] for m in self.members]
+        return [np.array([at[name] for name in m.features.names]) for m in self.members]
 
 # %% ../../nbs/scoring/09_ensemble.ipynb #a4581640
 class Ensemble(_Attributing):

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['MIN_MOVE', 'MAX_MOVE', 'MAX_GRID', 'PAIRS', 'Effect', 'average_shares', 'field_moves', 'MainEffect', 'grid_of',
-           'PairEffects', 'divide_pairs', 'field_flags', 'Moves', 'main_effect', 'hand_on', 'FieldSplit']
+           'PairEffects', 'divide_pairs', 'field_flags', 'Moves', 'main_effect', 'DerivationStep', 'columns_of_fields',
+           'derivation_steps', 'known_and_shares', 'hand_on', 'FieldSplit']
 
 # %% ../../nbs/scoring/19_field_split.ipynb #25acef6d
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -67,9 +67,7 @@ class MainEffect:
 
     def at(self, values: np.ndarray) -> np.ndarray:
         "Return the mean margin at values of the feature."
-        found = np.interp(values, self.grid, self.margin)
-        gaps = np.isnan(found)
-        return np.where(gaps, self.missing, found) if gaps.any() else np.asarray(found)
+        return np.where(np.isnan(values), self.missing, np.interp(values, self.grid, self.margin))
 
 
 def grid_of(values: np.ndarray) -> np.ndarray:
@@ -84,51 +82,46 @@ PAIRS = ("ratio", "difference", "product")  # operations on two fields that are 
 
 # %% ../../nbs/scoring/19_field_split.ipynb #949acaad
 class PairEffects:
-    """Divides the main effects of features of two fields.
+    """The main effects of features of two fields.
 
     Parameters
     ----------
-    derived : the features.
+    derived : the features, those of one operation beside each other.
     effects : of each, in the same order.
     theirs : (rows, 2, features) the fields' values in the population.
     """
 
     def __init__(self, derived: list[Derived], effects: list[MainEffect], theirs: np.ndarray):
-        self.derived, self.effects, self.theirs = derived, effects, theirs
-        self.ops = {op: [i for i, d in enumerate(derived) if d.op == op] for op in PAIRS}
-        self.terms = np.array([[d.scale, d.offset, d.floor] for d in derived]).reshape(-1, 3).T
-        self.margin = self.margins(self.values(theirs[:, 0], theirs[:, 1]))
+        self.effects, self.theirs = effects, theirs.transpose(1, 2, 0)
+        ops = [d.op for d in derived]
+        self.ops = {op: slice(ops.index(op), ops.index(op) + ops.count(op)) for op in ops}
+        self.terms = np.array([[d.scale, d.offset, d.floor] for d in derived], float)
+        self.terms = self.terms.reshape(-1, 3).T[:, :, None]
+        self.margin = self.margins(*self.theirs)
 
-    def values(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        "Return (..., features) what the operations make of two fields each."
-        found = np.empty(np.broadcast_shapes(first.shape, second.shape))
-        for op, at in self.ops.items():
-            if at:
-                scale, offset, floor = self.terms[:, at]
-                both = first[..., at], second[..., at]
-                found[..., at] = combine(op, *both, scale, offset, floor)
-        return found
-
-    def margins(self, values: np.ndarray) -> np.ndarray:
-        "Return (..., features) the main effects at the features' values."
-        found = np.empty(values.shape)
+    def margins(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        "Return (features, n) the main effects where the fields have these (features, n) values."
+        found = np.empty(first.shape)
+        for op, some in self.ops.items():
+            found[some] = combine(op, first[some], second[some], *self.terms[:, some])
         for i, effect in enumerate(self.effects):
-            found[..., i] = effect.at(values[..., i])
+            found[i] = effect.at(found[i])
         return found
 
 # %% ../../nbs/scoring/19_field_split.ipynb #6b44f861
 def divide_pairs(pairs: PairEffects, mine: np.ndarray) -> np.ndarray:
     "Return (n, rows, features, 2) what each field gives, of applicants (n, 2, features)."
-    n, rows = len(mine), len(pairs.theirs)
-    tried = np.empty((2, n, rows + 1, mine.shape[2]))  # each field of the applicant
-    tried[0, :, :rows], tried[1, :, :rows] = mine[:, :1], pairs.theirs[:, 0]
-    other = np.empty_like(tried)
-    other[0, :, :rows], other[1, :, :rows] = pairs.theirs[:, 1], mine[:, 1:]
-    tried[:, :, rows], other[:, :, rows] = mine[:, 0], mine[:, 1]  # both of the applicant
-    found = pairs.margins(pairs.values(tried, other))
-    crossed = found[0, :, :rows] - found[1, :, :rows]
-    whole = found[0, :, rows:] - pairs.margin
-    return np.stack([whole + crossed, whole - crossed], axis=3) / 2
+    features, rows = pairs.margin.shape
+    (first, second), (a, b) = pairs.theirs[:, :, None], mine.transpose(1, 2, 0)[..., None]
+    # the applicant's first field with the second of each row and with their own; then the reverse
+    tried = np.empty((2, features, 2, len(mine), rows + 1))
+    tried[0, :, 0], tried[1, :, 0, :, :rows], tried[1, :, 0, :, rows:] = a, second, b
+    tried[0, :, 1, :, :rows], tried[0, :, 1, :, rows:], tried[1, :, 1] = first, a, b
+    found = pairs.margins(*tried.reshape(2, features, -1)).reshape(tried.shape[1:])
+    crossed = found[:, 0, :, :rows] - found[:, 1, :, :rows]
+    whole = found[:, 0, :, rows:] - pairs.margin[:, None]
+    given = np.stack([whole + crossed, whole - crossed], axis=3) / 2
+    return given.transpose(1, 2, 0, 3)
 
 # %% ../../nbs/scoring/19_field_split.ipynb #b209651f
 def field_flags(clean: Clean) -> np.ndarray:
@@ -147,14 +140,13 @@ class Moves:
         nothing = J + 2 * numbers + len(features.categories)
         self.asked = np.full((len(derived), widest), nothing)
         self.scale = np.ones((len(derived), widest))
-        self.equal = np.zeros((len(derived), widest))
         for i, d in enumerate(derived):
             k, flags = len(d.fields), J + numbers * (d.op == "missing")
             if d.op in ("coded", "missing"):
                 self.asked[i, :k] = [flags + names.index(n) for n in d.fields]
             else:
                 self.asked[i, :k] = [columns[n] for n in d.fields]
-            self.scale[i, :k], self.equal[i, :k] = d.weights or 1.0, 1 / k
+            self.scale[i, :k] = d.weights or 1.0
 
     def values(self, X: np.ndarray, clean: Clean) -> np.ndarray:
         "Return (n, features, fields) the values that are compared."
@@ -189,6 +181,49 @@ class _Columns:
             if f.name not in derived:
                 self.plain[j, names.index(f.fields[0])] = 1
 
+# %% ../../nbs/scoring/19_field_split.ipynb #3d81c2f9
+@dataclass(frozen=True)
+class DerivationStep:
+    """Derived features that hand on together.
+
+    Attributes
+    ----------
+    features : their numbers.
+    own : their columns.
+    to_columns : (features x places, columns + 1), 1 where a place is a column.
+    """
+
+    features: np.ndarray
+    own: np.ndarray
+    to_columns: np.ndarray
+
+
+def columns_of_fields(derived: list[Derived], at: dict[str, int], nothing: int) -> np.ndarray:
+    "Return (features, places) the column of each field, `nothing` in places that have no field."
+    places = max([2, *(len(d.fields) for d in derived)])
+    found = np.full((len(derived), places), nothing)
+    for i, d in enumerate(derived):
+        found[i, : len(d.fields)] = [at[name] for name in d.fields]
+    return found
+
+# %% ../../nbs/scoring/19_field_split.ipynb #91c4a7e0
+def derivation_steps(
+    derived: list[Derived],
+    at: dict[str, int],
+    fields: np.ndarray,  # (features, places) columns
+    columns: int,
+) -> list[DerivationStep]:
+    "Return the steps in which the fields get what the features contribute."
+    steps, waiting = [], list(range(len(derived)))
+    while waiting:
+        needed = {name for i in waiting for name in derived[i].fields}
+        first = [i for i in waiting if derived[i].name not in needed]
+        to_columns = np.eye(columns + 1)[fields[first].ravel()]
+        own = np.array([at[derived[i].name] for i in first])
+        steps.append(DerivationStep(np.array(first), own, to_columns))
+        waiting = [i for i in waiting if i not in first]
+    return steps
+
 # %% ../../nbs/scoring/19_field_split.ipynb #dfc30466
 class _Plan(_Columns):
     "What is the same for all applicants, computed once; parameters as of `FieldSplit`."
@@ -203,8 +238,12 @@ class _Plan(_Columns):
     ):
         super().__init__(features, names)
         self.weights = background.weights
-        self.pairs = [d for d in features.derived if d.op in PAIRS]
+        self.pairs = [d for op in PAIRS for d in features.derived if d.op == op]
         self.others = [d for d in features.derived if d.op not in PAIRS]
+        self.fields = columns_of_fields(self.pairs + self.others, self.at, X.shape[1])
+        stands = self.fields < X.shape[1]
+        self.equal = stands / stands.sum(axis=1, keepdims=True)
+        self.steps = derivation_steps(self.pairs + self.others, self.at, self.fields, X.shape[1])
         self.pair_columns = np.array([[self.at[n] for n in d.fields] for d in self.pairs], int)
         self.pair_columns = self.pair_columns.reshape(-1, 2).T
         theirs = X[:, self.pair_columns]
@@ -214,27 +253,32 @@ class _Plan(_Columns):
         self.theirs = self.moves.values(X, background.clean)
 
 # %% ../../nbs/scoring/19_field_split.ipynb #65da4f03
+def known_and_shares(split: _Plan, X: np.ndarray, clean: Clean) -> tuple[np.ndarray, np.ndarray]:
+    "Return (n, features, places) what main effects give the fields, and their shares of the rest."
+    weights, pairs = split.weights, len(split.pairs)
+    known = np.zeros((len(X), *split.fields.shape))
+    moves = np.zeros((len(X), len(weights), *split.fields.shape))
+    if pairs:
+        effects = divide_pairs(split.effects, X[:, split.pair_columns])
+        known[:, :pairs, :2] = (effects * weights[:, None, None]).sum(axis=1)
+        moves[:, :, :pairs, :2] = np.abs(effects)
+    if split.others:
+        mine, places = split.moves.values(X, clean), split.moves.scale.shape[1]
+        moves[:, :, pairs:, :places] = field_moves(mine, split.theirs, split.moves.scale)
+    return known, average_shares(moves, weights, split.equal)
+
+
 def hand_on(split: _Plan, parts: np.ndarray, X: np.ndarray, clean: Clean) -> np.ndarray:
     "Return contributions of columns, those of derived features given to the columns they are of."
-    left, weights = parts.copy(), split.weights
-    plans: dict[str, tuple[np.ndarray, Any]] = {}  # shares of a feature's fields, and main effects
-    if split.others:
-        moves = field_moves(split.moves.values(X, clean), split.theirs, split.moves.scale)
-        shares = average_shares(moves, weights, split.moves.equal)
-        plans |= {d.name: (shares[:, i, : len(d.fields)], 0.0) for i, d in enumerate(split.others)}
-    if split.pairs:
-        effects = divide_pairs(split.effects, X[:, split.pair_columns])
-        shares = average_shares(np.abs(effects), weights, np.full(2, 0.5))
-        given = (effects * weights[:, None, None]).sum(axis=1)
-        plans |= {d.name: (shares[:, i], given[:, i]) for i, d in enumerate(split.pairs)}
-    for d in reversed(split.features.derived):
-        own, (share, known) = split.at[d.name], plans[d.name]
-        rest = left[:, own] - (known.sum(axis=1) if d.op in PAIRS else 0.0)
-        to_fields = known + rest[:, None] * share
-        for i, name in enumerate(d.fields):
-            left[:, split.at[name]] += to_fields[:, i]
-        left[:, own] = 0.0
-    return left
+    known, shares = known_and_shares(split, X, clean)
+    left = np.concatenate([parts, np.zeros((len(parts), 1))], axis=1)
+    for step in split.steps:
+        given, share = known[:, step.features], shares[:, step.features]
+        rest = left[:, step.own] - given.sum(axis=2)
+        given += rest[:, :, None] * share
+        left[:, step.own] = 0.0
+        left += (given.reshape(len(X), -1, 1) * step.to_columns).sum(axis=1)
+    return left[:, :-1]
 
 # %% ../../nbs/scoring/19_field_split.ipynb #8983ba7e
 class FieldSplit(_Plan):
