@@ -170,12 +170,13 @@ def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
 
 # %% ../../nbs/cli/08_models.ipynb #ad166b09
 def _checks(value: Mapping[str, Any] | None) -> list[str]:
-    "Return the checks that a model does not meet, one each, and how many it meets."
+    "Return the checks that a model does not meet or could not be put to, and how many it meets."
     if not value:
         return []
     missed, met = value.get("not_met") or [], value.get("met") or []
     return [
         *(f"NOT MET: {c['check']} {c['value']} (threshold: {c['threshold']})" for c in missed),
+        *(f"NOT JUDGED: {c['check']}" for c in value.get("not_judged") or []),
         f"{len(met)} of {len(met) + len(missed)} checks are met",
     ]
 

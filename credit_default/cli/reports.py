@@ -181,6 +181,8 @@ def print_training(made: "ReportRun", before: str | None, now: str | None) -> st
     not_met = result.get("checks_not_met") or []
     if not_met:
         typer.echo(f"checks not met: {'; '.join(not_met)}")
+    if unjudged := result.get("checks_not_judged"):
+        typer.echo(f"checks not judged, for want of loans or defaults: {'; '.join(unjudged)}")
     typer.echo(f"holdout: {', '.join(figures)}")
     if said := result.get("maturity"):
         typer.echo(f"maturity: {said}")

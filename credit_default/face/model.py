@@ -288,7 +288,8 @@ class CreditModel(_StoredModel):
         rows = rows_with_outcomes(self.bundle, table)
         scores = self.bundle.score(rows.columns, reasons=False)
         metrics = metrics_with_intervals(rows.y, scores.probability_default)
-        return Evaluation(metrics, self.tag, rows.left_out, seen_in_training(self.bundle, rows))
+        seen, refused = seen_in_training(self.bundle, rows), rows.refused * rows.too_many_refused
+        return Evaluation(metrics, self.tag, rows.left_out, seen, refused)
 
 # %% ../../nbs/face/05_model.ipynb #be2d7fd9
 class UnknownModelError(InvalidInput):

@@ -66,6 +66,8 @@ def _result_text(name: str, content: dict[str, Any]) -> str:
         return str(result.get("verdict", ""))
     if name == "training" and result.get("auc") is not None:
         return f"AUC {result['auc']:.4f}, {result.get('model_version', '')}"
+    if name == "eda" and not result.get("judged", True):
+        return "leaks not judged: too few loans of one outcome"
     if name == "eda" and "suspects" in result:
         n = len(result["suspects"])
         return f"{n or 'no'} suspect field{'s' * (n != 1)}"

@@ -59,6 +59,11 @@ class Check:
     bar: str = ""  # the threshold, empty where the figure calls for judgement
     holds: bool | None = None  # whether it is met; None without a threshold, or a figure
 
+    @property
+    def unjudged(self) -> bool:
+        "Return whether there is a threshold, but nothing that could be held against it."
+        return bool(self.bar) and self.holds is None
+
     def to_dict(self) -> dict[str, Any]:
         "Return plain values by name, as reports record them."
         return asdict(self)
@@ -69,8 +74,10 @@ OUTCOME_SHARE, WEAK_SPOT_SHARE, BAND_SHARE = 0.5, 0.2, 0.1
 SEGMENT_SHARE, BENCHMARK_SHARE = 0.1, 0.1
 
 
-def none_of(section: str, question: str, count: int) -> Check:
-    "Return the check that a count is 0."
+def none_of(section: str, question: str, count: int, seen: bool = True) -> Check:
+    "Return the check that a count is 0, without an answer where there was nothing to count."
+    if not seen:
+        return Check(section, question, None, "", "0")
     return Check(section, question, int(count), "d", "0", count == 0)
 
 # %% ../../nbs/training/32_checks.ipynb #c7f95fd3
@@ -336,7 +343,12 @@ def discrimination_checks(judged: JudgedModel, falls: pd.DataFrame) -> list[Chec
     many = f"Segments whose AUC falls by more than {limit:.0%}, and by more than sampling error"
     return [
         Check("Discrimination", title, gap, ".2%", bar, bool(gap <= limit)),
-        none_of("Segments", many.replace("%", " %"), int(falls.confirmed.sum())),
+        none_of(
+            "Segments",
+            many.replace("%", " %"),
+            int(falls.confirmed.sum()),
+            bool(falls.p_value.notna().any()),
+        ),
     ]
 
 # %% ../../nbs/training/32_checks.ipynb #76a0cf6d
@@ -382,15 +394,16 @@ def outcome_checks(tests: OutcomeTests) -> list[Check]:
         )
         found.append(Check("Calibration", title, value, spec, bar, tests.within(name)))
     for name, (section, title) in GROUP_CHECKS.items():
-        if name in tests.values:
-            p, least = min(1.0, -tests.values[name]), tests.p_limit(name)
-            question, bar = f"{title} (smallest p, Holm)", f"at least {least:.4f}"
-            found.append(Check(section, question, p, ".4f", bar, tests.within(name)))
-    if "ratings in order" in tests.values:
-        rise, limit = tests.values["ratings in order"], tests.limits["ratings in order"]
-        title = "Rise of the default rate to a better rating, in standard deviations"
-        held = tests.within("ratings in order")
-        found.append(Check("Rating grades", title, rise, ".2f", f"at most {limit:.2f}", held))
+        question = f"{title} (smallest p, Holm)"
+        if name not in tests.values:  # no group is large enough
+            found.append(Check(section, question, None, "", "a limit by simulation"))
+            continue
+        p, bar = min(1.0, -tests.values[name]), f"at least {tests.p_limit(name):.4f}"
+        found.append(Check(section, question, p, ".4f", bar, tests.within(name)))
+    rise, limit = tests.values["ratings in order"], tests.limits["ratings in order"]
+    title = "Rise of the default rate to a better rating, in standard deviations"
+    held = tests.within("ratings in order")
+    found.append(Check("Rating grades", title, rise, ".2f", f"at most {limit:.2f}", held))
     return found
 
 
@@ -432,11 +445,15 @@ def direction_limits(judged: JudgedModel) -> tuple[float, float]:
 # %% ../../nbs/training/32_checks.ipynb #fc90e04c
 def direction_check(judged: JudgedModel, moves: pd.DataFrame) -> Check | None:
     "Check that the PD keeps to the portfolio's directions; None where it names none."
-    if moves.empty:
+    fields = [judged.portfolio[name] for name in judged.names]
+    if not any(field.numeric and field.direction for field in fields):
         return None
-    worst, (share, log_odds) = float(moves.against.max()), direction_limits(judged)
+    share, log_odds = direction_limits(judged)
     title = f"Largest share of PDs that move against a direction by more than {log_odds:g} log-odds"
     bar = f"at most {100 * share:g} %"
+    if moves.empty:  # no applicant has a value that could be moved
+        return Check("Explainability", title, None, "", bar)
+    worst = float(moves.against.max())
     return Check("Explainability", title, worst, ".1%", bar, worst <= share)
 
 
@@ -450,16 +467,17 @@ def benchmark_check(
     p = [NormalDist().cdf(d / s) if s > 0 else 1.0 for d, s in zip(t.difference, se)]
     better = int((holm(p) < level).sum()) if len(p) else 0
     title = "Benchmark models with a higher AUC, by more than sampling error"
-    return none_of("Benchmark models", title, better)
+    return none_of("Benchmark models", title, better, bool(t.difference.notna().any()))
 
 # %% ../../nbs/training/32_checks.ipynb #eadb5ef4
-def weak_spot_check(judged: JudgedModel, spots: pd.DataFrame | None) -> Check | None:
+def weak_spot_check(judged: JudgedModel, spots: pd.DataFrame | None) -> Check:
     "Check that no more weak spots are confirmed than the portfolio tolerates."
-    if spots is None:
-        return None
-    confirmed, most = int(spots.confirmed.sum()), judged.portfolio.checks.weak_spots
+    most = judged.portfolio.checks.weak_spots
     title = "Weak spots confirmed on the other half of the holdout"
     bar = f"at most {most}" if most else "0"
+    if spots is None or spots.empty:  # no slice is large enough
+        return Check("Weak spots", title, None, "", bar)
+    confirmed = int(spots.confirmed.sum())
     return Check("Weak spots", title, confirmed, "d", bar, confirmed <= most)
 
 # %% ../../nbs/training/32_checks.ipynb #b23754a0
@@ -497,7 +515,7 @@ def check_model(
             "Score bands whose default rate contradicts the scorecard",
             int(bands.rejected.sum()),
         ),
-        direction_check(judged, moves),
+        direction_check(judged, moves) if answer else None,
         weak_spot_check(judged, spots),
     ]
     found = [check for check in checks if check is not None]
@@ -533,5 +551,6 @@ def checks_on_card(checks: Sequence[Check], family_error: float) -> dict[str, An
     return dict(
         not_met=[_card_line(c) for c in checks if c.holds is False],
         met=[_card_line(c) for c in checks if c.holds],
+        not_judged=[_card_line(c) for c in checks if c.unjudged],
         family_error=family_error,
     )

@@ -27,6 +27,7 @@ from credit_default.evaluation.leakage.audit import (
     findings_table,
     parse_target,
     refuse_leaks,
+    was_blind,
 )
 from credit_default.evaluation.leakage.discrimination import lowest_auc
 from credit_default.evaluation.leakage.findings import ROWS_FINDING
@@ -784,3 +785,18 @@ def test_amounts_with_marks_between_thousands_keep_their_order(loans, written):
     sign = -1 if "(" in written else 1
     assert marked.figures["kind"] == "number"
     assert marked.figures["auc"] == pytest.approx(plain.figures["auc"], abs=0.01), sign
+
+
+def test_too_few_defaults_to_notice_a_leak_are_not_a_clean_table():
+    rng, y = np.random.default_rng(0), np.zeros(600, int)
+    y[:4] = 1
+    table = pd.DataFrame({f"x{i}": rng.random(600) for i in range(10)})
+    findings = audit_table(table.assign(after=y + rng.random(600) / 10), y)
+    assert not columns_with_verdict(findings, "leaky")  # although `after` is the outcome
+    assert "not judged: too few loans" in audit_summary(findings) and was_blind(findings)
+    marked = audit_table(table.assign(copy=table.x0), y)  # what can be seen is still said
+    assert "suspect (" in audit_summary(marked) and "others not judged" in audit_summary(marked)
+    y[:60] = 1
+    findings = audit_table(table.assign(after=y + rng.random(600) / 10), y)
+    assert columns_with_verdict(findings, "leaky") == ["after"] and not was_blind(findings)
+    assert audit_summary(audit_table(table, y)).endswith("10 columns: all fine.")

@@ -5,6 +5,8 @@ benchmark benchmarks/checks.py does the same for four hundred models.
 import importlib.util
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from locked import ROOT
 
@@ -16,7 +18,10 @@ from credit_default.training.checks import (
     OUTCOME_SHARE,
     SEGMENT_SHARE,
     WEAK_SPOT_SHARE,
+    JudgedSide,
+    benchmark_check,
     check_model,
+    checks_on_card,
     direction_check,
     direction_moves,
     holdout_tests,
@@ -79,3 +84,40 @@ def test_directions_are_held_to_the_portfolios_thresholds(simulation):
     allowed = replace(judged, portfolio=lenient)
     assert direction_check(allowed, direction_moves(allowed, bent, rows=50)).holds
     assert not check_model(judged).moves.size
+
+
+def test_a_check_that_saw_nothing_is_not_met(simulation):
+    judged = simulation.simulated(0)
+    few = {name: values[:60] for name, values in judged.holdout.columns.items()}
+    side = JudgedSide(few, judged.holdout.y[:60], judged.holdout.pd[:60])
+    small = replace(judged, holdout=side, score=judged.score[:60], rating=["good"] * 60)
+    found = check_model(small).checks
+    by_name = {c.question.split(" (")[0]: c for c in found}
+    nothing = [
+        "Segments whose PD is rejected",
+        "Weak spots confirmed on the other half of the holdout",
+        "Rise of the default rate to a better rating, in standard deviations",
+        "Segments whose AUC falls by more than 10 %, and by more than sampling error",
+    ]
+    assert all(by_name[name].unjudged and by_name[name].holds is None for name in nothing)
+    card = checks_on_card(found, 0.05)
+    assert {line["check"].split(" (")[0] for line in card["not_judged"]} >= set(nothing)
+    assert not {line["check"].split(" (")[0] for line in card["met"]} & set(nothing)
+    assert len(found) == len(check_model(judged).checks)  # no check is simply left out
+
+
+def test_benchmark_models_that_could_not_be_compared_are_not_judged():
+    rivals = pd.DataFrame(
+        dict(champion=[True, False], auc=[0.8, np.nan], difference=[0.0, np.nan])
+    ).assign(diff_low=np.nan, diff_high=np.nan)
+    assert benchmark_check(rivals, 0.01).unjudged
+    measured = rivals.assign(auc=[0.8, 0.7], difference=[0, 0.1], diff_low=0.05, diff_high=0.15)
+    assert benchmark_check(measured, 0.01).holds
+
+
+def test_directions_along_which_nobody_can_be_moved_are_not_judged(simulation):
+    judged = simulation.simulated(0)
+    gone = {name: np.full(len(v), np.nan) for name, v in judged.holdout.columns.items()}
+    empty = replace(judged, holdout=replace(judged.holdout, columns=gone))
+    moves = direction_moves(empty, lambda columns: np.full(len(columns["age"]), 0.1))
+    assert moves.empty and direction_check(empty, moves).unjudged

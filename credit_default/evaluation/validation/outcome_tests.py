@@ -193,6 +193,9 @@ def _own_figures(
         intercept=calibration_intercept(y, p),
     )
     of_groups = {k: float(v) for k, v in _group_figures(groups, p, defaults).items()}
+    for name, g in groups.items():
+        if g.ordered and len(np.unique(members[name][1])) < 2:
+            of_groups[f"{name} in order"] = np.nan  # one group is in any order
     off = dict(ratio=abs(signed["ratio"] - 1), slope=abs(signed["slope"] - 1))
     return dict(ece=ece(y, p), **off, intercept=abs(signed["intercept"])) | of_groups, signed
 
