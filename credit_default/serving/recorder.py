@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NOWHERE', 'UNSURE', 'BEHIND', 'SPOOL_ALMOST_FULL', 'STORE_FULL', 'EventListener', 'Log', 'Spool', 'append_or_halve',
            'reason', 'LogStatus', 'SpoolUnavailable', 'has_room', 'replay_lock', 'hold_replay_lock', 'report_spool',
-           'SpoolAccess', 'SpoolingWriter', 'move_oldest', 'SpoolMover', 'Replay', 'ReplayThread', 'RecorderStatus',
-           'note_remainder', 'Recorder']
+           'SpoolState', 'SpoolAccess', 'SpoolingWriter', 'move_oldest', 'SpoolMover', 'Replay', 'ReplayThread',
+           'RecorderStatus', 'note_remainder', 'Recorder']
 
 # %% ../../nbs/serving/08_recorder.ipynb #b41334af
 import shutil
@@ -105,22 +105,23 @@ class LogStatus:
         self.why = ""  # why the store is not written to
         self.since: datetime | None = None  # since when that is (UTC)
         self.spool_why = ""  # why the spool cannot be used
-        self._on_event = on_event
+        self._on_event, self._turning = on_event, threading.Lock()
 
     def turn_store(self, why: str) -> None:
         "Note why the store is away; empty: it is back."
-        if why and not self.why:
-            self.since = datetime.now(UTC)
-        was, self.why = self.why, why
+        now = datetime.now(UTC)
+        with self._turning:
+            was, self.why = self.why, why
+            since, self.since = self.since, (self.since or now) if why else None
         if why and not was:
             self.tell("away", why=why)
-        if was and not why and self.since:
-            seconds, self.since = (datetime.now(UTC) - self.since).total_seconds(), None
-            self.tell("back", seconds=round(seconds, 3))
+        if was and not why and since:
+            self.tell("back", seconds=round((now - since).total_seconds(), 3))
 
     def turn_spool(self, why: str) -> None:
         "Note why the spool is away; empty: it is back."
-        was, self.spool_why = self.spool_why, why
+        with self._turning:
+            was, self.spool_why = self.spool_why, why
         if why and not was:
             self.tell("spool_away", why=why)
         if was and not why:
@@ -173,8 +174,8 @@ def report_spool(away: type[Exception], status: LogStatus) -> Iterator[None]:
         raise SpoolUnavailable from e
 
 # %% ../../nbs/serving/08_recorder.ipynb #8febc28d
-class SpoolAccess:
-    "The spool as the recorder uses it. What fails there raises SpoolUnavailable, and is reported."
+class SpoolState:
+    "What is in the spool, and whether it takes more. What fails raises SpoolUnavailable."
 
     def __init__(self, spool: Spool, away: type[Exception], status: LogStatus, keep_free: int):
         self.spool, self.keep_free = spool, keep_free
@@ -182,6 +183,30 @@ class SpoolAccess:
         self._changing = threading.Lock()  # until a change is in `rows` too: nothing counts twice
         self._away, self._status = away, status
         self.using = partial(report_spool, away, status)
+
+    def count(self) -> int:
+        "Return how many rows are in it."
+        with self._changing, self.using():
+            self.rows = self.spool.waiting()
+        return self.rows
+
+    def look(self) -> int:
+        "Return how many rows are in it, and note whether it takes more."
+        with self.using():
+            self.count()
+            self.spool.ready()
+        self.note_room()
+        return self.rows
+
+    def note_room(self) -> None:
+        "Note whether its disk has room for more."
+        with self.using():
+            is_full = not has_room(self.spool.file, self.keep_free)
+        self._status.turn_spool(SPOOL_ALMOST_FULL if is_full else "")
+
+# %% ../../nbs/serving/08_recorder.ipynb #eebe0e66
+class SpoolAccess(SpoolState):
+    "The spool as the recorder uses it. What fails there raises SpoolUnavailable, and is reported."
 
     def append(self, entries: list[Entry]) -> list[RecordOutcome]:
         "Write entries, and return what became of each."
@@ -204,14 +229,8 @@ class SpoolAccess:
         with self._changing, self.using():
             self.spool.remove(taken)
             self.rows = max(0, self.rows - n)
-        self._status.turn_spool("")
+        self.note_room()
         return n
-
-    def count(self) -> int:
-        "Return how many rows are in it."
-        with self._changing, self.using():
-            self.rows = self.spool.waiting()
-        return self.rows
 
 # %% ../../nbs/serving/08_recorder.ipynb #6ef6e998
 class SpoolingWriter:
@@ -219,6 +238,7 @@ class SpoolingWriter:
 
     def __init__(self, store: Log, spool: SpoolAccess, away: type[Exception], status: LogStatus):
         self.store, self.spool, self.status, self._away = store, spool, status, away
+        self.groups = 0  # written to the store so far
         # held while the spool is written to, and for the way back to the store
         self.gate = threading.Lock()
 
@@ -227,7 +247,9 @@ class SpoolingWriter:
         while True:
             if not self.status.why:
                 try:
-                    return append_or_halve(self.store, entries, self._away)
+                    outcomes = append_or_halve(self.store, entries, self._away)
+                    self.groups += 1
+                    return outcomes
                 except self._away as e:
                     self.status.turn_store(reason(e))
             with self.gate:
@@ -302,27 +324,32 @@ class Replay:
     def __init__(self, writer: SpoolingWriter, away: type[Exception], most: int, seconds: float):
         self.writer, self.spool, self.status = writer, writer.spool, writer.status
         self.mover, self.lock_seconds = SpoolMover(writer, most), seconds
-        self.room = 2**20  # bytes that a store on this machine must have free before it is back
-        self.away = away
+        # bytes free on the disk of a store on this machine, below which it is full; and before it
+        # is back
+        self.full, self.room = 2**16, 2**20
+        self.away, self._groups = away, 0  # written before the last look
 
     def look(self) -> None:
         "Move what there is, if it can be moved. Raise where the store is away."
+        is_away, is_idle = bool(self.status.why), self.writer.groups == self._groups
+        self._groups = self.writer.groups
         try:
-            if self.spool.count() or self.status.why:
+            rows = self.spool.look()
+            if rows or is_away or is_idle:
                 self._reach_store()
-                self.mover.move_all(self.lock_seconds if self.status.why else 0)
-            else:
-                self.status.turn_spool("")
+            if rows or is_away:
+                self.mover.move_all(self.lock_seconds if is_away else 0)
         except SpoolUnavailable:  # without a spool the store is all there is
-            if self.status.why:
+            if is_away or is_idle:
                 self._reach_store()
+            if is_away:
                 with self.writer.gate:
                     self.status.turn_store("")
 
     def _reach_store(self) -> None:
         store = self.writer.store
         store.ready()
-        if self.status.why and not has_room(store.file, self.room):
+        if not has_room(store.file, self.room if self.status.why else self.full):
             raise self.away(STORE_FULL)
 
 # %% ../../nbs/serving/08_recorder.ipynb #2828cd1d
@@ -349,8 +376,7 @@ class ReplayThread:
             try:
                 self.replay.look()
             except self.replay.away as e:
-                if self._status.why:
-                    self._status.why = reason(e)
+                self._status.turn_store(reason(e))
             except Exception as e:
                 if type(e).__name__ != self._failed:
                     self._status.tell("failed", error=type(e).__name__)
@@ -381,6 +407,11 @@ class RecorderStatus:
     def spooled(self) -> int:
         "Rows in the spool, as of the last look."
         return self._access.rows
+
+    @property
+    def refuses(self) -> str:
+        "Why entries are refused, empty while the store or the spool takes them."
+        return self.status.why if self.status.spool_why else ""
 
 
 def note_remainder(access: SpoolAccess, status: LogStatus) -> None:

@@ -227,9 +227,8 @@ class ServiceState(ServiceParts):
     def missing_parts(self) -> list[Problem]:
         "Return what is missing before requests can be answered."
         models = [problem(p.missing, "model") for p in self.portfolios if p.active is None]
-        if models or not self.log.problem:
-            return models
-        return [problem(self.log.problem, "database")]
+        why = self.log.recorder.refuses if self.log.recorder else self.log.problem
+        return models or ([problem(why, "database")] if why else [])
 
 # %% ../../nbs/serving/16_state.ipynb #c8776c59
 def describe_health(state: ServiceState) -> dict[str, Any]:

@@ -7,6 +7,7 @@ __all__ = ['IDLE_SECONDS', 'read_url', 'Database', 'insert_into', 'by_position',
 
 # %% ../../nbs/store/03_engine.ipynb #de065703
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,36 @@ if TYPE_CHECKING:
     import psycopg
 
 # %% ../../nbs/store/03_engine.ipynb #76e48a7c
+class _SqliteFile:
+    "The file that connections open, as long as it is the one at its path."
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def open(self, dialect: object, record: object, args: object, options: dict[str, Any]) -> Any:
+        "Open the file; SQLite itself would make an empty one in the place of a missing one."
+        return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, **options)
+
+    def prepare(self, connection: Any, record: Any) -> None:
+        "Note which file a connection has opened, and set what holds for all of them."
+        record.info["file"] = self._identity()
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("PRAGMA foreign_keys=ON")  # an outcome goes with its prediction
+
+    def compare(self, connection: object, record: Any, _: object) -> None:
+        "Raise DisconnectionError where another file, or none, is there: the pool connects anew."
+        if record.info["file"] != self._identity():
+            raise sa.exc.DisconnectionError
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+# %% ../../nbs/store/03_engine.ipynb #f3a244e5
 def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
     engine = sa.create_engine(
         url,
@@ -28,15 +59,12 @@ def _sqlite_engine(url: sa.URL, timeout: float) -> sa.Engine:
         pool_timeout=timeout,
         connect_args={"timeout": timeout, "isolation_level": None},
     )
-    sa.event.listen(engine, "connect", _prepare_sqlite)
+    file = _SqliteFile(Path(url.database or ""))
+    sa.event.listen(engine, "do_connect", file.open)
+    sa.event.listen(engine, "connect", file.prepare)
+    sa.event.listen(engine, "checkout", file.compare)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA secure_delete=ON")
-    connection.execute("PRAGMA foreign_keys=ON")  # an outcome goes with its prediction
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

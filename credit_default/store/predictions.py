@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['Stamp', 'ARRAYS_FROM_ROWS', 'IDS_AT_ONCE', 'Waiting', 'Entry', 'stamp_of', 'PredictionWriter', 'LoggedPrediction',
-           'conditions', 'PredictionIds', 'PredictionReader', 'try_to_write', 'PredictionLog']
+           'conditions', 'PredictionIds', 'PredictionReader', 'check_file', 'try_to_write', 'PredictionLog']
 
 # %% ../../nbs/store/06_predictions.ipynb #daee7825
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 from ..core.clock import to_utc
 from .answers import AnswerStore, StoredAnswer, storable
 from .engine import Database, by_position, insert_into
-from .errors import InvalidRow
+from .errors import READ_ONLY, UNOPENED, DatabaseUnavailable, InvalidRow
 from .schema import COLUMNS, ROW, answers, predictions
 from .schema_version import Schema
 
@@ -250,6 +252,16 @@ def _remove_answers(c: sa.Connection, removed: list[StoredAnswer]) -> None:
     c.execute(sa.delete(answers).where(is_removed), keys)
 
 # %% ../../nbs/store/06_predictions.ipynb #4f561ab9
+def check_file(file: Path | None) -> None:
+    "Raise DatabaseUnavailable where a SQLite file is missing, or must not be written to."
+    if file is None:
+        return
+    if not os.access(file, os.F_OK):
+        raise DatabaseUnavailable(UNOPENED)
+    if not os.access(file, os.W_OK):  # asks the file system, too: also root's answer is no
+        raise DatabaseUnavailable(READ_ONLY)
+
+
 def try_to_write(database: Database) -> None:
     "Write no row. Raise DatabaseUnavailable where none could be written."
     nothing = sa.select(sa.literal("")).where(sa.false())
@@ -266,6 +278,7 @@ class PredictionLog(PredictionWriter, PredictionReader):
 
     def ready(self) -> bool:
         "Return True where rows can be written to the newest schema. Raise DatabaseUnavailable."
+        check_file(self.file)
         is_newest = Schema(self.database).ready()
         try_to_write(self.database)
         return is_newest

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from credit_default.serving.group_commit import (
 )
 from credit_default.serving.recorder import (
     BEHIND,
+    STORE_FULL,
     UNSURE,
     LogStatus,
     Recorder,
@@ -33,7 +34,7 @@ from credit_default.serving.recorder import (
     replay_lock,
 )
 from credit_default.store.answers import StoredAnswer
-from credit_default.store.errors import DatabaseUnavailable, InvalidRow
+from credit_default.store.errors import READ_ONLY, UNOPENED, DatabaseUnavailable, InvalidRow
 from credit_default.store.predictions import Entry, PredictionLog
 from credit_default.store.schema import example_prediction
 from credit_default.store.store import Store
@@ -532,6 +533,152 @@ def test_rows_under_way_do_not_come_back_after_an_erasure(urls):
     with recording(store, spool) as (recorder, _):
         asyncio.run(until(lambda: not recorder.away))
         assert ids(store.predictions) == ["c.1"] and spool.predictions.waiting() == 0
+
+
+# ---- a store that goes away while nobody sends anything
+
+
+def hidden(folder):
+    "The folder is unmounted, or removed."
+    folder.rename(folder.with_name("elsewhere"))
+    return lambda: folder.with_name("elsewhere").rename(folder)
+
+
+def read_only(folder):
+    "Nobody may write to what is in it; root is held by nothing but a mount."
+    if os.geteuid():
+        for file in folder.iterdir():
+            file.chmod(0o400)
+        return lambda: [file.chmod(0o600) for file in folder.iterdir()]
+    for options in (["--bind"], ["-o", "remount,bind,ro"]):
+        if subprocess.run(["mount", *options, folder, folder], capture_output=True).returncode:
+            pytest.skip("a read-only mount: not allowed")
+    return lambda: subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def full(folder):
+    "The disk has no byte left."
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            continue
+    return filler.unlink
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    "A folder on a disk of its own, of 8 MB."
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]
+    if subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("a small disk: only root may mount one")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def check_idle(recorder, told, take_away, says):
+    "Without one prediction it is said that the store is away, and that it is back."
+    time.sleep(0.3)
+    assert not recorder.away and not told
+    bring_back = take_away()
+    try:
+        asyncio.run(until(lambda: recorder.why == says))
+        assert not recorder.refuses
+        recorder.record_blocking(entry("c.0"))  # to the spool: nobody notices
+        assert recorder.spooled == 1
+    finally:
+        bring_back()
+    asyncio.run(until(lambda: not recorder.away))
+    assert ids(recorder.store) == ["c.0"]
+    assert [event for event, _ in told if event != "replayed"] == ["away", "back"]
+
+
+@pytest.mark.parametrize("way, says", [(hidden, UNOPENED), (read_only, READ_ONLY)])
+def test_a_store_that_goes_away_while_idle_is_noticed(tmp_path, way, says):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    store, spool = made(f"sqlite:///{folder}/log.db"), made(f"sqlite:///{tmp_path}/spool.db")
+    with recording(store, spool) as (recorder, told):
+        check_idle(recorder, told, lambda: way(folder), says)
+
+
+def test_a_disk_that_fills_up_while_idle_is_noticed(tmp_path, small_folder):
+    store, spool = made(f"sqlite:///{small_folder}/log.db"), made(f"sqlite:///{tmp_path}/spool.db")
+    with recording(store, spool) as (recorder, told):
+        check_idle(recorder, told, lambda: full(small_folder), STORE_FULL)
+
+
+def test_a_server_that_turns_read_only_while_idle_is_noticed(server, tmp_path):
+    def take_away():
+        def set_to(value):
+            server.sql(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+            server.sql("SELECT pg_reload_conf()")
+
+        set_to("on")
+        return lambda: set_to("off")
+
+    store, spool = made(server.database()), made(f"sqlite:///{tmp_path}/spool.db")
+    with recording(store, spool) as (recorder, told):
+        check_idle(recorder, told, take_away, READ_ONLY)
+
+
+def test_a_spool_that_goes_away_too_while_idle_is_noticed(tmp_path):
+    "Only then would a prediction be refused, and only then is that said."
+    folders = [tmp_path / "log", tmp_path / "spool"]
+    for folder in folders:
+        folder.mkdir()
+    store, spool = (made(f"sqlite:///{folder}/file.db") for folder in folders)
+    with recording(store, spool) as (recorder, told):
+        for folder in folders:
+            folder.rename(f"{folder} away")
+        asyncio.run(until(lambda: recorder.refuses == recorder.status.spool_why == UNOPENED))
+        with pytest.raises(PredictionNotRecorded):
+            recorder.record_blocking(entry("c.0"))
+        for folder in folders[::-1]:
+            Path(f"{folder} away").rename(folder)
+            asyncio.run(until(lambda: not recorder.refuses))
+        asyncio.run(until(lambda: not recorder.away and not recorder.status.spool_why))
+        recorder.record_blocking(entry("c.1"))
+        assert ids(recorder.store) == ["c.1"]
+
+
+def test_a_store_that_is_written_to_is_not_asked(urls):
+    "While predictions come, they are the test: a look costs them nothing."
+
+    class CountedLog(PredictionLog):
+        asked = 0
+
+        def ready(self):
+            self.asked += 1
+            return super().ready()
+
+    store, spool = made(urls[0], CountedLog), made(urls[1])
+    recorder = Recorder(store.predictions, spool.predictions, DatabaseUnavailable, keep_free=0)
+    asked = []
+    for is_written in (True, True, False, False, True):
+        if is_written:
+            recorder.replay.writer.write([entry(f"c.{len(asked)}")])
+        recorder.replay.look()
+        asked.append(store.predictions.asked)
+    assert asked == [0, 0, 1, 2, 2]
+    store.close()
+    spool.close()
+
+
+def test_nothing_is_acknowledged_into_a_file_that_is_gone(tmp_path):
+    "The system would let an open file be written to whose folder is no longer there."
+    folder = tmp_path / "log"
+    folder.mkdir()
+    store, spool = made(f"sqlite:///{folder}/log.db"), made(f"sqlite:///{tmp_path}/spool.db")
+    with recording(store, spool, retry_seconds=30) as (recorder, _):  # no look in between
+        time.sleep(0.3)
+        recorder.record_blocking(entry("c.0"))
+        bring_back = hidden(folder)
+        recorder.record_blocking(entry("c.1"))
+        assert ids(recorder.spool) == ["c.1"] and not folder.exists()
+        bring_back()
+        assert ids(recorder.store) == ["c.0"]
 
 
 def test_a_look_while_rows_are_put_aside_counts_them_once(urls):

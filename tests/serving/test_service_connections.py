@@ -345,6 +345,42 @@ def test_a_service_on_a_read_only_store_is_not_ready(tmp_path, monkeypatch):
         made.stop()
 
 
+def test_a_running_service_says_before_a_request_that_it_could_not_be_written_down(
+    synthetic_bundle, bentoml_home, tmp_path, valid
+):
+    "Ready while the database or the spool takes predictions; degraded, and why, where one does."
+    log, spool = tmp_path / "log", tmp_path / "spool"
+    settings = dict(
+        CREDIT_DEFAULT_DATABASE_URL=f"sqlite:///{log}/service.db",
+        CREDIT_DEFAULT_SPOOL=f"{spool}/spool.db",
+    )
+    with Server(bentoml_home, tmp_path / "log of the service", **settings) as server:
+
+        def told():
+            health, ready = server.client.get("/health").json(), server.client.get("/readyz")
+            return health["status"], health["database"], ready.status_code
+
+        def wait_for(*expected):
+            end = time.monotonic() + 20
+            while (last := told()) != expected:
+                assert time.monotonic() < end, last
+                time.sleep(0.1)
+
+        gone = "the database's file cannot be opened"
+        wait_for("ok", "ok", 200)
+        log.rename(f"{log}-gone")
+        wait_for("degraded", gone, 200)
+        assert server.client.post("/predict", json=valid).status_code == 200  # kept in the spool
+        spool.rename(f"{spool}-gone")
+        wait_for("degraded", gone, 503)
+        assert server.client.post("/predict", json=valid).status_code == 503
+        (tmp_path / "spool-gone").rename(spool)
+        wait_for("degraded", gone, 200)
+        (tmp_path / "log-gone").rename(log)
+        wait_for("ok", "ok", 200)
+        assert len(server.client.get("/predictions").json()["predictions"]) == 1
+
+
 def test_the_image_has_what_bentoml_makes_on_its_start(tmp_path):
     "Else a container with a read-only root file system would not start."
     import subprocess
