@@ -77,7 +77,7 @@ SEARCHED = {}  # by the rows that are searched on: champion and single come from
 
 def trained(train, test, keep, preset, trials, champion):
     "PDs of `test` by what `credit-default train` would make of all of `train`."
-    from credit_default.training.champion import CHAMPION_NETWORKS, choose_members, fit_choice
+    from credit_default.training.champion import choose_members, fit_choice
     from credit_default.training.tuning import SearchOptions, tune
 
     rows = train.provenance["sha256"]
@@ -90,7 +90,7 @@ def trained(train, test, keep, preset, trials, champion):
         )
     fitted = fit_choice(
         train.portfolio,
-        choose_members(SEARCHED[rows], champion, CHAMPION_NETWORKS[preset]),
+        choose_members(SEARCHED[rows], champion, preset),
         train,
         SEARCHED[rows],
     )

@@ -165,8 +165,8 @@ class CreditDefaultClassifier(_ProbabilityClassifier):
         Definition of the fields of `X`, which may have their names or aliases.
     preset : {"quick", "full"}
         Length of the search.
-    champion : {"blend", "single"}
-        A blend of several kinds of model, or a single model.
+    champion : str
+        Kind of champion, as for `train`.
     trials, timeout : number, optional
         Number of trials, by default the preset's; seconds after which no new trial is started.
     seed : int

@@ -33,7 +33,7 @@ from credit_default.training.candidates import (
     registered_candidates,
     write_candidates,
 )
-from ..training.champion import CHAMPIONS
+from ..training.champions.kinds import CHAMPIONS
 from ..training.training import Training, save_training, train_model
 from ..training.tuning import PRESETS
 
@@ -193,7 +193,7 @@ class TrainingRun(_TrainingResults):
 def _check_options(portfolio: Portfolio, options: dict[str, Any]) -> None:
     "Raise InvalidInput if an option has a value that it cannot have."
     refuse_champion(options["champion"])
-    for name, values in (("preset", tuple(PRESETS)), ("champion", CHAMPIONS)):
+    for name, values in (("preset", tuple(PRESETS)), ("champion", tuple(CHAMPIONS))):
         if options[name] not in values:
             raise InvalidInput(f"{name} must be one of {', '.join(values)}, not {options[name]!r}")
     names = {name for f in portfolio.fields for name in (f.name, f.alias)}
@@ -232,8 +232,8 @@ def train(
     loans : LoanData
     preset : {"quick", "full"}
         Length of the search; quick takes about a minute for 100,000 loans.
-    champion : {"blend", "single"}
-        A blend of several kinds of model, or one model with the portfolio's monotonic constraints.
+    champion : str
+        Kind of champion, a name in `training.champions.kinds.CHAMPIONS`.
     trials, timeout : number, optional
         Number of trials, by default the preset's; seconds after which no new trial is started.
     seed : int

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from ..core.errors import InvalidInput
 from ..core.files import atomic_write
 from .benchmark_models import judge_benchmark, judge_champion
+from .champions.kinds import CHAMPIONS
 from .evidence import holdout_hash
 from .feature_transformer import FeatureTransformer
 from .recipe import CANDIDATES, Imputation
@@ -85,7 +86,7 @@ def register_candidate(
     'hist'
     >>> remove_candidate("hist")
     """
-    if name in (*CANDIDATES, "champion", "blend", "single"):
+    if name in (*CANDIDATES, "champion", *CHAMPIONS):
         raise CandidateError(f"{name} is a name that the training uses itself: choose another one")
     absent = [m for m in ("fit", "predict_proba") if not callable(getattr(estimator, m, None))]
     if absent or isinstance(estimator, type):

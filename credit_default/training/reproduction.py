@@ -20,7 +20,8 @@ from ..data.sources import Source, find
 from ..data.split import split
 from ..scoring.bundle import Bundle
 from ..scoring.bundle_files import hash_bundle
-from .champion import CHAMPIONS, choice_of, fit_champion, fit_choice
+from .champion import choice_of, fit_champion, fit_choice
+from .champions.kinds import CHAMPIONS
 from credit_default.training.differences import (
     Difference,
     PartComparison,

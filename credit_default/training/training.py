@@ -105,7 +105,7 @@ def train_model(
     portfolio: Portfolio,
     dataset: Dataset,
     *,
-    champion: str = "blend",  # blend or single
+    champion: str = "blend",  # a name in `CHAMPIONS`
     seed: int = 0,
     keep: tuple[str, ...] = (),  # lender's or leaky fields that the model may see
     preset: str = "quick",  # quick (about a minute) or full

@@ -1,0 +1,1 @@
+"""The kinds of champion that a training can make."""
