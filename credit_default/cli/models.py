@@ -171,12 +171,14 @@ def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
 # %% ../../nbs/cli/08_models.ipynb #ad166b09
 def _checks(value: Mapping[str, Any] | None) -> list[str]:
     "Return the checks that a model does not meet or could not be put to, and how many it meets."
+    from credit_default.scoring.registry import unjudged_checks  # slow to import
+
     if not value:
         return []
     missed, met = value.get("not_met") or [], value.get("met") or []
     return [
         *(f"NOT MET: {c['check']} {c['value']} (threshold: {c['threshold']})" for c in missed),
-        *(f"NOT JUDGED: {c['check']}" for c in value.get("not_judged") or []),
+        *(f"NOT JUDGED: {check}" for check in unjudged_checks(dict(checks=value))),
         f"{len(met)} of {len(met) + len(missed)} checks are met",
     ]
 
@@ -251,7 +253,7 @@ def print_model(model: "StoredModel", history: "Sequence[Promotion]") -> None:
     for event in history:
         typer.echo(
             f"champion since {event.at}, by {event.by or 'unknown'}: "
-            f"{event.why or 'no reason given'}{' (its checks not met)' * event.failed_checks}"
+            f"{event.why or 'no reason given'}{' (held back by its checks)' * event.failed_checks}"
         )
 
 # %% ../../nbs/cli/08_models.ipynb #f1a4aaa3
@@ -356,7 +358,10 @@ FailedChecksOption = Annotated[
     bool,
     typer.Option(
         "--failed-checks",
-        help="Promote even if the model does not meet its checks. Needs --why, which is kept.",
+        help=(
+            "Promote even if the model does not meet its checks, or essential ones could not be "
+            "judged. Needs --why, which is kept."
+        ),
     ),
 ]
 
@@ -385,9 +390,11 @@ def models_promote(
     """Verify a model and make it the champion.
 
     A running service switches to it within seconds; no request is lost or answered by a mix of
-    models. A model that does not meet its checks is refused unless --failed-checks is given.
+    models. A model that does not meet its checks, or whose essential checks could not be judged, is
+    refused unless --failed-checks is given.
     """
-    from credit_default.scoring.registry import champion_tag, promote_bundle  # slow to import
+    # slow to import
+    from credit_default.scoring.registry import champion_tag, promote_bundle, unjudged_checks
 
     if failed_checks and not why.strip():
         raise InputError("--failed-checks needs a reason, which is kept in the history: --why TEXT")
@@ -406,6 +413,8 @@ def models_promote(
         failed_checks=failed_checks,
     )
     _print_champion(promoted, as_json, PROMOTED)
+    for check in unjudged_checks(bundle.card):
+        note(f"not judged: {check}")
 
 # %% ../../nbs/cli/08_models.ipynb #8fbaa999
 @model_commands.command(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['REPORTS', 'STUDY', 'MARGINS', 'report_commands', 'ChampionName', 'DEFAULT_CHAMPION', 'PresetOption', 'ChampionOption',
            'TrialsOption', 'TimeoutOption', 'KeepOption', 'ResumeOption', 'NoteOption', 'write_report', 'eda_command',
-           'TrainingRequest', 'check_for_leaks', 'champion_status', 'was_held_back', 'print_training', 'resume_command',
-           'resumable', 'run_training', 'Preset', 'train_command']
+           'TrainingRequest', 'check_for_leaks', 'champion_status', 'was_held_back', 'held_back_because',
+           'print_training', 'resume_command', 'resumable', 'run_training', 'Preset', 'train_command']
 
 # %% ../../nbs/cli/05_reports.ipynb #89b27167
 import shlex
@@ -142,13 +142,13 @@ def champion_status(
     before: str | None,  # the champion before
     now: str | None,  # the champion now
     synthetic: bool,  # whether it was trained on the synthetic sample
-    held_back: bool = False,  # whether only its checks keep it from being champion
+    held_back: str = "",  # why only its checks keep it from being champion
 ) -> str:
     "Return whether a model is the champion, and why or why not."
     if held_back:
         none = "there is none" if now is None else f"{now}, a synthetic one, stays"
         return (
-            f"It is not the champion, because it does not meet its checks; {none}. Read the "
+            f"It is not the champion, because {held_back}; {none}. Read the "
             "report. If you decide that it shall be champion all the same: `credit-default "
             f'models promote {tag} --failed-checks --why "..."`'
         )
@@ -168,6 +168,11 @@ def was_held_back(made: "ReportRun") -> bool:
     return bool(made.content.get("run", {}).get("held_back"))
 
 
+def held_back_because(made: "ReportRun") -> str:
+    "Return why its checks keep a model from being champion; empty where they do not."
+    return str(made.content.get("run", {}).get("held_back_because", ""))
+
+
 def print_training(made: "ReportRun", before: str | None, now: str | None) -> str:
     "Print model, report, figures on the holdout and champion; return the model's tag."
     result = made.content["result"]
@@ -183,12 +188,12 @@ def print_training(made: "ReportRun", before: str | None, now: str | None) -> st
     if not_met:
         typer.echo(f"checks not met: {'; '.join(not_met)}")
     if unjudged := result.get("checks_not_judged"):
-        typer.echo(f"checks not judged, for want of loans or defaults: {'; '.join(unjudged)}")
+        typer.echo(f"checks not judged: {'; '.join(unjudged)}")
     typer.echo(f"holdout: {', '.join(figures)}")
     if said := result.get("maturity"):
         typer.echo(f"maturity: {said}")
-    held_back = was_held_back(made)
-    typer.echo(champion_status(tag, before, now, result["synthetic"], held_back))
+    because = held_back_because(made)
+    typer.echo(champion_status(tag, before, now, result["synthetic"], because))
     return tag
 
 # %% ../../nbs/cli/05_reports.ipynb #fccb3d4f
@@ -342,8 +347,8 @@ def train_command(
     repeated run need not fit them again. The folder can be deleted at any time.
 
     The model becomes champion if there is none (or only a synthetic one) and it meets its checks,
-    whose thresholds are in the portfolio's file under [checks]. If it does not meet them, the exit
-    code is 5.
+    whose thresholds are in the portfolio's file under [checks]. If not, or if loans are too few to
+    judge essential ones, the exit code is 5.
     """
     how = (preset.value, str(champion), trials, timeout)
     request = TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of, sample_seed)

@@ -24,6 +24,7 @@ from credit_default.cli.reports import (
     REPORTS,
     TrainingRequest,
     champion_status,
+    held_back_because,
     run_training,
     was_held_back,
     write_report,
@@ -86,9 +87,9 @@ def _served_prediction(
 # %% ../../nbs/cli/12_run.ipynb #dfca10a5
 def _write_reports(
     portfolio: str, folder: Path, seed: int, sample_seed: int
-) -> tuple[dict[str, str], str]:
-    """Write the three reports and train a model; return what was made, and the model's tag where
-    its checks keep it from being champion.
+) -> tuple[dict[str, str], str, str]:
+    """Write the three reports and train a model; return what was made, and the model's tag and the
+    reason where its checks keep it from being champion.
     """
     with timed_step("EDA"):
         given = dict(seed=seed, sample_seed=sample_seed, cache=folder.parent / MARGINS)
@@ -108,7 +109,7 @@ def _write_reports(
         "model": tag,
         "drift report": f"{drift.html}: {fields if result['drift'] else 'no drift'}",
     }
-    return made, on_trial
+    return made, on_trial, held_back_because(training)
 
 # %% ../../nbs/cli/12_run.ipynb #a8791e74
 run_commands = command_group()
@@ -152,14 +153,14 @@ def run_command(
     folder = new_folder(REPORTS / definition.name)
     with timed_step("Data"):
         dataset = check_data(portfolio, None, sample_seed)
-    made, on_trial = _write_reports(portfolio, folder, seed, sample_seed)
+    made, on_trial, because = _write_reports(portfolio, folder, seed, sample_seed)
     with timed_step("Service"):
         served = _served_prediction(portfolio, folder / "service.log", on_trial)
     made = {"data": _data_line(dataset)} | made | {"served prediction": served}
     print_made(made, time.monotonic() - begin)
     if on_trial:
         typer.echo(
-            "\n" + champion_status(on_trial, None, champion_tag(definition.name), False, True)
+            "\n" + champion_status(on_trial, None, champion_tag(definition.name), False, because)
         )
     typer.echo("\n" + _serving_line(portfolio, on_trial))
     if dataset.synthetic:

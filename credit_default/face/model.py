@@ -228,7 +228,8 @@ class _StoredModel(_SavedModel):
         other_requests : bool
             Promote even if its requests differ from those of the current champion.
         failed_checks : bool
-            Promote even if it does not meet its checks (`bundle.card["checks"]`).
+            Promote even if it does not meet its checks, or essential ones could not be judged
+            (`bundle.card["checks"]`).
 
         Raises
         ------

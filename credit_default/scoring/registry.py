@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['model_name', 'bundle_path', 'stored_tags', 'save_bundle', 'Promotion', 'champion_line', 'promotion_history',
            'champion_tag', 'resolve_tag', 'load_bundle', 'request_schema', 'takes_the_same', 'failing_checks',
-           'record_card', 'promote_bundle', 'roll_back_champion', 'delete_bundle', 'may_become_champion',
-           'promote_if_due']
+           'unjudged_checks', 'held_back_by', 'record_card', 'promote_bundle', 'roll_back_champion', 'delete_bundle',
+           'may_become_champion', 'promote_if_due']
 
 # %% ../../nbs/scoring/12_registry.ipynb #3f63812c
 import json
@@ -101,7 +101,7 @@ class Promotion:
     why: str = ""
     rollback: bool = False  # it was champion before, and the one after it is taken back
     other_requests: bool = False  # it may take other requests than the champion before it
-    failed_checks: bool = False  # it may be champion although it does not meet its checks
+    failed_checks: bool = False  # it may be champion although its checks hold it back
 
     def to_dict(self) -> dict[str, Any]:
         "Return plain values for JSON; what is False is left out."
@@ -218,18 +218,41 @@ def failing_checks(card: Mapping[str, Any]) -> list[str]:
     return [f"{c['check']} {c['value']} (threshold: {c['threshold']})" for c in lines]
 
 
+def unjudged_checks(card: Mapping[str, Any], essential: bool = False) -> list[str]:
+    "Return the checks, or the essential ones, that could not be judged, each with the reason."
+    lines = (card.get("checks") or {}).get("not_judged") or []
+    chosen = [c for c in lines if c.get("essential") or not essential]
+    return [f"{c['check']} ({c['reason']})" if c.get("reason") else c["check"] for c in chosen]
+
+
+def held_back_by(card: Mapping[str, Any]) -> str:
+    """Return what keeps a model from becoming champion without a person's decision, as the end of a
+    sentence; empty where nothing does.
+    """
+    failing, unjudged = failing_checks(card), unjudged_checks(card, essential=True)
+    parts = []
+    if failing:
+        parts.append(f"does not meet {len(failing)} of its checks: {'; '.join(failing)}")
+    if unjudged:
+        few = f"could not be put to {len(unjudged)} of its essential checks"
+        parts.append(f"{few}: {'; '.join(unjudged)}")
+    return ". It ".join(parts)
+
+# %% ../../nbs/scoring/12_registry.ipynb #38e0cf31
 def record_card(tag: str, card: Mapping[str, Any]) -> None:
     "Replace the card of a stored model. What decides a prediction, and so the tag, is unchanged."
     replace_card(bundle_path(tag), dict(card))
 
 
 def _refuse_failing(bundle: Bundle) -> None:
-    "Raise BundleError where a model does not meet its checks."
-    if failing := failing_checks(bundle.card):
+    "Raise BundleError where a model does not meet its checks, or essential ones are not judged."
+    if reason := held_back_by(bundle.card):
+        more = unjudged_checks(bundle.card, essential=True)
+        remedy = "Train it on more loans. " if more else ""
         raise BundleError(
-            f"{bundle.tag} does not meet {len(failing)} of its checks: {'; '.join(failing)}. To "
-            f"make it champion all the same: `credit-default models promote {bundle.tag} "
-            '--failed-checks --why "..."`, or promote(why=..., failed_checks=True) in Python'
+            f"{bundle.tag} {reason}. {remedy}To make it champion all the same: `credit-default "
+            f'models promote {bundle.tag} --failed-checks --why "..."`, or promote(why=..., '
+            "failed_checks=True) in Python"
         )
 
 # %% ../../nbs/scoring/12_registry.ipynb #313c6351
@@ -271,7 +294,7 @@ def promote_bundle(
     by: str = "",
     why: str = "",
     other_requests: bool = False,  # even where it takes other requests than the champion
-    failed_checks: bool = False,  # even where it does not meet its checks
+    failed_checks: bool = False,  # even where its checks hold it back
 ) -> str:  # the full tag
     """Make a model the champion, after it was verified. A service that runs takes it up within
     seconds. Raise BundleError.
@@ -334,7 +357,7 @@ def promote_if_due(bundle: Bundle, by: str = "") -> bool:
     """
     portfolio = bundle.portfolio.name
     with _locked_history(portfolio) as history:
-        if failing_checks(bundle.card) or not may_become_champion(bundle):
+        if held_back_by(bundle.card) or not may_become_champion(bundle):
             return False
         why = "real data in place of the synthetic sample" if history else "no champion before"
         _promote(portfolio, history, Promotion(bundle.tag, _now(), by, why))

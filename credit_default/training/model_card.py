@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data.dataset import Dataset, count_immature, known_outcomes
 from ..evaluation.discrimination import auc_interval
-from ..portfolio.performance_window import maturity_sentence
+from ..portfolio.performance_window import maturity_sentence, unknown_maturity
 from ..scoring.bundle import Scores
 from .champion import Fitted
 
@@ -37,6 +37,8 @@ def list_limits(train: Dataset) -> list[str]:
     limits, maturity = list(train.portfolio.limits), train.provenance.get("maturity")
     if maturity and maturity["immature"]:
         limits.insert(0, maturity_sentence(maturity))
+    if maturity is None and (unknown := unknown_maturity(train.portfolio)):
+        limits.append(unknown)
     if not held_out_since(train) and "out-of-time" not in " ".join(limits):
         limits.append(NO_OUT_OF_TIME_TEST)
     if "declined" not in " ".join(limits):

@@ -761,8 +761,13 @@ NOT_MET = dict(check="Slope", value="1.300", threshold="0.909 to 1.091")
     "now, said", [(None, "there is none"), ("m:0", "m:0, a synthetic one, stays")]
 )
 def test_train_says_that_checks_keep_a_model_from_being_champion(now, said):
-    status = reports.champion_status("m:1", now, now, synthetic=False, held_back=True)
-    assert said in status and "models promote m:1 --failed-checks --why" in status
+    because = "essential checks could not be judged"
+    status = reports.champion_status("m:1", now, now, synthetic=False, held_back=because)
+    assert (
+        said in status
+        and because in status
+        and "models promote m:1 --failed-checks --why" in status
+    )
 
 
 @pytest.mark.parametrize("held_back, code", [(True, 5), (False, 0)])
@@ -797,7 +802,38 @@ def test_a_model_that_does_not_meet_its_checks_is_promoted_by_a_stated_act(
         assert first.split(maxsplit=1)[1].startswith("NOT MET: Slope 1.300")
         shell("models", "promote", challenger, "--failed-checks", "--why", "a trial")
         assert champion_tag("gmsc") == challenger and promotion_history("gmsc")[-1].failed_checks
-        assert "a trial (its checks not met)" in shell("models", "show", challenger).stdout
+        assert "a trial (held back by its checks)" in shell("models", "show", challenger).stdout
+    finally:
+        record_card(challenger, card)
+
+
+BLIND = dict(check="Drop in AUC", value="none", threshold="at most 10 %", reason="too few loans")
+BLIND_SEGMENT = dict(check="Segments whose PD is rejected", value="none", threshold="0")
+
+
+def test_a_model_whose_essential_checks_are_not_judged_is_promoted_by_a_stated_act(
+    synthetic_bundle, challenger
+):
+    from credit_default.scoring.registry import champion_tag, load_bundle, record_card
+
+    card, unjudged = load_bundle(challenger, "gmsc").card, [BLIND | dict(essential=True)]
+    checks = dict(not_met=[], met=[], not_judged=[*unjudged, BLIND_SEGMENT])
+    record_card(challenger, {"checks": checks} | card)
+    try:
+        refused = shell("models", "promote", challenger, "--why", "no")
+        assert refused.exit_code == 1 and champion_tag("gmsc") == synthetic_bundle.tag
+        assert "put to 1 of its essential checks: Drop in AUC (too few" in refused.stderr
+        assert "Train it on more loans" in refused.stderr and "--failed-checks" in refused.stderr
+        shown = shell("models", "show", challenger).stdout
+        assert "NOT JUDGED: Drop in AUC (too few loans)" in shown
+        allowed = shell("models", "promote", challenger, "--failed-checks", "--why", "a trial")
+        assert champion_tag("gmsc") == challenger
+        assert "not judged: Drop in AUC" in allowed.stderr
+        assert "not judged: Segments whose PD" in allowed.stderr
+        shell("models", "rollback")
+        record_card(challenger, {"checks": checks | dict(not_judged=[BLIND_SEGMENT])} | card)
+        named = shell("models", "promote", challenger, "--why", "better")
+        assert champion_tag("gmsc") == challenger and "not judged: Segments" in named.stderr
     finally:
         record_card(challenger, card)
 

@@ -92,13 +92,15 @@ def test_what_the_reports_found(made):
     assert eda["figures"]["default_rate"]["values"]["n"] == ROWS and eda["result"]["suspects"] == []
     result = training["result"]
     assert re.fullmatch(rf"credit_default_{made.portfolio}:[0-9a-f]{{16}}", result["model_version"])
-    assert 0.6 < result["auc"] < 1 and training["run"]["held_back"] == bool(
-        result["checks_not_met"]
-    )
+    because = training["run"]["held_back_because"]
+    assert 0.6 < result["auc"] < 1 and training["run"]["held_back"] == bool(because)
+    assert bool(result["checks_not_met"]) == (because == "it does not meet its checks")
     assert training["run"]["Champion"] == (
-        "no: it does not meet its checks, so a person decides"
-        if training["run"]["held_back"]
-        else "yes, by this run"
+        f"no: {because}, so a person decides" if because else "yes, by this run"
+    )
+    assert (
+        "Loans whose performance window has not passed (the loans have no dates)"
+        in result["checks_not_judged"]
     )
     assert drift["result"]["model_version"] == result["model_version"]
     assert (

@@ -4,28 +4,37 @@ benchmark benchmarks/checks.py does the same for four hundred models.
 
 import importlib.util
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from locked import ROOT
 
+from credit_default.data.loading import load
+from credit_default.data.split import split
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.thresholds import CheckThresholds
+from credit_default.scoring.scorecard import Scorecard, rating
 from credit_default.training.checks import (
     BAND_SHARE,
     BENCHMARK_SHARE,
     OUTCOME_SHARE,
     SEGMENT_SHARE,
     WEAK_SPOT_SHARE,
+    JudgedModel,
     JudgedSide,
     benchmark_check,
     check_model,
     checks_on_card,
     direction_check,
     direction_moves,
+    discrimination_checks,
     holdout_tests,
+    maturity_check,
+    segment_falls,
 )
+from credit_default.training.model_card import list_limits
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +122,8 @@ def test_benchmark_models_that_could_not_be_compared_are_not_judged():
     assert benchmark_check(rivals, 0.01).unjudged
     measured = rivals.assign(auc=[0.8, 0.7], difference=[0, 0.1], diff_low=0.05, diff_high=0.15)
     assert benchmark_check(measured, 0.01).holds
+    without_interval = measured.assign(difference=[0, -0.2], diff_low=np.nan, diff_high=np.nan)
+    assert benchmark_check(without_interval, 0.01).unjudged
 
 
 def test_directions_along_which_nobody_can_be_moved_are_not_judged(simulation):
@@ -121,3 +132,81 @@ def test_directions_along_which_nobody_can_be_moved_are_not_judged(simulation):
     empty = replace(judged, holdout=replace(judged.holdout, columns=gone))
     moves = direction_moves(empty, lambda columns: np.full(len(columns["age"]), 0.1))
     assert moves.empty and direction_check(empty, moves).unjudged
+
+
+def test_directions_along_which_only_one_value_lies_are_not_judged(simulation):
+    judged = simulation.simulated(0)
+    same = {name: np.full_like(v, v[0]) for name, v in judged.holdout.columns.items()}
+    one = replace(judged, holdout=replace(judged.holdout, columns=same))
+    moves = direction_moves(one, lambda columns: np.full(len(columns["age"]), 0.1))
+    assert set(moves["values"]) == {1} and direction_check(one, moves).unjudged
+
+
+def overfitted(judged, factor=2.0):
+    "The same model, whose PDs say little of the holdout."
+    rng = np.random.default_rng(0)
+    noise = np.clip(judged.holdout.pd * np.exp(rng.normal(0, factor, len(judged.rating))), 0, 0.9)
+    return replace(judged, holdout=replace(judged.holdout, pd=noise))
+
+
+def test_all_loans_together_are_no_segment_whose_auc_falls(simulation):
+    judged = overfitted(simulation.simulated(0))
+    falls = segment_falls(judged)
+    everybody = falls[falls.title == "All"].iloc[0]
+    assert everybody.fall > 0.1 and not everybody.confirmed and np.isnan(everybody.p_holm)
+    whole, segments = discrimination_checks(judged, falls)
+    assert whole.holds is False and segments.figure == falls[falls.title != "All"].confirmed.sum()
+    alone = discrimination_checks(judged, falls[falls.title == "All"])[1]
+    assert alone.unjudged and alone.reason  # a portfolio that is not cut into segments
+
+
+@pytest.mark.parametrize("defaults", [1, 9])
+def test_a_holdout_with_hardly_a_default_says_nothing_of_a_fall_of_the_auc(simulation, defaults):
+    judged = simulation.simulated(0)
+    y = np.zeros_like(judged.holdout.y)
+    y[:defaults] = 1
+    few = replace(judged, holdout=replace(judged.holdout, y=y))
+    found = {c.question: c for c in check_model(few).checks}
+    gap = found["Drop in AUC from out of fold to holdout"]
+    assert (gap.holds, gap.figure, gap.essential) == (None, None, True)
+    [line] = [c for c in checks_on_card([gap], 0.05)["not_judged"]]
+    assert line["essential"] and line["reason"] == "too few loans or defaults"
+
+
+def test_a_limit_without_end_judges_nothing(simulation):
+    judged = simulation.simulated(0)
+    side = JudgedSide(
+        {name: values[:200] for name, values in judged.holdout.columns.items()},
+        (np.arange(200) == 7).astype(int),
+        np.full(200, 0.001),
+    )
+    safe = replace(judged, holdout=side, score=judged.score[:200], rating=judged.rating[:200])
+    found = {c.question: c for c in check_model(safe).checks}
+    assert found["Mean PD over default rate"].unjudged
+    assert found["Mean PD over default rate"].bar == "a limit by simulation"
+
+
+def test_a_performance_window_of_loans_without_dates_is_not_judged(loans):
+    train, holdout = loans
+    found = maturity_check(SimpleNamespace(train=train, holdout=holdout))
+    assert found.question == "Loans whose performance window has not passed"
+    assert (found.unjudged, found.essential) == (True, False)
+    assert found.reason == "the loans have no dates"
+    endless = train.portfolio.model_copy(update=dict(performance_window_months=None))
+    train = replace(train, portfolio=endless)
+    assert maturity_check(SimpleNamespace(train=train, holdout=holdout)) is None
+    assert "Maturity is not judged" in " ".join(list_limits(loans[0]))
+    assert "Maturity" not in " ".join(list_limits(train))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_all_essential_checks_of_a_shipped_portfolio_can_be_judged(name):
+    portfolio = SHIPPED[name]
+    sides = split(load(portfolio, None))
+    names = [f.name for f in portfolio.inputs()]
+    scale = Scorecard(cut_off=0.1)
+    train, holdout = (JudgedSide(side.columns, side.y, side.true_pd) for side in sides)
+    score = scale.score(np.log(holdout.pd / (1 - holdout.pd)))
+    judged = JudgedModel(portfolio, names, scale, train, holdout, score, rating(score))
+    essential = [c for c in check_model(judged).checks if c.essential]
+    assert len(essential) == 7 and not any(c.unjudged for c in essential)

@@ -172,9 +172,9 @@ class OutcomeTests:
     signed: dict[str, float] = field(default_factory=dict)  # ratio, slope, intercept as they are
 
     def within(self, name: str) -> bool | None:
-        "Return whether a figure is within its limit, None where there is no figure."
-        value = self.values[name]
-        return None if np.isnan(value) else bool(value <= self.limits[name])
+        "Return whether a figure is within its limit, None where one of the two does not exist."
+        value, limit = self.values[name], self.limits[name]
+        return bool(value <= limit) if value == value and np.isfinite(limit) else None
 
     def p_limit(self, name: str) -> float:
         "Return the adjusted p-value below which a group of a family is rejected."
