@@ -59,9 +59,9 @@ class Model(Protocol):
 ROWS_IN_CACHE = 50
 
 
-def row_slices(n: int) -> Iterator[slice]:
-    "Return slices of at most `ROWS_IN_CACHE` rows that cover n rows."
-    return (slice(i, i + ROWS_IN_CACHE) for i in range(0, n, ROWS_IN_CACHE))
+def row_slices(n: int, most: int = ROWS_IN_CACHE) -> Iterator[slice]:
+    "Return slices of at most `most` rows that cover n rows."
+    return (slice(i, i + most) for i in range(0, n, most))
 
 # %% ../../../nbs/scoring/models/01_arrays.ipynb #b646a9a0
 def array_bytes(arrays: dict[str, np.ndarray]) -> bytes:
