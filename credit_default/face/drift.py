@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..data.acceptance import MAX_REFUSED_SHARE
 from .display import Card, Displayed
 from .model import CreditModel
 from .tables import TableError, read_rows
@@ -26,6 +27,16 @@ def _verdict_on(table: pd.DataFrame) -> str:
         "" if table.severity[worst] == "none" else ", which may be chance with so few applicants"
     )
     return f"No drift in {len(table)} columns: {largest}{chance}."
+
+
+def _refused_first(n: int, refused: int) -> str:
+    "Return that too many rows were refused, to stand before a verdict; empty where they are few."
+    if refused <= MAX_REFUSED_SHARE * (n + refused):
+        return ""
+    return (
+        f"{refused:,} of {n + refused:,} rows were refused, too many for the others to stand for "
+        "all applicants. Of the others: "
+    )
 
 # %% ../../nbs/face/06_drift.ipynb #ef437dc0
 @dataclass(frozen=True, repr=False)
@@ -59,8 +70,8 @@ class DriftTable(Displayed):
 
     @property
     def verdict(self) -> str:
-        "Return the verdict in one sentence."
-        return _verdict_on(self.table)
+        "Return the verdict in a sentence, after the refused rows where they are too many."
+        return _refused_first(self.n, self.refused) + _verdict_on(self.table)
 
     def card(self) -> Card:
         "Return what the comparison displays."

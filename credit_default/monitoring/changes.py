@@ -70,8 +70,12 @@ def drifted_columns(result: DriftResult) -> dict[str, ColumnComparison]:
     return {name: result.columns[name] for name in order}
 
 # %% ../../nbs/monitoring/07_changes.ipynb #681ef847
-def _subject(trouble: Trouble, begins: bool, result: DriftResult) -> str:
+def _subject(
+    trouble: Trouble, begins: bool, result: DriftResult, figures: ModelFigures | None
+) -> str:
     "Return what an alert's subject says of a change."
+    if not begins and trouble == Trouble.PERFORMANCE and not figures:
+        return "defaults of a new model not known yet"  # that is no all-clear
     if not begins:
         return ENDING[trouble]
     columns = list(drifted_columns(result))
@@ -201,7 +205,7 @@ def compose_alert(
             "SYNTHETIC: this model was trained on the synthetic sample; its predictions "
             "for real applicants are meaningless."
         )
-    subjects = "; ".join(_subject(*change, result) for change in changes)
+    subjects = "; ".join(_subject(*change, result, figures) for change in changes)
     about: dict[str, Any] = {
         "portfolio": result.portfolio,
         "model_version": result.model_version,

@@ -175,6 +175,10 @@ def test_drift(model, training):
     assert changed.drifted[0] == "MonthlyIncome" and changed.table.psi["MonthlyIncome"] > 0.2
     few = cd.drift(model, training.holdout.frame.head(40))
     assert few.verdict.endswith("which may be chance with so few applicants.")
+    third = training.holdout.frame.assign(age=lambda t: t.age.where(np.arange(len(t)) % 3 > 0, -5))
+    refused = cd.drift(model, third)
+    n = refused.n + refused.refused
+    assert refused.verdict.startswith(f"{refused.refused:,} of {n:,} rows were refused, too many")
 
 
 def test_load_model(model, tmp_path, applicants, monkeypatch):

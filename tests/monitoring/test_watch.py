@@ -810,6 +810,7 @@ def test_defaults_beyond_what_was_expected_are_told_once_and_per_model(store, mo
     other = bundle_of(model.reference, "credit_default_gmsc:7f6e5d4c3b2a1908")
     assert run_check(store, settings, other, options=CheckOptions(now=later + DAY)).troubles == []
     assert len(web.taken) == 2 and "A new model is in use" in web.taken[1]["text"]
+    assert "not known yet" in json.dumps(web.taken[1]) and "again" not in json.dumps(web.taken[1])
 
 
 def test_what_lies_in_the_future_is_told_of_a_check_as_of_then(store, model, web):
