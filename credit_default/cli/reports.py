@@ -34,7 +34,7 @@ from credit_default.cli.terminal import (
     examples,
     note,
 )
-from ..training.champions.kinds import CHAMPIONS, champion_help
+from ..core.champions import CHAMPIONS, champion_help
 
 if TYPE_CHECKING:
     from credit_default.data.dataset import Dataset

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..core.champions import CHAMPIONS
 from ..core.errors import InvalidInput
 from ..data.dataset import Dataset
 from ..data.outcome import day_texts
@@ -33,7 +34,6 @@ from credit_default.training.candidates import (
     registered_candidates,
     write_candidates,
 )
-from ..training.champions.kinds import CHAMPIONS
 from ..training.training import Training, save_training, train_model
 from ..training.tuning import PRESETS
 
@@ -233,7 +233,7 @@ def train(
     preset : {"quick", "full"}
         Length of the search; quick takes about a minute for 100,000 loans.
     champion : str
-        Kind of champion, a name in `training.champions.kinds.CHAMPIONS`.
+        Kind of champion, a name in `core.champions.CHAMPIONS`.
     trials, timeout : number, optional
         Number of trials, by default the preset's; seconds after which no new trial is started.
     seed : int

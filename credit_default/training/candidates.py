@@ -17,10 +17,10 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from ..core.champions import CHAMPIONS
 from ..core.errors import InvalidInput
 from ..core.files import atomic_write
 from .benchmark_models import judge_benchmark, judge_champion
-from .champions.kinds import CHAMPIONS
 from .evidence import holdout_hash
 from .feature_transformer import FeatureTransformer
 from .recipe import CANDIDATES, Imputation

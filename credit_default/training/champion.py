@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from imblearn.pipeline import Pipeline
 
+from ..core.champions import champion_kind
 from ..data.dataset import Dataset, known_outcomes
 from ..data.synthetic import synthesize
 from ..portfolio.columns import parse_table
@@ -28,7 +29,6 @@ from ..scoring.ensemble import export_member
 from ..scoring.scorecard import Scorecard, cut_off_from_costs
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
-from .champions.kinds import champion_kind
 from .folds import Folds
 from .pipeline import fit_together, make_pipeline, margin
 from .recipe import Recipe

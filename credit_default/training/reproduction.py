@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.champions import CHAMPIONS
 from ..core.errors import CreditDefaultError
 from ..data.dataset import Dataset, known_outcomes
 from ..data.loading import load
@@ -21,7 +22,6 @@ from ..data.split import split
 from ..scoring.bundle import Bundle
 from ..scoring.bundle_files import hash_bundle
 from .champion import choice_of, fit_champion, fit_choice
-from .champions.kinds import CHAMPIONS
 from credit_default.training.differences import (
     Difference,
     PartComparison,

@@ -49,7 +49,7 @@ from credit_default.scoring.psi import psi_severity
 from credit_default.scoring.reference import Reference
 from credit_default.scoring.scorecard import RATINGS
 from credit_default.serving.active_model import log_rows
-from credit_default.store.errors import SCHEMA, UNREACHED, DatabaseUnavailable
+from credit_default.store.errors import SCHEMA, UNOPENED, UNREACHED, DatabaseUnavailable
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 
@@ -713,7 +713,10 @@ def test_a_database_that_is_away_is_away_here_too(server, tmp_path):
         return str(raised.value)
 
     assert why(url.replace(str(server.port), "1")) == UNREACHED
-    assert why(f"sqlite:///{tmp_path}/none.db") == SCHEMA
+    assert why(f"sqlite:///{tmp_path}/none.db") == UNOPENED
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "empty.db").touch()
+    assert why(f"sqlite:///{tmp_path}/empty.db") == SCHEMA
     server.pause()
     try:
         assert why(url, CheckTimeout, timeout=4) == (

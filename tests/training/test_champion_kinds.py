@@ -2,14 +2,14 @@
 
 import pytest
 
-from credit_default.training.champion import choose_members
-from credit_default.training.champions import kinds
-from credit_default.training.champions.kinds import (
+from credit_default.core import champions as kinds
+from credit_default.core.champions import (
     CHAMPIONS,
     ChampionKind,
     champion_help,
     champion_kind,
 )
+from credit_default.training.champion import choose_members
 
 
 def choose_nothing(tuning, preset):

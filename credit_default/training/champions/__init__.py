@@ -1,1 +1,0 @@
-"""The kinds of champion that a training can make."""
