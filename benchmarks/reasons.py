@@ -20,7 +20,7 @@ from credit_default.portfolio.columns import parse_table
 from credit_default.portfolio.values import Columns
 from credit_default.scoring.bundle import Bundle
 from credit_default.scoring.features import Clean
-from credit_default.scoring.reasons import reason_codes
+from credit_default.scoring.reasons import ReasonFinder
 from credit_default.scoring.registry import load_bundle
 from credit_default.training.champion import add_background
 
@@ -68,7 +68,8 @@ def shapley_by_sampling(
 
 
 def first_reasons(bundle: Bundle, contributions: np.ndarray, columns: Columns) -> np.ndarray:
-    answers = reason_codes(bundle.portfolio, contributions, bundle.names, columns)
+    everybody = np.ones(len(contributions), bool)  # all of them are declined
+    answers = ReasonFinder(bundle.portfolio, bundle.names).raised(contributions, columns, everybody)
     return np.array([reasons[0]["code"] if reasons else "" for reasons in answers])
 
 

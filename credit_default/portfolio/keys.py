@@ -21,8 +21,8 @@ from .scenarios import Scenario
 from .thresholds import CheckThresholds
 
 # %% ../../nbs/portfolio/09_keys.ipynb #e106aa46
-class PortfolioKeys(Definition):
-    "What a definition says of a portfolio."
+class _DataKeys(Definition):
+    "What a definition says of a portfolio's name, its data and their outcomes."
 
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]  # for commands and tags
     title: str
@@ -48,10 +48,17 @@ class PortfolioKeys(Definition):
     as_of: datetime.date | None = None
     # false keeps loans whose performance window has not passed; their default rate is too low
     exclude_immature: bool = True
+
+# %% ../../nbs/portfolio/09_keys.ipynb #b0704bcd
+class PortfolioKeys(_DataKeys):
+    "What a definition says of a portfolio."
+
     intended_use: str = ""
     limits: tuple[str, ...] = ()  # of the model's use, in words
     dropped: dict[str, str] = {}  # columns that are left out, with the reason
     currency: str = ""
+    # log-odds: what contributes less is no reason, unless a declined applicant would have none
+    smallest_reason: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.1
     fields: tuple[Field, ...]
     derived: tuple[Derived, ...] = ()
     costs: Costs = Costs()

@@ -8,6 +8,7 @@ __all__ = ['Scores', 'score_log_odds', 'BundleError', 'GoldenRows', 'BundleParts
 # %% ../../nbs/scoring/10_bundle.ipynb #766642b7
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .background import Background
 from .calibration import Calibrator
 from .ensemble import Ensemble, Member, clean_values
 from .features import Clean
-from .reasons import ReasonCode, reason_codes
+from .reasons import ReasonCode, ReasonFinder
 from .reference import Reference
 from .scorecard import DECISIONS, LABELS, Scorecard, rating_index
 
@@ -142,8 +143,8 @@ class BundleParts(Ensemble):
         return "one reference population, the same for all members"
 
 # %% ../../nbs/scoring/10_bundle.ipynb #a42a6537
-class Bundle(BundleParts):
-    "The exported model: its parts, and how they score applicants."
+class _Explaining(BundleParts):
+    "The parts, and what they make of applicants."
 
     def taken(self, clean: Clean) -> list[dict[str, Any]]:
         "Return what the models took of each applicant, by field; None for what is missing."
@@ -163,18 +164,27 @@ class Bundle(BundleParts):
         slope = np.where(far, chord / np.where(far, raw.distance, 1.0), 1.0)
         return log_odds, raw.by_field * slope[:, None]
 
+# %% ../../nbs/scoring/10_bundle.ipynb #ea992154
+class Bundle(_Explaining):
+    "The exported model: its parts, and how they score applicants."
+
+    @cached_property
+    def finder(self) -> ReasonFinder:
+        "Return what finds the reasons, by the portfolio's texts."
+        return ReasonFinder(self.portfolio, self.names)
+
     def score(
         self,
         columns: Columns,  # applicants that passed `portfolio.columns.find_refused`
         reasons: bool = True,
     ) -> Scores:
         "Return PDs, scores, ratings, decisions and reasons."
-        clean = self.clean(columns)
-        codes: list[list[ReasonCode]] = [[] for _ in clean.values]
-        if reasons:
-            log_odds, contributions = self.explain(clean)
-            codes = reason_codes(self.portfolio, contributions, self.names, columns)
-        else:
+        clean, ratings = self.clean(columns), self.portfolio.ratings
+        none: list[list[ReasonCode]] = [[] for _ in clean.values]
+        if not reasons:
             log_odds = self.calibrator.log_odds(self.margin(self.matrices(clean)))
-        ratings = self.portfolio.ratings
-        return score_log_odds(self.scorecard, log_odds, codes, clean, ratings)
+            return score_log_odds(self.scorecard, log_odds, none, clean, ratings)
+        log_odds, contributions = self.explain(clean)
+        scores = score_log_odds(self.scorecard, log_odds, none, clean, ratings)
+        scores.reasons = self.finder.raised(contributions, columns, scores.prediction == 1)
+        return scores

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_REASONS', 'MIN_CONTRIBUTION', 'field_shares', 'sum_by_field', 'ReasonCode', 'sent_value', 'reason_text',
-           'code_meaning', 'is_best_value', 'reason_codes']
+           'is_best_value', 'SharedMeaning', 'shared_meanings', 'values_and_gaps', 'ReasonFinder']
 
 # %% ../../nbs/scoring/05_reasons.ipynb #ba3a4420
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -40,7 +41,8 @@ def sum_by_field(
 
 # %% ../../nbs/scoring/05_reasons.ipynb #eb77d83a
 MAX_REASONS = 4
-MIN_CONTRIBUTION = 1e-3  # log-odds; less than a tenth of a score point is nobody's reason
+# log-odds; less than a tenth of a score point is nobody's reason, whatever the portfolio says
+MIN_CONTRIBUTION = 1e-3
 
 
 class ReasonCode(TypedDict):
@@ -50,7 +52,7 @@ class ReasonCode(TypedDict):
     field: str  # the name that clients know it by
     text: str
     value: Any  # as sent: a number, a text or None
-    contribution: float  # in log-odds of default
+    contribution: float  # in log-odds of default, of all fields that it is told for
 
 # %% ../../nbs/scoring/05_reasons.ipynb #78f03fff
 def sent_value(field: Field, value: Any) -> Any:
@@ -74,52 +76,128 @@ def reason_text(
     return field.reason
 
 
-def code_meaning(field: Field, value: Any) -> str:
-    "Return the meaning of a code, empty where the value is none."
-    return field.codes.get(value, "") if field.codes and value is not None else ""
-
-
 def is_best_value(field: Field, value: Any) -> bool:
     "Return whether no other value could lower the PD, by the field's direction."
-    if field.direction == 0 or value is None:
+    if field.direction == 0 or value is None or value in field.codes:
         return False
     return bool(value == field.hard[0 if field.direction > 0 else 1])
 
+# %% ../../nbs/scoring/05_reasons.ipynb #853ce814
+@dataclass(frozen=True)
+class SharedMeaning:
+    "Fields in which a gap, or a code, means the same."
+
+    at: np.ndarray  # (k,) their numbers
+    columns: np.ndarray  # (k,) where they stand in the table that is asked
+    values: np.ndarray  # (k, codes) the codes, NaN where a field has fewer; (k, 0): gaps are meant
+
+    def is_meant(self, table: np.ndarray) -> np.ndarray:
+        "Return (n, k) whether it stands there, of values (n, columns), NaN where missing."
+        asked = table[:, self.columns]
+        if not self.values.shape[1]:
+            return np.asarray(np.isnan(asked))
+        return np.asarray((asked[:, :, None] == self.values).any(axis=2))
+
+    def tell_once(self, told: np.ndarray, table: np.ndarray) -> None:
+        "Give what it contributes to one field of those in which it stands, in place."
+        meant = self.is_meant(table)
+        rows = np.flatnonzero(meant.sum(axis=1) > 1)
+        if not len(rows):
+            return
+        meant, own = meant[rows], told[np.ix_(rows, self.at)]
+        strongest = self.at[np.where(meant, own, -np.inf).argmax(axis=1)]
+        net = np.zeros(len(rows))
+        for k in range(len(self.at)):  # field by field: one row rounds as many do
+            net += np.where(meant[:, k], own[:, k], 0.0)
+        told[np.ix_(rows, self.at)] = np.where(meant, 0.0, own)
+        told[rows, strongest] = net
+
+# %% ../../nbs/scoring/05_reasons.ipynb #61b30f53
+def shared_meanings(
+    fields: list[Field],  # those that contribute
+) -> tuple[list[SharedMeaning], list[Field]]:
+    "Return what some fields share, and the fields that the values must be of."
+    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for j, field in enumerate(fields):
+        found.setdefault(("gap", field.reason_missing), {})[j] = []
+        for code, meaning in field.codes.items():
+            found.setdefault(("code", meaning), {}).setdefault(j, []).append(code)
+    several = [codes for codes in found.values() if len(codes) > 1]
+    asked = sorted({j for codes in several for j in codes})
+    shared = []
+    for codes in several:
+        most = max(map(len, codes.values()))
+        values = [c + [np.nan] * (most - len(c)) for c in codes.values()]
+        columns = np.array([asked.index(j) for j in codes])
+        table = np.array(values, float).reshape(len(codes), most)
+        shared.append(SharedMeaning(np.array([*codes]), columns, table))
+    return shared, [fields[j] for j in asked]
+
+
+def values_and_gaps(fields: list[Field], columns: Columns) -> np.ndarray:
+    "Return (n, fields) the values of numbers, 0 for texts, and NaN where either is missing."
+    table = np.empty((len(columns[fields[0].name]), len(fields)))
+    for j, field in enumerate(fields):
+        values = columns[field.name]
+        table[:, j] = values if field.numeric else [np.nan if v is None else 0.0 for v in values]
+    return table
+
+# %% ../../nbs/scoring/05_reasons.ipynb #990e4f69
+class _Fields:
+    "What is the same for all applicants, computed once; parameters as of `ReasonFinder`."
+
+    def __init__(self, portfolio: Portfolio, names: list[str]):
+        numbers = {f.name: i for i, f in enumerate(portfolio.fields, 1)}
+        self.fields = [(f"R{numbers[name]:02d}", portfolio[name]) for name in names]
+        self.smallest = max(portfolio.smallest_reason, MIN_CONTRIBUTION)
+        self.shared, self.asked = shared_meanings([field for _, field in self.fields])
+
+    def told_once(self, contributions: np.ndarray, columns: Columns) -> np.ndarray:
+        "Return contributions (n, fields), those of what fields share at one of them."
+        if not self.shared:
+            return contributions
+        told, table = contributions.copy(), values_and_gaps(self.asked, columns)
+        for meaning in self.shared:
+            meaning.tell_once(told, table)
+        return told
+
 # %% ../../nbs/scoring/05_reasons.ipynb #df9c450a
-def reason_codes(
-    portfolio: Portfolio,
-    contributions: np.ndarray,  # (n, fields) in log-odds, fields in the order of `names`
-    names: list[str],
-    columns: Columns,  # the applicants as sent
-    most: int = MAX_REASONS,
-) -> list[list[ReasonCode]]:  # for each applicant
-    "Return the reasons for each applicant's PD."
-    order = np.argsort(-contributions, axis=1, kind="stable")
-    fields = {f.name: (f"R{i:02d}", f) for i, f in enumerate(portfolio.fields, 1)}
-    answers: list[list[ReasonCode]] = []
-    for row, strongest in enumerate(order.tolist()):
+class ReasonFinder(_Fields):
+    """Finds the reasons for PDs.
+
+    Parameters
+    ----------
+    portfolio : the definition.
+    names : of the fields that contribute, in the order of the contributions.
+    """
+
+    def raised(
+        self,
+        contributions: np.ndarray,  # (n, fields) in log-odds
+        columns: Columns,  # the applicants as sent
+        declined: np.ndarray,  # (n,) who must be told at least one reason
+    ) -> list[list[ReasonCode]]:  # for each applicant
+        "Return the reasons that raised each applicant's PD."
+        told = self.told_once(contributions, columns)
+        order = np.argsort(-told, axis=1, kind="stable").tolist()
+        least = [MIN_CONTRIBUTION if told_one else self.smallest for told_one in declined.tolist()]
+        rows = zip(told.tolist(), order, least)
+        return [self._of_row(i, columns, *row) for i, row in enumerate(rows)]
+
+    def _of_row(
+        self, row: int, columns: Columns, told: list[float], order: list[int], least: float
+    ) -> list[ReasonCode]:
         reasons: list[ReasonCode] = []
-        told: dict[str, ReasonCode] = {}  # codes, by their meaning
-        for j in strongest:
-            contribution = float(contributions[row, j])
-            if contribution < MIN_CONTRIBUTION or len(reasons) == most:
+        for j in order:
+            if told[j] < least or len(reasons) == MAX_REASONS:
                 break
-            code, field = fields[names[j]]
+            code, field = self.fields[j]
             value = sent_value(field, columns[field.name][row])
             if is_best_value(field, value):
                 continue
-            if (meaning := code_meaning(field, value)) in told:
-                told[meaning]["contribution"] += contribution
-                continue
-            reason = ReasonCode(
-                code=code,
-                field=field.alias,
-                text=reason_text(field, value),
-                value=value,
-                contribution=contribution,
+            text = reason_text(field, value)
+            reasons.append(
+                dict(code=code, field=field.alias, text=text, value=value, contribution=told[j])
             )
-            reasons.append(reason)
-            if meaning:
-                told[meaning] = reason
-        answers.append(sorted(reasons, key=lambda r: -r["contribution"]) if told else reasons)
-    return answers
+            least = self.smallest  # the first one may be smaller, for the declined
+        return reasons

@@ -27,7 +27,9 @@ class Reason(BaseModel):
         description="the value as sent; null if none was", examples=[45]
     )
     contribution: float = Field(
-        description="contribution to the log-odds of default",
+        description=(
+            "contribution to the log-odds of default, of all fields that share the reason"
+        ),
         examples=[0.41],
     )
 
@@ -54,7 +56,11 @@ class Prediction(BaseModel):
     )
     risk: str = Field(examples=["Low Risk"])
     reasons: list[Reason] = Field(
-        max_length=4, description="up to four reasons that raised the PD, the strongest first"
+        max_length=4,
+        description=(
+            "up to four reasons that raised the PD, the strongest first; at least one where the "
+            "applicant is declined, none where no field raised the PD much"
+        ),
     )
     model_version: str = Field(
         description="tag of the model that made the prediction",

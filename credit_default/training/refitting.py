@@ -116,6 +116,7 @@ def reason_stability(
     few = min(rows, len(holdout))
     chosen = np.sort(np.random.default_rng(seed).choice(len(holdout), few, replace=False))
     columns = {name: values[chosen] for name, values in holdout.columns.items()}
+    least = training.bundle.finder.smallest
     own, table, numbers = pd_and_reasons(training.bundle, columns), [], range(1, resamples + 1)
     for i in tqdm(numbers, "resamples", unit="resample", disable=not progress, leave=False):
 
@@ -125,7 +126,10 @@ def reason_stability(
             bundle = refit_members(training, drawn, training.fitted.choice.folds.seed)
             return pd_and_reasons(bundle, columns)
 
-        key = f"{tag} resample {i} of seed {seed}, {len(chosen)} rows"
+        # the tag knows the definition; the rules of reasons are of this version
+        key = (
+            f"{tag} resample {i} of seed {seed}, {len(chosen)} rows, reasons of at least {least:g}"
+        )
         table.append(_stability_row(i, own, kept_answers(training, key, answers)))
     return pd.DataFrame(table)
 

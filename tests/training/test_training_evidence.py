@@ -332,6 +332,18 @@ def test_other_rows_change_more_than_other_seeds(training):
     pd.testing.assert_frame_equal(again, reasons[:1])
 
 
+def test_kept_reasons_are_those_of_the_smallest_contribution_that_counts(training):
+    loose = reason_stability(training, resamples=1, rows=200, progress=False)
+    portfolio = training.bundle.portfolio.model_copy(update=dict(smallest_reason=1.0))
+    strict = replace(
+        training,
+        fitted=replace(training.fitted, bundle=replace(training.bundle, portfolio=portfolio)),
+    )
+    table = reason_stability(strict, resamples=1, rows=200, progress=False)
+    assert 0 < table.applicants[0] < loose.applicants[0]
+    assert table.same_first[0] != loose.same_first[0] and table.overlap[0] != loose.overlap[0]
+
+
 def test_on_the_same_rows_the_same_answers(training, folds):
     columns = {k: v[:80] for k, v in training.holdout.columns.items()}
     same = refit_members(training, np.arange(len(training.train)), 0)

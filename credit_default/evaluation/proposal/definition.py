@@ -199,6 +199,7 @@ def _outcome_keys(target: str, values: OutcomeValues, loan_date: LoanDate | None
         unfinished=values.unfinished,
         default_definition=f"the column {target} is {' or '.join(values.positive)}",
         limits=list(LIMITS),
+        smallest_reason=Portfolio.model_fields["smallest_reason"].default,
     )
     if not values.unfinished:
         keys.pop("unfinished")

@@ -1,0 +1,152 @@
+"""Which reasons are told, and to whom: the smallest one, and what several fields share."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from credit_default.data.synthetic import synthesize
+from credit_default.portfolio.catalogue import SHIPPED
+from credit_default.portfolio.columns import parse_table
+from credit_default.portfolio.definition import Portfolio
+from credit_default.portfolio.field import Field
+from credit_default.scoring.bundle import Bundle
+from credit_default.scoring.bundle_files import make_golden_rows, read_bundle, write_bundle
+from credit_default.scoring.calibration import Calibrator
+from credit_default.scoring.ensemble import export_member
+from credit_default.scoring.reasons import MIN_CONTRIBUTION, ReasonFinder
+from credit_default.scoring.scorecard import Scorecard
+from credit_default.training.champion import add_background
+from credit_default.training.pipeline import make_pipeline
+from credit_default.training.search_space import default_recipes
+
+NO_FILE = "No file at the credit bureau"
+CODES = {98: "the bureau gave a code"}
+FIELDS = (
+    Field(name="lines", title="Lines", reason_missing=NO_FILE, hard=(0, 98), codes=CODES),
+    Field(
+        name="late", title="Late", reason_missing=NO_FILE, hard=(0, 98), codes=CODES, direction=1
+    ),
+    Field(name="score", title="Score", kind="category", categories=("A",), reason_missing=NO_FILE),
+    Field(name="income", title="Income"),
+)
+NAMES = [f.name for f in FIELDS]
+GAP = dict(lines=None, late=None, score=None, income=5)
+CODED = dict(lines=98, late=98, score="A", income=5)
+VALUES = dict(lines=3, late=2, score="A", income=5)
+
+
+def loans(**keys) -> Portfolio:
+    return Portfolio(name="loans", title="Loans", target="bad", fields=FIELDS, **keys)
+
+
+def told(contributions, applicant, declined=True, **keys):
+    "The reasons of one applicant, as fields, texts and contributions."
+    columns = parse_table(loans(**keys), {name: [value] for name, value in applicant.items()})
+    finder = ReasonFinder(loans(**keys), NAMES)
+    [reasons] = finder.raised(np.array([contributions]), columns, np.array([declined]))
+    return [(r["field"], r["text"], round(r["contribution"], 10)) for r in reasons]
+
+
+def test_less_than_the_smallest_reason_is_not_told():
+    parts = [0.4, 0.1, 0.0999, 0.2]
+    assert [field for field, *_ in told(parts, VALUES)] == ["lines", "income", "late"]
+    assert [field for field, *_ in told(parts, VALUES, smallest_reason=0.3)] == ["lines"]
+    assert len(told(parts, VALUES, smallest_reason=0)) == 4
+
+
+@pytest.mark.parametrize("strongest, n", [(0.09, 1), (MIN_CONTRIBUTION, 1), (0.0009, 0), (-0.1, 0)])
+def test_whoever_is_declined_is_told_the_strongest_reason_that_is_not_nothing(strongest, n):
+    parts = [strongest - 0.1, strongest - 0.2, strongest, strongest - 0.0001]
+    assert [field for field, *_ in told(parts, VALUES)] == ["score"][:n]
+    assert told(parts, VALUES, declined=False) == []
+
+
+def test_the_strongest_may_be_a_value_that_cannot_be_better():
+    assert told([0.05, 0.09, 0, 0], VALUES | dict(late=0)) == [("lines", "Lines", 0.05)]
+
+
+def test_a_smallest_reason_of_zero_tells_no_contribution_of_nothing():
+    assert told([0.0009, 0, 0, 0], VALUES, smallest_reason=0) == []
+
+
+@pytest.mark.parametrize("wrong", [-0.01, float("nan"), float("inf"), "much"])
+def test_the_smallest_reason_is_a_number_from_zero(wrong):
+    with pytest.raises(ValidationError, match="smallest_reason"):
+        loans(smallest_reason=wrong)
+
+
+def test_a_gap_that_fields_share_is_told_once_with_the_net():
+    assert told([0.4, 0.3, -0.2, 0.45], GAP) == [
+        ("lines", NO_FILE, 0.5),
+        ("income", "Income", 0.45),
+    ]
+    # the net decides the order and whether it is told
+    assert told([0.4, 0.3, -0.3, 0.45], GAP)[0] == ("income", "Income", 0.45)
+    assert told([0.4, 0.3, -0.65, 0.0], GAP) == [("lines", NO_FILE, 0.05)]
+    assert told([0.4, 0.3, -0.7, 0.0], GAP) == told([0.4, 0.3, -0.9, 0.0], GAP) == []
+    # small shares of one gap make a reason together
+    assert told([0.05, 0.06, 0.05, 0.0], GAP, declined=False) == [("late", NO_FILE, 0.16)]
+
+
+def test_only_gaps_are_counted_together():
+    partly = GAP | dict(late=3)
+    assert told([0.4, 0.3, -0.2, 0.0], partly) == [("late", "Late", 0.3), ("lines", NO_FILE, 0.2)]
+    assert told([0.4, 0.3, -0.2, 0.0], GAP | dict(late=3, score="A"))[0] == ("lines", NO_FILE, 0.4)
+
+
+def test_a_code_that_fields_share_is_told_with_the_net():
+    meaning = "the bureau gave a code"
+    assert told([0.4, 0.3, 0.5, 0.0], CODED) == [
+        ("lines", f"Lines: {meaning}", 0.7),
+        ("score", "Score", 0.5),
+    ]
+    assert told([0.4, -0.35, 0.5, 0.0], CODED) == [("score", "Score", 0.5)]
+    # a code is no value that could be the best
+    assert told([0, 0.3, 0, 0], CODED) == [("late", f"Late: {meaning}", 0.3)]
+
+
+def test_one_applicant_is_told_the_same_as_among_many():
+    rng = np.random.default_rng(0)
+    contributions = rng.normal(scale=0.3, size=(400, 4))
+    table = {
+        name: [[GAP, CODED, VALUES][k][name] for k in rng.integers(3, size=400)] for name in NAMES
+    }
+    columns, declined = parse_table(loans(), table), rng.random(400) < 0.5
+    finder = ReasonFinder(loans(), NAMES)
+    many = finder.raised(contributions, columns, declined)
+    for i in range(400):
+        own = {name: values[i : i + 1] for name, values in columns.items()}
+        assert finder.raised(contributions[i : i + 1], own, declined[i : i + 1]) == [many[i]]
+
+
+def test_without_a_credit_file_there_is_one_reason_for_it(tmp_path):
+    """Eight fields of the lending portfolio lack it together; what is told is what all of them
+    contribute, in a bundle from disk as well.
+    """
+    portfolio = SHIPPED["lending"].model_copy(update=dict(smallest_reason=0.05))
+    frame, y, _ = synthesize(portfolio, 3000, seed=3)
+    recipe = next(r for r in default_recipes(portfolio) if r.candidate == "logistic")
+    member = export_member(make_pipeline(portfolio, recipe).fit(frame, y))
+    columns = parse_table(portfolio, frame)
+    plain = Bundle(portfolio, [member], Calibrator(), Scorecard(cut_off=0.1))
+    plain.golden = make_golden_rows(plain, {name: values[:20] for name, values in columns.items()})
+    write_bundle(add_background(plain, columns, 0), tmp_path)
+    bundle = read_bundle(tmp_path)
+    assert bundle.portfolio.smallest_reason == 0.05
+    sharing = [f.name for f in portfolio.fields if f.reason_missing == NO_FILE]
+    at = [bundle.names.index(name) for name in sharing]
+    scores = bundle.score(columns)
+    _, contributions = bundle.explain(scores.clean)
+    gaps = np.array([np.isnan(columns[name]) for name in sharing]).all(axis=0)
+    assert gaps.sum() > 50
+    for i in np.flatnonzero(gaps):
+        own = [r for r in scores.reasons[i] if r["text"] == NO_FILE]
+        net = contributions[i, at].sum()
+        assert len(own) <= 1 and (own or net < 0.05 or len(scores.reasons[i]) == 4)
+        assert not own or abs(own[0]["contribution"] - net) < 1e-12
+    for reasons, declined in zip(scores.reasons, scores.prediction, strict=True):
+        assert reasons or not declined
+        assert all(r["contribution"] >= 0.05 for r in reasons[1:])
+        assert [r["contribution"] for r in reasons] == sorted(
+            [r["contribution"] for r in reasons], reverse=True
+        )
