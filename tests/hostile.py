@@ -33,7 +33,9 @@ def definition():
         dict(name=f"income {SCRIPT}", alias="income", unit=f"EUR {ALL}", hard=[0, None], log=True)
         | dict(codes={"-1": f"code {ALL}", "-2": f"other {SVG}"}, direction=-1)
         | texts("income"),
-        dict(name=f"debt {SVG}", alias="debt", unit=QUOTE, plausible=[0, 90_000]) | texts("debt"),
+        dict(name=f"debt {SVG}", alias="debt", unit=QUOTE, plausible=[0, 90_000])
+        | dict(reason_low=f"Low debt {ALL}", reason_high=f"High debt {ALL}")
+        | texts("debt"),
         dict(name=f"{FORMATS} late", alias="late", kind="integer", direction=1) | texts("late"),
         dict(name=f"age {QUOTE}", alias="age", kind="integer", role="protected", unit=SVG)
         | texts("age"),

@@ -26,8 +26,8 @@ FieldRole = Literal["applicant", "lender", "leaky", "protected"]
 MAX_AMOUNT = 1e15
 
 # %% ../../nbs/portfolio/03_field.ipynb #ca13f8e3
-class FieldKeys(Definition):
-    "What a definition says of one field."
+class _ValueKeys(Definition):
+    "What a definition says of a field's names and values."
 
     name: str  # the column in the lender's file
     title: str  # for people: in reports and reason texts
@@ -46,6 +46,11 @@ class FieldKeys(Definition):
     synonyms: dict[str, str] = {}  # other spellings of a category, and what is meant
     # a category that is not listed is refused, or scored as `other`
     unknown: Literal["refuse", "other"] = "refuse"
+
+# %% ../../nbs/portfolio/03_field.ipynb #a9681496
+class FieldKeys(_ValueKeys):
+    "What a definition says of one field."
+
     # skewed, and best compared on a logarithmic scale: imputation, logistic regression, charts
     log: bool = False
     # the field that this one is a ratio to. Where that one is missing or at most `per_floor`, the
@@ -57,6 +62,10 @@ class FieldKeys(Definition):
     direction: Literal[-1, 0, 1] = 0
     reason: str = ""  # the reason's text where the value raised the PD
     reason_missing: str = ""  # and where its absence did
+    # of a number, what a low and a high value are called, instead of `reason`
+    reason_low: str = ""
+    reason_high: str = ""
+    reason_amount: str = ""  # of a ratio `per` another field, where it stands as an amount
     example: int | float | str | None = None
     sample: Marginal = Marginal()
 
@@ -145,6 +154,13 @@ def _not_a_synonym(field: FieldKeys, spelling: str) -> bool:
     return spelling in field.categories or spelling != spelling.strip() or is_missing(spelling)
 
 # %% ../../nbs/portfolio/03_field.ipynb #77d39d4b
+def _wrong_texts(field: FieldKeys) -> Iterator[str]:
+    if (field.reason_low or field.reason_high) and not field.numeric:
+        yield "`reason_low` and `reason_high` are for numbers; a category has one `reason`"
+    if field.reason_amount and not field.per:
+        yield "`reason_amount` is for a ratio that names its base in `per`"
+
+
 FieldRule = Callable[[FieldKeys], Iterator[str]]
 # in the order in which they are looked at; the first mistake is the one that is reported
 FIELD_RULES: tuple[FieldRule, ...] = (
@@ -152,6 +168,7 @@ FIELD_RULES: tuple[FieldRule, ...] = (
     _wrong_categories,
     _wrong_ranges,
     _wrong_example,
+    _wrong_texts,
 )
 
 # %% ../../nbs/portfolio/03_field.ipynb #741977c3

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BACKGROUND_ROWS', 'MIN_GROUP', 'DRAWS', 'LEVELS', 'Background', 'similar_groups', 'mix_rows', 'profile',
-           'choose_background']
+           'choose_background', 'weighted_median', 'field_centres']
 
 # %% ../../nbs/scoring/18_background.ipynb #da5db103
 from collections.abc import Callable
@@ -107,3 +107,25 @@ def choose_background(
     wanted = profile(contributions)
     apart = [float(((profile(explain(rows)) - wanted) ** 2).sum()) for rows in draws]
     return Background(draws[int(np.argmin(apart))], weights)
+
+# %% ../../nbs/scoring/18_background.ipynb #3504283f
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    "Return the smallest of some values that half of the weight does not exceed."
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
+
+
+def field_centres(features: FeatureMap, background: Background) -> dict[str, float]:
+    "Return the median of each number in a population, by field; none where all are missing."
+    found: dict[str, float] = {}
+    for field, values in zip(features.numeric, background.clean.values.T):
+        known = ~np.isnan(values)
+        if known.any():
+            found[field.name] = weighted_median(values[known], background.weights[known])
+    for j in features.amounts:
+        field = features.numeric[j]
+        amount, other = found.pop(field.name, None), found.get(field.per)
+        if amount is not None and other is not None and other > field.per_floor:
+            found[field.name] = amount / other
+    return found

@@ -18,7 +18,7 @@ from ..core.numeric import pd_of
 from ..portfolio.costs_and_scale import RATINGS, Rating
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
-from .background import Background
+from .background import Background, field_centres
 from .calibration import Calibrator
 from .ensemble import Ensemble, Member, clean_values
 from .features import Clean
@@ -171,7 +171,10 @@ class Bundle(_Explaining):
     @cached_property
     def finder(self) -> ReasonFinder:
         "Return what finds the reasons, by the portfolio's texts."
-        return ReasonFinder(self.portfolio, self.names)
+        if self.background is None:
+            return ReasonFinder(self.portfolio, self.names)
+        centres = field_centres(self.members[0].features, self.background)
+        return ReasonFinder(self.portfolio, self.names, centres)
 
     def score(
         self,

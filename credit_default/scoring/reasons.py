@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_REASONS', 'MIN_CONTRIBUTION', 'field_shares', 'sum_by_field', 'ReasonCode', 'sent_value', 'reason_text',
-           'is_best_value', 'SharedMeaning', 'shared_meanings', 'values_and_gaps', 'ReasonFinder']
+           'is_high', 'is_best_value', 'SharedMeaning', 'shared_meanings', 'values_and_gaps', 'ReasonFinder']
 
 # %% ../../nbs/scoring/05_reasons.ipynb #ba3a4420
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import numpy as np
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
 from ..portfolio.values import Columns
-from .features import Feature
+from .features import Feature, clean_number
 
 # %% ../../nbs/scoring/05_reasons.ipynb #333762b6
 def field_shares(
@@ -67,13 +67,36 @@ def sent_value(field: Field, value: Any) -> Any:
 def reason_text(
     field: Field,
     value: Any,  # as sent: a number, a text or None
+    high: bool | None = None,  # what `is_high` says
+    is_amount: bool = False,  # it is a ratio, and its base is missing
 ) -> str:
     "Return what is said about the field."
     if value is None:
         return field.reason_missing
     if field.codes and value in field.codes:
         return f"{field.title}: {field.codes[value]}"
-    return field.reason
+    if is_amount:
+        return field.reason_amount or field.reason
+    if high is None:
+        return field.reason
+    return (field.reason_high if high else field.reason_low) or field.reason
+
+# %% ../../nbs/scoring/05_reasons.ipynb #e6168a48
+def is_high(
+    field: Field,
+    value: Any,
+    raised: bool,  # the PD
+    centre: float | None,  # the median in the reference population
+) -> bool | None:
+    "Return whether a value is high, None where it is neither high nor low."
+    if value is None or not field.numeric:
+        return None
+    low, high = field.plausible
+    if (low is not None and value < low) or (high is not None and value > high):
+        return None
+    if field.direction:
+        return (field.direction > 0) == raised
+    return None if centre is None or value == centre else bool(value > centre)
 
 
 def is_best_value(field: Field, value: Any) -> bool:
@@ -146,11 +169,22 @@ def values_and_gaps(fields: list[Field], columns: Columns) -> np.ndarray:
 class _Fields:
     "What is the same for all applicants, computed once; parameters as of `ReasonFinder`."
 
-    def __init__(self, portfolio: Portfolio, names: list[str]):
+    def __init__(
+        self, portfolio: Portfolio, names: list[str], centres: dict[str, float] | None = None
+    ):
+        self.centres = centres or {}
         numbers = {f.name: i for i, f in enumerate(portfolio.fields, 1)}
         self.fields = [(f"R{numbers[name]:02d}", portfolio[name]) for name in names]
         self.smallest = max(portfolio.smallest_reason, MIN_CONTRIBUTION)
         self.shared, self.asked = shared_meanings([field for _, field in self.fields])
+        self.ratios = {f.name: (portfolio[f.per], f.per_floor) for _, f in self.fields if f.per}
+
+    def amounts(self, columns: Columns) -> dict[str, np.ndarray]:
+        "Return of each ratio where it stands as an amount (n,)."
+        return {
+            name: ~(clean_number(base, columns[base.name])[0] > floor)
+            for name, (base, floor) in self.ratios.items()
+        }
 
     def told_once(self, contributions: np.ndarray, columns: Columns) -> np.ndarray:
         "Return contributions (n, fields), those of what fields share at one of them."
@@ -161,14 +195,48 @@ class _Fields:
             meaning.tell_once(told, table)
         return told
 
+# %% ../../nbs/scoring/05_reasons.ipynb #2b6ac519
+class _Telling(_Fields):
+    "The same, and how one applicant is told."
+
+    def told_of(
+        self,
+        row: int,
+        columns: Columns,
+        amounts: dict[str, np.ndarray],  # of each ratio where it stands as an amount
+        strength: list[float],  # of the fields, in log-odds
+        order: list[int],  # of the fields, the strongest first
+        least: float,  # that the first must have; the others `smallest`
+        raised: bool,  # the PD
+    ) -> list[ReasonCode]:
+        "Return what is told of one applicant, the strongest first."
+        reasons: list[ReasonCode] = []
+        for j in order:
+            if strength[j] < least or len(reasons) == MAX_REASONS:
+                break
+            code, field = self.fields[j]
+            value = sent_value(field, columns[field.name][row])
+            if raised and is_best_value(field, value):
+                continue
+            high = is_high(field, value, raised, self.centres.get(field.name))
+            is_amount = field.name in amounts and bool(amounts[field.name][row])
+            text, part = reason_text(field, value, high, is_amount), strength[j]
+            part = part if raised else -part
+            reasons.append(
+                dict(code=code, field=field.alias, text=text, value=value, contribution=part)
+            )
+            least = self.smallest
+        return reasons
+
 # %% ../../nbs/scoring/05_reasons.ipynb #df9c450a
-class ReasonFinder(_Fields):
+class ReasonFinder(_Telling):
     """Finds the reasons for PDs.
 
     Parameters
     ----------
     portfolio : the definition.
     names : of the fields that contribute, in the order of the contributions.
+    centres : by field, the median in the reference population.
     """
 
     def raised(
@@ -178,26 +246,15 @@ class ReasonFinder(_Fields):
         declined: np.ndarray,  # (n,) who must be told at least one reason
     ) -> list[list[ReasonCode]]:  # for each applicant
         "Return the reasons that raised each applicant's PD."
-        told = self.told_once(contributions, columns)
-        order = np.argsort(-told, axis=1, kind="stable").tolist()
-        least = [MIN_CONTRIBUTION if told_one else self.smallest for told_one in declined.tolist()]
-        rows = zip(told.tolist(), order, least)
-        return [self._of_row(i, columns, *row) for i, row in enumerate(rows)]
+        least = [MIN_CONTRIBUTION if no else self.smallest for no in declined.tolist()]
+        return self._find(contributions, columns, least, raised=True)
 
-    def _of_row(
-        self, row: int, columns: Columns, told: list[float], order: list[int], least: float
-    ) -> list[ReasonCode]:
-        reasons: list[ReasonCode] = []
-        for j in order:
-            if told[j] < least or len(reasons) == MAX_REASONS:
-                break
-            code, field = self.fields[j]
-            value = sent_value(field, columns[field.name][row])
-            if is_best_value(field, value):
-                continue
-            text = reason_text(field, value)
-            reasons.append(
-                dict(code=code, field=field.alias, text=text, value=value, contribution=told[j])
-            )
-            least = self.smallest  # the first one may be smaller, for the declined
-        return reasons
+    def _find(
+        self, strength: np.ndarray, columns: Columns, least: list[float], raised: bool
+    ) -> list[list[ReasonCode]]:
+        told, amounts = self.told_once(strength, columns), self.amounts(columns)
+        order = np.argsort(-told, axis=1, kind="stable").tolist()
+        return [
+            self.told_of(i, columns, amounts, *row, raised)
+            for i, row in enumerate(zip(told.tolist(), order, least))
+        ]

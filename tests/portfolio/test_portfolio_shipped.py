@@ -16,20 +16,20 @@ from credit_default.portfolio.columns import find_refused, parse_table
 # Whoever changes a definition on purpose changes these lines, and every new bundle's tag with them.
 DEFINITIONS = {
     "gmsc": (
-        "870cf6ce9d6c4c6fadaa395aaf0ac82517f07fdd10c0428aa8afed412ab12f0d",
-        "53c66dcce09529364902348b4cf4ef76b7c8bd55758bbac65e11f2b29dad1c26",
+        "512fb825c3890e5abaee7e47401ab9d365588b9c3849d53a26295fcce119384c",
+        "95a07a58e5826b64054d514ab91fdaee8ff9b90aff60d14973786b64be2aca08",
     ),
     "personal": (
-        "18461b579c3ba42d57f15eadb2654fce3eeeec70bd8d09338594aa8b622ee2c6",
-        "580563871aa1892800255244ef5396b85ee93f948c4327be2115e04099b42090",
+        "83f5105db82b6da9f403f9b7a129255735e53e528e16c15b152c9459d42888d0",
+        "d20b9cdcc82176eecff7d183de6f2015c5e9a7ba401f795e2395a1710999f73b",
     ),
     "mortgage": (
-        "4f9318ac9bd30507c8393995364e14836629d4bda5655fbe8a82871f41ee8eb6",
-        "5a0d055d808b6a2caab46f2e7c1740165c7af69b55639b20369766761501799a",
+        "3beeaa7924ca5337ce6decd10f8120093b1055d9652f45fedb77f17c980f0775",
+        "73f4a68a6fb65f14328c1d0ff34d4d9553de34db2060d60d5f9759eab73f2b08",
     ),
     "lending": (
-        "758868ac5967e494f34f828a64a4f6f3709a58cf29fe2f8157130d4ccbc17e2b",
-        "b005cb2b6c5d29cc145fa7c6b835054fee3f7cab1fefb532932b183f6ddac1ab",
+        "d55082f9da61028b3a9e046f780396b80cd83146236163dfd04758c81f3a7928",
+        "0c45de7741f65cf40279369a26b08a067fe608cf43804b377c6e48b62bf49cbb",
     ),
 }
 

@@ -105,6 +105,107 @@ def test_a_code_that_fields_share_is_told_with_the_net():
     assert told([0, 0.3, 0, 0], CODED) == [("late", f"Late: {meaning}", 0.3)]
 
 
+RATIO = (
+    Field(
+        name="late", title="Late", direction=1, reason_low="Paid on time", reason_high="Paid late"
+    ),
+    Field(
+        name="debt",
+        title="Debt",
+        per="income",
+        per_floor=1,
+        plausible=(0, 1e6),
+        reason="Debt over income",
+        reason_low="Debt is low for the income",
+        reason_high="Debt is high for the income",
+        reason_amount="Amount of debt",
+    ),
+    Field(name="income", title="Income", reason_low="Income is low", reason_high="Income is high"),
+)
+CENTRES = dict(debt=0.4, income=3000)
+
+
+def text_of(field, sent, centres=CENTRES, fields=RATIO):
+    "What is told of one field that raised the PD."
+    portfolio = Portfolio(name="loans", title="Loans", target="bad", fields=fields)
+    names = [f.name for f in fields]
+    columns = parse_table(portfolio, {name: [sent.get(name)] for name in names})
+    parts = np.array([[float(name == field) for name in names]])
+    finder = ReasonFinder(portfolio, names, centres)
+    [[reason]] = finder.raised(parts, columns, np.array([True]))
+    return reason["text"]
+
+
+@pytest.mark.parametrize(
+    "field, sent, text",
+    [
+        ("income", dict(income=2000), "Income is low"),
+        ("income", dict(income=9000), "Income is high"),
+        ("income", dict(income=3000), "Income"),
+        ("income", dict(), "Income not stated"),
+        ("late", dict(late=2), "Paid late"),
+        ("late", dict(late=0), "Paid late"),  # the direction decides, not the value
+        ("debt", dict(debt=0.5, income=2000), "Debt is high for the income"),
+        ("debt", dict(debt=0.3, income=2000), "Debt is low for the income"),
+        ("debt", dict(debt=0.4, income=2000), "Debt over income"),
+        ("debt", dict(debt=2e6, income=2000), "Debt over income"),  # implausible: as missing
+        ("debt", dict(debt=1500), "Amount of debt"),
+        ("debt", dict(debt=1500, income=1), "Amount of debt"),
+        ("debt", dict(debt=1500, income=1.5), "Debt is high for the income"),
+    ],
+)
+def test_a_text_says_whether_the_value_was_low_or_high(field, sent, text):
+    assert text_of(field, sent) == text
+
+
+def test_without_a_population_and_without_texts_there_is_the_one_reason():
+    sent = dict(debt=0.9, income=2000, late=1)
+    assert [text_of(name, sent, {}) for name in ("income", "debt", "late")] == [
+        "Income",
+        "Debt over income",
+        "Paid late",
+    ]
+    bare = [f.model_copy(update=dict(reason_low="", reason_high="")) for f in RATIO]
+    bare[1] = bare[1].model_copy(update=dict(reason_amount=""))
+    texts = [text_of(name, sent, CENTRES, bare) for name in ("income", "debt", "late")]
+    assert texts == ["Income", "Debt over income", "Late"]
+    assert text_of("debt", dict(debt=900), CENTRES, bare) == "Debt over income"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_portfolios_have_texts_for_low_and_high(name):
+    for field in SHIPPED[name].inputs():
+        if field.numeric and "age" not in (field.name, field.name.removeprefix("person_")):
+            texts = {field.reason, field.reason_low, field.reason_high}
+            assert "" not in texts and field.reason_low != field.reason_high, field.name
+        assert bool(field.per) == bool(field.reason_amount)
+
+
+def test_gmsc_applicants_without_income_are_told_of_an_amount():
+    """Their DebtRatio is the debt in money, and can be neither high nor low for their income."""
+    portfolio = SHIPPED["gmsc"]
+    frame, y, _ = synthesize(portfolio, 3000, seed=3)
+    recipe = next(r for r in default_recipes(portfolio) if r.candidate == "xgboost")
+    member = export_member(make_pipeline(portfolio, recipe).fit(frame, y))
+    columns = parse_table(portfolio, frame)
+    bundle = Bundle(portfolio, [member], Calibrator(), Scorecard(cut_off=0.1))
+    bundle = add_background(bundle, columns, 0)
+    debt, seen = portfolio["DebtRatio"], set()
+    centre = bundle.finder.centres["DebtRatio"]
+    for i, reasons in enumerate(bundle.score(columns).reasons):
+        for reason in reasons:
+            if reason["field"] != "DebtRatio":
+                continue
+            income, value = columns["MonthlyIncome"][i], columns["DebtRatio"][i]
+            if not income > 1:
+                wanted = debt.reason_amount
+            else:
+                wanted = debt.reason_high if value > centre else debt.reason_low
+            assert reason["text"] == wanted
+            seen.add(wanted)
+    assert seen == {debt.reason_amount, debt.reason_high, debt.reason_low}
+
+
 def test_one_applicant_is_told_the_same_as_among_many():
     rng = np.random.default_rng(0)
     contributions = rng.normal(scale=0.3, size=(400, 4))

@@ -156,7 +156,10 @@ def propose_field(
     if role != "applicant":
         entry["role"] = role
     entry |= dict(required=bool(column.stated.all())) | draft.keys
-    entry |= dict(reason=title, example=draft.example, sample=draft.sample)
+    entry |= dict(reason=title)
+    if column.is_numeric and len(column.counts) > 2:  # two values are a flag
+        entry |= dict(reason_low=f"{title} is low", reason_high=f"{title} is high")
+    entry |= dict(example=draft.example, sample=draft.sample)
     remarks = draft.remarks + why
     if missing:
         entry["sample"] = draft.sample | dict(missing=missing)

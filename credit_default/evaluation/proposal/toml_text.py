@@ -28,7 +28,8 @@ GUIDE = (
     "- `required`: applicants without the field are refused; initially set for fields "
     'present in every row. `unknown = "other"`: unlisted texts are accepted.',
     "- `direction = 1`: the PD may only rise with the value; -1: only fall. `unit`, "
-    "`description` and `reason` (shown to declined applicants) are texts for people.",
+    "`description` and `reason` (shown to declined applicants) are texts for people; `reason_low` "
+    "and `reason_high` take the place of `reason` where the value is low or high.",
     "- `sample` and `[synthetic]` define the synthetic sample, for machines without the "
     "data; they are rounded and describe no single applicant.",
 )
@@ -98,8 +99,8 @@ def _fields(proposal: Proposal) -> AoT:
     "Return the fields, each with its remarks."
     tables = tomlkit.aot()
     for entry in proposal.definition["fields"]:
-        if "reason" in entry:
-            entry = entry | dict(reason=tomlkit.item(entry["reason"]).comment(REASON_COMMENT))
+        drafted = {k: tomlkit.item(v) for k, v in entry.items() if k.startswith("reason")}
+        entry = entry | {k: item.comment(REASON_COMMENT) for k, item in drafted.items()}
         tables.append(_table(entry, proposal.remarks.get(entry["name"], ())))
     return tables
 
