@@ -6,8 +6,8 @@
 __all__ = ['MAX_WINDOW_HOURS', 'monitoring_commands', 'CurrentOption', 'WindowHoursOption', 'LogSinceOption', 'AsOfOption',
            'EveryOption', 'WatchedHoursOption', 'WatchAsOfOption', 'ReportOption', 'KeepReportsOption',
            'TryAlertOption', 'LogWindow', 'log_window', 'last_drift', 'write_log_report', 'write_file_report',
-           'print_drift', 'drift_command', 'served_model', 'send_trial_alert', 'print_check', 'remove_old_reports',
-           'WatchRequest', 'watch_command']
+           'drift_outcome', 'print_drift', 'drift_command', 'served_model', 'send_trial_alert', 'print_check',
+           'remove_old_reports', 'WatchRequest', 'watch_command']
 
 # %% ../../nbs/cli/06_monitoring.ipynb #9352311c
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def _check_sources(
         )
 
 # %% ../../nbs/cli/06_monitoring.ipynb #88fd2c7b
-def _drift_outcome(result: dict[str, Any]) -> tuple[str, int]:
+def drift_outcome(result: dict[str, Any]) -> tuple[str, int]:
     "Return in a few words what a drift report found, and the exit code."
     names = result["drifted_features"] + result.get("drifted_outputs", [])
     read, refused = result.get("rows_read", 0), result.get("rows_refused", 0)
@@ -148,7 +148,9 @@ def _drift_outcome(result: dict[str, Any]) -> tuple[str, int]:
         return f"{said}nothing was compared", NOT_JUDGED
     if many:
         return f"{said}not judged, though no drift in the others", NOT_JUDGED
-    return "no drift", 0
+    if result["drift"] is None:
+        return "not judged, too few applicants to notice drift", NOT_JUDGED
+    return f"no drift{' in ' * bool(result['stand_in'])}{result['stand_in']}", 0
 
 
 def print_drift(made: "ReportRun", tag: str, logged: bool) -> int:
@@ -162,7 +164,7 @@ def print_drift(made: "ReportRun", tag: str, logged: bool) -> int:
             f"No current applicants were given: {result['stand_in']} in their place. This says "
             "nothing of today's."
         )
-    verdict, code = _drift_outcome(result)
+    verdict, code = drift_outcome(result)
     typer.echo(f"{verdict}: {result['n_current']:,} applicants against {tag}")
     if logged:
         typer.echo(f"performance: {result['performance']}")
@@ -221,10 +223,10 @@ def drift_command(
     as_of: AsOfOption = "",
     model: ModelOption = "champion",
 ) -> None:
-    """Compare current applicants with the holdout.
+    """Compare current applicants with the holdout that the model was evaluated on.
 
-    The reference is the holdout that the model was evaluated on. The exit code is 3 if the
-    applicants have drifted, 4 if nothing was compared or over 5 % of the rows were refused.
+    The exit code is 3 if they have drifted, 4 if nothing was compared, over 5 % of the rows were
+    refused, or no drift shows in fewer than 100 applicants, too few to notice it.
 
     With --current, the applicants in a file are compared; with --window-hours or --since, logged
     predictions are, and performance is added. Without these, the portfolio's unlabelled file beside
@@ -426,7 +428,7 @@ def watch_command(
 
     Alerts go to CREDIT_DEFAULT_ALERT_WEBHOOK, _EMAIL and _COMMAND (see `serve --help`), once when a
     problem begins and once when it ends. The service shows the last check in /metrics and
-    /drift/status. The exit code is 3 if a single check finds drift, 4 with nothing to check.
+    /drift/status. The exit code is 3 if a single check finds drift, 4 if it saw too few to tell.
     """
     if every and as_of:
         raise InputError("--as-of applies to a single check: leave out --every")
@@ -439,5 +441,5 @@ def watch_command(
     if found and not every:
         if found.drift:
             raise typer.Exit(DRIFT_FOUND)
-        if not found.drift_result.samples_analysed:
+        if found.drift_result.drift_detected is None:
             raise typer.Exit(NOT_JUDGED)

@@ -19,6 +19,7 @@ from .client import ask, temporary_user
 from .data import SYNTHETIC_DATA_NOTE, check_data
 from .environment import make_env
 from .lookup import find_portfolio, portfolio_flag
+from .monitoring import drift_outcome
 from credit_default.cli.reports import (
     MARGINS,
     REPORTS,
@@ -101,13 +102,12 @@ def _write_reports(
         on_trial = tag if was_held_back(training) else ""
         parameters = dict(seed=sample_seed, model=on_trial or None)
         drift = write_report("drift", portfolio, parameters, folder.name)
-        result = drift.content["result"]
-        fields = "drift in " + ", ".join(result["drifted_features"])
+        outcome, _ = drift_outcome(drift.content["result"])
     made = {
         "EDA report": str(eda.html),
         "training report": str(training.html),
         "model": tag,
-        "drift report": f"{drift.html}: {fields if result['drift'] else 'no drift'}",
+        "drift report": f"{drift.html}: {outcome}",
     }
     return made, on_trial, held_back_because(training)
 

@@ -15,14 +15,21 @@ from ..data.acceptance import MAX_REFUSED_SHARE
 from .display import Card, Displayed
 from .model import CreditModel
 from .tables import TableError, read_rows
+from ..scoring.reference import few_compared
 
 # %% ../../nbs/face/06_drift.ipynb #f585b9b6
+def _drifted(table: pd.DataFrame) -> list[str]:
+    return list(table.index[table.drifted.eq(True)])
+
+
 def _verdict_on(table: pd.DataFrame) -> str:
     "Return which columns have drifted, and the largest PSI."
     worst = table.psi.idxmax()
     largest = f"the largest PSI is {table.psi[worst]:.3f} ({worst})"
     if table.drifted.any():
-        return f"Drift in {', '.join(table.index[table.drifted])}: {largest}."
+        return f"Drift in {', '.join(_drifted(table))}: {largest}."
+    if table.drifted.isna().any():
+        return few_compared(int(table.n_current.max()))
     chance = (
         "" if table.severity[worst] == "none" else ", which may be chance with so few applicants"
     )
@@ -46,8 +53,8 @@ class DriftTable(Displayed):
     Attributes
     ----------
     table : pandas.DataFrame
-        By field: psi, severity, critical_psi (which chance alone would seldom exceed), drifted,
-        missing_reference and missing_current (shares), n_current.
+        By field: psi, severity, critical_psi (which chance alone would seldom exceed), drifted
+        (None: too few to tell), missing_reference, missing_current (shares), n_current.
     n : int
         Number of applicants compared.
     refused : int
@@ -65,8 +72,8 @@ class DriftTable(Displayed):
 
     @property
     def drifted(self) -> list[str]:
-        "Return the fields and outputs that have drifted."
-        return list(self.table.index[self.table.drifted])
+        "Return the fields and outputs that are found to have drifted."
+        return _drifted(self.table)
 
     @property
     def verdict(self) -> str:

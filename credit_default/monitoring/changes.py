@@ -31,7 +31,8 @@ def find_troubles(
     same_model: bool,  # whether that was about this model
 ) -> list[str]:
     "Return what is wrong now."
-    drift = result.drift_detected if result.samples_analysed else Trouble.DRIFT in before
+    found = result.drift_detected
+    drift = Trouble.DRIFT in before if found is None else found
     known = same_model and Trouble.PERFORMANCE in before
     worse = figures.verdict == MORE if figures else known
     return [name for name, is_so in zip(Trouble, (drift, worse)) if is_so]
@@ -116,7 +117,8 @@ def _sentence(
     "Return what an alert says of a change."
     shown = drifted_columns(result) if trouble == Trouble.DRIFT else figures
     if begins and not shown:
-        return f"An earlier check found {BEGINNING[trouble]}; this one had nothing to compare."
+        what = "too little" if result.samples_analysed else "nothing"
+        return f"An earlier check found {BEGINNING[trouble]}; this one had {what} to compare."
     if trouble == Trouble.DRIFT:
         return _drift_sentence(begins, result)
     return _performance_sentence(begins, figures)
@@ -155,6 +157,7 @@ def _payload(
         "from": iso(result.since),
         "to": iso(result.until),
         "samples_analysed": result.samples_analysed,
+        "drift_detected": result.drift_detected,  # None: nothing, or too little, was compared
         "began": [name for name, begins in changes if begins],
         "over": [name for name, begins in changes if not begins],
         "troubles": now,

@@ -20,7 +20,7 @@ from ..core.clock import to_utc
 from ..core.errors import InvalidInput
 from ..portfolio.definition import Portfolio
 from ..scoring.psi import PSI_THRESHOLD
-from ..scoring.reference import DRIFT_LEVEL, FieldDrift, Reference
+from ..scoring.reference import DRIFT_LEVEL, FieldDrift, Reference, few_compared
 from ..store.checks import CheckRecord
 from ..store.store import Store
 from ..store.windows import SampledPrediction, WindowSample
@@ -181,9 +181,10 @@ class DriftResult(ComparedWindow):
         return {name: c for name, c in self.columns.items() if name in OUTPUTS}
 
     @property
-    def drift_detected(self) -> bool:
-        "Return True where a column has drifted."
-        return bool(drifted_names(self.columns))
+    def drift_detected(self) -> bool | None:
+        "Return whether a column has drifted; None where none has, and rows were too few to tell."
+        found = [column.drift.drifted for column in self.columns.values()]
+        return True if any(found) else None if None in found or not found else False
 
     def to_dict(self) -> dict[str, Any]:
         "Return plain values for JSON, as answers and the table of checks hold them."
@@ -199,8 +200,7 @@ def _findings(result: DriftResult) -> dict[str, Any]:
     "Return what a check has found, as plain values for JSON."
     features, outputs = result.features, result.outputs
     return {
-        # with nothing compared, nobody knows
-        "drift_detected": result.drift_detected if result.samples_analysed else None,
+        "drift_detected": result.drift_detected,
         "verdict": result.verdict,
         "drifted_features": drifted_names(features),
         "drifted_outputs": drifted_names(outputs),
@@ -236,6 +236,8 @@ def drift_verdict(
     named = [f"{titles.get(r.field, r.field)} (PSI {r.psi:.3f})" for r in order if r.drifted]
     if named:
         return f"Drift in {len(named)} of {len(rows)} columns: {', '.join(named)}."
+    if any(r.drifted is None for r in rows):
+        return few_compared(order[0].n_current)
     by_chance = (
         f"; chance reaches {order[0].critical_psi:.3f} with {order[0].n_current:,} predictions"
         if order[0].psi >= PSI_THRESHOLD
@@ -369,6 +371,6 @@ def check_record(
         since=result.since,
         until=result.until,
         samples=result.samples_analysed,
-        drifted=result.drift_detected,
+        drifted=bool(result.drift_detected),
         result=json.dumps(result.to_dict() | noted, allow_nan=False),
     )

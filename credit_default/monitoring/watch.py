@@ -35,7 +35,7 @@ from credit_default.monitoring.alerts import (
     read_channels,
     send_alert,
 )
-from .backtest import MORE, TOO_FEW, ModelFigures
+from .backtest import FITS, MORE, TOO_FEW, ModelFigures
 from credit_default.monitoring.changes import (
     Trouble,
     compose_alert,
@@ -70,6 +70,21 @@ def parse_every(
         )
     return seconds
 
+# %% ../../nbs/monitoring/08_watch.ipynb #00d426b4
+def _drift_words(result: DriftResult) -> str:
+    if not result.samples_analysed:
+        return "nothing was compared"
+    if result.drift_detected is None:
+        return "drift not judged, too few predictions"
+    names = list_names(list(drifted_columns(result)), 3)
+    return f"drift in {names}" if result.drift_detected else "no drift"
+
+
+def _performance_words(figures: ModelFigures | None, worse: bool) -> str:
+    if figures:
+        return figures.verdict if figures.verdict != FITS else f"defaults {FITS}"
+    return f"performance not judged, {TOO_FEW}" + f", {MORE} at an earlier check" * worse
+
 # %% ../../nbs/monitoring/08_watch.ipynb #ebca4f78
 @dataclass
 class WatchResult:
@@ -89,20 +104,14 @@ class WatchResult:
         return Trouble.DRIFT in self.troubles
 
     def __str__(self) -> str:
-        result = self.drift_result
-        if not result.samples_analysed:
-            verdict = "nothing was compared"
-        elif result.drift_detected:
-            verdict = f"drift in {list_names(list(drifted_columns(result)), 3)}"
-        else:
-            verdict = "no drift"
-        worse = f"; {MORE}" if Trouble.PERFORMANCE in self.troubles else ""
+        result, n = self.drift_result, self.drift_result.samples_analysed
+        worse = Trouble.PERFORMANCE in self.troubles
         return (
-            f"{result.portfolio}: {verdict}, {result.samples_analysed:,} predictions of "
-            f"{result.model_version}{worse}"
+            f"{result.portfolio}: {_drift_words(result)}, {n:,} prediction{'s' * (n != 1)} of "
+            f"{result.model_version}; {_performance_words(self.figures, worse)}"
         )
 
-
+# %% ../../nbs/monitoring/08_watch.ipynb #311fdc77
 def describe_error(error: Exception) -> str:
     """Return an error in one line: in full where its text was written for people, else by its kind
     and place, since it may quote a value.

@@ -12,6 +12,7 @@ __all__ = ['SECOND_BUCKETS', 'PD_BUCKETS', 'SCORE_BUCKETS', 'LOGIN_RESULTS', 'SI
 import atexit
 import contextlib
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -233,7 +234,10 @@ class DriftFigures:
     "What `credit-default watch` found last."
 
     def __init__(self, registry: prometheus_client.CollectorRegistry, portfolios: Sequence[str]):
-        drifted = "1 while there is drift, as `credit-default watch` saw it last"
+        drifted = (
+            "1 while there is drift, as `credit-default watch` saw it last; NaN where it could not "
+            "tell, absent before the first check"
+        )
         psi = "PSI at the last check of `credit-default watch` that had predictions, by field"
         checked = (
             "When `credit-default watch` checked last, in seconds since 1970; 0 before the "
@@ -245,13 +249,18 @@ class DriftFigures:
         name = "drift_last_check_timestamp_seconds"
         self._checked = _gauge(registry, name, checked, mode, by_portfolio)
         for portfolio in portfolios:
-            self._drifted.labels(portfolio)
             self._checked.labels(portfolio)
 
-    def show(self, portfolio: str, at: float, drifted: bool, psi: dict[str, float]) -> None:
-        "Show what a check found, and when: seconds since 1970."
+    def show(
+        self,
+        portfolio: str,
+        at: float,  # seconds since 1970
+        drifted: bool | None,  # None: the check could not tell
+        psi: dict[str, float],  # by field
+    ) -> None:
+        "Show what a check found."
         self._checked.labels(portfolio).set(at)
-        self._drifted.labels(portfolio).set(int(drifted))
+        self._drifted.labels(portfolio).set(math.nan if drifted is None else int(drifted))
         for field, value in psi.items():
             self._psi.labels(portfolio, field).set(value)
 

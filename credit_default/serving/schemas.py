@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from ..scoring.reference import MIN_COMPARED
+
 # %% ../../nbs/serving/11_schemas.ipynb #1356f9ad
 class Reason(BaseModel):
     "A reason that raised the PD."
@@ -256,8 +258,11 @@ class DriftStatus(BaseModel):
     "The last drift check, and whether a watch is running."
 
     model_config = ConfigDict(protected_namespaces=())
-    status: Literal["not checked", "nothing compared", "no drift", "drift"] = Field(
-        description="result of the last check; `nothing compared` if it saw no predictions"
+    status: Literal["not checked", "nothing compared", "not judged", "no drift", "drift"] = Field(
+        description=(
+            "result of the last check; `nothing compared` if it saw no predictions, `not judged` "
+            f"if it saw no drift in fewer than {MIN_COMPARED}"
+        )
     )
     drift_detector_initialized: bool = Field(
         description="whether the model has a reference to compare with"
@@ -303,7 +308,12 @@ class ColumnDrift(BaseModel):
             "for the number of columns"
         ),
     )
-    drifted: bool
+    drifted: bool | None = Field(
+        description=(
+            "whether the PSI is at least the threshold and above `chance`; null if it is not, but "
+            f"a sample has fewer than {MIN_COMPARED} rows, too few to notice drift"
+        )
+    )
     missing_reference: float = Field(ge=0, le=1)
     missing_current: float = Field(ge=0, le=1)
     reference: dict[str, Any] = Field(description="summary statistics of the reference")
@@ -336,7 +346,12 @@ class DriftReport(BaseModel):
             "columns"
         )
     )
-    drift_detected: bool | None = Field(description="null if there was nothing to compare")
+    drift_detected: bool | None = Field(
+        description=(
+            "null if there was nothing to compare, or if no drift was found but a sample has fewer "
+            f"than {MIN_COMPARED} rows, too few to notice it"
+        )
+    )
     verdict: str = Field(description="in a sentence")
     drifted_features: list[str] = Field(description="names of the fields that drifted")
     drifted_outputs: list[str] = Field(

@@ -118,12 +118,13 @@ def last_promotion(portfolio: str) -> tuple[int, Promotion] | None:
         return None
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #3211a3f7
-def drift_figures(result: str) -> tuple[bool, dict[str, float]]:
-    "Return whether a stored check found drift, and the PSI of each column."
+def drift_figures(result: str) -> tuple[bool | None, dict[str, float]]:
+    "Return whether there is drift by a stored check, None if it could not tell, and each PSI."
     check = json.loads(result)
     columns = check["features"] | check["outputs"]
     psi = {name: column["psi"] for name, column in columns.items()}
-    return "drift" in check["watch"]["troubles"], psi
+    # drift that an earlier check found lasts until one that can tell finds none
+    return True if "drift" in check["watch"]["troubles"] else check["drift_detected"], psi
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #dc97ac3e
 class ServedPortfolio(LoadedPortfolio):

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from credit_default.cli import app as cli
 from credit_default.cli import client, data, models, monitoring, reports, service, simulation
+from credit_default.cli import run as running
 from credit_default.cli.terminal import CommandError
 
 COMMANDS = [
@@ -859,6 +860,39 @@ def test_drift_is_exit_code_3_and_a_stand_in_is_named(
     assert ("No current applicants were given" in result.stderr) == bool(
         stand_in
     ) and stand_in in result.stderr
+    assert not stand_in or f"no drift in {stand_in}: 1,000 applicants" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "found, outcome",
+    [
+        (dict(drift=None, n_current=0), "nothing was compared"),
+        (dict(drift=None, n_current=60), "not judged, too few applicants to notice drift"),
+        (
+            dict(drift=False, n_current=800)
+            | dict(rows_read=1200, rows_refused=400, too_many_refused=True),
+            "400 of 1,200 rows REFUSED; not judged",
+        ),
+        (dict(drift=False, n_current=800), "no drift"),
+    ],
+)
+def test_run_says_of_the_drift_report_what_drift_says(here, monkeypatch, found, outcome):
+    """`run` wrote `no drift` under what it made wherever no drift was found, also where there was
+    nothing to find it in.
+    """
+    result = dict(drifted_features=[], stand_in="") | found
+    drift = SimpleNamespace(content=dict(synthetic=True, result=result), html="drift.html")
+    training = SimpleNamespace(content=dict(result={}), html="training.html")
+    monkeypatch.setattr(running, "write_report", lambda *_: drift)
+    monkeypatch.setattr(running, "run_training", lambda *_, **__: (training, "gmsc:1"))
+    monkeypatch.setattr(running, "was_held_back", lambda _: False)
+    monkeypatch.setattr(running, "held_back_because", lambda _: "")
+    made, *_ = running._write_reports("gmsc", here / "reports" / "gmsc" / "first", 0, 0)
+    assert made["drift report"].startswith(f"drift.html: {outcome}")
+    assert (outcome == "no drift") == (made["drift report"] == "drift.html: no drift")
+    monkeypatch.setattr(monitoring, "write_report", lambda *_: drift)
+    assert outcome in (said := shell("drift")).stdout
+    assert said.exit_code == (0 if outcome == "no drift" else 4)
 
 
 @pytest.fixture

@@ -187,7 +187,8 @@ def test_drift_from_the_log_is_drift_of_the_applicants(store, url, synthetic_bun
             answer["samples_of_other_models"],
             answer["summary_rows"],
         ) == (last - first, -(-last // 100) - -(-first // 100), last - first)
-        assert answer["drift_detected"] == any(r["drifted"] for r in expected.values())
+        found = any(r["drifted"] for r in expected.values())
+        assert answer["drift_detected"] == (found or (False if last - first >= 100 else None))
         shares = Counter(columns["rating"][first:last])
         assert {name: both["current"] for name, both in answer["ratings"].items()} == {
             r.rating: pytest.approx(shares[r.rating] / (last - first)) for r in RATINGS

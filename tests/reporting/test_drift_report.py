@@ -305,21 +305,28 @@ def test_performance_is_shown_by_cohort_and_rating_and_model(world):
 
 
 def test_what_changed_since_the_previous_run(world):
+    "Twelve predictions do not end the drift of the run before, and that is said."
     run, earlier = few(world), spring(world).content
     figures = run.content["figures"]
-    over = {
-        row["field"] for row in figures["changes"]["table"] if row["change"] == "no longer drifted"
+    unjudged = {
+        row["field"]
+        for row in figures["changes"]["table"]
+        if row["change"] == "not judged in this run"
     }
-    assert over == set(earlier["result"]["drifted_features"] + earlier["result"]["drifted_outputs"])
+    assert unjudged == set(
+        earlier["result"]["drifted_features"] + earlier["result"]["drifted_outputs"]
+    )
     assert {row["field"]: row["before"] for row in figures["changes"]["table"]} == {
         row["field"]: row["psi"] for row in earlier["figures"]["psi"]["table"]
     }
     assert {row["field"]: row["now"] for row in figures["changes"]["table"]} == {
         row["field"]: row["psi"] for row in figures["psi"]["table"]
     }
-    assert set(figures["since_previous"]["values"]["over"]) == {
-        row["title"] for row in figures["changes"]["table"] if row["field"] in over
+    assert figures["since_previous"]["values"]["over"] == []
+    assert set(figures["since_previous"]["values"]["unjudged"]) == {
+        row["title"] for row in figures["changes"]["table"] if row["field"] in unjudged
     }
+    assert "Drifted before, and not judged now: " in words(run)
     told = {row["what"]: (row["before"], row["now"]) for row in figures["verdicts"]["table"]}
     assert (
         told["Drift"] == (earlier["result"]["verdict"], run.content["result"]["verdict"])
@@ -381,18 +388,19 @@ def test_a_window_without_predictions_is_no_failure(world):
 
 
 def test_few_predictions_and_few_outcomes_are_said(world):
-    """Twelve predictions: chance reaches further than the drift bands. Ten loans: no verdict on the
-    model.
+    """Twelve predictions: chance reaches further than the drift bands, and no drift is no
+    all-clear. Ten loans: no verdict on the model.
     """
     run = few(world)
     result, page = run.content["result"], run.html.read_text(encoding="utf-8")
-    assert (result["drift"], result["n_current"]) == (False, 12) and max(
+    assert (result["drift"], result["n_current"]) == (None, 12) and max(
         row["psi"] for row in run.content["figures"]["psi"]["table"]
     ) > 0.25
     assert (
-        "chance reaches" in result["verdict"]
+        result["verdict"].startswith("Not judged: no drift shows with 12 applicants")
         and 'class="verdict neutral"' in page
-        and "not significant" in words(run)
+        and {row["verdict"] for row in run.content["figures"]["psi"]["table"]} == {"not judged"}
+        and "these are too few to notice drift" in words(run)
     )
     assert result["performance"].startswith(
         "not known: too few outcomes"

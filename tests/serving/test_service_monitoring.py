@@ -29,13 +29,14 @@ from credit_default.evaluation.discrimination import auc_interval
 from credit_default.evaluation.intervals import jeffreys_interval, jeffreys_test
 from credit_default.evaluation.metrics import compute_metrics
 from credit_default.monitoring.backtest import FITS, MORE, TOO_FEW, backtest_groups
-from credit_default.monitoring.drift import NO_PREDICTIONS
+from credit_default.monitoring.drift import NO_PREDICTIONS, assess_drift, check_record
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.bundle_files import make_golden_rows
 from credit_default.scoring.reference import Reference
 from credit_default.scoring.registry import load_bundle, save_bundle
 from credit_default.serving.active_model import log_rows
+from credit_default.serving.routes.monitoring import _check_status
 from credit_default.serving.schemas import MAX_OUTCOMES
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import predictions
@@ -371,6 +372,20 @@ def test_status_tells_of_the_last_check_and_what_is_watched(running, ask):
     status = ask("anna", "GET", "/drift/status").json()
     assert (nothing["samples_analysed"], nothing["drift_detected"]) == (0, None)
     assert status["status"] == "nothing compared", "what saw nothing is no all-clear"
+
+
+def test_no_drift_in_few_predictions_is_null_and_documented(running, synthetic_bundle):
+    "What the routes write of sixty applicants: null, which their schemas allow, and no all-clear."
+    columns = parse_table(GMSC, applicants(60, 66))
+    counts = synthetic_bundle.reference.counts(
+        columns | synthetic_bundle.score(columns, reasons=False).monitored()
+    )
+    found = assess_drift(GMSC, synthetic_bundle.reference, counts, model_version=running.tag)
+    answer = found.to_dict()
+    fits(running.server.documented, "DriftReport", answer)
+    assert answer["drift_detected"] is None and answer["verdict"].startswith("Not judged: ")
+    assert {column["drifted"] for column in answer["features"].values()} == {None}
+    assert _check_status(check_record(found, "endpoint")) == "not judged"
 
 
 DAY = dict(zip(("from", "to"), ("2026-03-02T00:00:00Z", "2026-03-01T00:00:00Z")))

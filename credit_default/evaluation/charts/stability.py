@@ -72,9 +72,11 @@ def plot_psi(
     ax.set_yticks(k, [r.field for r in order])
     ax.grid(axis="y", visible=False)
     fig.legend(loc="outside lower center")
-    drifted = sum(r.drifted for r in rows)
+    drifted = sum(bool(r.drifted) for r in rows)
     note = f"{rows[0].n_current:,} current rows; dotted: where low, medium and high begin"
     headline = f"Drift in {drifted or 'none'} of {len(rows)} columns"
+    if not drifted and any(r.drifted is None for r in rows):
+        headline = "Too few rows to notice drift"
     set_titles(ax, headline, note, xlabel="PSI (axis of its square root)")
     return fig
 

@@ -107,7 +107,8 @@ def _check_status(last: CheckRecord | None) -> str:
         return "not checked"
     if not last.samples:
         return "nothing compared"
-    return "drift" if last.drifted else "no drift"
+    found = json.loads(last.result)["drift_detected"]
+    return "not judged" if found is None else "drift" if found else "no drift"
 
 
 def _describe_last(last: CheckRecord | None) -> dict[str, Any]:
