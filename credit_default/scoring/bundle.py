@@ -40,6 +40,7 @@ class Scores:
     rating: list[str]
     risk: list[str]
     reasons: list[list[ReasonCode]]  # empty lists where they were not asked for
+    helped: list[list[ReasonCode]]  # what lowered the PDs of those who were approved
     clean: Clean  # as the models took them
 
     def __len__(self) -> int:
@@ -47,11 +48,8 @@ class Scores:
 
     def monitored(self) -> dict[str, Any]:
         "Return what of the answers is watched for drift, as columns beside the applicants'."
-        return {
-            "probability_default": self.probability_default,
-            "credit_score": self.credit_score.astype(float),
-            "rating": self.rating,
-        }
+        pd, score = self.probability_default, self.credit_score.astype(float)
+        return dict(probability_default=pd, credit_score=score, rating=self.rating)
 
     def answer(self, i: int) -> dict[str, Any]:
         "Return the answer for one applicant, as plain values."
@@ -65,6 +63,7 @@ class Scores:
             "rating": self.rating[i],
             "risk": self.risk[i],
             "reasons": self.reasons[i],
+            "helped": self.helped[i],
         }
 
 # %% ../../nbs/scoring/10_bundle.ipynb #40f007f4
@@ -90,6 +89,7 @@ def score_log_odds(
         rating=[band.rating for band in bands],
         risk=[band.risk for band in bands],
         reasons=reasons,
+        helped=[[] for _ in reasons],
         clean=clean,
     )
 
@@ -189,5 +189,7 @@ class Bundle(_Explaining):
             return score_log_odds(self.scorecard, log_odds, none, clean, ratings)
         log_odds, contributions = self.explain(clean)
         scores = score_log_odds(self.scorecard, log_odds, none, clean, ratings)
-        scores.reasons = self.finder.raised(contributions, columns, scores.prediction == 1)
+        declined = scores.prediction == 1
+        scores.reasons = self.finder.raised(contributions, columns, declined)
+        scores.helped = self.finder.helped(contributions, columns, ~declined)
         return scores

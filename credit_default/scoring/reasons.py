@@ -249,6 +249,16 @@ class ReasonFinder(_Telling):
         least = [MIN_CONTRIBUTION if no else self.smallest for no in declined.tolist()]
         return self._find(contributions, columns, least, raised=True)
 
+    def helped(
+        self,
+        contributions: np.ndarray,  # (n, fields) in log-odds
+        columns: Columns,  # the applicants as sent
+        approved: np.ndarray,  # (n,) who is told
+    ) -> list[list[ReasonCode]]:  # for each applicant
+        "Return what lowered the PD of each applicant who was approved."
+        least = [self.smallest if yes else np.inf for yes in approved.tolist()]
+        return self._find(-contributions, columns, least, raised=False)
+
     def _find(
         self, strength: np.ndarray, columns: Columns, least: list[float], raised: bool
     ) -> list[list[ReasonCode]]:

@@ -20,7 +20,7 @@ from ..scoring.reference import MIN_COMPARED
 
 # %% ../../nbs/serving/11_schemas.ipynb #1356f9ad
 class Reason(BaseModel):
-    "A reason that raised the PD."
+    "A field that moved the PD, and by how much."
 
     code: str = Field(description="stable code of the field", examples=["R03"])
     field: str = Field(description="the field's name in the API", examples=["age"])
@@ -63,6 +63,10 @@ class Prediction(BaseModel):
             "up to four reasons that raised the PD, the strongest first; at least one where the "
             "applicant is declined, none where no field raised the PD much"
         ),
+    )
+    helped: list[Reason] = Field(
+        max_length=4,
+        description="if approved, up to four reasons that lowered the PD, the strongest first",
     )
     model_version: str = Field(
         description="tag of the model that made the prediction",

@@ -58,6 +58,7 @@ def test_an_unknown_name_is_an_attribute_error():
         "CreditModel.predict",
         "CreditModel.explain",
         "CreditModel.reasons",
+        "CreditModel.helped",
         "CreditModel.evaluate",
         "CreditModel.save",
         "CreditModel.promote",

@@ -152,6 +152,15 @@ def test_reasons_are_those_of_the_bundle(model, applicants):
         assert ours.tolist() == [r["code"] for r in codes]
 
 
+def test_what_helped_is_told_to_the_approved(model, applicants):
+    helped, rows = model.helped(applicants), model._read(applicants)
+    scores = model.bundle.score(rows.columns)
+    told = [r["text"] for some in scores.helped for r in some]
+    assert helped.text.tolist() == told and (helped.contribution < 0).all()
+    approved = applicants.index[scores.prediction == 0]
+    assert set(helped.index.get_level_values(0)) <= set(approved)
+
+
 def test_evaluation(model, training, applicants):
     evaluation = model.evaluate(training.holdout)
     for name, value in model.bundle.metrics.items():

@@ -206,6 +206,40 @@ def test_gmsc_applicants_without_income_are_told_of_an_amount():
     assert seen == {debt.reason_amount, debt.reason_high, debt.reason_low}
 
 
+def helped(contributions, applicant, approved=True):
+    "What helped one applicant, as fields, texts and contributions."
+    columns = parse_table(loans(), {name: [value] for name, value in applicant.items()})
+    finder = ReasonFinder(loans(), NAMES, dict(income=3))
+    [some] = finder.helped(np.array([contributions]), columns, np.array([approved]))
+    return [(r["field"], r["text"], round(r["contribution"], 10)) for r in some]
+
+
+def test_what_helped_follows_the_same_rules():
+    parts = [-0.4, -0.0999, 0.7, -0.5]
+    assert helped(parts, VALUES) == [("income", "Income", -0.5), ("lines", "Lines", -0.4)]
+    assert helped(parts, VALUES, approved=False) == []
+    assert helped([-0.05] * 4, VALUES) == []  # nobody has to be told what helped
+    # of a gap the net, at the field that helped most; never in both lists
+    gap = [-0.4, 0.1, -0.2, -0.3]
+    assert helped(gap, GAP) == [("lines", NO_FILE, -0.5), ("income", "Income", -0.3)]
+    assert told(gap, GAP) == []
+    # a value that cannot be better did help
+    assert helped([0, -0.3, 0, 0], VALUES | dict(late=0)) == [("late", "Late", -0.3)]
+
+
+def test_what_helped_is_told_with_the_text_of_the_other_side():
+    portfolio = Portfolio(name="loans", title="Loans", target="bad", fields=RATIO)
+    names = [f.name for f in RATIO]
+    columns = parse_table(portfolio, dict(late=[0], debt=[0.2], income=[9000]))
+    finder = ReasonFinder(portfolio, names, CENTRES)
+    [some] = finder.helped(np.array([[-0.3, -0.2, -0.1]]), columns, np.array([True]))
+    assert [r["text"] for r in some] == [
+        "Paid on time",
+        "Debt is low for the income",
+        "Income is high",
+    ]
+
+
 def test_one_applicant_is_told_the_same_as_among_many():
     rng = np.random.default_rng(0)
     contributions = rng.normal(scale=0.3, size=(400, 4))

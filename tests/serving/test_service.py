@@ -68,6 +68,7 @@ def test_an_answer_has_the_fields_that_the_design_names(ask, valid, synthetic_bu
         "rating",
         "risk",
         "reasons",
+        "helped",
         "model_version",
         "timestamp",
     ]
@@ -78,9 +79,24 @@ def test_an_answer_has_the_fields_that_the_design_names(ask, valid, synthetic_bu
     assert isinstance(answer["credit_score"], int) and 300 <= answer["credit_score"] <= 900
     assert answer["prediction_label"] == ("Default" if answer["prediction"] else "No Default")
     assert answer["decision"] == ("Declined" if answer["prediction"] else "Approved")
-    assert len(answer["reasons"]) <= 4 and all(
-        {"code", "field", "text", "value", "contribution"} == set(one) for one in answer["reasons"]
-    )
+    for told in ("reasons", "helped"):
+        assert len(answer[told]) <= 4 and all(
+            {"code", "field", "text", "value", "contribution"} == set(one) for one in answer[told]
+        )
+
+
+def test_whoever_is_approved_is_told_what_helped(ask, synthetic_bundle):
+    from credit_default.portfolio.columns import parse_table
+
+    frame, sent = applicants(synthetic_bundle.portfolio, 60)
+    scores = synthetic_bundle.score(parse_table(synthetic_bundle.portfolio, frame))
+    decisions = set()
+    for applicant, helped in zip(sent, scores.helped, strict=True):
+        answer = ask("POST", "/predict", json=applicant).json()
+        assert answer["helped"] == helped and (answer["prediction"] == 0 or not helped)
+        assert all(one["contribution"] <= -0.1 for one in answer["helped"])
+        decisions.add((answer["decision"], bool(helped)))
+    assert {("Approved", True), ("Declined", False)} <= decisions
 
 
 def test_predict_says_what_the_bundle_says_to_the_last_digit(ask, synthetic_bundle):
