@@ -313,6 +313,7 @@ OTHER_VARIABLES = (
     "ALERT",
     "METRICS_FOLDER",
     "SUPERVISOR",
+    "SUCCESSION",
     "NO_SKIP",
 )
 

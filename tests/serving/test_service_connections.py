@@ -218,10 +218,11 @@ def test_the_page_of_the_api_works_within_its_policy(service, tmp_path):
 
 
 @pytest.fixture
-def own(synthetic_bundle, bentoml_home, tmp_path):
-    "A service of the test's own, on the models of all; with a token."
+def own(request, synthetic_bundle, bentoml_home, tmp_path):
+    "A service of the test's own, on the models of all; with a token, and the workers asked for."
     database = f"sqlite:///{tmp_path}/service.db"
     settings = dict(CREDIT_DEFAULT_DATABASE_URL=database, CREDIT_DEFAULT_SECRET_KEY=KEY)
+    settings["CREDIT_DEFAULT_WORKERS"] = str(getattr(request, "param", 1))
     server = Server(bentoml_home, tmp_path / "log", **settings)
     server.start().ready()
     server.token = token_of(add_user(database, "stopping"))
@@ -267,52 +268,125 @@ def test_a_stop_without_requests_is_quick(own):
     assert seconds_to_stop(own) < 5
 
 
-def test_a_worker_that_is_ended_alone_is_followed_by_another(own, valid):
-    "It stopped the listening, which the next one takes up again."
-    [worker] = [
-        p for p in psutil.Process(own.process.pid).children() if "worker" in " ".join(p.cmdline())
+def workers_of(server):
+    "The workers' processes, those that are still starting among them."
+    return [
+        child
+        for child in psutil.Process(server.process.pid).children()
+        if child.status() != psutil.STATUS_ZOMBIE and "worker" in " ".join(child.cmdline())
     ]
-    worker.terminate()
-    psutil.wait_procs([worker], 20)
-    own.ready()
-    headers = {"Authorization": f"Bearer {own.token}"}
-    assert own.client.post("/predict", json=valid, headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("keep", [True, False], ids=["kept", "new"])
-def test_a_stop_resets_nobody(own, valid, keep):
-    "Each request that was sent is answered; from then on connections are refused."
-    outcomes, body = Counter(), json.dumps(valid)
-    headers = {"Authorization": f"Bearer {own.token}", "Content-Type": "application/json"}
+class Senders:
+    """Clients that ask one after the other until they are told to stop, or are refused.
 
-    def send():
-        connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=20)
-        while True:
+    `outcomes` counts what became of their requests.
+    """
+
+    def __init__(self, server, valid, keep=False, clients=12):
+        self.outcomes, self.done = Counter(), threading.Event()
+        self.server, self.body, self.keep = server, json.dumps(valid), keep
+        self.headers = {
+            "Authorization": f"Bearer {server.token}",
+            "Content-Type": "application/json",
+        }
+        self.threads = [threading.Thread(target=self.send) for _ in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def send(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        while not self.done.is_set():
             try:
                 connection.connect() if connection.sock is None else None
             except OSError as e:
-                outcomes[type(e).__name__] += 1
+                self.outcomes[type(e).__name__] += 1
                 return
             try:
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", "/predict", self.body, self.headers)
                 answer = connection.getresponse()
                 answer.read()
-                outcomes[answer.status] += 1
+                self.outcomes[answer.status] += 1
             except (OSError, http.client.HTTPException) as e:
-                outcomes[f"cut off: {type(e).__name__}"] += 1
+                self.outcomes[f"cut off: {type(e).__name__}"] += 1
                 return
-            if not keep:
+            if not self.keep:
                 connection.close()
 
-    senders = [threading.Thread(target=send) for _ in range(12)]
-    for sender in senders:
-        sender.start()
+    def end(self):
+        "Let the last requests be answered, and return the outcomes."
+        self.done.set()
+        for thread in self.threads:
+            thread.join(90)
+        return self.outcomes
+
+
+@pytest.mark.parametrize(
+    "own, keep",
+    [(1, True), (1, False), (2, False)],
+    indirect=["own"],
+    ids=["kept", "new", "new, two workers"],
+)
+def test_a_stop_resets_nobody(own, valid, keep):
+    "Each request that was sent is answered; from then on connections are refused."
+    senders = Senders(own, valid, keep)
     time.sleep(2)
     assert seconds_to_stop(own) < 10
-    for sender in senders:
-        sender.join(20)
+    for thread in senders.threads:
+        thread.join(20)
+    outcomes = senders.end()
     assert set(outcomes) == {200, "ConnectionRefusedError"}, outcomes
     assert outcomes[200] > 100
+
+
+@pytest.mark.parametrize("own", [2], indirect=True)
+def test_a_worker_that_stops_beside_another_resets_nobody(own, valid):
+    "Nor is anybody refused: the other worker takes what waits in the queue of both."
+    senders = Senders(own, valid)
+    time.sleep(1)
+    one, _ = workers_of(own)
+    one.terminate()
+    assert psutil.wait_procs([one], 20)[0]
+    time.sleep(1)
+    outcomes = senders.end()
+    assert set(outcomes) == {200} and outcomes[200] > 100, outcomes
+
+
+def test_those_who_come_while_there_is_no_worker_are_answered_by_the_next(own, valid):
+    "The only one stops, for example to be replaced: the queue waits for its successor."
+    [worker] = workers_of(own)
+    worker.terminate()
+    assert psutil.wait_procs([worker], 20)[0]
+    senders = Senders(own, valid)
+    while not senders.outcomes:
+        time.sleep(0.1)
+    outcomes = senders.end()
+    assert set(outcomes) == {200} and outcomes[200] >= 12, outcomes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [2], indirect=True)
+@pytest.mark.parametrize("how", ["one after the other", "both", "reload"])
+def test_workers_that_are_replaced_again_and_again_reset_nobody(own, valid, how):
+    "One worker is stopped, or both are, or the service is told to replace them (SIGHUP)."
+    senders = Senders(own, valid)
+    for turn in range(4):
+        before = workers_of(own)
+        if how == "reload":
+            psutil.Process(own.process.pid).send_signal(signal.SIGHUP)
+            stopping = before
+        else:
+            stopping = before if how == "both" else before[turn % 2 : turn % 2 + 1]
+            for worker in stopping:
+                worker.terminate()
+        assert not psutil.wait_procs(stopping, 30)[1]
+        answered, end = senders.outcomes[200], time.monotonic() + 120
+        while len(workers_of(own)) < 2 or senders.outcomes[200] < answered + 750:
+            assert time.monotonic() < end, senders.end()
+            time.sleep(0.2)
+    outcomes = senders.end()
+    assert set(outcomes) == {200} and outcomes[200] >= 3000, outcomes
+    print(how, outcomes)
 
 
 def test_a_service_on_a_read_only_store_is_not_ready(tmp_path, monkeypatch):
