@@ -15,7 +15,7 @@ import numpy as np
 from ..portfolio.definition import Portfolio
 from ..portfolio.field import Field
 from ..portfolio.values import Columns
-from .features import Feature, clean_number
+from .features import Feature, Numbers
 
 # %% ../../nbs/scoring/05_reasons.ipynb #333762b6
 def field_shares(
@@ -177,13 +177,17 @@ class _Fields:
         self.fields = [(f"R{numbers[name]:02d}", portfolio[name]) for name in names]
         self.smallest = max(portfolio.smallest_reason, MIN_CONTRIBUTION)
         self.shared, self.asked = shared_meanings([field for _, field in self.fields])
-        self.ratios = {f.name: (portfolio[f.per], f.per_floor) for _, f in self.fields if f.per}
+        self.ratios = [
+            (f.name, f.per, Numbers((portfolio[f.per],)), f.per_floor)
+            for _, f in self.fields
+            if f.per
+        ]
 
     def amounts(self, columns: Columns) -> dict[str, np.ndarray]:
         "Return of each ratio where it stands as an amount (n,)."
         return {
-            name: ~(clean_number(base, columns[base.name])[0] > floor)
-            for name, (base, floor) in self.ratios.items()
+            name: ~(numbers.clean(columns[base][:, None])[0][:, 0] > floor)
+            for name, base, numbers, floor in self.ratios
         }
 
     def told_once(self, contributions: np.ndarray, columns: Columns) -> np.ndarray:
