@@ -108,6 +108,22 @@ def single(train, test, keep, preset, trials):
     return trained(train, test, keep, preset, trials, "single")
 
 
+@model("ours: glass box, additive", "interpret", "sklearn", ours=True)
+def glassbox(train, test, keep, preset, trials):
+    "What `train --champion glassbox` makes; no search takes part in it."
+    from credit_default.training.champion import choice_of_one, fit_choice
+    from credit_default.training.folds import Folds
+    from credit_default.training.search_space import additive_recipe
+    from credit_default.training.tuning import number_of_folds
+
+    folds = Folds(
+        train.portfolio, train.frame, train.y, number_of_folds(len(train)), 0, keep, THREADS
+    )
+    choice = choice_of_one(additive_recipe(train.portfolio), folds)
+    fitted = fit_choice(train.portfolio, choice, train, reasons=False)
+    return fitted.bundle.score(test.columns, reasons=False).probability_default
+
+
 # The others: `train` and `test` are tables of raw fields, numbers with NaN or pandas categories.
 
 

@@ -51,6 +51,14 @@ _KINDS = (
         "that respect the portfolio's monotonic constraints, if there are any.",
         "credit_default.training.champion:choose_single",
     ),
+    ChampionKind(
+        "glassbox",
+        "an additive model that can be read whole",
+        "A model that can be read whole was requested (champion = glassbox): a curve for each "
+        "field and a table for some pairs of fields, which obey the portfolio's monotonic "
+        "constraints, if there are any.",
+        "credit_default.training.champion:choose_glassbox",
+    ),
 )
 CHAMPIONS = {kind.name: kind for kind in _KINDS}
 

@@ -28,6 +28,7 @@ from .calibration import Calibrator
 from .ensemble import Member
 from .features import FeatureMap
 from .imputation import Imputer
+from .models.additive import AdditiveModel
 from .models.arrays import array_bytes, bytes_arrays
 from .models.linear import LinearModel
 from .models.network import NetworkModel
@@ -37,7 +38,7 @@ from .scorecard import Scorecard
 
 # %% ../../nbs/scoring/11_bundle_files.ipynb #be43af3d
 FORMAT_VERSION = 2
-MODEL_KINDS = {m.kind: m for m in (BoosterModel, LinearModel, NetworkModel)}
+MODEL_KINDS = {m.kind: m for m in (BoosterModel, LinearModel, NetworkModel, AdditiveModel)}
 # and the members' own files
 DECIDING = ("portfolio.json", "calibrator.json", "scorecard.json", "members.json")
 DESCRIBING = ("stability.json", "metrics.json", "provenance.json", "golden.json", "card.json")

@@ -20,6 +20,7 @@ from .background import Background
 from .features import Clean, FeatureMap
 from .field_split import FieldSplit
 from .imputation import Imputer
+from .models.additive import AdditiveModel
 from .models.arrays import Baseline, Model, array_bytes
 from .models.linear import LinearModel
 from .models.network import NetworkModel
@@ -33,7 +34,7 @@ class Member:
 
     features: FeatureMap
     imputer: Imputer
-    model: BoosterModel | LinearModel | NetworkModel
+    model: BoosterModel | LinearModel | NetworkModel | AdditiveModel
     weight: float = 1.0
 
     def matrix(self, columns: Columns) -> np.ndarray:

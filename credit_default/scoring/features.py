@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import repeat
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -137,6 +137,8 @@ class Feature:
     fields: tuple[str, ...]  # the applicant's fields that it comes from
     direction: int  # +1: the PD can only rise with it, -1: only fall, 0: either
     log: bool  # skewed, better compared on a logarithmic scale
+    # a number, a derived feature, one level of a category, or whether a number is missing
+    kind: Literal["number", "derived", "level", "missing"] = "number"
 
 # %% ../../nbs/scoring/01_features.ipynb #b590b7cf
 @dataclass
@@ -212,13 +214,13 @@ def list_features(cleaner: Cleaner, derived: tuple[Derived, ...]) -> Iterator[Fe
             name, origin[f.name] = f"{f.name} as amount", (f.name, f.per)
         yield Feature(name, origin[f.name], f.direction, f.log)
     for f in cleaner.optional:
-        yield Feature(f"{f.name} missing", (f.name,), 0, False)
+        yield Feature(f"{f.name} missing", (f.name,), 0, False, "missing")
     for d in derived:
         origin[d.name] = tuple(dict.fromkeys(o for n in d.fields for o in origin[n]))
-        yield Feature(d.name, origin[d.name], d.direction, d.log)
+        yield Feature(d.name, origin[d.name], d.direction, d.log, "derived")
     for f in cleaner.categories:
         for level in category_levels(f):
-            yield Feature(f"{f.name}={level}", (f.name,), 0, False)
+            yield Feature(f"{f.name}={level}", (f.name,), 0, False, "level")
 
 # %% ../../nbs/scoring/01_features.ipynb #c20c9cf9
 class FeatureMap(Cleaner):

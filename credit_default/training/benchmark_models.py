@@ -110,6 +110,7 @@ CANDIDATE_NAMES = dict(
     forest="random forest",
     network="network",
     logistic="logistic regression",
+    additive="additive model",
 )
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHAMPION_NETWORKS', 'GOLDEN_ROWS', 'BACKGROUND_SAMPLE', 'Choice', 'weighted_sum', 'choice_of', 'choice_of_one',
-           'choose_members', 'choose_single', 'choose_blended', 'best_trees', 'Fitted', 'fit_members', 'export_bundle',
-           'add_background', 'fit_choice', 'fit_champion']
+           'choose_members', 'choose_single', 'choose_glassbox', 'choose_blended', 'best_trees', 'Fitted',
+           'fit_members', 'export_bundle', 'add_background', 'fit_choice', 'fit_champion']
 
 # %% ../../nbs/training/16_champion.ipynb #2f2f6bc7
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from .calibration import choose_calibrator
 from .folds import Folds
 from .pipeline import fit_together, make_pipeline, margin
 from .recipe import Recipe
-from .search_space import SEARCH_NETWORKS
+from .search_space import SEARCH_NETWORKS, additive_recipe
 from .tuning import SearchOptions, TuningResult, tune
 
 # %% ../../nbs/training/16_champion.ipynb #9e0e298c
@@ -101,6 +101,13 @@ def choose_members(
 def choose_single(tuning: TuningResult, preset: str) -> Choice:
     "Return the best boosted trees, as `best_trees` finds them."
     return choice_of_one(best_trees(tuning), tuning.folds)
+
+
+def choose_glassbox(tuning: TuningResult, preset: str) -> Choice:
+    "Return the best additive model of the search, the default one where it tried none."
+    found = [recipe for recipe in tuning.best.values() if recipe.candidate == "additive"]
+    recipe = (found or [additive_recipe(tuning.folds.portfolio)])[0]
+    return choice_of_one(recipe, tuning.folds)
 
 
 def choose_blended(tuning: TuningResult, preset: str) -> Choice:

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..core.numeric import signed_log
+from ..scoring.models.additive import AdditiveModel
 from ..scoring.models.linear import LinearModel
 from ..scoring.models.network import NetworkModel
 from .feature_transformer import one_blas_thread
@@ -24,29 +25,32 @@ from .feature_transformer import one_blas_thread
 class PortableClassifier(ClassifierMixin, BaseEstimator):
     """Base of the classifiers of two outcomes whose fitted model is exported as arrays.
 
-    A subclass fits in `fit`, which begins with `_checked`, and returns in `model` what computes
-    its log-odds without scikit-learn.
+    A subclass fits in `fit`, which begins with `_checked`, and exports what it fitted in `model`.
     """
+
+    finite: bool | str = True  # what scikit-learn's checks ask of X
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = self.finite == "allow-nan"
         return tags
 
     def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         "Return X and y after scikit-learn's checks, and set `classes_`. Raise ValueError."
-        X, y = validate_data(self, X, y)
+        X, y = validate_data(self, X, y, ensure_all_finite=self.finite)
         self.classes_ = two_classes(y)
         return X, y
 
-    def model(self) -> LinearModel | NetworkModel:
+    def model(self) -> LinearModel | NetworkModel | AdditiveModel:
         "Return what computes the log-odds without scikit-learn."
         raise NotImplementedError
 
     def decision_function(self, X: Any) -> np.ndarray:
         "Return the (n,) log-odds of the second class."
         check_is_fitted(self)
-        return self.model().margin(validate_data(self, X, reset=False))
+        X = validate_data(self, X, reset=False, ensure_all_finite=self.finite)
+        return self.model().margin(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         "Return the (n, 2) probabilities of the two classes."

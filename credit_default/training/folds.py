@@ -174,7 +174,13 @@ def select_rows(clean: Clean, rows: np.ndarray) -> Clean:
     return Clean(*(getattr(clean, part.name)[rows] for part in fields(Clean)))
 
 # %% ../../nbs/training/11_folds.ipynb #08ed9c46
-LIBRARIES_OF_MARGINS = ("numpy", "scikit-learn", "imbalanced-learn", "fancyimpute")
+LIBRARIES_OF_MARGINS = (
+    "numpy",
+    "scikit-learn",
+    "imbalanced-learn",
+    "fancyimpute",
+    "interpret-core",
+)
 
 
 def kept_array(

@@ -36,6 +36,7 @@ LIBRARIES = (
     "scikit-learn",
     "imbalanced-learn",
     "fancyimpute",
+    "interpret-core",
     "optuna",
     "xgboost-cpu",
     "xgboost",
@@ -58,7 +59,7 @@ class TrainingRecord:
 
     Parameters
     ----------
-    champion : blend, single, or `given` where the recipe was given.
+    champion : a name in `core.champions.CHAMPIONS`, or `given` where the recipe was given.
     search_options : preset, trials and timeout of the search; empty without one.
     findings : by the audit, of the fields that the model sees; None where there was no audit.
     """

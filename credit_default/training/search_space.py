@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SLOW_TREES_START', 'LEAFWISE_TREES_START', 'SMOTE_TREES_START', 'SEARCH_NETWORKS', 'NETWORK', 'LOGISTIC', 'FOREST',
-           'SPACES', 'default_recipes', 'has_directions', 'CandidateSpace', 'suggest', 'RecipeTrial', 'search_point']
+           'ADDITIVE', 'SPACES', 'default_recipes', 'additive_recipe', 'has_directions', 'CandidateSpace',
+           'suggest_additive', 'suggest', 'RecipeTrial', 'search_point']
 
 # %% ../../nbs/training/09_search_space.ipynb #33a268bb
 from collections.abc import Callable
@@ -53,6 +54,7 @@ SEARCH_NETWORKS = 2  # networks that are averaged in a search
 NETWORK = dict(hidden=32, epochs=20, alpha=0.01, learning_rate=0.003, nets=SEARCH_NETWORKS)
 LOGISTIC = dict(C=1.0, clip=0.05)
 FOREST = dict(n_estimators=100, max_depth=12, colsample_bynode=0.4, min_child_weight=1.0)
+ADDITIVE = dict(bins=128, pairs=30, bags=8)
 
 # %% ../../nbs/training/09_search_space.ipynb #d538d7e5
 def default_recipes(portfolio: Portfolio) -> list[Recipe]:
@@ -75,6 +77,12 @@ def default_recipes(portfolio: Portfolio) -> list[Recipe]:
         Recipe(candidate="forest", **derived, parameters=FOREST),
         Recipe(imputation="mice", sampler="smote", **derived, parameters=SMOTE_TREES_START),
     ]
+
+
+def additive_recipe(portfolio: Portfolio) -> Recipe:
+    "Return the additive model that is fitted without a search."
+    monotone = has_directions(portfolio)
+    return Recipe(candidate="additive", derived=False, monotone=monotone, parameters=ADDITIVE)
 
 
 def has_directions(portfolio: Portfolio) -> bool:
@@ -153,15 +161,36 @@ def _logistic_space(space: CandidateSpace) -> dict[str, Any]:
         clip=space.draw_float("clip", 0.002, 0.1, log=True),
     )
 
+# %% ../../nbs/training/09_search_space.ipynb #ad09c0de
+def _additive_space(space: CandidateSpace) -> dict[str, Any]:
+    return dict(
+        bins=space.draw_int("bins", 32, 256, log=True),
+        pairs=space.draw_int("pairs", 0, 30),
+        bags=space.draw_int("bags", 2, 16),
+    )
+
 
 SPACES: dict[Candidate, Callable[[CandidateSpace], dict[str, Any]]] = dict(
-    xgboost=_xgboost_space, network=_network_space, forest=_forest_space, logistic=_logistic_space
+    xgboost=_xgboost_space,
+    network=_network_space,
+    forest=_forest_space,
+    logistic=_logistic_space,
+    additive=_additive_space,
 )
 
 # %% ../../nbs/training/09_search_space.ipynb #be52929f
+def suggest_additive(space: CandidateSpace, portfolio: Portfolio) -> Recipe:
+    "Return a recipe for an additive model, which has no samplers and no features to choose."
+    monotone = has_directions(portfolio) and space.choose("monotone", [True, False])
+    parameters = _additive_space(space)
+    return Recipe(candidate="additive", derived=False, monotone=monotone, parameters=parameters)
+
+
 def suggest(trial: Any, candidate: Candidate, portfolio: Portfolio) -> Recipe:
     "Return a recipe for a candidate, as an Optuna trial proposes it."
     space, network = CandidateSpace(trial, candidate), candidate == "network"
+    if candidate == "additive":
+        return suggest_additive(space, portfolio)
     invented = () if network else SYNTHETIC_SAMPLERS
     sampler = space.choose("sampler", ["none", "weight", *invented])
     if candidate in COMPLETE or sampler in SYNTHETIC_SAMPLERS:  # cannot take missing values

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..portfolio.definition import Portfolio
 from .folds import Folds, fit_margins, fold_plan
-from .recipe import CANDIDATES, TREES, Candidate, Recipe
+from .recipe import SEARCHED, TREES, Candidate, Recipe
 from .search_space import default_recipes, search_point, suggest
 from .study import FrozenTrial, TrialState, open_study, optuna, trial_kind
 
@@ -58,7 +58,7 @@ class SearchOptions:
     resume: bool = False
     progress: bool | Callable[[int, int, float], Any] = True
     folds: int | None = None
-    candidates: tuple[Candidate, ...] = CANDIDATES
+    candidates: tuple[Candidate, ...] = SEARCHED
     first: list[Recipe] | None = None
     threads: int | None = None
     cache: str | Path | None = None
@@ -103,6 +103,7 @@ CANDIDATE_SCHEDULE: tuple[Candidate, ...] = (
     "xgboost",
     "network",
     "logistic",
+    "additive",
 )  # whose trial is next, after the first recipes
 
 
@@ -247,7 +248,9 @@ def _trial_row(number: int, trial: FrozenTrial, folds: Folds) -> dict[str, Any]:
     )
 
 # %% ../../nbs/training/13_tuning.ipynb #8374fbdf
-CANDIDATE_COLOURS = dict(xgboost="#0072B2", network="#D55E00", logistic="#999999", forest="#009E73")
+CANDIDATE_COLOURS = dict(
+    xgboost="#0072B2", network="#D55E00", logistic="#999999", forest="#009E73", additive="#CC79A7"
+)
 
 
 def auc_behind_best(

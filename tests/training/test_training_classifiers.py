@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
+from credit_default.training.additive.classifier import AdditiveClassifier
 from credit_default.training.estimators import ScaledLogistic
 from credit_default.training.score_network import ScoreNetwork
 
 
 @pytest.mark.parametrize(
     "estimator",
-    [ScaledLogistic(), ScoreNetwork(epochs=100, nets=1, learning_rate=0.02)],
+    [
+        ScaledLogistic(),
+        ScoreNetwork(epochs=100, nets=1, learning_rate=0.02),
+        AdditiveClassifier(bags=2, pairs=1),
+    ],
     ids=lambda e: type(e).__name__,
 )
 def test_scikit_learns_checks_pass(estimator):

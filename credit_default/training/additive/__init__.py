@@ -1,0 +1,1 @@
+"Additive models: boosted by interpret, held to directions, kept as tables."
