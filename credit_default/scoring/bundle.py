@@ -191,5 +191,6 @@ class Bundle(_Explaining):
         scores = score_log_odds(self.scorecard, log_odds, none, clean, ratings)
         declined = scores.prediction == 1
         scores.reasons = self.finder.raised(contributions, columns, declined)
-        scores.helped = self.finder.helped(contributions, columns, ~declined)
+        if not declined.all():
+            scores.helped = self.finder.helped(contributions, columns, ~declined)
         return scores

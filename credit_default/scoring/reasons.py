@@ -260,8 +260,6 @@ class ReasonFinder(_Telling):
         approved: np.ndarray,  # (n,) who is told
     ) -> list[list[ReasonCode]]:  # for each applicant
         "Return what lowered the PD of each applicant who was approved."
-        if not approved.any():
-            return [[] for _ in approved]
         least = [self.smallest if yes else np.inf for yes in approved.tolist()]
         return self._find(-contributions, columns, least, raised=False)
 
