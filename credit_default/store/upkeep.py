@@ -60,17 +60,20 @@ def _empty_wal(database: Database) -> None:
         raise DatabaseUnavailable(unavailability(e) or UNOPENED) from None
 
 # %% ../../nbs/store/12_upkeep.ipynb #cd29f244
-def _erase_answers(c: sa.Connection, reference: str) -> None:
+def _erase_rows(c: sa.Connection, reference: str) -> int:
     t = predictions.c
-    keys = (
-        sa.select(t.user_id, t.idempotency_key)
-        .where(t.reference == reference, t.idempotency_key.is_not(None))
-        .distinct()
-    )
-    named = {(user_id or "", key) for user_id, key in c.execute(keys)}
+    # the rows that are removed name the answers: PostgreSQL lets others write between two
+    # statements, and keys that were looked up first would miss a row that comes after the look
+    removed = c.execute(
+        sa.delete(predictions)
+        .where(t.reference == reference)
+        .returning(t.user_id, t.idempotency_key)
+    ).all()
+    named = {(user_id or "", key) for user_id, key in removed if key is not None}
     for user_id, key in named | _files_with(c, reference):
         is_answer = (answers.c.user_id == user_id) & (answers.c.key == key)
         c.execute(sa.delete(answers).where(is_answer))
+    return len(removed)
 
 
 def _files_with(c: sa.Connection, text: str) -> set[tuple[str, str]]:
@@ -82,7 +85,9 @@ def _files_with(c: sa.Connection, text: str) -> set[tuple[str, str]]:
     )
     found = set()
     for user_id, key in c.execute(files).all():
-        packed = c.execute(content, {"user": user_id, "name": key}).scalar_one()
+        packed = c.execute(content, {"user": user_id, "name": key}).scalar_one_or_none()
+        if packed is None:
+            continue  # somebody else has removed it since
         try:
             if text.encode() in zlib.decompress(packed):
                 found.add((user_id, key))
@@ -96,9 +101,7 @@ def erase_applicant(database: Database, reference: str) -> int:
     if not storable(reference):
         return 0
     with database.transaction(writes=True) as c:
-        _erase_answers(c, reference)
-        wanted = predictions.c.reference == reference
-        removed = c.execute(sa.delete(predictions).where(wanted)).rowcount
+        removed = _erase_rows(c, reference)
     _empty_wal(database)
     return removed
 

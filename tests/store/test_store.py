@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -986,6 +986,57 @@ def test_an_applicant_is_erased(store):
     ] == [False, True, True]
     if store.file:
         assert b"Erika" not in store.file.read_bytes() + Path(f"{store.file}-wal").read_bytes()
+
+
+def test_what_is_written_during_an_erasure_goes_or_stays_with_its_answer(store):
+    """What was acknowledged before is gone. A request that comes between any two statements is a
+    new one or erased, but never an answer whose prediction is gone; its key is free again then.
+    """
+    other, late = Store(store.database.url.render_as_string(hide_password=False)), []
+    store.predictions.append([Entry([row(0, reference="Erika")], answer("before"))])
+
+    def write(i, key):
+        return other.predictions.append([Entry([row(i, reference="Erika")], answer(key))])
+
+    with ThreadPoolExecutor(8) as pool:
+
+        def meanwhile(c, cursor, statement, *_):
+            if statement.split()[0] in ("SELECT", "DELETE"):
+                key = f"late-{len(late)}"
+                late.append((key, pool.submit(write, 100 + len(late), key)))
+                # a writer to SQLite waits until the erasure is complete
+                wait([late[-1][1]], timeout=0.2 if store.file else 10)
+
+        sa.event.listen(store.database.engine, "before_cursor_execute", meanwhile)
+        try:
+            assert store.upkeep.erase("Erika") >= 1
+        finally:
+            sa.event.remove(store.database.engine, "before_cursor_execute", meanwhile)
+        assert len(late) >= 2 and all(one.result(60) == [True] for _, one in late)
+    keys = ["before", *(key for key, _ in late)]
+    kept = {key for key in keys if store.answers.get("anna-id", key)}
+    assert kept == {one.idempotency_key for one in store.predictions.find()}
+    assert "before" not in kept
+    store.upkeep.erase("Erika")
+    assert store.predictions.count() == 0
+    assert not any(store.answers.get("anna-id", key) for key in keys)
+    assert write(99, "before") == [True] and store.predictions.count() == 1
+
+
+def test_a_file_s_answer_that_goes_during_an_erasure_does_not_stop_it(store):
+    entries = [Entry([row(0, reference="Erika")]), Entry([row(1)], answer("file", endpoint="csv"))]
+    store.predictions.append(entries)
+    other, gone = Store(store.database.url.render_as_string(hide_password=False)), []
+
+    def meanwhile(c, cursor, statement, *_):
+        if statement.startswith("SELECT answers.content") and not gone:
+            gone.append(True)
+            other.upkeep.forget_answer("anna-id", "file")
+
+    if not store.file:  # nobody else writes to SQLite during a transaction
+        sa.event.listen(store.database.engine, "before_cursor_execute", meanwhile)
+    assert store.upkeep.erase("Erika") == 1 and store.predictions.count() == 1
+    assert store.file or gone
 
 
 def test_export_to_parquet_while_it_is_written_to(store, tmp_path, monkeypatch):
