@@ -299,6 +299,12 @@ def print_comparison(comparison: Mapping[str, Any], other: str) -> None:
             "The two holdouts differ: evaluate both models on one file with "
             "`credit-default evaluate FILE --model TAG`."
         )
+    elif not comparison["auc_difference"]:
+        note(
+            "NOT COMPARED loan by loan: the rows of the holdout are not kept on this machine, or "
+            "are not the same for both, or have fewer than 2 defaults or 2 repaid loans. The "
+            "differences above are not tested."
+        )
 
 # %% ../../nbs/cli/08_models.ipynb #0d82dfd6
 ChallengerArgument = Annotated[str, typer.Argument(metavar="TAG", help="The challenger.")]

@@ -34,6 +34,7 @@ from ..core.extras import require_extra
 
 if TYPE_CHECKING:
     from credit_default.evaluation.judging import LabelledRows
+    from credit_default.scoring.batch_csv import BatchCounts
 
 # %% ../../nbs/cli/07_scoring.ipynb #383eb04f
 PARQUET = (".parquet", ".pq")
@@ -71,7 +72,8 @@ ScoredArgument = Annotated[
     typer.Argument(
         metavar="OUT",
         help=(
-            "Output file of the same kind, or Parquet for CSV. It appears only when it is complete."
+            "Output file, CSV or Parquet: a CSV file gives either, a Parquet file Parquet. It "
+            "appears only when it is complete."
         ),
     ),
 ]
@@ -88,6 +90,24 @@ def _plain(source: Path, other: bool) -> AbstractContextManager[Path]:
     from credit_default.data.plain_file import plain_file  # slow to import
 
     return plain_file(source)
+
+# %% ../../nbs/cli/07_scoring.ipynb #b961233c
+def _finish_scoring(counts: "BatchCounts", where: str) -> None:
+    "Print how many rows were scored; exit with 4 where too many were refused or none read."
+    from credit_default.data.acceptance import MAX_REFUSED_SHARE  # slow to import
+
+    doubt = ""
+    if not counts.rows:
+        doubt = "NOTHING SCORED, the file has no rows. "
+    elif counts.refused > MAX_REFUSED_SHARE * counts.rows:
+        doubt = f"TOO MANY REFUSED, more than {MAX_REFUSED_SHARE:.0%}. "
+    see = " (see the column error)" if counts.refused else ""
+    typer.echo(
+        f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{see}. "
+        f"{doubt}{where}"
+    )
+    if doubt:
+        raise typer.Exit(NOT_JUDGED)
 
 # %% ../../nbs/cli/07_scoring.ipynb #3414d616
 @scoring_commands.command(
@@ -109,6 +129,9 @@ def score_command(
 
     A row that cannot be scored has its error in the column `error`. Columns that the model does not
     use are copied unchanged; from CSV to Parquet, all columns of the file are text.
+
+    The exit code is 4 if more than 5 % of the rows were refused, or there were none; the output
+    file is written all the same.
     """
     from credit_default.scoring.batch import score_file  # slow to import
 
@@ -123,11 +146,7 @@ def score_command(
         counts = score_file(bundle, plain, target, progress=progress)
     if counts.absent:
         note(f"Not in {source.name}, taken as missing in every row: {', '.join(counts.absent)}.")
-    see = " (see the column error)" if counts.refused else ""
-    typer.echo(
-        f"{counts.rows:,} rows: {counts.scored:,} scored, {counts.refused:,} refused{see}. "
-        f"{target}, by {bundle.tag}"
-    )
+    _finish_scoring(counts, f"{target}, by {bundle.tag}")
 
 # %% ../../nbs/cli/07_scoring.ipynb #05897ecd
 LabelledFileArgument = Annotated[

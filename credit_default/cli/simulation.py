@@ -132,7 +132,8 @@ def print_simulation(made: "SimulationResult") -> None:
     if made.moves:
         typer.echo(f"a drift check should name: {', '.join(made.moves)}")
     if made.outcomes:
-        typer.echo(f"outcomes: {made.outcomes['sent']:,} reported")
+        recorded, sent = made.outcomes.get("recorded", 0), made.outcomes["sent"]
+        typer.echo(f"outcomes: {recorded:,} of {sent:,} recorded")
 
 
 def drift_command_line(

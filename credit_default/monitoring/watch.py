@@ -35,7 +35,7 @@ from credit_default.monitoring.alerts import (
     read_channels,
     send_alert,
 )
-from .backtest import FITS, MORE, TOO_FEW, ModelFigures
+from .backtest import FITS, JUDGED, MORE, TOO_FEW, ModelFigures
 from credit_default.monitoring.changes import (
     Trouble,
     compose_alert,
@@ -230,7 +230,7 @@ def _measure_window(
     as_of = options.as_of or options.now
     measured = measure_performance(store, portfolio, model_version=tag, as_of=as_of)
     figures = measured.models[tag].figures
-    return result, None if figures.verdict == TOO_FEW else figures
+    return result, figures if figures.verdict in JUDGED else None
 
 # %% ../../nbs/monitoring/08_watch.ipynb #2e62505a
 Report = Callable[[datetime, datetime, str], object]  # since, until, model version -> where it is

@@ -549,6 +549,13 @@ def test_nothing_seen_and_many_refused_are_no_all_clear(synthetic_bundle, here, 
     assert found["verdict"].startswith("100 of 300 rows were refused, too many")
     result = shell("drift", "--current", none)
     assert result.exit_code == 2 and "all 300 rows have to be refused: age must be" in result.stderr
+    result = shell("score", some, "scored.csv")
+    assert result.exit_code == 4 and "100 refused" in result.stdout, result.output
+    assert "TOO MANY REFUSED, more than 5%" in result.stdout and len(rows("scored.csv")) == 300
+    empty = write(here / "empty.csv", [], list(rows(sample)[0]))
+    result = shell("score", empty, "empty-scored.csv")
+    assert result.exit_code == 4 and "NOTHING SCORED" in result.stdout, result.output
+    assert (here / "empty-scored.csv").exists()
     result = shell("evaluate", some)
     assert result.exit_code == 4 and "NOT JUDGED: 100 of 300 rows" in result.stderr
     result = shell("evaluate", none)
@@ -612,6 +619,8 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
     assert {figure["difference"] for figure in compared["figures"]} == {0} and compared[
         "auc_difference"
     ] is None
+    said = shell("models", "compare", challenger).stderr
+    assert "NOT COMPARED loan by loan: the rows of the holdout are not kept" in said
     assert json.loads(
         shell("models", "promote", challenger.split(":")[1], "--why", "a test", "--json").stdout
     ) == {"champion": challenger}

@@ -27,7 +27,15 @@ from credit_default.evaluation.discrimination import auc_interval
 from credit_default.evaluation.intervals import jeffreys_interval
 from credit_default.evaluation.metrics import compute_metrics
 from credit_default.evaluation.tables import rating_table
-from credit_default.monitoring.backtest import FEWER, FITS, MIN_OUTCOMES, MORE, TOO_FEW
+from credit_default.monitoring.backtest import (
+    FEWER,
+    FITS,
+    MIN_OUTCOMES,
+    MORE,
+    TOO_FEW,
+    UNJUDGED,
+    backtest_groups,
+)
 from credit_default.monitoring.drift import (
     NO_PREDICTIONS,
     MonitoringError,
@@ -925,3 +933,13 @@ def test_importing_it_imports_nothing_heavy():
         ).stdout.strip()
         == "[]"
     )
+
+
+def test_a_group_whose_test_has_no_p_value_is_not_judged():
+    "A PD that is not a number is neither fitting nor too low nor too high."
+    y, pds = np.repeat([1.0, 0.0], [30, 170]), np.full(200, 0.15)
+    assert backtest_groups(["all"], np.zeros(200, int), y, pds)[0].verdict == FITS
+    pds[7] = np.nan
+    for outcomes in (y, 1 - y, 0 * y):
+        [whole] = backtest_groups(["all"], np.zeros(200, int), outcomes, pds)
+        assert np.isnan(whole.p_value) and whole.verdict == UNJUDGED

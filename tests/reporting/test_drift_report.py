@@ -22,7 +22,7 @@ from credit_default.data.sources import Source
 from credit_default.data.split import split
 from credit_default.data.synthetic import synthesize, write_csv
 from credit_default.evaluation.charts.stability import VERDICT_MARKERS
-from credit_default.monitoring.backtest import FEWER, FITS, MORE, TOO_FEW
+from credit_default.monitoring.backtest import FEWER, FITS, MORE, TOO_FEW, UNJUDGED
 from credit_default.monitoring.drift import detect_drift
 from credit_default.monitoring.performance import measure_performance
 from credit_default.portfolio.catalogue import SHIPPED
@@ -423,8 +423,8 @@ def test_the_same_window_again_gives_the_same_json(world):
 
 def test_each_verdict_of_a_cohort_has_a_shape():
     assert (
-        set(VERDICT_MARKERS) == {FITS, MORE, FEWER, TOO_FEW}
-        and len({marker for marker, _ in VERDICT_MARKERS.values()}) == 4
+        set(VERDICT_MARKERS) == {FITS, MORE, FEWER, TOO_FEW, UNJUDGED}
+        and len({marker for marker, _ in VERDICT_MARKERS.values()}) == 5
     )
 
 

@@ -1152,7 +1152,7 @@ def test_a_recession_is_found_told_and_shown(live, tmp_path):
         model["cohorts"], f"{read(since) - timedelta(days=1):%Y-%m-%d}"
     ) == [FITS, MORE]
     assert (
-        model["n"] == int(re.search(r"outcomes: ([\d,]+) reported", said)[1].replace(",", ""))
+        model["n"] == int(re.search(r"outcomes: ([\d,]+) of \1 recorded", said)[1].replace(",", ""))
         and model["calibration_intercept"] > 0.5
     )
 

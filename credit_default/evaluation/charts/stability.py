@@ -107,6 +107,7 @@ VERDICT_MARKERS = {  # shape and colour of each verdict
     "more defaults than expected": ("^", ORANGE),
     "fewer defaults than expected": ("v", PALETTE[2]),
     "too few outcomes": ("x", GREY),
+    "not judged": ("s", GREY),
 }
 
 # %% ../../../nbs/evaluation/charts/07_stability.ipynb #5ee6386f
