@@ -40,7 +40,10 @@ def make_client(service):
     def make_client(role="analyst"):
         made.append(
             service.client_of(
-                token_of(add_user(service.database, f"contract-{uuid.uuid4().hex[:12]}", role))
+                token_of(
+                    add_user(service.database, f"contract-{uuid.uuid4().hex[:12]}", role),
+                    exp=int(time.time()) + 2 * 3600,  # longer than the long run
+                )
             )
         )
         return made[-1]
