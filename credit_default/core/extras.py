@@ -30,6 +30,7 @@ EXTRAS: dict[str, dict[str, str]] = dict(
         "httpx": "httpx",
         "tenacity": "tenacity",
         "tomlkit": "tomlkit",
+        "interpret-core": "interpret",
     },
     redis={"redis": "redis"},
     bigquery={"sqlalchemy-bigquery": "sqlalchemy_bigquery"},
