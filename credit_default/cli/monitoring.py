@@ -150,7 +150,8 @@ def drift_outcome(result: dict[str, Any]) -> tuple[str, int]:
         return f"{said}not judged, though no drift in the others", NOT_JUDGED
     if result["drift"] is None:
         return "not judged, too few applicants to notice drift", NOT_JUDGED
-    return f"no drift{' in ' * bool(result['stand_in'])}{result['stand_in']}", 0
+    where = f" in {result['stand_in']}" if result["stand_in"] else ""
+    return f"no drift{where}", 0
 
 
 def print_drift(made: "ReportRun", tag: str, logged: bool) -> int:

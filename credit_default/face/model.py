@@ -203,12 +203,8 @@ class _ReasoningModel(_ExplainingModel):
 
     def helped(self, table: Any) -> pd.DataFrame:
         """Return up to four things that lowered the PD of each approved applicant, the strongest
-        first; contributions are negative. Who is declined has no rows. All else is as in `reasons`.
-
-        Raises
-        ------
-        RefusedRowsError
-            If rows are refused; the message names rows and fields, never values.
+        first; contributions are negative. The declined have no rows. All else, errors included,
+        is as in `reasons`.
 
         Examples
         --------
