@@ -17,7 +17,8 @@ from credit_default.data.synthetic import synthesize
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.scorecard import Scorecard
-from credit_default.training.checks import JudgedModel, JudgedSide, check_model
+from credit_default.training.checks.checking import check_model
+from credit_default.training.checks.judged import JudgedModel, JudgedSide
 
 TRAIN, HOLDOUT = 8000, 4000
 GMSC = SHIPPED["gmsc"]

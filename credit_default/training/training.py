@@ -23,7 +23,8 @@ from ..scoring.reference import Reference
 from ..scoring.registry import record_card, save_bundle
 from ..scoring.stored import read_stored_model
 from .champion import Fitted, choice_of_one, fit_champion, fit_choice
-from .checks import Check, check_training, checks_on_card
+from .checks.check import Check
+from .checks.checking import check_training, checks_on_card
 from .folds import Folds, fold_plan
 from .model_card import make_card
 from .provenance import TrainingRecord, make_provenance

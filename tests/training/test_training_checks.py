@@ -16,24 +16,23 @@ from credit_default.data.split import split
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.thresholds import CheckThresholds
 from credit_default.scoring.scorecard import Scorecard, rating
-from credit_default.training.checks import (
+from credit_default.training.checks.check import (
     BAND_SHARE,
     BENCHMARK_SHARE,
     OUTCOME_SHARE,
     SEGMENT_SHARE,
     WEAK_SPOT_SHARE,
-    JudgedModel,
-    JudgedSide,
+)
+from credit_default.training.checks.checking import check_model, checks_on_card
+from credit_default.training.checks.data_and_split import maturity_check
+from credit_default.training.checks.directions import direction_check, direction_moves
+from credit_default.training.checks.discrimination import (
     benchmark_check,
-    check_model,
-    checks_on_card,
-    direction_check,
-    direction_moves,
     discrimination_checks,
-    holdout_tests,
-    maturity_check,
     segment_falls,
 )
+from credit_default.training.checks.judged import JudgedModel, JudgedSide
+from credit_default.training.checks.outcomes import holdout_tests
 from credit_default.training.model_card import list_limits
 
 

@@ -1,0 +1,1 @@
+"Checks of a new model: what it has to meet to become champion."
