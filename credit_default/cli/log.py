@@ -28,6 +28,7 @@ from credit_default.cli.terminal import (
     print_json,
     progress_bar,
 )
+from ..core.counting import how_many
 from ..core.extras import require_extra
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def parse_age(text: str) -> timedelta:
 
 def count_predictions(n: int) -> str:
     "Return a number of predictions in words."
-    return f"{n:,} prediction{'' if n == 1 else 's'}"
+    return how_many(n, "prediction")
 
 # %% ../../nbs/cli/16_log.ipynb #7a1d59f9
 log_commands = command_group(help="Export, prune, erase and back up predictions.")

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from ..core.counting import how_many
 from .alerts import Alert
 from .backtest import MORE, ModelFigures
 from .drift import ColumnComparison, DriftResult, drifted_names, iso
@@ -178,7 +179,7 @@ def _lines(
     "Return what an alert says of the predictions and of what changed."
     (begin, end), n = _window(result), result.samples_analysed
     lines = [
-        f"{result.portfolio}, model {result.model_version}: {n:,} prediction{'s' * (n != 1)} from "
+        f"{result.portfolio}, model {result.model_version}: {how_many(n, 'prediction')} from "
         f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC."
     ]
     lines += [_sentence(name, begins, result, figures) for name, begins in changes]

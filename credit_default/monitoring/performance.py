@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.clock import to_utc
+from ..core.counting import how_many
 from credit_default.monitoring.backtest import (
     GroupBacktest,
     ModelFigures,
@@ -234,7 +235,7 @@ def _notes_of_all(months: int, as_of: datetime, now: datetime, simulated: int) -
     if as_of > now:
         notes.append(f"As of {as_of:%Y-%m-%d}, which is in the future.")
     if simulated:
-        notes.append(f"{simulated:,} outcomes lie in the future: they were simulated.")
+        notes.append(f"In the future, because simulated: {how_many(simulated, 'outcome')}.")
     return notes
 
 # %% ../../nbs/monitoring/04_performance.ipynb #a4afa65c
@@ -247,14 +248,16 @@ def _notes_of_model(
     declined, figures = model.declined_without_outcome, model.figures
     missing = model.mature - model.with_outcome - declined
     notes = {
-        f"{waiting:,} of {model.answered:,} predictions are younger than {months} months; the "
-        f"next of them becomes mature on {next_mature}.": waiting and months and next_mature,
-        f"{declined:,} of {model.mature:,} mature predictions were declined "
-        "and have no outcome: the figures are of the others.": declined,
-        f"No outcome is known yet for {missing:,} of the mature predictions that were not "
-        "declined: if these differ from the rest, the figures are wrong.": missing,
-        f"{model.not_final:,} outcomes do not count: no default had been observed yet, before "
-        "the end of the window.": model.not_final,
+        f"Younger than {months} months: {waiting:,} of {how_many(model.answered, 'prediction')}. "
+        f"The next becomes mature on {next_mature}.": waiting and months and next_mature,
+        "Declined, and so without an outcome: "
+        f"{declined:,} of {how_many(model.mature, 'mature prediction')}. "
+        "The figures are of the others.": declined,
+        "Not declined, and no outcome known yet: "
+        f"{how_many(missing, 'mature prediction')}. "
+        "If these differ from the rest, the figures are wrong.": missing,
+        f"Not counted: {how_many(model.not_final, 'outcome')} that said no default before the "
+        "end of the window.": model.not_final,
         figures.too_few or "": figures.too_few and figures.n,
         "No outcome of a mature prediction is known, so nothing was computed.": not figures.n,
     }

@@ -24,6 +24,7 @@ from typing import Any
 import tenacity
 from filelock import FileLock, Timeout
 
+from ..core.counting import how_many
 from ..core.errors import CreditDefaultError, InvalidInput, place
 from ..core.paths import service_home
 from ..core.settings import Settings
@@ -107,7 +108,7 @@ class WatchResult:
         result, n = self.drift_result, self.drift_result.samples_analysed
         worse = Trouble.PERFORMANCE in self.troubles
         return (
-            f"{result.portfolio}: {_drift_words(result)}, {n:,} prediction{'s' * (n != 1)} of "
+            f"{result.portfolio}: {_drift_words(result)}, {how_many(n, 'prediction')} of "
             f"{result.model_version}; {_performance_words(self.figures, worse)}"
         )
 

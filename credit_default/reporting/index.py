@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..core.counting import how_many
 from ..core.files import atomic_write
 from ..core.markup import escape_html
 from .page import CSS, content_policy
@@ -70,7 +71,7 @@ def _result_text(name: str, content: dict[str, Any]) -> str:
         return "leaks not judged: too few loans of one outcome"
     if name == "eda" and "suspects" in result:
         n = len(result["suspects"])
-        return f"{n or 'no'} suspect field{'s' * (n != 1)}"
+        return how_many(n, "suspect field") if n else "no suspect fields"
     return ""
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.counting import how_many
 from .bins import Bins, assign_bin, check_counts, fit_bins
 from .psi import PSI_THRESHOLD, critical_psi, psi, psi_severity
 
@@ -65,7 +66,7 @@ def compare_field(
 def few_compared(n: int) -> str:  # n: rows of the current sample
     "Return the verdict on samples of which one is too small for no drift to mean anything."
     return (
-        f"Not judged: no drift shows with {n:,} applicant{'s' * (n != 1)}, but fewer than "
+        f"Not judged: no drift shows with {how_many(n, 'applicant')}, but fewer than "
         f"{MIN_COMPARED} in a sample are too few to notice it."
     )
 

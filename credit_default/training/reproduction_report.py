@@ -10,6 +10,7 @@ __all__ = ['MAX_DIFFERENCES_SHOWN', 'PLURAL_PARTS', 'as_json', 'part_lines', 'da
 import json
 from typing import Any
 
+from ..core.counting import how_many
 from .differences import PartComparison, TrialComparison
 from .reproduction import DataComparison, Reproduction
 
@@ -28,7 +29,7 @@ def part_lines(name: str, part: PartComparison | TrialComparison, what: str) -> 
     if part.agrees:
         return [f"{name}: {'agree' if name in PLURAL_PARTS else 'agrees'} ({what})"]
     n = len(part.differences)
-    where = f"{n} difference{'s' * (n > 1)}"
+    where = how_many(n, "difference")
     if isinstance(part, TrialComparison) and part.first_difference:
         where = f"from trial {part.first_difference} on"
     lines = [f"{name}: {'DIFFER' if name in PLURAL_PARTS else 'DIFFERS'}, {where}"]

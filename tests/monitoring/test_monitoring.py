@@ -548,12 +548,12 @@ def test_an_outcome_may_be_dated_with_the_last_day_of_its_window(tmp_path, hour,
         user_id=None,
     )
 
-    def counted(as_of):
+    def how_many(as_of):
         model = performance(store, GMSC, as_of=as_of)["models"][TAG]
         return model["mature"], model["n"], model["defaults"], model["not_final"]
 
-    assert counted(rows[0]["at"] + relativedelta(months=24, microseconds=-1)) == (0, 0, 0, 0)
-    assert counted(datetime(2026, 3, 4, tzinfo=UTC)) == (
+    assert how_many(rows[0]["at"] + relativedelta(months=24, microseconds=-1)) == (0, 0, 0, 0)
+    assert how_many(datetime(2026, 3, 4, tzinfo=UTC)) == (
         5,
         4,
         1,
@@ -673,7 +673,7 @@ def test_a_model_without_outcomes_and_a_simulated_future(tmp_path):
     assert later["models"].keys() == {OTHER} and later["models"][OTHER]["n"] == 100
     assert (
         later["notes"][0].startswith("As of ")
-        and later["notes"][1] == "100 outcomes lie in the future: they were simulated."
+        and later["notes"][1] == "In the future, because simulated: 100 outcomes."
     )
     check_json([empty, young, later])
 

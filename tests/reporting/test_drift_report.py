@@ -293,7 +293,7 @@ def test_performance_is_shown_by_cohort_and_rating_and_model(world):
     assert {row["model"] for row in figures["models"]["table"]} == {world.bundle.tag, OTHER}
     said = words(run)
     assert (
-        "were declined and have no outcome" in said
+        "Declined, and so without an outcome" in said
         and "The PDs are too low" in said
         and "More defaults than expected: " in said
     )

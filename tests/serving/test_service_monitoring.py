@@ -700,8 +700,8 @@ def test_performance_is_what_the_evaluation_says_of_the_same_rows(running, ask, 
         == sum(one["n"] for one in figures["cohorts"])
         == len(y)
     )
-    assert any("were declined and have no outcome" in note for note in found["notes"]) and any(
-        "are younger than 24 months" in note for note in found["notes"]
+    assert any("Declined, and so without an outcome" in note for note in found["notes"]) and any(
+        "Younger than 24 months" in note for note in found["notes"]
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ...core.counting import how_many
 from .columns import CountedColumn, value_text
 from credit_default.evaluation.leakage.conditions import (
     ABSENCE_AUC,
@@ -89,7 +90,7 @@ def make_finding(
 # %% ../../../nbs/evaluation/leakage/06_findings.ipynb #2b980fda
 def rows_text(n: int) -> str:
     "Return a number of rows in words."
-    return f"{n:,} row{'s' * (n != 1)}"
+    return how_many(n, "row")
 
 
 def share_text(share: float) -> str:
