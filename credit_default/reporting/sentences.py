@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['auc_fall_sentence', 'segment_fall_sentence', 'calibration_sentence', 'rating_order', 'gaps_sentence',
-           'choices_sentence', 'origins_sentence']
+           'choices_sentence', 'origins_sentence', 'points_sentence']
 
 # %% ../../nbs/reporting/09_sentences.ipynb #5e470003
 from collections.abc import Sequence
@@ -86,3 +86,11 @@ def origins_sentence(verdicts: Sequence[str]) -> str:
     unjudged = sum(verdict not in (MORE, FEWER, FITS) for verdict in verdicts)
     said = f"At {odd} of them more or fewer loans default than expected."
     return said + (f" {unjudged} could not be judged." if unjudged else "")
+
+# %% ../../nbs/reporting/09_sentences.ipynb #c456282e
+def points_sentence(points: float, exact: bool) -> str:
+    "Return what a unit of log-odds is worth in points, NaN where the scale has none."
+    if np.isnan(points):
+        return "The scale of the score is not one of log-odds, so no points are given."
+    average = "" if exact else ", averaged over the training rows, since the calibrator is a curve"
+    return f"One unit of log-odds takes {{points:.1f}} points from the score{average}."

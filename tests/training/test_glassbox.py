@@ -6,12 +6,19 @@ from interpret.glassbox import ExplainableBoostingClassifier
 
 from credit_default.data.loading import load
 from credit_default.data.split import split
+from credit_default.evaluation.charts.additive import plot_curve, plot_pairs
 from credit_default.evaluation.validation.monotonicity import monotonicity
 from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
 from credit_default.scoring.bundle_files import read_bundle, write_bundle
 from credit_default.scoring.features import FeatureMap
 from credit_default.scoring.models.additive import AdditiveModel
 from credit_default.training.additive.classifier import AdditiveClassifier, term_inputs
+from credit_default.training.additive.printed import (
+    added_up,
+    bin_table,
+    print_glass_box,
+    term_table,
+)
 from credit_default.training.champion import choose_members
 from credit_default.training.search_space import additive_recipe
 from credit_default.training.training import fit_recipe, train_model
@@ -164,3 +171,47 @@ def test_the_number_of_threads_changes_nothing(gmsc, monkeypatch):
     X, y = rng.normal(size=(500, 3)), rng.random(500) < 0.2
     models = [AdditiveClassifier(bags=4, pairs=1, threads=n).fit(X, y) for n in (1, 2)]
     np.testing.assert_array_equal(*[m.decision_function(X) for m in models])
+
+
+def test_every_term_is_printed_in_the_words_of_the_portfolio(fitted):
+    portfolio, train = fitted.bundle.portfolio, fitted.train
+    box = print_glass_box(fitted.fitted, train.frame)
+    (member,) = fitted.bundle.members
+    assert len(box.curves) == len(fitted.bundle.names)
+    assert len(box.terms) == len(member.model.terms)
+    titles = [f.title for f in portfolio.fields]
+    assert all(any(a.title.startswith(t) for t in titles) for c in box.curves for a in c.axes)
+    table = term_table(box)
+    assert table["size"].is_monotonic_decreasing and table.share.sum() == pytest.approx(1)
+    for term in box.curves:
+        rows = bin_table(term)
+        assert sum(row["n"] for row in rows) == len(train)
+        assert len(rows) == len(term.scores)
+
+
+def test_printed_bins_and_tables_are_those_that_score(fitted):
+    "From what is printed alone a person gets the margin that the service computes."
+    box = print_glass_box(fitted.fitted, fitted.train.frame)
+    bundle, few = fitted.bundle, range(25)
+    for i in few:
+        one = {name: values[i : i + 1] for name, values in fitted.holdout.columns.items()}
+        parts = added_up(fitted.fitted, box, one)
+        margin = bundle.margin(bundle.matrices(bundle.clean(one)))[0]
+        assert box.intercept + parts.score.sum() == pytest.approx(margin, abs=1e-9)
+        for term in box.curves:
+            score = parts.score[parts.term == term.title].iloc[0]
+            assert np.abs(term.scores - score).min() == 0
+
+
+def test_every_term_can_be_drawn(fitted):
+    box = print_glass_box(fitted.fitted, fitted.train.frame)
+    for term in box.curves:
+        (axis,), fig = term.axes, plot_curve(term)
+        assert fig.axes[0].get_title(loc="left").startswith(axis.title)
+        if axis.cuts is not None:
+            (line,) = [line for line in fig.axes[0].lines if line.get_label() == "curve"]
+            np.testing.assert_array_equal(line.get_ydata()[:-1], term.scores[1:])
+        # where a value may be missing, a code or implausible, a mark of its own says so
+        assert len(fig.axes) == (4 if axis.cuts is not None and axis.absent else 2)
+    fig = plot_pairs(box.pairs[:1], 0.5)
+    assert fig.axes[0].images[0].get_array().shape[0] >= len(box.pairs[0].axes[1].counts) - 1
