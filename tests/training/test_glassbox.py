@@ -12,7 +12,12 @@ from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
 from credit_default.scoring.bundle_files import read_bundle, write_bundle
 from credit_default.scoring.features import FeatureMap
 from credit_default.scoring.models.additive import AdditiveModel
-from credit_default.training.additive.classifier import AdditiveClassifier, term_inputs
+from credit_default.training.additive.classifier import (
+    BINS_OF_PAIRS,
+    AdditiveClassifier,
+    bin_numbers,
+    term_inputs,
+)
 from credit_default.training.additive.printed import (
     added_up,
     bin_table,
@@ -58,16 +63,15 @@ def matrices():
     return inputs, X[train], data.y[train].astype(int), X[test]
 
 
-def inputs_as_texts(inputs, X):
+def inputs_as_texts(inputs, cuts, X):
     "The same applicants as a person would hand them to interpret: categories by name."
     columns = []
-    for one in inputs:
-        values = X[:, one.columns].astype(object)
+    for one, numbers in zip(inputs, bin_numbers(inputs, cuts, X).T, strict=True):
         if one.numeric:
-            columns.append(values[:, 0])
+            columns.append(numbers.astype(object))
             continue
-        level = values.astype(float).argmax(axis=1)
-        columns.append(np.where(values.any(axis=1), [f"level {i + 1}" for i in level], None))
+        named = [None if np.isnan(level) else f"level {level:.0f}" for level in numbers]
+        columns.append(np.array(named, object))
     return np.column_stack(columns)
 
 
@@ -75,15 +79,17 @@ def test_tables_say_what_interpret_says(matrices):
     inputs, X, y, X_test = matrices
     free = [one._replace(direction=0) for one in inputs]
     ours = AdditiveClassifier(free, pairs=6, bags=2, seed=3).fit(X, y)
-    types = [
-        list(cuts) if one.numeric and len(cuts) else "continuous" if one.numeric else "nominal"
-        for one, cuts in zip(ours.inputs_, ours.cuts_, strict=True)
-    ]
+    types = ["continuous" if one.numeric else "nominal" for one in ours.inputs_]
     machine = ExplainableBoostingClassifier(
-        feature_types=types, interactions=6, outer_bags=2, random_state=3, n_jobs=1
+        feature_types=types,
+        max_interaction_bins=BINS_OF_PAIRS,
+        interactions=6,
+        outer_bags=2,
+        random_state=3,
+        n_jobs=1,
     )
-    machine.fit(inputs_as_texts(inputs, X), y)
-    theirs = machine.decision_function(inputs_as_texts(inputs, X_test))
+    machine.fit(inputs_as_texts(inputs, ours.cuts_, X), y)
+    theirs = machine.decision_function(inputs_as_texts(inputs, ours.cuts_, X_test))
     np.testing.assert_allclose(ours.decision_function(X_test), theirs, rtol=0, atol=1e-9)
 
 
