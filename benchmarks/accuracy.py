@@ -108,20 +108,34 @@ def single(train, test, keep, preset, trials):
     return trained(train, test, keep, preset, trials, "single")
 
 
-@model("ours: glass box, additive", "interpret", "sklearn", ours=True)
-def glassbox(train, test, keep, preset, trials):
-    "What `train --champion glassbox` makes; no search takes part in it."
+def unsearched(train, test, keep, recipe):
+    "PDs of `test` by a recipe that no search takes part in."
     from credit_default.training.champion import choice_of_one, fit_choice
     from credit_default.training.folds import Folds
-    from credit_default.training.search_space import additive_recipe
     from credit_default.training.tuning import number_of_folds
 
     folds = Folds(
         train.portfolio, train.frame, train.y, number_of_folds(len(train)), 0, keep, THREADS
     )
-    choice = choice_of_one(additive_recipe(train.portfolio), folds)
-    fitted = fit_choice(train.portfolio, choice, train, reasons=False)
+    fitted = fit_choice(train.portfolio, choice_of_one(recipe, folds), train, reasons=False)
+    print(f"  {fitted.choice.describe()}", file=sys.stderr, flush=True)
     return fitted.bundle.score(test.columns, reasons=False).probability_default
+
+
+@model("ours: glass box, additive", "interpret", "sklearn", ours=True)
+def glassbox(train, test, keep, preset, trials):
+    "What `train --champion glassbox` makes; no search takes part in it."
+    from credit_default.training.search_space import additive_recipe
+
+    return unsearched(train, test, keep, additive_recipe(train.portfolio))
+
+
+@model("ours: points scorecard", "optbinning", "sklearn", ours=True)
+def scorecard(train, test, keep, preset, trials):
+    "What `train --champion scorecard` makes."
+    from credit_default.training.search_space import scorecard_recipe
+
+    return unsearched(train, test, keep, scorecard_recipe(train.portfolio))
 
 
 # The others: `train` and `test` are tables of raw fields, numbers with NaN or pandas categories.
@@ -272,6 +286,23 @@ def ebm(train, y, test):
     from interpret.glassbox import ExplainableBoostingClassifier
 
     return ExplainableBoostingClassifier(n_jobs=THREADS).fit(train, y).predict_proba(test)[:, 1]
+
+
+@model("OptBinning scorecard, monotone, untuned", "optbinning", "sklearn")
+def optbinning(train, y, test):
+    from optbinning import BinningProcess, Scorecard
+    from sklearn.linear_model import LogisticRegression
+
+    texts = list(train.select_dtypes("category"))
+    train, test = (t.assign(**{c: t[c].astype(object) for c in texts}) for t in (train, test))
+    process = BinningProcess(
+        list(train),
+        categorical_variables=texts,
+        binning_fit_params={c: dict(monotonic_trend="auto_asc_desc") for c in train},
+    )
+    card = Scorecard(process, LogisticRegression(max_iter=1000))
+    card.fit(train, y, metric_missing="empirical")
+    return card.predict_proba(test)[:, 1]
 
 
 # The run.

@@ -59,6 +59,13 @@ _KINDS = (
         "constraints, if there are any.",
         "credit_default.training.champion:choose_glassbox",
     ),
+    ChampionKind(
+        "scorecard",
+        "a points scorecard that can be added up by hand",
+        "A points scorecard was requested (champion = scorecard): each characteristic in a few "
+        "bins, each bin with whole points, and the sum of an applicant's points is the score.",
+        "credit_default.training.champion:choose_scorecard",
+    ),
 )
 CHAMPIONS = {kind.name: kind for kind in _KINDS}
 

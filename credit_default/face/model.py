@@ -129,13 +129,11 @@ class _PredictingModel(_TableModel):
 # %% ../../nbs/face/05_model.ipynb #e19c5859
 def _contribution_table(bundle: Bundle, rows: CheckedRows) -> pd.DataFrame:
     "Return the contributions of the fields, in log-odds and in points."
-    card = bundle.scorecard
-    log_odds, parts = bundle.explain(bundle.clean(rows.columns))
-    base = log_odds - parts.sum(axis=1)
-    units = {"log_odds": np.column_stack([base, parts])}
-    if card.method == "odds":
-        score: Any = card  # its methods take a number or an array
-        units["points"] = np.column_stack([score.unrounded(base), score.points(parts)])
+    clean = bundle.clean(rows.columns)
+    log_odds, parts = bundle.explain(clean)
+    units = {"log_odds": np.column_stack([log_odds - parts.sum(axis=1), parts])}
+    if bundle.scorecard.method == "odds":
+        units["points"] = np.column_stack(bundle.explain_points(clean))
     names = ["base", *bundle.names]
     frames = {unit: pd.DataFrame(values, rows.index, names) for unit, values in units.items()}
     return pd.concat(frames, axis=1, names=["unit", "field"])

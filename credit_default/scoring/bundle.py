@@ -20,8 +20,9 @@ from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
 from .background import Background, field_centres
 from .calibration import Calibrator
-from .ensemble import Ensemble, Member, clean_values
+from .ensemble import Ensemble, Member, RawExplanation, clean_values
 from .features import Clean
+from .models.points import PointsModel
 from .reasons import ReasonCode, ReasonFinder
 from .reference import Reference
 from .scorecard import DECISIONS, LABELS, Scorecard, rating_index
@@ -73,10 +74,13 @@ def score_log_odds(
     reasons: list[list[ReasonCode]],
     clean: Clean,
     ratings: Sequence[Rating] = RATINGS,
+    score: np.ndarray | None = None,  # (n,) sums of points; None: the score of the log-odds
 ) -> Scores:
     "Return the answers for calibrated log-odds."
     pd = pd_of(log_odds)
-    prediction, score = scorecard.prediction(pd), scorecard.score(log_odds)
+    prediction = scorecard.prediction(pd)
+    if score is None:
+        score = scorecard.score(log_odds)
     declined = prediction.tolist()
     bands = [ratings[i] for i in rating_index(score, ratings).tolist()]
     return Scores(
@@ -142,8 +146,22 @@ class BundleParts(Ensemble):
             return "one reference population; trees too deep for tables have XGBoost's own start"
         return "one reference population, the same for all members"
 
+# %% ../../nbs/scoring/12_bundle.ipynb #43858e12
+class _Summing(BundleParts):
+    "The parts, and the points of a scorecard."
+
+    @property
+    def points(self) -> PointsModel | None:
+        "Return the points scorecard whose sums are the score; None where the PD decides it."
+        model = self.models[0]
+        return model if len(self.models) == 1 and isinstance(model, PointsModel) else None
+
+    def _total_of(self, margin: np.ndarray) -> np.ndarray | None:
+        "Return (n,) the sums of points of a points scorecard, None for other models."
+        return self.points.total_of(margin) if self.points else None
+
 # %% ../../nbs/scoring/12_bundle.ipynb #a42a6537
-class _Explaining(BundleParts):
+class _Explaining(_Summing):
     "The parts, and what they make of applicants."
 
     def taken(self, clean: Clean) -> list[dict[str, Any]]:
@@ -158,11 +176,25 @@ class _Explaining(BundleParts):
         """Return calibrated log-odds of default (n,) and contributions to them (n, fields), counted
         from the base.
         """
-        raw = self.explain_margin(clean)
+        return self.calibrate_explanation(self.explain_margin(clean))
+
+    def calibrate_explanation(self, raw: RawExplanation) -> tuple[np.ndarray, np.ndarray]:
+        "Return what `explain` does of contributions to the margin."
         log_odds, far = self.calibrator.log_odds(raw.margin), np.abs(raw.distance) > 1e-9
         chord = log_odds - self.calibrator.log_odds(raw.base)
         slope = np.where(far, chord / np.where(far, raw.distance, 1.0), 1.0)
         return log_odds, raw.by_field * slope[:, None]
+
+    def explain_points(self, clean: Clean) -> tuple[np.ndarray, np.ndarray]:
+        """Return the points at the base (n,) and those that the fields add to them (n, fields);
+        together they are the score before it is rounded, of a points scorecard the score itself.
+        """
+        raw, card = self.explain_margin(clean), self.scorecard
+        if self.points:
+            base = self.points.scale.unrounded(raw.margin - raw.distance)
+            return base, -self.points.scale.factor * raw.by_field
+        log_odds, parts = self.calibrate_explanation(raw)
+        return card.unrounded(log_odds - parts.sum(axis=1)), card.points(parts)
 
 # %% ../../nbs/scoring/12_bundle.ipynb #ea992154
 class Bundle(_Explaining):
@@ -185,10 +217,13 @@ class Bundle(_Explaining):
         clean, ratings = self.clean(columns), self.portfolio.ratings
         none: list[list[ReasonCode]] = [[] for _ in clean.values]
         if not reasons:
-            log_odds = self.calibrator.log_odds(self.margin(self.matrices(clean)))
-            return score_log_odds(self.scorecard, log_odds, none, clean, ratings)
-        log_odds, contributions = self.explain(clean)
-        scores = score_log_odds(self.scorecard, log_odds, none, clean, ratings)
+            margin = self.margin(self.matrices(clean))
+            log_odds, total = self.calibrator.log_odds(margin), self._total_of(margin)
+            return score_log_odds(self.scorecard, log_odds, none, clean, ratings, total)
+        raw = self.explain_margin(clean)
+        log_odds, contributions = self.calibrate_explanation(raw)
+        total = self._total_of(raw.margin)
+        scores = score_log_odds(self.scorecard, log_odds, none, clean, ratings, total)
         declined = scores.prediction == 1
         scores.reasons = self.finder.raised(contributions, columns, declined)
         if not declined.all():

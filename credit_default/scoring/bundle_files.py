@@ -32,13 +32,16 @@ from .models.additive import AdditiveModel
 from .models.arrays import array_bytes, bytes_arrays
 from .models.linear import LinearModel
 from .models.network import NetworkModel
+from .models.points import PointsModel
 from .models.trees import BoosterModel
 from .reference import Reference
 from .scorecard import Scorecard
 
 # %% ../../nbs/scoring/13_bundle_files.ipynb #be43af3d
 FORMAT_VERSION = 2
-MODEL_KINDS = {m.kind: m for m in (BoosterModel, LinearModel, NetworkModel, AdditiveModel)}
+MODEL_KINDS = {
+    m.kind: m for m in (BoosterModel, LinearModel, NetworkModel, AdditiveModel, PointsModel)
+}
 # and the members' own files
 DECIDING = ("portfolio.json", "calibrator.json", "scorecard.json", "members.json")
 DESCRIBING = ("stability.json", "metrics.json", "provenance.json", "golden.json", "card.json")

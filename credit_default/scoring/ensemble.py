@@ -24,6 +24,7 @@ from .models.additive import AdditiveModel
 from .models.arrays import Baseline, Model, array_bytes
 from .models.linear import LinearModel
 from .models.network import NetworkModel
+from .models.points import PointsModel
 from .models.trees import BoosterModel
 from .reasons import field_shares, sum_by_field
 
@@ -34,7 +35,7 @@ class Member:
 
     features: FeatureMap
     imputer: Imputer
-    model: BoosterModel | LinearModel | NetworkModel | AdditiveModel
+    model: BoosterModel | LinearModel | NetworkModel | AdditiveModel | PointsModel
     weight: float = 1.0
 
     def matrix(self, columns: Columns) -> np.ndarray:
@@ -75,7 +76,7 @@ def member_matrices(
     for member, fill in zip(members, fills):
         if fill not in filled:
             filled[fill] = member.imputer.transform(clean.values)
-        key = fill, member.features.with_derived
+        key = fill, (member.features.with_derived, member.features.with_codes)
         if key not in made:
             made[key] = member.features.matrix(clean, filled[fill])
         matrices.append(made[key])
@@ -122,7 +123,10 @@ def average_explanation(
 # %% ../../nbs/scoring/11_ensemble.ipynb #b80c2adc
 def leading_member(members: Sequence[Member]) -> int:
     "Return the number of the member whose columns contain those of all others."
-    order = [(not m.features.with_derived, m.imputer.method != "none") for m in members]
+    order = [
+        (not m.features.with_codes, not m.features.with_derived, m.imputer.method != "none")
+        for m in members
+    ]
     return order.index(min(order))
 
 

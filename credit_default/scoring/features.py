@@ -137,8 +137,8 @@ class Feature:
     fields: tuple[str, ...]  # the applicant's fields that it comes from
     direction: int  # +1: the PD can only rise with it, -1: only fall, 0: either
     log: bool  # skewed, better compared on a logarithmic scale
-    # a number, a derived feature, one level of a category, or whether a number is missing
-    kind: Literal["number", "derived", "level", "missing"] = "number"
+    # a number, a derived feature, one level of a category, whether a number is missing, one code
+    kind: Literal["number", "derived", "level", "missing", "code"] = "number"
 
 # %% ../../nbs/scoring/01_features.ipynb #b590b7cf
 @dataclass
@@ -202,8 +202,12 @@ def category_levels(field: Field) -> list[str]:
     other = ["other"] if field.unknown == "other" else []
     return [*field.categories, *other, *([] if field.required else ["missing"])]
 
-
-def list_features(cleaner: Cleaner, derived: tuple[Derived, ...]) -> Iterator[Feature]:
+# %% ../../nbs/scoring/01_features.ipynb #eaed0c24
+def list_features(
+    cleaner: Cleaner,
+    derived: tuple[Derived, ...],
+    codes: bool = False,  # with a column for each code
+) -> Iterator[Feature]:
     "Yield the columns of the matrix, in their order."
     origin: dict[str, tuple[str, ...]] = {
         f.name: (f.name,) for f in cleaner.numeric + cleaner.categories
@@ -215,6 +219,9 @@ def list_features(cleaner: Cleaner, derived: tuple[Derived, ...]) -> Iterator[Fe
         yield Feature(name, origin[f.name], f.direction, f.log)
     for f in cleaner.optional:
         yield Feature(f"{f.name} missing", (f.name,), 0, False, "missing")
+    for f in cleaner.numeric if codes else ():
+        for code in f.codes:
+            yield Feature(f"{f.name} code {code:g}", (f.name,), 0, False, "code")
     for d in derived:
         origin[d.name] = tuple(dict.fromkeys(o for n in d.fields for o in origin[n]))
         yield Feature(d.name, origin[d.name], d.direction, d.log, "derived")
@@ -223,21 +230,32 @@ def list_features(cleaner: Cleaner, derived: tuple[Derived, ...]) -> Iterator[Fe
             yield Feature(f"{f.name}={level}", (f.name,), 0, False, "level")
 
 # %% ../../nbs/scoring/01_features.ipynb #c20c9cf9
-class FeatureMap(Cleaner):
+class _MatrixColumns(Cleaner):
+    "The columns of a matrix; parameters as of `FeatureMap`."
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        keep: tuple[str, ...] = (),
+        derived: bool = True,
+        codes: bool = False,
+    ):
+        super().__init__(portfolio, keep)
+        self.with_derived, self.with_codes = derived, codes
+        self.derived = possible_derived(self) if derived else ()
+        self.features = tuple(list_features(self, self.derived, codes))
+        self.names = [f.name for f in self.features]
+
+# %% ../../nbs/scoring/01_features.ipynb #64093a6c
+class FeatureMap(_MatrixColumns):
     """From cleaned columns to the matrix a model sees.
 
     Parameters
     ----------
     portfolio, keep : as for `Cleaner`.
     derived : with the derived features, or with the raw fields alone.
+    codes : with a column for each code of a field, which is otherwise a missing value like others.
     """
-
-    def __init__(self, portfolio: Portfolio, keep: tuple[str, ...] = (), derived: bool = True):
-        super().__init__(portfolio, keep)
-        self.with_derived = derived
-        self.derived = possible_derived(self) if derived else ()
-        self.features = tuple(list_features(self, self.derived))
-        self.names = [f.name for f in self.features]
 
     def matrix(
         self,
@@ -249,12 +267,13 @@ class FeatureMap(Cleaner):
 
     def to_dict(self) -> dict[str, Any]:
         "Return what it takes to build the same map again from the same portfolio."
-        return dict(keep=list(self.keep), derived=self.with_derived, names=self.names)
+        codes = dict(codes=True) if self.with_codes else {}
+        return dict(keep=list(self.keep), derived=self.with_derived, names=self.names, **codes)
 
     @classmethod
     def from_dict(cls, portfolio: Portfolio, data: dict[str, Any]) -> Self:
         "Return the map that `to_dict` described. Raise ValueError where its columns are others."
-        made = cls(portfolio, tuple(data["keep"]), data["derived"])
+        made = cls(portfolio, tuple(data["keep"]), data["derived"], data.get("codes", False))
         if made.names != data["names"]:
             raise ValueError(
                 "this version of the code builds other feature columns than the model was "
@@ -275,7 +294,7 @@ def _meant_codes(features: FeatureMap, d: Derived, coded: Named) -> Named:
     number = list(features.portfolio[name].codes).index(d.code) + 1
     return {name: coded[name] == number}
 
-
+# %% ../../nbs/scoring/01_features.ipynb #201d71a0
 def fill_matrix(features: FeatureMap, clean: Clean, values: np.ndarray) -> np.ndarray:
     "Return the matrix of cleaned applicants, whose numbers are `values`."
     numbers = features.numeric
@@ -289,6 +308,10 @@ def fill_matrix(features: FeatureMap, clean: Clean, values: np.ndarray) -> np.nd
     for f in features.optional:
         out[:, at] = ~stated[f.name]
         at += 1
+    for j, f in enumerate(numbers if features.with_codes else ()):
+        for i in range(len(f.codes)):
+            out[:, at] = clean.coded[:, j] == i + 1
+            at += 1
     for d in features.derived:
         known[d.name] = out[:, at] = derive(d, known, stated, _meant_codes(features, d, coded))
         at += 1

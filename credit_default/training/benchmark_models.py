@@ -111,6 +111,7 @@ CANDIDATE_NAMES = dict(
     network="network",
     logistic="logistic regression",
     additive="additive model",
+    scorecard="points scorecard",
 )
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHAMPION_NETWORKS', 'GOLDEN_ROWS', 'BACKGROUND_SAMPLE', 'Choice', 'weighted_sum', 'choice_of', 'choice_of_one',
-           'choose_members', 'choose_single', 'choose_glassbox', 'choose_blended', 'best_trees', 'Fitted',
-           'fit_members', 'export_bundle', 'add_background', 'fit_choice', 'fit_champion']
+           'choose_members', 'choose_single', 'choose_glassbox', 'choose_scorecard', 'choose_blended', 'best_trees',
+           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'fit_choice', 'fit_champion']
 
 # %% ../../nbs/training/16_champion.ipynb #2f2f6bc7
 from dataclasses import dataclass, replace
@@ -32,7 +32,11 @@ from .calibration import choose_calibrator
 from .folds import Folds
 from .pipeline import fit_together, make_pipeline, margin
 from .recipe import Recipe
-from .search_space import SEARCH_NETWORKS, additive_recipe
+from credit_default.training.search_space import (
+    SEARCH_NETWORKS,
+    additive_recipe,
+    scorecard_recipe,
+)
 from .tuning import SearchOptions, TuningResult, tune
 
 # %% ../../nbs/training/16_champion.ipynb #9e0e298c
@@ -108,6 +112,11 @@ def choose_glassbox(tuning: TuningResult, preset: str) -> Choice:
     found = [recipe for recipe in tuning.best.values() if recipe.candidate == "additive"]
     recipe = (found or [additive_recipe(tuning.folds.portfolio)])[0]
     return choice_of_one(recipe, tuning.folds)
+
+
+def choose_scorecard(tuning: TuningResult, preset: str) -> Choice:
+    "Return the points scorecard; what the search found takes no part in it."
+    return choice_of_one(scorecard_recipe(tuning.folds.portfolio), tuning.folds)
 
 
 def choose_blended(tuning: TuningResult, preset: str) -> Choice:
@@ -192,9 +201,12 @@ def export_bundle(
     "Return fitted members and a calibrator as a bundle."
     costs = portfolio.costs
     cut_off = cut_off_from_costs(costs.default, costs.decline)
-    scorecard = Scorecard(**portfolio.scale.model_dump(), cut_off=cut_off)
     members = [export_member(pipeline, weight) for pipeline, weight in pipelines]
-    bundle = Bundle(portfolio, members, calibrator, scorecard, keep=keep)
+    scale = {**portfolio.scale.model_dump(), "cut_off": cut_off}
+    bundle = Bundle(portfolio, members, calibrator, Scorecard(**scale), keep=keep)
+    if bundle.points:  # its points may be fewer to double the odds than the portfolio's
+        own = scale | bundle.points.scale.model_dump()
+        bundle.scorecard = Scorecard(**own)
     sample = synthesize(portfolio, GOLDEN_ROWS, seed)[0]
     bundle.golden = make_golden_rows(bundle, parse_table(portfolio, sample))
     return bundle

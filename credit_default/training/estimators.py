@@ -19,6 +19,7 @@ from ..core.numeric import signed_log
 from ..scoring.models.additive import AdditiveModel
 from ..scoring.models.linear import LinearModel
 from ..scoring.models.network import NetworkModel
+from ..scoring.models.points import PointsModel
 from .feature_transformer import one_blas_thread
 
 # %% ../../nbs/training/06_estimators.ipynb #5c1a70e2
@@ -42,7 +43,7 @@ class PortableClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = two_classes(y)
         return X, y
 
-    def model(self) -> LinearModel | NetworkModel | AdditiveModel:
+    def model(self) -> LinearModel | NetworkModel | AdditiveModel | PointsModel:
         "Return what computes the log-odds without scikit-learn."
         raise NotImplementedError
 

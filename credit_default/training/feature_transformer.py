@@ -63,13 +63,14 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
     derived : with the derived features, or with the raw fields alone.
     keep : lender's or leaky fields that the model may see all the same.
     seed : of the imputer.
+    codes : with a column for each code of a field.
 
     Fitted attributes are `feature_map_` (FeatureMap) and `imputer_` (Imputer).
     """
 
-    def __init__(self, portfolio, imputation="mice", derived=True, keep=(), seed=0):
+    def __init__(self, portfolio, imputation="mice", derived=True, keep=(), seed=0, codes=False):
         self.portfolio, self.imputation, self.derived = portfolio, imputation, derived
-        self.keep, self.seed = keep, seed
+        self.keep, self.seed, self.codes = keep, seed, codes
 
     def fit(self, X: Any, y: Any = None) -> Self:
         "Fit the imputer on X: a DataFrame or a dictionary of columns, by name or alias."
@@ -95,7 +96,7 @@ class FeatureTransformer(TransformerMixin, BaseEstimator):
 def _fit_features(t: FeatureTransformer, X: Any) -> Clean:
     "Set a transformer's fitted attributes, and return the cleaned table."
     columns = checked_columns(t.portfolio, X, t.keep)
-    t.feature_map_ = FeatureMap(t.portfolio, t.keep, t.derived)
+    t.feature_map_ = FeatureMap(t.portfolio, t.keep, t.derived, t.codes)
     clean = t.feature_map_.clean(columns)
     t.imputer_ = fit_numbers(t.feature_map_, t.imputation, clean.values, t.seed)
     t.feature_names_in_ = np.array([f.name for f in t.portfolio.fields], object)

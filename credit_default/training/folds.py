@@ -36,8 +36,13 @@ from credit_default.training.feature_transformer import (
     fit_numbers,
     one_blas_thread,
 )
-from .pipeline import estimator_margin, make_estimator, make_sampler
-from .recipe import TREES, Recipe
+from credit_default.training.pipeline import (
+    estimator_margin,
+    make_estimator,
+    make_sampler,
+    score_scale,
+)
+from .recipe import TREES, Recipe, takes_codes
 
 # %% ../../nbs/training/11_folds.ipynb #c451dbe8
 @dataclass(frozen=True, eq=False)
@@ -102,18 +107,20 @@ class FoldMatrices(FoldSplits):
         self.clean = self.feature_map(False).clean(columns)
         super().__init__(columns, np.asarray(y).astype(int), folds, seed)
         self._imputed: dict[tuple[int, str], list[np.ndarray]] = {}
-        self._matrices: dict[tuple[int, str, bool], tuple[np.ndarray, np.ndarray]] = {}
+        self._matrices: dict[tuple[int, str, bool, bool], tuple[np.ndarray, np.ndarray]] = {}
 
-    def feature_map(self, derived: bool) -> FeatureMap:
-        "Return the columns of the matrices, with the derived features or without."
-        return FeatureMap(self.portfolio, self.keep, derived)
+    def feature_map(self, derived: bool, codes: bool = False) -> FeatureMap:
+        "Return the columns of the matrices, with the derived features and codes or without."
+        return FeatureMap(self.portfolio, self.keep, derived, codes)
 
-    def matrices(self, fold: int, imputation: str, derived: bool) -> tuple[np.ndarray, np.ndarray]:
+    def matrices(
+        self, fold: int, imputation: str, derived: bool, codes: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         "Return the matrices of a fold's training part and of its validation part; made once."
-        if (fold, imputation, derived) not in self._matrices:
-            made = make_matrices(self, fold, imputation, derived)
-            self._matrices[fold, imputation, derived] = made
-        return self._matrices[fold, imputation, derived]
+        key = (fold, imputation, derived, codes)
+        if key not in self._matrices:
+            self._matrices[key] = make_matrices(self, *key)
+        return self._matrices[key]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -146,7 +153,7 @@ def split_in_folds(
 
 # %% ../../nbs/training/11_folds.ipynb #7e74c6c5
 def make_matrices(
-    folds: FoldMatrices, fold: int, imputation: str, derived: bool
+    folds: FoldMatrices, fold: int, imputation: str, derived: bool, codes: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     "Return what the pipeline's first step makes of a fold's two parts."
     train, valid = (select_rows(folds.clean, rows) for rows in folds.splits[fold])
@@ -154,7 +161,7 @@ def make_matrices(
         imputer = fit_numbers(folds.feature_map(False), imputation, train.values, folds.seed)
         filled = [imputer.transform(part.values) for part in (train, valid)]
         folds._imputed[fold, imputation] = filled
-    matrix, filled = folds.feature_map(derived).matrix, folds._imputed[fold, imputation]
+    matrix, filled = folds.feature_map(derived, codes).matrix, folds._imputed[fold, imputation]
     return matrix(train, filled[0]), matrix(valid, filled[1])
 
 
@@ -180,6 +187,8 @@ LIBRARIES_OF_MARGINS = (
     "imbalanced-learn",
     "fancyimpute",
     "interpret-core",
+    "optbinning",
+    "ortools",
 )
 
 
@@ -254,10 +263,11 @@ def fit_fold(folds: Folds, fold: int, recipe: Recipe) -> np.ndarray:
     "Return the margins of a fold's validation part, by a recipe fitted on its training part."
     train, _ = folds.splits[fold]
     with folds._lock:
-        X, X_valid = folds.matrices(fold, recipe.imputation, recipe.derived)
-        features, target = folds.feature_map(recipe.derived).features, folds.y[train]
+        X, X_valid = folds.matrices(fold, recipe.imputation, recipe.derived, takes_codes(recipe))
+        features = folds.feature_map(recipe.derived, takes_codes(recipe)).features
+        target, scale = folds.y[train], score_scale(folds.portfolio)
         sampler = make_sampler(recipe, features, folds.model_seed)
-        estimator = make_estimator(recipe, features, folds.model_seed, folds.threads)
+        estimator = make_estimator(recipe, features, folds.model_seed, folds.threads, scale)
         if sampler is not None:
             X, target = sampler.fit_resample(X, target)
         if recipe.candidate not in TREES:

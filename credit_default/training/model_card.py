@@ -65,6 +65,7 @@ CONTRIBUTION_METHODS = {
     "booster": "exact Shapley values for trees (TreeSHAP)",
     "network": "exact Aumann-Shapley values for networks",
     "linear": "coefficient times distance from the mean for a regression",
+    "points": "points of bins for a scorecard",
     "additive": "scores of curves, and half of a pair's score to each field, for an additive model",
 }
 _EXPLANATION = (

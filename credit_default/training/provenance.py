@@ -37,6 +37,8 @@ LIBRARIES = (
     "imbalanced-learn",
     "fancyimpute",
     "interpret-core",
+    "optbinning",
+    "ortools",
     "optuna",
     "xgboost-cpu",
     "xgboost",

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Candidate', 'Imputation', 'SamplerKind', 'SEARCHED', 'CANDIDATES', 'SYNTHETIC_SAMPLERS', 'TREES', 'COMPLETE',
-           'ESTIMATOR_PARAMETERS', 'SAMPLER_PARAMETERS', 'Recipe', 'known_parameters', 'check_recipe', 'kind_of_recipe',
-           'describe_recipe']
+           'ESTIMATOR_PARAMETERS', 'SAMPLER_PARAMETERS', 'Recipe', 'known_parameters', 'check_recipe', 'takes_codes',
+           'kind_of_recipe', 'describe_recipe']
 
 # %% ../../nbs/training/01_recipe.ipynb #49d17c03
 from typing import Any, Literal, Self
@@ -13,11 +13,11 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 # %% ../../nbs/training/01_recipe.ipynb #7fb3a799
-Candidate = Literal["xgboost", "network", "logistic", "forest", "additive"]
+Candidate = Literal["xgboost", "network", "logistic", "forest", "additive", "scorecard"]
 Imputation = Literal["none", "median", "mice"]
 SamplerKind = Literal["none", "weight", "smote", "borderline", "adasyn"]
 SEARCHED: tuple[Candidate, ...] = ("xgboost", "network", "logistic", "forest")  # unless asked
-CANDIDATES: tuple[Candidate, ...] = (*SEARCHED, "additive")
+CANDIDATES: tuple[Candidate, ...] = (*SEARCHED, "additive")  # that a search can try
 SYNTHETIC_SAMPLERS = ("smote", "borderline", "adasyn")  # those that invent rows
 TREES = ("xgboost", "forest")
 # candidates that cannot take missing values, and what messages call them
@@ -51,6 +51,7 @@ ESTIMATOR_PARAMETERS = dict(
     },
     logistic={"C", "clip"},
     additive={"bins", "pairs", "bags"},
+    scorecard={"prebins", "min_share", "level"},
 )
 SAMPLER_PARAMETERS = dict(none=set(), weight={"positive_weight"}) | {
     s: {"ratio", "neighbours"} for s in SYNTHETIC_SAMPLERS
@@ -123,11 +124,21 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if candidate == "additive" and (recipe.derived or recipe.imputation != "none"):
         raise ValueError("an additive model takes raw fields, and missing values as they are")
+    if candidate == "scorecard" and (sampler != "none" or recipe.imputation != "none"):
+        raise ValueError(
+            "a scorecard takes missing values as they are, and counts each loan once: choose no "
+            "imputation and no sampler"
+        )
     known = known_parameters(recipe, "estimator") | known_parameters(recipe, "sampler")
     if unknown := set(recipe.parameters) - known:
         raise ValueError(
             f"{candidate} with sampler {sampler} has no parameter {', '.join(sorted(unknown))}"
         )
+
+# %% ../../nbs/training/01_recipe.ipynb #05eb1f91
+def takes_codes(recipe: Recipe) -> bool:
+    "Return whether a recipe's matrix has a column for each code of a field."
+    return recipe.candidate == "scorecard"
 
 # %% ../../nbs/training/01_recipe.ipynb #b66d60f2
 def kind_of_recipe(recipe: Recipe) -> str:

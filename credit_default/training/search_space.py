@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SLOW_TREES_START', 'LEAFWISE_TREES_START', 'SMOTE_TREES_START', 'SEARCH_NETWORKS', 'NETWORK', 'LOGISTIC', 'FOREST',
-           'ADDITIVE', 'SPACES', 'default_recipes', 'additive_recipe', 'has_directions', 'CandidateSpace',
-           'suggest_additive', 'suggest', 'RecipeTrial', 'search_point']
+           'ADDITIVE', 'SCORECARD', 'SPACES', 'default_recipes', 'additive_recipe', 'scorecard_recipe',
+           'has_directions', 'CandidateSpace', 'suggest_additive', 'suggest', 'RecipeTrial', 'search_point']
 
 # %% ../../nbs/training/09_search_space.ipynb #33a268bb
 from collections.abc import Callable
@@ -55,6 +55,7 @@ NETWORK = dict(hidden=32, epochs=20, alpha=0.01, learning_rate=0.003, nets=SEARC
 LOGISTIC = dict(C=1.0, clip=0.05)
 FOREST = dict(n_estimators=100, max_depth=12, colsample_bynode=0.4, min_child_weight=1.0)
 ADDITIVE = dict(bins=128, pairs=30, bags=8)
+SCORECARD = dict(prebins=20, min_share=0.01, level=0.05)
 
 # %% ../../nbs/training/09_search_space.ipynb #d538d7e5
 def default_recipes(portfolio: Portfolio) -> list[Recipe]:
@@ -83,6 +84,12 @@ def additive_recipe(portfolio: Portfolio) -> Recipe:
     "Return the additive model that is fitted without a search."
     monotone = has_directions(portfolio)
     return Recipe(candidate="additive", derived=False, monotone=monotone, parameters=ADDITIVE)
+
+
+def scorecard_recipe(portfolio: Portfolio) -> Recipe:
+    "Return the points scorecard, which no search takes part in."
+    derived, monotone = bool(portfolio.derived), has_directions(portfolio)
+    return Recipe(candidate="scorecard", derived=derived, monotone=monotone, parameters=SCORECARD)
 
 
 def has_directions(portfolio: Portfolio) -> bool:

@@ -103,7 +103,7 @@ def test_the_benchmarks_are_locked_at_the_versions_of_the_lock():
         for pin, hashes in bench
         if pin.name in names and whole.get(str(pin)) != set(hashes)
     ] == [], "run `make lock`"
-    assert {"catboost", "optbinning"} <= {pin.name for pin, _ in bench} - names, (
+    assert {"catboost"} <= {pin.name for pin, _ in bench} - names, (
         "what only the benchmarks need is not installed for development"
     )
 

@@ -6,6 +6,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from credit_default.training.additive.classifier import AdditiveClassifier
 from credit_default.training.estimators import ScaledLogistic
+from credit_default.training.points.classifier import ScorecardClassifier
 from credit_default.training.score_network import ScoreNetwork
 
 
@@ -15,6 +16,7 @@ from credit_default.training.score_network import ScoreNetwork
         ScaledLogistic(),
         ScoreNetwork(epochs=100, nets=1, learning_rate=0.02),
         AdditiveClassifier(bags=2, pairs=1),
+        ScorecardClassifier(),
     ],
     ids=lambda e: type(e).__name__,
 )

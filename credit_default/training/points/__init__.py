@@ -1,0 +1,1 @@
+"Points scorecards: bins by OptBinning, weights of evidence, whole points."
