@@ -41,6 +41,7 @@ def definition():
         | texts("age"),
         dict(name=f"purpose {IMAGE}", alias="purpose", kind="category")
         | dict(categories=list(CATEGORIES), unknown="other", synonyms={f"z {SVG}": CATEGORIES[0]})
+        | dict(reason_by_category={CATEGORIES[0]: f"First purpose {ALL}"})
         | texts("purpose"),
         dict(name=f"sex {SVG}", alias="sex", kind="category", role="protected")
         | dict(categories=[f"f {IMAGE}", f"m {SVG}"])

@@ -24,6 +24,7 @@ from typing import Any
 import tenacity
 from filelock import FileLock, Timeout
 
+# %% ../../nbs/monitoring/08_watch.ipynb #5b7d10c4
 from ..core.counting import how_many
 from ..core.errors import CreditDefaultError, InvalidInput, place
 from ..core.paths import service_home

@@ -66,6 +66,8 @@ class FieldKeys(_ValueKeys):
     reason_low: str = ""
     reason_high: str = ""
     reason_amount: str = ""  # of a ratio `per` another field, where it stands as an amount
+    # of a category, what single ones are called, instead of `reason`
+    reason_by_category: dict[str, str] = {}
     example: int | float | str | None = None
     sample: Marginal = Marginal()
 
@@ -156,7 +158,9 @@ def _not_a_synonym(field: FieldKeys, spelling: str) -> bool:
 # %% ../../nbs/portfolio/03_field.ipynb #77d39d4b
 def _wrong_texts(field: FieldKeys) -> Iterator[str]:
     if (field.reason_low or field.reason_high) and not field.numeric:
-        yield "`reason_low` and `reason_high` are for numbers; a category has one `reason`"
+        yield "`reason_low` and `reason_high` are for numbers, `reason_by_category` for a category"
+    if not set(field.reason_by_category) <= set(field.categories):
+        yield "`reason_by_category` names one of the field's `categories` and its text"
     if field.reason_amount and not field.per:
         yield "`reason_amount` is for a ratio that names its base in `per`"
 

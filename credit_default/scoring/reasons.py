@@ -77,6 +77,8 @@ def reason_text(
         return f"{field.title}: {field.codes[value]}"
     if is_amount:
         return field.reason_amount or field.reason
+    if not field.numeric:
+        return field.reason_by_category.get(value, field.reason)
     if high is None:
         return field.reason
     return (field.reason_high if high else field.reason_low) or field.reason

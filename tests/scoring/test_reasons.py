@@ -13,7 +13,7 @@ from credit_default.scoring.bundle import Bundle
 from credit_default.scoring.bundle_files import make_golden_rows, read_bundle, write_bundle
 from credit_default.scoring.calibration import Calibrator
 from credit_default.scoring.ensemble import export_member
-from credit_default.scoring.reasons import MIN_CONTRIBUTION, ReasonFinder
+from credit_default.scoring.reasons import MIN_CONTRIBUTION, ReasonFinder, reason_text
 from credit_default.scoring.scorecard import Scorecard
 from credit_default.training.champion import add_background
 from credit_default.training.pipeline import make_pipeline
@@ -179,6 +179,23 @@ def test_shipped_portfolios_have_texts_for_low_and_high(name):
             texts = {field.reason, field.reason_low, field.reason_high}
             assert "" not in texts and field.reason_low != field.reason_high, field.name
         assert bool(field.per) == bool(field.reason_amount)
+
+
+def test_a_category_is_told_by_its_own_text():
+    "Its one `reason` would name the other category: a loan with security is not one without."
+    field = SHIPPED["lending"]["loan_type"]
+    assert reason_text(field, "Unsecured") == "Loan without security"
+    assert reason_text(field, "Secured") == "Loan with security"
+    assert reason_text(SHIPPED["personal"]["cb_person_default_on_file"], "N").startswith("No ")
+    bare = field.model_copy(update=dict(reason_by_category={}))
+    assert reason_text(bare, "Secured") == reason_text(bare, "Unsecured") == "Security of the loan"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_portfolios_name_all_categories_of_a_field_or_none(name):
+    for field in SHIPPED[name].inputs():
+        named = set(field.reason_by_category)
+        assert not named or named == set(field.categories), field.name
 
 
 def test_gmsc_applicants_without_income_are_told_of_an_amount():

@@ -29,7 +29,8 @@ GUIDE = (
     'present in every row. `unknown = "other"`: unlisted texts are accepted.',
     "- `direction = 1`: the PD may only rise with the value; -1: only fall. `unit`, "
     "`description` and `reason` (shown to declined applicants) are texts for people; `reason_low` "
-    "and `reason_high` take the place of `reason` where the value is low or high.",
+    "and `reason_high` take the place of `reason` where the value is low or high, and "
+    "`reason_by_category` holds texts for single categories.",
     "- `sample` and `[synthetic]` define the synthetic sample, for machines without the "
     "data; they are rounded and describe no single applicant.",
 )
