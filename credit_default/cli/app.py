@@ -26,6 +26,7 @@ from .run import run_commands
 from .scoring import scoring_commands
 from .service import service_commands
 from .simulation import simulation_commands
+from .strategy import strategy_commands
 from .terminal import CommandGroup, command_group, note
 from .users import user_commands
 
@@ -66,6 +67,7 @@ for commands in (
     monitoring_commands,
     onboarding_commands,
     scoring_commands,
+    strategy_commands,
     reproduce_commands,
     service_commands,
     run_commands,

@@ -163,10 +163,13 @@ def _members(value: Sequence[Mapping[str, Any]] | None) -> list[str]:
 def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
     if not value:
         return []
-    return [
-        f"declined from a PD of {value['pd']:.4f}: a default costs {value['default']:g}, a "
-        f"good applicant who is declined {value['decline']:g}"
-    ]
+    aim, limit = value.get("aim", "least-cost"), value.get("limit")
+    costs = (
+        f"a default costs {value['default']:g}, a good applicant who is declined "
+        f"{value['decline']:g}"
+    )
+    why = costs if limit is None else f"{aim} {limit:.2%}, chosen on the training rows"
+    return [f"declined from a PD of {value['pd']:.4f}: {why}"]
 
 # %% ../../nbs/cli/08_models.ipynb #ad166b09
 def _checks(value: Mapping[str, Any] | None) -> list[str]:
@@ -335,7 +338,7 @@ def models_compare(
 
     name = find_portfolio(portfolio).name
     a, b = (read_stored_model(find_tag(t, name)) for t in (tag, other))
-    test = holdout_auc_difference(a.tag, b.tag, name)
+    test = holdout_auc_difference(a.tag, b.tag)
     comparison = dict(
         tags=[a.tag, b.tag],
         same_holdout=same_holdout(a, b),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARQUET', 'scoring_commands', 'InArgument', 'ScoredArgument', 'ForceOption', 'LabelledFileArgument', 'count_rows',
-           'score_command', 'evaluate_command']
+           'score_command', 'read_labelled_rows', 'check_judged', 'evaluate_command']
 
 # %% ../../nbs/cli/07_scoring.ipynb #bba46f39
 from contextlib import AbstractContextManager, nullcontext
@@ -35,6 +35,7 @@ from ..core.extras import require_extra
 if TYPE_CHECKING:
     from credit_default.evaluation.judging import LabelledRows
     from credit_default.scoring.batch_csv import BatchCounts
+    from credit_default.scoring.bundle import Bundle
 
 # %% ../../nbs/cli/07_scoring.ipynb #383eb04f
 PARQUET = (".parquet", ".pq")
@@ -154,7 +155,24 @@ LabelledFileArgument = Annotated[
 ]
 
 # %% ../../nbs/cli/07_scoring.ipynb #5c1e9a77
-def _check_judged(rows: "LabelledRows") -> None:
+def read_labelled_rows(bundle: "Bundle", file: Path, as_of: str) -> "LabelledRows":
+    "Return the rows of a file that a model can be judged on, after what is to be said of them."
+    # slow to import
+    from credit_default.data.sources import read_table
+    from credit_default.evaluation.judging import labelled_rows, seen_in_training
+
+    rows = labelled_rows(bundle, read_table(file, bundle.portfolio), file.name, as_of or None)
+    if rows.immature:
+        note(rows.immature)
+    if rows.left_out:
+        n, why = rows.left_out, "without an outcome that counts, or with a value that is refused"
+        note(f"{n:,} of {n + len(rows.y):,} rows are left out: {why}.")
+    if seen_in_training(bundle, rows):
+        note("The model was trained and evaluated on these very rows: the figures are too good.")
+    return rows
+
+
+def check_judged(rows: "LabelledRows") -> None:
     "Say where too many rows were refused, and end the command with an exit code of its own."
     if rows.too_many_refused:
         note(
@@ -180,20 +198,10 @@ def evaluate_command(
 
     The exit code is 4 if more than 5 % of the rows with an outcome had to be refused.
     """
-    # slow to import
-    from credit_default.data.sources import read_table
-    from credit_default.evaluation.judging import labelled_rows, seen_in_training
-    from credit_default.evaluation.metrics import compute_metrics
+    from credit_default.evaluation.metrics import compute_metrics  # slow to import
 
     bundle = open_model(model, portfolio)
-    rows = labelled_rows(bundle, read_table(file, bundle.portfolio), file.name, as_of or None)
-    if rows.immature:
-        note(rows.immature)
-    if rows.left_out:
-        n, why = rows.left_out, "without an outcome that counts, or with a value that is refused"
-        note(f"{n:,} of {n + len(rows.y):,} rows are left out: {why}.")
-    if seen_in_training(bundle, rows):
-        note("The model was trained and evaluated on these very rows: the figures are too good.")
+    rows = read_labelled_rows(bundle, file, as_of)
     found = compute_metrics(rows.y, bundle.score(rows.columns, reasons=False).probability_default)
     figures: dict[str, Any] = {k: None if v != v else v for k, v in found.to_dict().items()}
     figures |= dict(n=len(rows.y), model_version=bundle.tag)
@@ -201,4 +209,4 @@ def evaluate_command(
         print_json(figures)
     else:
         print_table([dict(figure=k, value=v) for k, v in figures.items()])
-    _check_judged(rows)
+    check_judged(rows)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from .base import is_missing
+from .costs_and_scale import Costs
 from .derived import Derived
 from .field import Field
 from .keys import PortfolioKeys
@@ -238,6 +239,22 @@ def _wrong_ratings(portfolio: PortfolioKeys) -> Iterator[str]:
         if name != name.strip() or not name.isprintable() or is_missing(name):
             yield f"{name!r} cannot be a rating: a name of printable text that is no missing value"
 
+# %% ../../nbs/portfolio/12_checks.ipynb #eefca3fe
+def _wrong_strategy(portfolio: PortfolioKeys) -> Iterator[str]:
+    name = portfolio.strategy.amount_field
+    if not name:
+        return
+    field = {f.name: f for f in portfolio.fields}.get(name)
+    if field is None:
+        yield f"strategy: no field named {name}"
+    elif not field.numeric or field.hard[0] is None or field.hard[0] < 0:
+        yield f"strategy: {name} must be a number that is never negative, such as `hard = [0, inf]`"
+    if portfolio.costs != Costs():
+        yield (
+            "costs are stated twice: `lgd` and `margin` of `strategy` are the costs of the two "
+            "mistakes for each unit lent, so leave out `costs`"
+        )
+
 # %% ../../nbs/portfolio/12_checks.ipynb #c23210ea
 PortfolioRule = Callable[[PortfolioKeys], Iterator[str]]
 PORTFOLIO_RULES: tuple[PortfolioRule, ...] = (
@@ -253,6 +270,7 @@ PORTFOLIO_RULES: tuple[PortfolioRule, ...] = (
     _wrong_scenario_names,
     _wrong_shifts,
     _wrong_ratings,
+    _wrong_strategy,
 )
 
 

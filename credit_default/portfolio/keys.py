@@ -18,6 +18,7 @@ from .field import Field
 from .files import Csv, Table
 from .sampling import Synthetic
 from .scenarios import Scenario
+from .strategy import StrategyDefinition
 from .thresholds import CheckThresholds
 
 # %% ../../nbs/portfolio/11_keys.ipynb #e106aa46
@@ -67,3 +68,9 @@ class PortfolioKeys(_DataKeys):
     synthetic: Synthetic = Synthetic()
     scenarios: tuple[Scenario, ...] = ()  # for simulated production; no prediction depends on them
     checks: CheckThresholds = CheckThresholds()  # of a new model; no prediction depends on them
+    strategy: StrategyDefinition = StrategyDefinition()  # the aim of the cut-off, and amounts
+
+    @property
+    def mistake_costs(self) -> Costs:
+        "Return the costs of the two mistakes: for each unit lent where `strategy` names amounts."
+        return self.strategy.costs or self.costs

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHAMPION_NETWORKS', 'GOLDEN_ROWS', 'BACKGROUND_SAMPLE', 'Choice', 'weighted_sum', 'choice_of', 'choice_of_one',
            'choose_members', 'choose_single', 'choose_glassbox', 'choose_scorecard', 'choose_blended', 'best_trees',
-           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'fit_choice', 'fit_champion']
+           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'cut_off_of_aim', 'fit_choice', 'fit_champion']
 
 # %% ../../nbs/training/16_champion.ipynb #2f2f6bc7
 from dataclasses import dataclass, replace
@@ -16,8 +16,10 @@ import pandas as pd
 from imblearn.pipeline import Pipeline
 
 from ..core.champions import champion_kind
+from ..core.numeric import pd_of
 from ..data.dataset import Dataset, known_outcomes
 from ..data.synthetic import synthesize
+from ..evaluation.strategy import CutOffChoice, choose_cut_off
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
 from ..portfolio.values import Columns
@@ -26,7 +28,7 @@ from ..scoring.bundle import Bundle
 from ..scoring.bundle_files import make_golden_rows
 from ..scoring.calibration import Calibrator
 from ..scoring.ensemble import export_member
-from ..scoring.scorecard import Scorecard, cut_off_from_costs
+from ..scoring.scorecard import Scorecard
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
 from .folds import Folds
@@ -157,6 +159,7 @@ class Fitted:
     pipelines : the same as fitted pipelines with their weights.
     choice : what was fitted.
     calibration : the calibrators that were compared.
+    cut_off : the cut-off that the portfolio's aim asks for, on out-of-fold PDs.
     tuning : the search, or None where the recipe was given.
     """
 
@@ -164,6 +167,7 @@ class Fitted:
     pipelines: list[tuple[Pipeline, float]]
     choice: Choice
     calibration: pd.DataFrame
+    cut_off: CutOffChoice
     tuning: TuningResult | None = None
 
     def margin(self, frame: Any) -> np.ndarray:
@@ -171,7 +175,7 @@ class Fitted:
         margins = [margin(pipeline, frame) for pipeline, _ in self.pipelines]
         return weighted_sum(margins, [weight for _, weight in self.pipelines])
 
-
+# %% ../../nbs/training/16_champion.ipynb #5fa361c5
 def fit_members(
     choice: Choice,
     frame: Any,  # table of raw fields, n applicants
@@ -195,12 +199,11 @@ def export_bundle(
     portfolio: Portfolio,
     pipelines: list[tuple[Pipeline, float]],
     calibrator: Calibrator,
+    cut_off: float,  # PD from which to decline
     keep: tuple[str, ...],  # lender's or leaky fields that the model may see
     seed: int,  # of the golden rows
 ) -> Bundle:
     "Return fitted members and a calibrator as a bundle."
-    costs = portfolio.costs
-    cut_off = cut_off_from_costs(costs.default, costs.decline)
     members = [export_member(pipeline, weight) for pipeline, weight in pipelines]
     scale = {**portfolio.scale.model_dump(), "cut_off": cut_off}
     bundle = Bundle(portfolio, members, calibrator, Scorecard(**scale), keep=keep)
@@ -223,6 +226,13 @@ def add_background(bundle: Bundle, columns: Columns, seed: int) -> Bundle:
     background = choose_background(clean, lambda rows: bundle.explain(rows)[1], seed)
     return replace(bundle, background=background)
 
+# %% ../../nbs/training/16_champion.ipynb #8f27ea25
+def cut_off_of_aim(portfolio: Portfolio, choice: Choice, calibrator: Calibrator) -> CutOffChoice:
+    "Return the cut-off that the portfolio's aim asks for. Raise StrategyError where none does."
+    pds, strategy = pd_of(calibrator.log_odds(choice.margins)), portfolio.strategy
+    judged, costs = choice.folds.judged_y, portfolio.mistake_costs
+    return choose_cut_off(judged, pds, costs, strategy.aim, strategy.limit)
+
 # %% ../../nbs/training/16_champion.ipynb #1a01d120
 def fit_choice(
     portfolio: Portfolio,
@@ -234,11 +244,12 @@ def fit_choice(
     "Calibrate on the out-of-fold margins, fit each member on all training rows, and export."
     folds = choice.folds
     calibrator, table = choose_calibrator(choice.margins, folds.judged_y, folds.judged_ids)
+    chosen = cut_off_of_aim(portfolio, choice, calibrator)
     pipelines = fit_members(choice, train.frame, known_outcomes(train), folds.seed)
-    bundle = export_bundle(portfolio, pipelines, calibrator, folds.keep, folds.seed)
+    bundle = export_bundle(portfolio, pipelines, calibrator, chosen.cut_off, folds.keep, folds.seed)
     if reasons:
         bundle = add_background(bundle, train.columns, folds.seed)
-    return Fitted(bundle, pipelines, choice, table, tuning)
+    return Fitted(bundle, pipelines, choice, table, chosen, tuning)
 
 # %% ../../nbs/training/16_champion.ipynb #d9912bdd
 def fit_champion(

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['NO_OUT_OF_TIME_TEST', 'DECLINED_NOT_OBSERVED', 'SYNTHETIC_LIMIT', 'CONTRIBUTION_METHODS', 'held_out_since',
-           'list_limits', 'card_figures', 'contribution_methods', 'make_card']
+           'list_limits', 'card_figures', 'contribution_methods', 'cut_off_origin', 'make_card']
 
 # %% ../../nbs/training/18_model_card.ipynb #45dfe5cc
 from typing import Any
 
 from ..data.dataset import Dataset, count_immature, known_outcomes
 from ..evaluation.discrimination import auc_interval
+from ..evaluation.strategy import CutOffChoice
 from ..portfolio.performance_window import maturity_sentence, unknown_maturity
 from ..scoring.bundle import Bundle, Scores
 from .champion import Fitted
@@ -80,6 +81,12 @@ def contribution_methods(bundle: Bundle) -> list[str]:
     kinds = {member.model.kind for member in bundle.members}
     return [method for kind, method in CONTRIBUTION_METHODS.items() if kind in kinds]
 
+# %% ../../nbs/training/18_model_card.ipynb #a56875c4
+def cut_off_origin(chosen: CutOffChoice) -> dict[str, Any]:
+    "Return the aim of a cut-off, and what it does on the training rows that it was chosen on."
+    figures = chosen.to_dict()
+    return {name: value for name, value in figures.items() if name != "cut_off"}
+
 # %% ../../nbs/training/18_model_card.ipynb #0a709076
 def make_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores) -> dict[str, Any]:
     "Return the model card as plain JSON values."
@@ -100,7 +107,11 @@ def make_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores) 
         if all(recipe.monotone for recipe, _ in members.values())
         else "not held to directions",
         calibration=bundle.calibrator.method,
-        cut_off=dict(pd=bundle.scorecard.cut_off, **portfolio.costs.model_dump()),
+        cut_off=dict(
+            pd=bundle.scorecard.cut_off,
+            **portfolio.mistake_costs.model_dump(),
+            **cut_off_origin(fitted.cut_off),
+        ),
         data=_data_of(train, holdout),
         fields_used=list(bundle.names),
         fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},

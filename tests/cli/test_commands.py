@@ -32,6 +32,7 @@ COMMANDS = [
     "drift",
     "score",
     "evaluate",
+    "strategy",
     "reproduce",
     "run",
     "serve",

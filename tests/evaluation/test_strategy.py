@@ -1,0 +1,201 @@
+"""The decision: each figure of `strategy` again, from raw holdout rows and with plain Python."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from credit_default.cli.app import app
+from credit_default.core.numeric import pd_of
+from credit_default.core.paths import portfolio_home
+from credit_default.data.loading import load
+from credit_default.data.split import split
+from credit_default.data.synthetic import synthesize
+from credit_default.evaluation.intervals import jeffreys_interval
+from credit_default.evaluation.strategy import choose_cut_off
+from credit_default.portfolio.catalogue import get_portfolio
+from credit_default.portfolio.columns import parse_table
+from credit_default.portfolio.costs_and_scale import Costs
+from credit_default.portfolio.definition import Portfolio
+from credit_default.portfolio.strategy import AIMS
+from credit_default.scoring.scorecard import cut_off_from_costs
+from credit_default.training.recipe import Recipe
+from credit_default.training.training import fit_recipe, save_training
+
+LGD, MARGIN = 0.45, 0.09
+AMOUNTS = dict(amount_field="loan_amnt", lgd=LGD, margin=MARGIN)
+
+
+def with_strategy(**keys):
+    "The portfolio `personal` under another name, with amounts and with an aim."
+    definition = get_portfolio("personal").to_json()
+    del definition["costs"]
+    return Portfolio.model_validate(definition | dict(name="priced", strategy=AMOUNTS | keys))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    "The holdout's raw rows with the answers of two models, and what the command says of them."
+    portfolio = with_strategy()
+    file = tmp_path_factory.mktemp("priced") / "priced.json"
+    file.write_text(json.dumps(portfolio.to_json()))
+    sides = split(load(portfolio).take(range(5_000)))
+    recipes = [Recipe(parameters=dict(n_estimators=40, max_depth=depth)) for depth in (3, 1)]
+    tags = [save_training(fit_recipe(portfolio, r, *sides), checks=[]) for r in recipes]
+    tables = [
+        pd.read_parquet(portfolio_home("priced") / tag.split(":")[1] / "reference.parquet")
+        for tag in tags
+    ]
+    rows = tables[0].assign(other=tables[1].probability_default).to_dict("records")
+    line = ["strategy", "-p", str(file), "--model", tags[0], "--challenger", tags[1], "--json"]
+    return rows, json.loads(CliRunner().invoke(app, line, catch_exceptions=False).stdout)
+
+
+def worth(row):
+    "What a loan earns or loses if it is made."
+    return row["loan_amnt"] * (-LGD if row["outcome"] else MARGIN)
+
+
+def test_cut_offs_agree_with_the_rows(study):
+    rows, found = study
+    n = len(rows)
+    assert found["loans"] == n == 1_000 and found["unit"] == "USD"
+    assert found["cut_off"] == pytest.approx(MARGIN / (LGD + MARGIN), rel=1e-12)
+    assert len(found["cut_offs"]) >= 11
+    for entry in found["cut_offs"]:
+        approved = [row for row in rows if row["probability_default"] < entry["cut_off"]]
+        defaults = sum(row["outcome"] for row in approved)
+        assert entry["approved"] == len(approved)
+        assert entry["approval_rate"] == pytest.approx(len(approved) / n)
+        assert entry["bad_rate"] == pytest.approx(defaults / len(approved))
+        assert entry["bad_low"] < entry["bad_rate"] < entry["bad_high"]
+        lost = [row["loan_amnt"] * LGD for row in approved if row["outcome"]]
+        feared = [row["probability_default"] * row["loan_amnt"] * LGD for row in approved]
+        assert entry["loss"] == pytest.approx(sum(lost) / n)
+        assert entry["expected_loss"] == pytest.approx(sum(feared) / n)
+        earned = [worth(row) for row in approved] + [0.0] * (n - len(approved))
+        profit = sum(earned) / n
+        assert entry["profit"] == pytest.approx(profit)
+        if entry["profit_low"] is None:
+            assert min(defaults, len(approved) - defaults) < 10
+            continue
+        error = math.sqrt(sum((x - profit) ** 2 for x in earned) / (n - 1) / n)
+        assert entry["profit_high"] == pytest.approx(profit + 1.959964 * error, rel=1e-6)
+
+
+def test_grades_agree_with_the_rows(study):
+    rows, found = study
+    limits = dict(Poor=(0, 500), Average=(500, 650), Good=(650, 750), Excellent=(750, 901))
+    for entry in found["grades"]:
+        low, high = limits[entry["rating"]]
+        grade = [row for row in rows if low <= row["credit_score"] < high]
+        assert entry["n"] == len(grade)
+        assert entry["default_rate"] == pytest.approx(
+            sum(row["outcome"] for row in grade) / len(grade)
+        )
+        lent = sum(row["loan_amnt"] for row in grade)
+        bad = sum(row["loan_amnt"] * row["probability_default"] for row in grade)
+        assert entry["expected_loss"] == pytest.approx(LGD * bad / lent)
+        assert entry["break_even"] == pytest.approx(LGD * bad / (lent - bad))
+        assert entry["pays"] == (entry["break_even"] <= MARGIN)
+    assert sum(entry["n"] for entry in found["grades"]) == len(rows)
+
+
+def test_the_swap_set_agrees_with_the_rows(study):
+    rows, found = study
+    ours = [row["probability_default"] < found["cut_off"] for row in rows]
+    by_other = sorted(rows, key=lambda row: row["other"])
+    last = by_other[sum(ours) - 1]["other"]  # of as many as the champion approves
+    theirs = [row["other"] <= last for row in rows]
+    for entry, sides in zip(
+        found["swap_set"], ((True, True), (False, True), (True, False), (False, False))
+    ):
+        group = [row for row, *both in zip(rows, ours, theirs) if tuple(both) == sides]
+        assert (entry["n"], entry["defaults"]) == (len(group), sum(r["outcome"] for r in group))
+        assert entry["profit"] == pytest.approx(sum(map(worth, group)) / len(rows))
+
+
+def test_the_frontier_agrees_with_the_rows(study):
+    rows, found = study
+    for entry in found["frontier"]:
+        count = math.ceil(entry["approval_rate"] * len(rows) - 1e-9)
+        for side, pd_ in (("champion", "probability_default"), ("challenger", "other")):
+            last = sorted(row[pd_] for row in rows)[count - 1]
+            approved = [row["outcome"] for row in rows if row[pd_] <= last]
+            assert entry[side] == pytest.approx(sum(approved) / len(approved))
+        assert entry["difference"] == pytest.approx(entry["challenger"] - entry["champion"])
+
+
+@pytest.mark.parametrize("aim, limit", [("bad-rate-ceiling", 0.10), ("approval-rate-floor", 0.60)])
+def test_a_cut_off_by_aim_holds_on_unseen_loans(aim, limit):
+    portfolio = with_strategy(aim=aim, limit=limit)
+    train, holdout = split(load(portfolio))
+    recipe = Recipe(parameters=dict(n_estimators=60, max_depth=3))
+    training = fit_recipe(portfolio, recipe, train, holdout)
+    fitted, cut_off = training.fitted, training.bundle.scorecard.cut_off
+    # chosen on the training rows, each scored by models that were fitted without it
+    pds = pd_of(training.bundle.calibrator.log_odds(fitted.choice.margins))
+    approved, y = pds < cut_off, fitted.choice.folds.judged_y
+    on_train = dict(zip(AIMS[1:], ((y[approved].sum(), approved.sum()), (approved.sum(), len(y)))))
+    reached = on_train[aim][0] / on_train[aim][1]
+    assert reached <= limit if "ceiling" in aim else reached >= limit
+    assert abs(reached - limit) < 0.002
+    card = training.bundle.card["cut_off"]
+    assert (card["pd"], card["aim"], card["limit"], card["n"]) == (cut_off, aim, limit, len(y))
+    assert card["bad_rate"] == pytest.approx(y[approved].mean())
+    # new applicants of the same kind
+    frame, outcome, _ = synthesize(portfolio, 20_000, seed=99)
+    scores = training.bundle.score(parse_table(portfolio, frame), reasons=False)
+    approved = scores.prediction == 0
+    assert np.array_equal(approved, scores.probability_default < cut_off)
+    unseen = dict(
+        zip(
+            AIMS[1:],
+            ((outcome[approved].sum(), approved.sum()), (approved.sum(), len(outcome))),
+        )
+    )
+    low, high = jeffreys_interval(*unseen[aim])
+    chosen_low, chosen_high = jeffreys_interval(*on_train[aim])
+    assert low <= chosen_high and chosen_low <= high
+
+
+def test_without_a_strategy_the_cut_off_is_that_of_the_costs():
+    personal = get_portfolio("personal")
+    chosen = choose_cut_off([0, 1, 0], [0.1, 0.2, 0.4], personal.mistake_costs)
+    assert chosen.cut_off == cut_off_from_costs(personal.costs.default, personal.costs.decline)
+    assert "strategy" not in personal.to_json()
+
+
+@pytest.mark.parametrize(
+    "strategy, said",
+    [
+        (dict(aim="most-loans"), "bad-rate-ceiling"),
+        (dict(aim="bad-rate-ceiling"), "needs `limit`"),
+        (dict(aim="approval-rate-floor", limit=70), "between 0 and 1"),
+        (dict(limit=0.1), "takes no `limit`"),
+        (dict(amount_field="person_income"), "belong together"),
+        (AMOUNTS | dict(amount_field="loan_intent"), "never negative"),
+        (AMOUNTS | dict(amount_field="salary"), "no field named salary"),
+        (AMOUNTS | dict(lgd=45), "less than or equal to 1"),
+        (AMOUNTS | dict(margin=0), "greater than 0"),
+        (dict(ceiling=0.1), "Extra inputs"),
+    ],
+)
+def test_a_strategy_that_cannot_be_meant_is_refused(strategy, said):
+    definition = get_portfolio("personal").to_json()
+    definition.pop("costs")
+    with pytest.raises(ValueError, match=said):
+        Portfolio.model_validate(definition | dict(strategy=strategy))
+
+
+def test_costs_are_stated_once():
+    personal = get_portfolio("personal")
+    assert personal.costs != Costs() and personal.mistake_costs == personal.costs
+    with pytest.raises(ValueError, match="stated twice"):
+        Portfolio.model_validate(personal.to_json() | dict(strategy=AMOUNTS))
+    priced = with_strategy()
+    assert priced.mistake_costs == Costs(default=LGD, decline=MARGIN)
+    assert Portfolio.model_validate(json.loads(json.dumps(priced.to_json()))) == priced
