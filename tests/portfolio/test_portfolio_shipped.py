@@ -16,20 +16,20 @@ from credit_default.portfolio.columns import find_refused, parse_table
 # Whoever changes a definition on purpose changes these lines, and every new bundle's tag with them.
 DEFINITIONS = {
     "gmsc": (
-        "512fb825c3890e5abaee7e47401ab9d365588b9c3849d53a26295fcce119384c",
-        "95a07a58e5826b64054d514ab91fdaee8ff9b90aff60d14973786b64be2aca08",
+        "bd4cdd0930ed6104a50193a5abb7610b9b7014abbb4dac69f1a8a65e0f734a3b",
+        "aa607a575f1608b78e4e2ff99bed1b46495e579162eab89844f03f3012448292",
     ),
     "personal": (
-        "b048d2aae7c2960234f58725ade0c3de87c0d0b5535e9602b028ffd84b9f3d1c",
-        "40290548d8fee045ecff79306a71a7d9e4964881004b806ec04a1a385bb23c1d",
+        "c84a1606d9a639579affef294633a2ed1925798ad999e9e42bb2aa5246083468",
+        "ce39dd747b8d6628c15478b5bd66500a9945439cbcf8eee216a0112d2f0dd75c",
     ),
     "mortgage": (
-        "02ca4e690e13d8730542d9b2ccdbfd67ee078da258b72a4b5877636ccbc58733",
-        "1ecfeebcd92e78eadb31a2f473ca12b25281cb6029cc702ff3fbaefbbcf81d50",
+        "568444129c5994fd026e7d0cc1c110e0c2153ed12db7886c4a451a5bb7cd423a",
+        "bc990fcbaa4e452b49d47dc1823b042830cc6f681acc4f09ca3b996501243d7a",
     ),
     "lending": (
-        "4d35dade0c0bffc202e477aaf29e9d65507d7958515ee8a0a6a87d19fa4bf30d",
-        "423e3f49cec5cc2d80e7d882188c20706f9b193a2facbaea70d2ea4bb2b6255f",
+        "b3a88fdc70fa87cba217793702e2761d880db7faa39e4a7d2240fe0c9562e88d",
+        "a2be804bf73874b4e117f340afecbda830d2cd3d0823f6a3b4a7059df1a0c771",
     ),
 }
 

@@ -72,6 +72,14 @@ class AdditiveModel(AdditiveTables):
         "Return (n, t) what each term adds to the log-odds."
         return self._lookup.scores(X)
 
+    def bin_scores(self, bins: np.ndarray) -> np.ndarray:
+        "Return (n, t) what each term adds where the inputs lie in bins (n, k)."
+        return self._lookup.bin_scores(bins)
+
+    def term_table(self, term: int) -> np.ndarray:
+        "Return the scores of a term, by the bins of its first input and of its second."
+        return self._lookup.table(term)
+
     def explain(self, X: np.ndarray) -> Explanation:
         "Return the margin with the terms' scores, counted from their mean, divided among columns."
         scores = self._lookup.scores(X)
@@ -123,10 +131,18 @@ class TermLookup(_TermPlaces):
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         "Return (n, t) the score of each term."
-        bins = self.bins(X)
+        return self.bin_scores(self.bins(X))
+
+    def bin_scores(self, bins: np.ndarray) -> np.ndarray:
+        "Return (n, t) the score of each term, of the bins of inputs."
         at = bins[:, self.first] * self.stride + self.model.score_starts[:-1]
         at[:, self.paired] += bins[:, self.second[self.paired]]
         return np.asarray(self.model.scores[at])
+
+    def table(self, term: int) -> np.ndarray:
+        "Return the scores of a term, a row for each bin of its first input."
+        low, high = self.model.score_starts[term : term + 2]
+        return np.asarray(self.model.scores[low:high].reshape(-1, self.stride[term]))
 
     def by_column(self, scores: np.ndarray) -> np.ndarray:
         "Return (n, m) the scores of terms given to columns, a pair's by halves."

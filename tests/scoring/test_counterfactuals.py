@@ -1,0 +1,155 @@
+"""Counterfactuals of every shipped portfolio: true to the model, allowed, needed, and exact on a
+glass box.
+"""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from credit_default.data.loading import load
+from credit_default.data.split import split
+from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
+from credit_default.portfolio.columns import find_refused
+from credit_default.scoring.changes import with_changes
+from credit_default.scoring.counterfactuals import (
+    MAX_CHANGED,
+    MAX_COUNTERFACTUALS,
+    ChangeFinder,
+    ExactTrials,
+    Trials,
+    find_counterfactuals,
+)
+from credit_default.training.recipe import Recipe
+from credit_default.training.search_space import additive_recipe
+from credit_default.training.training import fit_recipe
+
+APPLICANTS = 25
+
+
+def row_of(columns, i):
+    return {name: values[[i]] for name, values in columns.items()}
+
+
+GLASS = [(portfolio, "glass") for portfolio in SHIPPED]
+
+
+@pytest.fixture(scope="module", params=[(p, kind) for p in SHIPPED for kind in ("trees", "glass")])
+def declined(request):
+    "A finder, and declined applicants of the synthetic sample with what was found for each."
+    name, kind = request.param
+    portfolio = get_portfolio(name)
+    train, holdout = split(load(portfolio, None).take(np.arange(3000)))
+    small = additive_recipe(portfolio).model_copy(
+        update=dict(parameters=dict(bins=32, pairs=5, bags=2))
+    )
+    trees = Recipe(parameters=dict(n_estimators=60, max_depth=3))
+    bundle = fit_recipe(portfolio, small if kind == "glass" else trees, train, holdout).bundle
+    finder = ChangeFinder(bundle)
+    assert (finder.additive is not None) == (kind == "glass")
+    scores = bundle.score(holdout.columns, reasons=False)
+    chosen = np.flatnonzero(scores.prediction == 1)[:APPLICANTS]
+    rows = [row_of(holdout.columns, i) for i in chosen]
+    return finder, rows, [find_counterfactuals(finder, row) for row in rows]
+
+
+def after(bundle, row, one):
+    "The applicant with a counterfactual's changes, as `what_if` makes them."
+    values = {}
+    for change in one.changes:
+        kind = float if bundle.portfolio[change.field].numeric else object
+        values[change.field] = np.array([change.after], kind)
+    return with_changes(bundle.portfolio, row, values)
+
+
+def test_each_flips_the_decision_and_is_allowed(declined):
+    finder, rows, found = declined
+    bundle = finder.bundle
+    assert any(each.found for each in found)
+    for row, each in zip(rows, found):
+        assert bool(each.found) != bool(each.why_none)
+        for one in each.found:
+            changed = after(bundle, row, one)
+            assert not list(find_refused(bundle.portfolio, changed, bundle.keep))
+            scores = bundle.score(changed, reasons=False)
+            assert scores.decision == ["Approved"]
+            assert scores.probability_default[0] == one.probability_default
+            for name, values in changed.items():
+                if name not in {c.field for c in (*one.changes, *one.follows)}:
+                    assert values[0] == row[name][0] or (values[0] != values[0])
+
+
+def test_only_changeable_fields_change_in_their_direction_and_within_limits(declined):
+    finder, _, found = declined
+    for change in (c for each in found for one in each.found for c in one.changes):
+        field = finder.bundle.portfolio[change.field]
+        assert field.changeable
+        assert field.role == "applicant"
+        if not field.numeric:
+            continue
+        step = change.after - change.before
+        assert step != 0
+        assert field.changeable == "either" or (step > 0) == (field.changeable == "up")
+        if field.change_at_most:
+            assert abs(step) <= field.change_at_most
+        if field.change_at_most_share:
+            # a ratio whose base changes too may fall further than its amount does
+            least = 0.25 if field.per else 1e-9
+            assert abs(step) <= (field.change_at_most_share + least) * abs(change.before)
+        if field.kind == "integer":
+            assert isinstance(change.after, int)
+
+
+def test_alternatives_are_few_and_none_holds_another(declined):
+    for each in declined[2]:
+        sets = [frozenset(c.field for c in one.changes) for one in each.found]
+        assert len(sets) <= MAX_COUNTERFACTUALS
+        assert all(1 <= len(fields) <= MAX_CHANGED for fields in sets)
+        assert not any(a <= b or b <= a for a, b in combinations(sets, 2))
+        order = [(len(one.changes), one.distance) for one in each.found]
+        assert order == sorted(order)
+
+
+def test_the_same_is_found_again(declined):
+    finder, rows, found = declined
+    again = ChangeFinder(finder.bundle)
+    assert [find_counterfactuals(again, row) for row in rows[:5]] == found[:5]
+
+
+@pytest.mark.parametrize("declined", GLASS, indirect=True)
+def test_sums_of_a_glass_box_are_its_margins(declined):
+    finder, rows, _ = declined
+    for row in rows[:5]:
+        moves = finder.moves(row)
+        exact = ExactTrials(finder.bundle, row, moves)
+        for size in (1, 2):
+            for chosen in combinations(range(len(moves)), size):
+                tried, margins = exact.grid(chosen)
+                picks = np.meshgrid(*tried, indexing="ij")
+                new = {
+                    moves[j].field.name: moves[j].values[at.ravel()] for j, at in zip(chosen, picks)
+                }
+                scored = Trials(finder.bundle, row, moves).margin(new)
+                np.testing.assert_allclose(margins.ravel(), scored, atol=1e-9)
+
+
+@pytest.mark.parametrize("declined", GLASS, indirect=True)
+def test_no_value_that_was_tried_is_closer_on_a_glass_box(declined):
+    "Every allowed value of one field alone, a thousand of them, against what was found."
+    finder, rows, found = declined
+    bundle, compared = finder.bundle, 0
+    for row, each in zip(rows, found):
+        for one in each.found:
+            (first, *more), field = one.changes, bundle.portfolio[one.changes[0].field]
+            if more or not field.numeric or field.kind == "integer":
+                continue
+            between = np.linspace(first.before, first.after, 1002)[1:-1]
+            columns = {name: np.repeat(v, len(between)) for name, v in row.items()}
+            tried = with_changes(bundle.portfolio, columns, {field.name: between})
+            approved = bundle.score(tried, reasons=False).prediction == 0
+            # what is nearer and approved is not stable, or less round
+            scale = finder.scales[field.name]
+            gap = abs(scale.level(between[approved]) - scale.level(np.array(first.after)))
+            assert (gap <= 0.15 * one.distance + 0.02).mean() > 0.95 if len(gap) else True
+            compared += 1
+    assert compared or bundle.portfolio.name == "lending"
