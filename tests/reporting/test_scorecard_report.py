@@ -29,6 +29,8 @@ def test_a_scorecard_is_printed_whole_and_its_table_lies_beside_the_report(tmp_p
     assert [(r["characteristic"], int(r["points"])) for r in kept] == [
         (r["characteristic"], r["points"]) for r in bins
     ]
+    printed = made.html.with_name("points.html").read_text(encoding="utf-8")
+    assert printed.count("<tr>") == len(bins) and outside_references(printed) == []
     scale, by_name = figures["points_scale"]["values"], {}
     for row in bins:
         by_name.setdefault(row["characteristic"], []).append(row["points"])

@@ -9,6 +9,7 @@ from optbinning import BinningProcess
 from optbinning import Scorecard as OptBinningScorecard
 from sklearn.base import BaseEstimator
 
+from credit_default.core.errors import InvalidInput
 from credit_default.data.loading import load
 from credit_default.data.split import split
 from credit_default.evaluation.validation.monotonicity import monotonicity
@@ -271,8 +272,13 @@ def test_fitted_twice_it_is_the_same():
     assert first == second
 
 
-def test_a_linear_scale_has_no_points(gmsc):
+def test_a_linear_scale_has_no_points_and_is_refused_before_the_search(gmsc):
     linear = gmsc.model_copy(update=dict(scale=ScaleDefinition(method="linear")))
     data = load(gmsc, None).take(np.arange(1500))
-    with pytest.raises(ValueError, match="double the odds"):
+    with pytest.raises(InvalidInput, match="double the odds"):
         fit_recipe(linear, scorecard_recipe(gmsc), *split(data))
+    trials = []
+    progress = lambda *told: trials.append(told)  # noqa: E731
+    with pytest.raises(InvalidInput, match="choose another champion"):
+        train_model(linear, data, champion="scorecard", trials=1, progress=progress)
+    assert not trials

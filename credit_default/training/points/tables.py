@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['points_table', 'applicant_table', 'woe_matrix', 'woe_correlation', 'variance_inflation', 'characteristic_table',
-           'write_points_csv']
+           'write_points_csv', 'points_page']
 
 # %% ../../../nbs/training/points/03_tables.ipynb #f6480fca
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ...core.files import atomic_write
+from ...core.markup import escape_html
 from ...scoring.models.points import Characteristic, PointsModel
 from .binning import information_values
 from .classifier import ScorecardClassifier
@@ -111,3 +113,38 @@ def _cell_text(value: object) -> object:
     if isinstance(value, float) and np.isnan(value):
         return ""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+# %% ../../../nbs/training/points/03_tables.ipynb #e8cd729f
+_PRINT_CSS = """\
+body { font: 11pt/1.4 system-ui, "DejaVu Sans", sans-serif; margin: 24px; max-width: 46em }
+section { break-inside: avoid; margin: 14px 0 }
+h2 { font-size: 12pt; margin: 0 0 4px }
+table { border-collapse: collapse; width: 100% }
+td { border: 1px solid #999; padding: 2px 8px }
+td + td { text-align: right; width: 6em }
+.own { border-bottom: 1px solid #000; display: inline-block; width: 6em }
+@page { margin: 14mm }
+"""
+
+
+def points_page(
+    model: PointsModel,
+    title: str,
+    names: Mapping[str, str],  # characteristics to their titles; others stand by their own names
+) -> str:
+    "Return the points table as a page of HTML to print, with a line for the applicant's points."
+    sections = []
+    for c in model.characteristics:
+        rows = "".join(
+            f"<tr><td>{escape_html(b.label)}</td><td>{b.points}</td></tr>" for b in c.bins
+        )
+        name = escape_html(names.get(c.name, c.name))
+        own = "Points: <span class='own'>&nbsp;</span>"
+        sections.append(f"<section><h2>{name}</h2><table>{rows}</table><p>{own}</p></section>")
+    low, high = model.range
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape_html(title)}</title>'
+        f"<style>{_PRINT_CSS}</style><h1>{escape_html(title)}</h1><p>The score is the sum of the "
+        f"points of one bin of each characteristic. It lies between {low} and {high}.</p>"
+        f"{''.join(sections)}<p><b>Score: <span class='own'>&nbsp;</span></b></p></html>"
+    )
