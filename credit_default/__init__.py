@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .face.model import CreditModel as CreditModel
     from .face.model import UnknownModelError as UnknownModelError
     from .face.model import load_model as load_model
+    from .face.strategy import StrategyTable as StrategyTable
+    from .face.strategy import strategy as strategy
     from .face.tables import RefusedRowsError as RefusedRowsError
     from .face.tables import TableError as TableError
     from .face.training import TrainingRun as TrainingRun
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from .portfolio.definition import Portfolio as Portfolio
     from .portfolio.derived import Derived as Derived
     from .portfolio.field import Field as Field
+    from .portfolio.strategy import StrategyError as StrategyError
     from .scoring.bundle import BundleError as BundleError
     from .training.candidates import CandidateError as CandidateError
     from .training.candidates import register_candidate as register_candidate
@@ -69,11 +72,13 @@ _MODULES = {
         "propose_portfolio",
     ),
     "face.model": ("CreditModel", "UnknownModelError", "load_model"),
+    "face.strategy": ("StrategyTable", "strategy"),
     "face.tables": ("RefusedRowsError", "TableError"),
     "face.training": ("TrainingRun", "train"),
     "portfolio.definition": ("Portfolio",),
     "portfolio.derived": ("Derived",),
     "portfolio.field": ("Field",),
+    "portfolio.strategy": ("StrategyError",),
     "scoring.bundle": ("BundleError",),
     "training.candidates": (
         "CandidateError",

@@ -156,7 +156,7 @@ CHECKLIST = dict(
         "smote",
     ),
     ranking=("deciles", "scores", "alignment"),
-    decision=("costs", "confusion", "strategy"),
+    decision=("decision", "strategy", "costs", "confusion", "pricing"),
     explanation=(
         "contributions",
         "features",
