@@ -241,7 +241,7 @@ class TreeTables:
 
 # %% ../../../nbs/scoring/models/02_trees.ipynb #31856d61
 MAX_BRANCH_ENTRIES = 2_000_000  # 8 MB: larger trees are cut into their leaves
-MAX_TABLE_ENTRIES = 8_000_000  # 32 MB: still larger ones are left to XGBoost
+MAX_TABLE_ENTRIES = 16_000_000  # 64 MB: still larger ones are left to XGBoost
 
 
 def read_trees(learner: dict[str, Any]) -> list[Tree]:
