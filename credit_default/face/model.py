@@ -154,8 +154,9 @@ class _ExplainingModel(_PredictingModel):
         """Return what each field contributes to the log-odds of default, and to the score.
 
         Columns have two levels, unit and field. In `log_odds` they add up to the log-odds of the
-        PD, in `points` to the score before rounding; `base` is the starting value. A linear score
-        is not a sum of contributions and has no points.
+        PD, in `points` to the score before rounding (of a points scorecard, to the score itself);
+        `base` is the starting value. A linear score is not a sum of contributions and has no
+        points.
 
         Raises
         ------

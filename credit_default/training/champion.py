@@ -32,7 +32,8 @@ from ..scoring.scorecard import Scorecard
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
 from .folds import Folds
-from .pipeline import fit_together, make_pipeline, margin
+from .pipeline import fit_together, make_pipeline, margin, score_scale
+from .points.classifier import check_points_scale
 from .recipe import Recipe
 from credit_default.training.search_space import (
     SEARCH_NETWORKS,
@@ -260,10 +261,13 @@ def fit_champion(
 ) -> Fitted:
     """Search, choose the members, calibrate, fit and export, all of it on these rows.
 
-    Raise ValueError for an unknown kind of champion, and where no trial comes to its end.
+    Raise ValueError for an unknown kind of champion, where no trial comes to its end, and where the
+    scale of scores is none for a scorecard.
     """
     options = options or SearchOptions()
     champion_kind(champion)  # before an hour of search
+    if champion == "scorecard":
+        check_points_scale(score_scale(portfolio))
     tuning = tune(portfolio, train.frame, known_outcomes(train), options, train.dates)
     choice = choose_members(tuning, champion, options.preset)
     return fit_choice(portfolio, choice, train, tuning)

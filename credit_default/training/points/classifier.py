@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_INFORMATION', 'INVERSE_RIDGE', 'WoeRegression', 'informative', 'choose_characteristics', 'exact_points',
-           'scale_that_holds', 'with_points', 'ScorecardClassifier']
+           'check_points_scale', 'scale_that_holds', 'with_points', 'ScorecardClassifier']
 
 # %% ../../../nbs/training/points/02_classifier.ipynb #030ed898
 from dataclasses import replace
@@ -16,6 +16,7 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
+from ...core.errors import InvalidInput
 from ...scoring.models.points import Characteristic, PointsBin, PointsModel
 from ...scoring.scorecard import ScoreScale
 from ..estimators import PortableClassifier
@@ -99,6 +100,15 @@ def exact_points(
     ]
 
 # %% ../../../nbs/training/points/02_classifier.ipynb #2ca42e99
+def check_points_scale(scale: ScoreScale) -> None:
+    "Raise InvalidInput where a scale is linear."
+    if scale.method != "odds":
+        raise InvalidInput(
+            "a scorecard needs a scale of points that double the odds: set the portfolio's scale "
+            "to method 'odds', or choose another champion"
+        )
+
+# %% ../../../nbs/training/points/02_classifier.ipynb #6219d655
 def scale_that_holds(
     scale: ScoreScale, characteristics: list[Characteristic], intercept: float
 ) -> ScoreScale:
@@ -106,14 +116,10 @@ def scale_that_holds(
 
     Raises
     ------
-    ValueError
+    InvalidInput
         Where the scale is linear, or no number of points is small enough.
     """
-    if scale.method != "odds":
-        raise ValueError(
-            "a scorecard needs a scale of points that double the odds: set the portfolio's scale "
-            "to method 'odds', or choose another champion"
-        )
+    check_points_scale(scale)
     fewer = range(int(np.ceil(scale.points_to_double)) - 1, 0, -1)
     for points in (scale.points_to_double, *map(float, fewer)):
         tried = scale.model_copy(update=dict(points_to_double=points))
@@ -121,7 +127,7 @@ def scale_that_holds(
         ends = sum(own.min() for own in rounded), sum(own.max() for own in rounded)
         if scale.lowest <= ends[0] and ends[1] <= scale.highest:
             return tried
-    raise ValueError(
+    raise InvalidInput(
         f"no sum of points fits between {scale.lowest} and {scale.highest}: widen the portfolio's "
         "scale, or move its anchor towards the middle"
     )
