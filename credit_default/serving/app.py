@@ -37,6 +37,7 @@ from credit_default.serving.routes import (
     prediction_log,
     predictions,
     users,
+    what_if,
 )
 from .state import ServiceState
 
@@ -76,7 +77,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(ApiError(500, plain_error(500)))
 
 # %% ../../nbs/serving/24_app.ipynb #b57ad0d8
-PORTFOLIO_ROUTES = (("Predictions", [predictions]), ("Model", [model, monitoring]))
+PORTFOLIO_ROUTES = (("Predictions", [predictions, what_if]), ("Model", [model, monitoring]))
 SERVICE_ROUTES = (prediction_log, outcomes, users, health)
 
 

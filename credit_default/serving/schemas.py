@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['WrittenTime', 'MAX_OUTCOMES', 'Reason', 'Prediction', 'Serves', 'Health', 'ModelCard', 'Account', 'Logged',
            'LoggedPage', 'DriftWindow', 'window_bounds', 'DriftStatus', 'ColumnDrift', 'DriftReport', 'Performance',
-           'Outcome', 'Outcomes', 'OutcomesTaken']
+           'Outcome', 'Outcomes', 'OutcomesTaken', 'WhatIfQuestion', 'ChangedField', 'WhatIfPrediction', 'Alternative',
+           'WhatIfResponse']
 
 # %% ../../nbs/serving/11_schemas.ipynb #de1692d9
 import re
@@ -436,3 +437,69 @@ class OutcomesTaken(BaseModel):
     older: list[uuid.UUID] = Field(description="a later observation is already recorded")
     early: list[uuid.UUID] = Field(description="observed before the prediction was made")
     future: list[uuid.UUID] = Field(description="not observed yet")
+
+# %% ../../nbs/serving/11_schemas.ipynb #244f8fec
+class WhatIfQuestion(BaseModel):
+    "An applicant, and what is asked about them: changes, what would have to change, or both."
+
+    model_config = ConfigDict(extra="forbid")
+    applicant: dict[str, Any] = Field(description="the applicant, as `POST /predict` takes one")
+    changes: dict[str, Any] = Field(
+        {}, description="fields with the values to try", examples=[{"MonthlyIncome": 6000}]
+    )
+    counterfactuals: Annotated[bool, Field(strict=True)] = Field(
+        False, description="whether to say what would have to change for an approval"
+    )
+
+
+class ChangedField(BaseModel):
+    "A field before and after."
+
+    field: str = Field(description="the field's name in the API", examples=["MonthlyIncome"])
+    before: float | str | None = Field(description="as sent", examples=[5400])
+    after: float | str | None = Field(examples=[6000])
+
+# %% ../../nbs/serving/11_schemas.ipynb #797116bf
+class WhatIfPrediction(BaseModel):
+    "What the model answers; as a prediction, but it is not logged and has no id."
+
+    probability_default: float = Field(ge=0, le=1, examples=[0.0312])
+    probability_no_default: float = Field(ge=0, le=1, examples=[0.9688])
+    prediction: int = Field(ge=0, le=1, examples=[0])
+    prediction_label: str = Field(examples=["No Default"])
+    decision: str = Field(description="Declined or Approved", examples=["Approved"])
+    credit_score: int = Field(ge=300, le=900, examples=[682])
+    rating: str = Field(examples=["Good"])
+    risk: str = Field(examples=["Low Risk"])
+    reasons: list[Reason] = Field(max_length=4, description="what raised the PD")
+    helped: list[Reason] = Field(max_length=4, description="if approved, what lowered it")
+
+# %% ../../nbs/serving/11_schemas.ipynb #7211cd30
+class Alternative(BaseModel):
+    "Changes that together lead to an approval."
+
+    changes: list[ChangedField] = Field(min_length=1)
+    follows: list[ChangedField] = Field(description="ratios to what was changed")
+    distance: float = Field(
+        ge=0, description="share of the reference population that the changes pass", examples=[0.18]
+    )
+    probability_default: float = Field(ge=0, le=1, examples=[0.0712])
+    credit_score: int = Field(ge=300, le=900, examples=[655])
+
+
+class WhatIfResponse(BaseModel):
+    "The answers before and after changes, and what would have to change."
+
+    model_config = ConfigDict(protected_namespaces=())
+    before: WhatIfPrediction
+    after: WhatIfPrediction | None = Field(description="null if no changes were sent")
+    changes: list[ChangedField]
+    follows: list[ChangedField] = Field(
+        description="ratios to what was changed, unless they were sent too: the amount stays"
+    )
+    counterfactuals: list[Alternative] = Field(
+        max_length=3,
+        description="if asked for, alternatives for an approval, fewest fields first",
+    )
+    why_none: str = Field(description="if there is no alternative, why", examples=[""])
+    model_version: str = Field(examples=["credit_default_gmsc:0a1b2c3d4e5f6071"])

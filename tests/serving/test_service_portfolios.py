@@ -34,6 +34,7 @@ UNDER = (
     "/predict",
     "/predict_batch",
     "/predict_csv",
+    "/what_if",
     "/model",
     "/drift/status",
     "/drift/detect",
