@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REPORTS', 'STUDY', 'MARGINS', 'report_commands', 'ChampionName', 'DEFAULT_CHAMPION', 'PresetOption', 'ChampionOption',
-           'TrialsOption', 'TimeoutOption', 'KeepOption', 'ResumeOption', 'NoteOption', 'write_report', 'eda_command',
-           'TrainingRequest', 'check_for_leaks', 'champion_status', 'was_held_back', 'held_back_because',
+           'TrialsOption', 'TimeoutOption', 'KeepOption', 'ResumeOption', 'EditsOption', 'NoteOption', 'write_report',
+           'eda_command', 'TrainingRequest', 'check_for_leaks', 'champion_status', 'was_held_back', 'held_back_because',
            'print_training', 'resume_command', 'resumable', 'run_training', 'Preset', 'train_command']
 
 # %% ../../nbs/cli/05_reports.ipynb #89b27167
@@ -114,6 +114,20 @@ class TrainingRequest:
     note: str = ""  # about the model, for `models list`
     as_of: str = ""  # day up to which outcomes are known; see the portfolio
     sample_seed: int = 0  # of the synthetic sample
+    edits: Path | None = None  # file with edits of a glass box's terms
+
+    def check_edits_file(self, definition: "Portfolio", kept: tuple[str, ...]) -> None:
+        "Raise InputError where edits do not fit the portfolio, or the kind of champion."
+        if self.edits is None:
+            return
+        # slow to import
+        from credit_default.training.additive.edits import read_edits
+        from credit_default.training.champion import refuse_edits
+
+        try:
+            refuse_edits(self.champion, read_edits(self.edits, definition, kept))
+        except ValueError as error:
+            raise InputError(f"--edits: {error}") from None
 
     def kept_fields(self, definition: "Portfolio") -> tuple[str, ...]:
         "Return the fields that `keep` names. Raise InputError where one cannot be kept."
@@ -211,6 +225,7 @@ def _write_training_report(request: TrainingRequest, folder: Path) -> "ReportRun
         cache=folder.parent / MARGINS,
         as_of=request.as_of or None,
         sample_seed=request.sample_seed,
+        edits=request.edits.resolve() if request.edits else None,
     )
     return write_report("training", request.portfolio, parameters, folder.name)
 
@@ -251,6 +266,7 @@ def run_training(
 
     definition = find_portfolio(request.portfolio)
     kept = request.kept_fields(definition)
+    request.check_edits_file(definition, kept)
     parent = REPORTS / definition.name
     if request.resume and not (parent / request.resume / STUDY).is_file():
         raise InputError(f"--resume: {parent / request.resume} holds no search to go on with")
@@ -311,6 +327,13 @@ ResumeOption = Annotated[
     str,
     typer.Option(metavar="RUN", help="Resume the search of this run (the name of its folder)."),
 ]
+EditsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="TOML file with a validator's edits of a glass box's terms, each with its reason.",
+    ),
+]
 NoteOption = Annotated[
     str, typer.Option("--note", metavar="TEXT", help="About the model; `models list` shows it.")
 ]
@@ -322,9 +345,8 @@ NoteOption = Annotated[
     epilog=examples(
         "train",
         "train --preset full --timeout 1800",
-        "train --champion single",
+        "train --champion glassbox --edits gmsc.edits.toml",
         "train --portfolio personal --keep loan_grade,loan_int_rate",
-        "train --resume 20260801T120000Z",
     ),
 )
 def train_command(
@@ -340,6 +362,7 @@ def train_command(
     text: NoteOption = "",
     as_of: KnownUntilOption = "",
     sample_seed: SampleSeedOption = 0,
+    edits: EditsOption = None,
 ) -> None:
     """Train a model and write its report.
 
@@ -350,8 +373,8 @@ def train_command(
     whose thresholds are in the portfolio's file under [checks]. If not, or if loans are too few to
     judge essential ones, the exit code is 5.
     """
-    how = (preset.value, str(champion), trials, timeout)
-    request = TrainingRequest(portfolio, path, *how, seed, keep, resume, text, as_of, sample_seed)
+    how = (preset.value, str(champion), trials, timeout, seed, keep, resume, text)
+    request = TrainingRequest(portfolio, path, *how, as_of, sample_seed, edits)
     made, _ = run_training(request)
     if was_held_back(made):
         raise typer.Exit(NOT_MET)

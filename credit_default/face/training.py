@@ -28,12 +28,14 @@ from ..portfolio.catalogue import SHIPPED
 from ..portfolio.definition import Portfolio
 from ..portfolio.performance_window import maturity_sentence
 from ..reporting.running import ReportRun, new_folder, run_report
+from ..training.additive.edits import read_edits
 from credit_default.training.candidates import (
     judge_candidates,
     refuse_champion,
     registered_candidates,
     write_candidates,
 )
+from ..training.champion import refuse_edits
 from ..training.training import Training, save_training, train_model
 from ..training.tuning import PRESETS
 
@@ -130,6 +132,8 @@ def _report_parameters(run: _TrainingResults, folder: Path) -> dict[str, Any]:
     loans, portfolio = run.loans, run.loans.portfolio
     given = {k: v for k, v in run.options.items() if v is not None}
     given |= dict(keep=",".join(run.options["keep"]), portfolio=portfolio.name)
+    if run.options.get("edits"):
+        given["edits"] = str(Path(run.options["edits"]).resolve())
     if SHIPPED.get(portfolio.name) != portfolio:
         given["portfolio"] = str(folder / "portfolio.json")
         definition = portfolio.model_dump_json(exclude_defaults=True)
@@ -158,7 +162,7 @@ class TrainingRun(_TrainingResults):
         The splits, the search, the fitted pipelines and the bundle.
     loans : LoanData
     options : dict
-        Arguments of `train`: preset, champion, trials, timeout, seed, keep.
+        Arguments of `train`: preset, champion, trials, timeout, seed, keep, edits.
     candidates : pandas.DataFrame
         The champion and the registered candidates on the holdout.
 
@@ -209,7 +213,11 @@ def _train_and_compare(loans: Dataset, options: dict[str, Any], progress: bool) 
     _check_options(loans.portfolio, options)
     if loans.y is None:
         raise TableError("these loans have no outcome: a model learns from known outcomes")
-    training = train_model(loans.portfolio, loans, **options, progress=progress)
+    given = dict(options)
+    if path := given.pop("edits", None):
+        given["edits"] = read_edits(path, loans.portfolio, options["keep"])
+        refuse_edits(options["champion"], given["edits"])
+    training = train_model(loans.portfolio, loans, **given, progress=progress)
     table, others = judge_candidates(training, registered_candidates())
     return TrainingRun(training, loans, options, table, others)
 
@@ -223,6 +231,7 @@ def train(
     timeout: float | None = None,
     seed: int = 0,
     keep: Sequence[str] = (),
+    edits: str | Path | None = None,
     progress: bool = True,
 ) -> TrainingRun:
     """Train a model: split, audit, search, calibrate, fit, export, evaluate on the holdout.
@@ -238,9 +247,8 @@ def train(
         Number of trials, by default the preset's; seconds after which no new trial is started.
     seed : int
         The same seed on the same loans gives the same model.
-    keep : sequence of str
-        Lender or leaky fields that the model may use.
-    progress : bool
+    keep, edits : sequence of str; path, optional
+        Lender or leaky fields that the model may use; TOML file with edits of a glass box's terms.
 
     Raises
     ------
@@ -252,4 +260,4 @@ def train(
     >>> training = train(load_data("gmsc"), trials=10)  # doctest: +SKIP
     """
     options = dict(preset=preset, champion=champion, trials=trials, timeout=timeout, seed=seed)
-    return _train_and_compare(loans, options | dict(keep=tuple(keep)), progress)
+    return _train_and_compare(loans, options | dict(keep=tuple(keep), edits=edits), progress)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['CHAMPION_NETWORKS', 'GOLDEN_ROWS', 'BACKGROUND_SAMPLE', 'Choice', 'weighted_sum', 'choice_of', 'choice_of_one',
            'choose_members', 'choose_single', 'choose_glassbox', 'choose_scorecard', 'choose_blended', 'best_trees',
-           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'cut_off_of_aim', 'fit_choice', 'fit_champion']
+           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'cut_off_of_aim', 'fit_choice', 'edited_choice',
+           'refuse_edits', 'fit_champion']
 
 # %% ../../nbs/training/16_champion.ipynb #2f2f6bc7
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import pandas as pd
 from imblearn.pipeline import Pipeline
 
 from ..core.champions import champion_kind
+from ..core.errors import InvalidInput
 from ..core.numeric import pd_of
 from ..data.dataset import Dataset, known_outcomes
 from ..data.synthetic import synthesize
@@ -29,6 +31,7 @@ from ..scoring.bundle_files import make_golden_rows
 from ..scoring.calibration import Calibrator
 from ..scoring.ensemble import export_member
 from ..scoring.scorecard import Scorecard
+from .additive.edits import TermEdit
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
 from .folds import Folds
@@ -253,6 +256,20 @@ def fit_choice(
     return Fitted(bundle, pipelines, choice, table, chosen, tuning)
 
 # %% ../../nbs/training/16_champion.ipynb #d9912bdd
+def edited_choice(choice: Choice, edits: tuple[TermEdit, ...]) -> Choice:
+    "Return a choice of one additive model with edits of its terms."
+    ((recipe, _),) = choice.members.values()
+    return choice_of_one(recipe.model_copy(update=dict(edits=edits)), choice.folds)
+
+
+def refuse_edits(champion: str, edits: tuple[TermEdit, ...]) -> None:
+    "Raise InvalidInput where a kind of champion has no terms to edit."
+    if edits and champion != "glassbox":
+        raise InvalidInput(
+            f"edits are of the terms of a glass box: choose glassbox, not {champion}"
+        )
+
+
 def fit_champion(
     portfolio: Portfolio,
     train: Dataset,
@@ -262,12 +279,15 @@ def fit_champion(
     """Search, choose the members, calibrate, fit and export, all of it on these rows.
 
     Raise ValueError for an unknown kind of champion, where no trial comes to its end, and where the
-    scale of scores is none for a scorecard.
+    scale of scores is none for a scorecard; InvalidInput for edits of what has no terms.
     """
     options = options or SearchOptions()
     champion_kind(champion)  # before an hour of search
     if champion == "scorecard":
         check_points_scale(score_scale(portfolio))
+    refuse_edits(champion, options.edits)
     tuning = tune(portfolio, train.frame, known_outcomes(train), options, train.dates)
     choice = choose_members(tuning, champion, options.preset)
+    if options.edits:
+        choice = edited_choice(choice, options.edits)
     return fit_choice(portfolio, choice, train, tuning)

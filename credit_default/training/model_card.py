@@ -117,9 +117,16 @@ def make_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores) 
         fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
         figures=card_figures(bundle.metrics, train, holdout, scores),
         explanation=_EXPLANATION.format(methods=", ".join(contribution_methods(bundle))),
-    )
+    ) | _edits_of(fitted)
 
 # %% ../../nbs/training/18_model_card.ipynb #71d43d6c
+def _edits_of(fitted: Fitted) -> dict[str, Any]:
+    "Return what validators have edited; nothing where they have not."
+    edits = [edit for recipe, _ in fitted.choice.members.values() for edit in recipe.edits]
+    told = [dict(term=edit.title, what=edit.describe(), by=edit.by, why=edit.why) for edit in edits]
+    return dict(edits=told) if told else {}
+
+
 def _data_of(train: Dataset, holdout: Dataset) -> dict[str, Any]:
     return dict(
         source=train.provenance.get("message", "a table in memory"),

@@ -51,7 +51,8 @@ def additive_classifier(
         inputs = tuple(one._replace(direction=0) for one in inputs)
     own = recipe.parameters_of("estimator")
     threads = threads or cpu_count()
-    return AdditiveClassifier(inputs, positive_weight=weight, seed=seed, threads=threads, **own)
+    own |= dict(positive_weight=weight, seed=seed, threads=threads, edits=recipe.edits)
+    return AdditiveClassifier(inputs, **own)
 
 # %% ../../nbs/training/08_pipeline.ipynb #0c718c48
 def scorecard_classifier(

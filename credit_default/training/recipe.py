@@ -4,13 +4,21 @@
 
 # %% auto #0
 __all__ = ['Candidate', 'Imputation', 'SamplerKind', 'SEARCHED', 'CANDIDATES', 'SYNTHETIC_SAMPLERS', 'TREES', 'COMPLETE',
-           'ESTIMATOR_PARAMETERS', 'SAMPLER_PARAMETERS', 'Recipe', 'known_parameters', 'check_recipe', 'takes_codes',
-           'kind_of_recipe', 'describe_recipe']
+           'ESTIMATOR_PARAMETERS', 'SAMPLER_PARAMETERS', 'RecipeKeys', 'Recipe', 'known_parameters', 'check_recipe',
+           'takes_codes', 'kind_of_recipe', 'describe_recipe']
 
 # %% ../../nbs/training/01_recipe.ipynb #49d17c03
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from .additive.edits import TermEdit
 
 # %% ../../nbs/training/01_recipe.ipynb #7fb3a799
 Candidate = Literal["xgboost", "network", "logistic", "forest", "additive", "scorecard"]
@@ -58,8 +66,8 @@ SAMPLER_PARAMETERS = dict(none=set(), weight={"positive_weight"}) | {
 }
 
 # %% ../../nbs/training/01_recipe.ipynb #bf57061f
-class Recipe(BaseModel):
-    """Everything that is chosen about a model before it is fitted.
+class RecipeKeys(BaseModel):
+    """What a recipe says.
 
     Parameters
     ----------
@@ -70,6 +78,7 @@ class Recipe(BaseModel):
     monotone : the PD may move with a feature only in the direction that the portfolio names.
     parameters : of the estimator, and of the sampler (`positive_weight`: how often a defaulter
         counts; `ratio`: defaulters for each other row after sampling; `neighbours`).
+    edits : of an additive model's terms, by a validator; a record without any does not name them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,11 +88,23 @@ class Recipe(BaseModel):
     derived: bool = True
     monotone: bool = False
     parameters: dict[str, int | float | str] = {}
+    edits: tuple[TermEdit, ...] = ()
+
+# %% ../../nbs/training/01_recipe.ipynb #d0494f6b
+class Recipe(RecipeKeys):
+    "Everything that is chosen about a model before it is fitted."
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_recipe(self)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_no_edits(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = dump(self)
+        if not self.edits:
+            record.pop("edits", None)
+        return record
 
     def describe(self) -> str:
         "Return the choices in a few words."
@@ -129,6 +150,8 @@ def check_recipe(recipe: Recipe) -> None:
             "a scorecard takes missing values as they are, and counts each loan once: choose no "
             "imputation and no sampler"
         )
+    if recipe.edits and candidate != "additive":
+        raise ValueError("edits are of the terms of an additive model")
     known = known_parameters(recipe, "estimator") | known_parameters(recipe, "sampler")
     if unknown := set(recipe.parameters) - known:
         raise ValueError(
@@ -154,4 +177,7 @@ def describe_recipe(recipe: Recipe) -> str:
         gaps = f"{recipe.imputation} imputation"
     sampler = {"none": "no sampler", "weight": "class weight"}.get(recipe.sampler, recipe.sampler)
     features = "derived features" if recipe.derived else "raw fields"
-    return ", ".join([recipe.candidate, gaps, sampler, features, *["monotone"] * recipe.monotone])
+    words = [recipe.candidate, gaps, sampler, features, *["monotone"] * recipe.monotone]
+    if recipe.edits:
+        words.append("one edit" if len(recipe.edits) == 1 else f"{len(recipe.edits)} edits")
+    return ", ".join(words)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Progress', 'CIRCUMSTANCES', 'PARTS', 'ReproductionError', 'read_record', 'data_of', 'DataComparison', 'compare_data',
-           'recorded_recipes', 'train_again', 'TrainingComparison', 'compare_trainings', 'Reproduction',
-           'reproduce_training']
+           'recorded_recipes', 'train_again', 'recorded_edits', 'TrainingComparison', 'compare_trainings',
+           'Reproduction', 'reproduce_training']
 
 # %% ../../nbs/training/29_reproduction.ipynb #e9530d42
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from ..data.sources import Source, find
 from ..data.split import split
 from ..scoring.bundle import Bundle
 from ..scoring.bundle_files import hash_bundle
+from .additive.edits import TermEdit
 from .champion import choice_of, fit_champion, fit_choice
 from credit_default.training.differences import (
     Difference,
@@ -146,6 +147,13 @@ def train_again(
     return evaluate_on_holdout(fitted, train, holdout, TrainingRecord(champion, {}))
 
 # %% ../../nbs/training/29_reproduction.ipynb #431b3f54
+def recorded_edits(bundle: Bundle) -> tuple[TermEdit, ...]:
+    "Return the edits of a glass box's terms that a bundle records."
+    members = read_record(bundle, "members")
+    entries = [entry for member in members for entry in member["recipe"].get("edits", ())]
+    return tuple(map(TermEdit.model_validate, entries))
+
+
 def _search_again(
     bundle: Bundle, train: Dataset, holdout: Dataset, seed: int, progress: Progress
 ) -> Training:
@@ -158,6 +166,7 @@ def _search_again(
         keep=bundle.keep,
         first=recipes,
         progress=progress,
+        edits=recorded_edits(bundle),
     )
     fitted = fit_champion(bundle.portfolio, train, champion, options)
     recorded = {k: v for k, v in search.items() if k not in ("made", "records")}

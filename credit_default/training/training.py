@@ -112,7 +112,7 @@ def train_model(
     preset: str = "quick",  # quick (about a minute) or full
     trials: int | None = None,  # overrides the preset's number
     timeout: float | None = None,  # seconds after which no new trial begins
-    **search: Any,  # storage, resume, progress, first and cache of `SearchOptions`
+    **search: Any,  # storage, resume, progress, first, cache and edits of `SearchOptions`
 ) -> Training:
     """Split, audit, search, calibrate, fit, export and judge.
 

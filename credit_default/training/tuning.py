@@ -19,6 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..portfolio.definition import Portfolio
+from .additive.edits import TermEdit
 from .folds import Folds, fit_margins, fold_plan
 from .recipe import SEARCHED, TREES, Candidate, Recipe
 from .search_space import default_recipes, search_point, suggest
@@ -47,6 +48,7 @@ class SearchOptions:
     first : recipes tried before the sampler proposes any; None: `default_recipes`
     threads : as for `Folds`
     cache : folder where margins are kept for the next run
+    edits : of the terms of the glass box that is made of the search
     """
 
     preset: str = "quick"
@@ -62,6 +64,7 @@ class SearchOptions:
     first: list[Recipe] | None = None
     threads: int | None = None
     cache: str | Path | None = None
+    edits: tuple[TermEdit, ...] = ()
 
 # %% ../../nbs/training/13_tuning.ipynb #ce3beeb6
 MIN_ROWS_THREE_FOLDS = 40_000  # rows: with fewer, five folds

@@ -79,6 +79,7 @@ class DrawnTerm:
     size : mean absolute score over the training rows.
     points : of the credit score for each unit of log-odds; NaN where there are none.
     held : `rises` or `falls` where training holds the term to that direction.
+    before : the scores before somebody edited them; None where nobody did.
     """
 
     axes: tuple[TermAxis, ...]
@@ -87,6 +88,7 @@ class DrawnTerm:
     size: float
     points: float = float("nan")
     held: str = ""
+    before: np.ndarray | None = None
 
     @property
     def title(self) -> str:
@@ -120,7 +122,7 @@ def _limits(axis: TermAxis) -> tuple[float, float]:
 def _value_text(value: float) -> str:
     return f"{value:,.10g}" if abs(value) < 1e6 else f"{value / 1e6:,.10g} million"
 
-
+# %% ../../../nbs/evaluation/charts/08_additive.ipynb #86ef9a46
 def _set_scale(ax: Axes, axis: TermAxis, low: float, high: float) -> None:
     "Set the scale of a number's axis, from low to high."
     ax.set_xlim(low, high)
@@ -162,6 +164,8 @@ def _in_points(size: float, term: DrawnTerm) -> str:
 
 def _note(term: DrawnTerm) -> str:
     held = f"; held in training: only {term.held}" if term.held else ""
+    if term.before is not None:
+        held += "; edited, dashed: before" if len(term.axes) == 1 else "; edited"
     return f"mean size {_in_points(term.size, term)}{held}"
 
 
@@ -187,6 +191,10 @@ def _draw_curve(ax: Axes, term: DrawnTerm, low: float, high: float) -> None:
     ax.fill_between(
         edges, last[0] - last[1], last[0] + last[1], step="post", color=BLUE, alpha=0.18, lw=0
     )
+    if term.before is not None:
+        before = np.append(term.before[1:], term.before[-1:])
+        look: dict[str, Any] = dict(color="#3A3A3A", ls="--", lw=1.1)
+        ax.plot(edges, before, drawstyle="steps-post", label="before the edits", **look)
     ax.plot(edges, last[0], drawstyle="steps-post", color=BLUE, label="curve")
     ax.axhline(0, color="#444444", lw=0.8)
     if term.axes[0].counts[0] >= _COUNTING_SHARE * len(term.axes[0].values):
@@ -196,7 +204,7 @@ def _draw_curve(ax: Axes, term: DrawnTerm, low: float, high: float) -> None:
 
 _BARS = 48  # of the density, at most
 
-
+# %% ../../../nbs/evaluation/charts/08_additive.ipynb #04d4a565
 def _density_edges(ax: Axes, whole: bool, low: float, high: float) -> np.ndarray:
     "Return where the bars of the density end: as wide on the axis, or as many whole numbers each."
     if ax.get_xscale() == "linear" and high - low > 2 and whole:
@@ -218,7 +226,7 @@ def _draw_density(ax: Axes, axis: TermAxis, low: float, high: float) -> None:
     share = np.histogram(np.clip(known, low, high), edges)[0] / max(len(axis.values), 1)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=GREY, alpha=0.7, lw=0)
 
-
+# %% ../../../nbs/evaluation/charts/08_additive.ipynb #1c2c073d
 def _draw_absent(upper: Axes, lower: Axes, term: DrawnTerm) -> None:
     """Draw what a number's first bin is worth, hollow where no training row is in it, and at the
     edge where a value that hardly anybody has would squeeze the curve.
@@ -291,6 +299,8 @@ def _category_figure(term: DrawnTerm) -> Figure:
     at = np.arange(len(order))[::-1]
     left.barh(at, scores, 0.6, color=colours, alpha=0.75)
     left.errorbar(scores, at, xerr=band, fmt="none", ecolor="#3A3A3A", elinewidth=1.2, capsize=2)
+    if term.before is not None:
+        left.plot(term.before[order], at, "|", ms=14, mew=2, color="#3A3A3A", label="before")
     left.axvline(0, color="#444444", lw=0.8)
     left.set_yticks(at, [textwrap.shorten(label, 60, placeholder="…") for label in labels])
     right.barh(at, counts / max(len(axis.values), 1), 0.6, color=GREY, alpha=0.7)
@@ -310,7 +320,7 @@ def _category_figure(term: DrawnTerm) -> Figure:
     right.set_xlabel("applicants")
     return fig
 
-
+# %% ../../../nbs/evaluation/charts/08_additive.ipynb #3e9de883
 @chart
 def plot_curve(
     term: DrawnTerm,  # of one field
@@ -349,7 +359,7 @@ def _bin_ticks(axis: TermAxis, shown: np.ndarray) -> tuple[list[float], list[str
         texts.append(_value_text(float(f"{axis.cuts[i]:.3g}")))
     return at, texts
 
-
+# %% ../../../nbs/evaluation/charts/08_additive.ipynb #4feb020d
 def _draw_pair(ax: Axes, term: DrawnTerm, limit: float) -> Any:
     "Draw a pair on axes of its own, its first field to the right."
     absent = [bool(axis.counts[0]) for axis in term.axes]
@@ -374,7 +384,7 @@ def _draw_pair(ax: Axes, term: DrawnTerm, limit: float) -> Any:
     set_titles(ax, textwrap.fill(term.title, 34), _note(term), xlabel=first, ylabel=second)
     return drawn
 
-
+# %% ../../../nbs/evaluation/charts/08_additive.ipynb #19cbd94b
 @chart
 def plot_pairs(
     terms: Sequence[DrawnTerm],  # of two fields each; two of them fit on a line

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_ROWS_PER_PROCESS', 'BINS_OF_PAIRS', 'TermInput', 'term_inputs', 'choose_cuts', 'bin_numbers', 'bin_places',
-           'rows_in_bins', 'read_terms', 'export_terms', 'AdditiveClassifier']
+           'rows_in_bins', 'read_terms', 'export_terms', 'AdditiveParameters', 'AdditiveClassifier']
 
 # %% ../../../nbs/training/additive/02_classifier.ipynb #702a5aab
 import warnings
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ...scoring.features import Feature
 from ...scoring.models.additive import AdditiveModel
 from .directions import ModelTerm, centred, held_curves, held_pairs
+from .edits import edit_terms
 from ..estimators import PortableClassifier
 
 # %% ../../../nbs/training/additive/02_classifier.ipynb #27c9b98d
@@ -30,6 +31,7 @@ class TermInput(NamedTuple):
     codes : what each counts: 1 for a number; for a category its level, from 1.
     direction : the PD can only rise with it (1), only fall (-1), or either (0).
     numeric : whether it is a number.
+    field : that it is made of; the name of the column says so of an amount behind a ratio.
     """
 
     name: str
@@ -37,6 +39,7 @@ class TermInput(NamedTuple):
     codes: tuple[float, ...] = (1.0,)
     direction: int = 0
     numeric: bool = True
+    field: str = ""
 
 
 def term_inputs(features: Sequence[Feature]) -> tuple[TermInput, ...]:
@@ -47,9 +50,11 @@ def term_inputs(features: Sequence[Feature]) -> tuple[TermInput, ...]:
         if f.kind == "level":
             levels.setdefault(f.fields[0], []).append(j)
         elif f.kind == "number":
-            numbers.append(TermInput(f.name, (j,), direction=f.direction))
+            numbers.append(TermInput(f.name, (j,), direction=f.direction, field=f.fields[0]))
     categories = [
-        TermInput(name, tuple(columns), tuple(map(float, range(1, len(columns) + 1))), 0, False)
+        TermInput(
+            name, tuple(columns), tuple(map(float, range(1, len(columns) + 1))), 0, False, name
+        )
         for name, columns in levels.items()
     ]
     return (*numbers, *categories)
@@ -110,7 +115,7 @@ def rows_in_bins(
     flat = np.ravel_multi_index(places, shape)
     return np.bincount(flat, weights, int(np.prod(shape))).reshape(shape)
 
-
+# %% ../../../nbs/training/additive/02_classifier.ipynb #b9b64541
 def read_terms(
     ebm: Any,  # fitted on the numbers of bins
     inputs: Sequence[TermInput],
@@ -158,8 +163,8 @@ def export_terms(
     )
 
 # %% ../../../nbs/training/additive/02_classifier.ipynb #a757fc3b
-class AdditiveClassifier(PortableClassifier):
-    """Additive model of curves and pairs, boosted by interpret.
+class AdditiveParameters(PortableClassifier):
+    """What an additive classifier is fitted with, and what it is afterwards.
 
     Parameters
     ----------
@@ -169,18 +174,33 @@ class AdditiveClassifier(PortableClassifier):
     positive_weight : how often a row of the second class counts.
     seed : of the bags.
     threads : bags fitted at the same time. Their number changes nothing in the result.
+    edits : of the terms, sequence of `edits.TermEdit`, made after all else.
 
     Fitted attributes are `classes_`, `inputs_`, `cuts_` (of each input), `terms_` (as they are
-    served; deviations are those before terms were held to directions) and `intercept_`.
+    served; deviations are those before terms were held to directions), `unedited_` (the terms
+    before the edits) and `intercept_`.
     """
 
     finite = "allow-nan"
 
     def __init__(
-        self, inputs=None, bins=128, pairs=30, bags=8, positive_weight=1.0, seed=0, threads=1
+        self,
+        inputs=None,
+        bins=128,
+        pairs=30,
+        bags=8,
+        positive_weight=1,
+        seed=0,
+        threads=1,
+        edits=(),
     ):
         self.inputs, self.bins, self.pairs, self.bags = inputs, bins, pairs, bags
         self.positive_weight, self.seed, self.threads = positive_weight, seed, threads
+        self.edits = edits
+
+# %% ../../../nbs/training/additive/02_classifier.ipynb #80f6d67e
+class AdditiveClassifier(AdditiveParameters):
+    "Additive model of curves and pairs, boosted by interpret."
 
     def fit(self, X: Any, y: Any) -> Self:
         "Fit on X (n, features), NaN where a value is missing, and y (n,) with two classes."
@@ -208,7 +228,11 @@ def _fit_terms(c: AdditiveClassifier, X: np.ndarray, outcome: np.ndarray) -> Non
     directions = [one.direction for one in c.inputs_]
     terms = list(read_terms(ebm, c.inputs_, c.cuts_, numbers, weights))
     terms = held_pairs(held_curves(terms, directions), directions)
-    c.terms_, c.intercept_ = centred(terms, float(ebm.intercept_[0]))
+    c.unedited_, c.intercept_ = centred(terms, float(ebm.intercept_[0]))
+    fields = [one.field for one in c.inputs_]
+    c.terms_ = (
+        edit_terms(c.unedited_, c.edits, fields, c.cuts_, directions) if c.edits else c.unedited_
+    )
     c.model_ = export_terms(c.inputs_, c.cuts_, c.terms_, c.intercept_, X.shape[1])
 
 # %% ../../../nbs/training/additive/02_classifier.ipynb #69e33d12

@@ -135,7 +135,7 @@ def _held_words(inputs: tuple[TermInput, ...], of: tuple[int, ...]) -> str:
     direction = inputs[of[0]].direction if len(of) == 1 else 0
     return {1: "rises", -1: "falls"}.get(direction, "")
 
-
+# %% ../../../nbs/training/additive/03_printed.ipynb #910aedf2
 def print_glass_box(
     fitted: Fitted,  # of one member, an additive model
     frame: Any,  # its training rows, a table of raw fields
@@ -154,8 +154,9 @@ def print_glass_box(
             float(size),
             per_unit.points,
             _held_words(estimator.inputs_, term.inputs),
+            None if np.array_equal(term.scores, before.scores) else before.scores,
         )
-        for term, size in zip(estimator.terms_, sizes, strict=True)
+        for term, before, size in zip(estimator.terms_, estimator.unedited_, sizes, strict=True)
     ]
     terms.sort(key=lambda term: -term.size)
     curves, pairs = ([t for t in terms if len(t.axes) == k] for k in (1, 2))
@@ -198,7 +199,7 @@ def _bin_ends(axis: TermAxis) -> Iterator[dict[str, Any]]:
     for low, high in zip(ends, ends[1:], strict=False):
         yield dict(value="number", low=low, high=high)
 
-
+# %% ../../../nbs/training/additive/03_printed.ipynb #722fff6d
 def bin_table(
     term: DrawnTerm,  # of one field
 ) -> list[dict[str, Any]]:
