@@ -54,17 +54,13 @@ class StrategyTable(Displayed):
 
     Attributes
     ----------
-    study : StrategyStudy
-        All figures, and `to_dict` for JSON.
-    loans : JudgedLoans
-        The loans, with the model's answers.
-    seen : bool
-        Whether the model was trained on these very loans.
+    study : StrategyStudy, all figures; its `to_dict` is for JSON
+    loans : JudgedLoans, with the model's answers
+    seen : bool, whether the model was trained on these very loans
 
     Examples
     --------
-    >>> strategy(model, loans).table.profit.max()  # doctest: +SKIP
-    302.3
+    >>> strategy(model, loans).grades  # doctest: +SKIP
     """
 
     study: StrategyStudy
