@@ -6,6 +6,7 @@
 __all__ = ['SYNTHETIC_NOTE', 'CreditModel', 'UnknownModelError', 'load_model']
 
 # %% ../../nbs/face/05_model.ipynb #134c51ec
+import datetime
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -25,12 +26,14 @@ from credit_default.face.what_if import (
     CounterfactualAnswer,
     WhatIfAnswer,
     counterfactual_table,
+    one_applicant,
     what_if_table,
 )
 from ..portfolio.definition import Portfolio
 from ..scoring.bundle import Bundle, BundleError
 from ..scoring.bundle_files import read_bundle
 from ..scoring.counterfactuals import ChangeFinder
+from ..scoring.letter import Letter, write_letter
 from ..scoring.reasons import ReasonCode
 from credit_default.scoring.registry import (
     champion_tag,
@@ -279,8 +282,38 @@ class _ChangingModel(_WhatIfModel):
         """
         return counterfactual_table(self._finder, applicant)
 
+# %% ../../nbs/face/05_model.ipynb #ab919bd4
+class _WritingModel(_ChangingModel):
+    "The same, with a letter to a declined applicant."
+
+    def letter(
+        self, applicant: Any, reference: str | None = None, date: datetime.date | None = None
+    ) -> Letter:
+        """Return the letter to a declined applicant, with the principal reasons, by the template
+        `letter` of the portfolio. `print` it, or write its `to_html()`.
+
+        Parameters
+        ----------
+        applicant : dict, Series or table of one row
+        reference : str, optional
+            The lender's own name of the application.
+        date : datetime.date, optional
+            Of the letter, today unless given.
+
+        Raises
+        ------
+        InvalidInput
+            If the applicant is approved, or would be refused; the message names no value.
+
+        Examples
+        --------
+        >>> print(model.letter(applicant, "2026-004711"))  # doctest: +SKIP
+        """
+        row = one_applicant(self.bundle, applicant)
+        return write_letter(self.bundle, row, date or datetime.date.today(), reference)
+
 # %% ../../nbs/face/05_model.ipynb #f2d90858
-class _SavedModel(_ChangingModel):
+class _SavedModel(_WritingModel):
     "The same, which can be saved."
 
     def save(self) -> str:

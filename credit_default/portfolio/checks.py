@@ -14,6 +14,7 @@ from .costs_and_scale import Costs
 from .derived import Derived
 from .field import Field
 from .keys import PortfolioKeys
+from .letters import letter_mistakes
 from .scenarios import NO_CHANGE, Shift
 from .values import is_allowed
 
@@ -256,6 +257,10 @@ def _wrong_strategy(portfolio: PortfolioKeys) -> Iterator[str]:
         )
 
 # %% ../../nbs/portfolio/12_checks.ipynb #c23210ea
+def _wrong_letter(portfolio: PortfolioKeys) -> Iterator[str]:
+    yield from letter_mistakes(portfolio.letter)
+
+
 PortfolioRule = Callable[[PortfolioKeys], Iterator[str]]
 PORTFOLIO_RULES: tuple[PortfolioRule, ...] = (
     _wrong_names,
@@ -271,6 +276,7 @@ PORTFOLIO_RULES: tuple[PortfolioRule, ...] = (
     _wrong_shifts,
     _wrong_ratings,
     _wrong_strategy,
+    _wrong_letter,
 )
 
 

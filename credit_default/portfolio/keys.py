@@ -16,6 +16,7 @@ from .costs_and_scale import RATINGS, Costs, Rating, ScaleDefinition
 from .derived import Derived
 from .field import Field
 from .files import Csv, Table
+from .letters import LETTER
 from .sampling import Synthetic
 from .scenarios import Scenario
 from .strategy import StrategyDefinition
@@ -66,6 +67,7 @@ class PortfolioKeys(_DataKeys):
     scale: ScaleDefinition = ScaleDefinition()
     ratings: tuple[Rating, ...] = RATINGS  # grades of the score, the riskiest first
     synthetic: Synthetic = Synthetic()
+    letter: str = LETTER  # to declined applicants, with placeholders
     scenarios: tuple[Scenario, ...] = ()  # for simulated production; no prediction depends on them
     checks: CheckThresholds = CheckThresholds()  # of a new model; no prediction depends on them
     strategy: StrategyDefinition = StrategyDefinition()  # the aim of the cut-off, and amounts
