@@ -29,6 +29,7 @@ from credit_default.evaluation.charts.style import (
     set_titles,
 )
 from ..evaluation.discrimination import auc, auc_difference, auc_interval
+from ..portfolio.strategy import StrategyDefinition
 from .binned_scorecard import binned_scorecard
 from .blending import MAX_OPERATIONS, operations
 from .champion import best_trees, choice_of_one, fit_choice
@@ -155,7 +156,9 @@ def recipe_pd(training: Training, recipe: Recipe) -> np.ndarray:
     "Return (n_holdout,) calibrated PDs of a single recipe."
     folds = training.fitted.choice.folds
     choice = choice_of_one(recipe, folds)
-    fitted = fit_choice(folds.portfolio, choice, training.train, reasons=False)
+    # a weaker model may not reach the aim of the champion's cut-off, and needs no cut-off here
+    portfolio = folds.portfolio.model_copy(update=dict(strategy=StrategyDefinition()))
+    fitted = fit_choice(portfolio, choice, training.train, reasons=False)
     return fitted.bundle.score(training.holdout.columns, reasons=False).probability_default
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from credit_default.cli.app import app
+from credit_default.cli.models import card_lines
 from credit_default.core.numeric import pd_of
 from credit_default.core.paths import portfolio_home
 from credit_default.data.loading import load
@@ -20,8 +21,9 @@ from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import parse_table
 from credit_default.portfolio.costs_and_scale import Costs
 from credit_default.portfolio.definition import Portfolio
-from credit_default.portfolio.strategy import AIMS
+from credit_default.portfolio.strategy import AIMS, StrategyError
 from credit_default.scoring.scorecard import cut_off_from_costs
+from credit_default.training.benchmark_models import recipe_pd
 from credit_default.training.recipe import Recipe
 from credit_default.training.training import fit_recipe, save_training
 
@@ -146,6 +148,9 @@ def test_a_cut_off_by_aim_holds_on_unseen_loans(aim, limit):
     card = training.bundle.card["cut_off"]
     assert (card["pd"], card["aim"], card["limit"], card["n"]) == (cut_off, aim, limit, len(y))
     assert card["bad_rate"] == pytest.approx(y[approved].mean())
+    assert f"{aim} {limit:.2%}, chosen on the training rows" in " ".join(
+        card_lines({"cut_off": card})
+    )
     # new applicants of the same kind
     frame, outcome, _ = synthesize(portfolio, 20_000, seed=99)
     scores = training.bundle.score(parse_table(portfolio, frame), reasons=False)
@@ -160,6 +165,16 @@ def test_a_cut_off_by_aim_holds_on_unseen_loans(aim, limit):
     low, high = jeffreys_interval(*unseen[aim])
     chosen_low, chosen_high = jeffreys_interval(*on_train[aim])
     assert low <= chosen_high and chosen_low <= high
+
+
+def test_a_benchmark_model_needs_not_reach_the_aim():
+    portfolio = with_strategy(aim="bad-rate-ceiling", limit=0.07)
+    sides = split(load(portfolio).take(range(5_000)))
+    training = fit_recipe(portfolio, Recipe(parameters=dict(n_estimators=40, max_depth=3)), *sides)
+    weak = Recipe(parameters=dict(n_estimators=1, max_depth=1))
+    with pytest.raises(StrategyError, match="Give a higher `limit`"):
+        fit_recipe(portfolio, weak, *sides)
+    assert recipe_pd(training, weak).shape == (1_000,)
 
 
 def test_without_a_strategy_the_cut_off_is_that_of_the_costs():
