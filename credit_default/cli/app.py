@@ -17,6 +17,7 @@ import typer
 import credit_default
 from .data import data_commands
 from .database import database_commands
+from .letter import letter_commands
 from .log import log_commands
 from .models import model_commands, reproduce_commands
 from .monitoring import monitoring_commands
@@ -68,6 +69,7 @@ for commands in (
     onboarding_commands,
     scoring_commands,
     strategy_commands,
+    letter_commands,
     reproduce_commands,
     service_commands,
     run_commands,

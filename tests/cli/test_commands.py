@@ -33,6 +33,7 @@ COMMANDS = [
     "score",
     "evaluate",
     "strategy",
+    "letter",
     "reproduce",
     "run",
     "serve",
@@ -1422,3 +1423,25 @@ def test_run_goes_the_whole_way(tmp_path):
         for kind in ("html", "ipynb", "json")
     }
     shutil.rmtree(tmp_path / "home")
+
+
+def test_declined_applicants_of_a_file_get_a_letter(synthetic_bundle, sample, here):
+    table = rows(sample)[:200]
+    for i, row in enumerate(table):
+        row["application_reference"] = f"2026/{i}"
+    table[0]["age"] = "-5"
+    source = write(here / "applicants.csv", table)
+    run = shell("letter", source, here / "letters")
+    assert run.exit_code == 0, run.output
+    scored = here / "scored.csv"
+    assert shell("score", source, scored).exit_code in (0, 4)
+    declined = [i for i, row in enumerate(rows(scored)) if row["decision"] == "Declined"]
+    names = {path.name for path in (here / "letters").iterdir()}
+    assert names == {f"letter-{i + 1}.txt" for i in declined} != set()
+    for i in declined[:5]:
+        text = (here / "letters" / f"letter-{i + 1}.txt").read_text()
+        assert f"2026/{i}\n" in text
+        assert f"- {rows(scored)[i]['reason_1']}\n" in text
+    assert f"200 rows, 1 refused; letters in {here / 'letters'}: {len(declined)}" in run.stdout
+    again = shell("letter", source, here / "letters")
+    assert again.exit_code == 2 and "is not empty" in again.stderr
