@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import credit_default as cd
 from credit_default.cli.app import app
 from credit_default.core.errors import InvalidInput
 from credit_default.data.loading import load
@@ -198,3 +199,9 @@ def test_the_command_refuses_edits_before_it_trains(file):
         app, ["train", "--champion", "glassbox", "--edits", "absent.edits.toml"]
     )
     assert absent.exit_code == 2 and "absent.edits.toml" in absent.output
+
+
+def test_python_refuses_edits_of_a_blend_before_it_searches(file):
+    loans = cd.load_data("gmsc")
+    with pytest.raises(InvalidInput, match="glassbox, not blend"):
+        cd.train(loans, edits=file, progress=False)
