@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ROUNDING', 'ChangeSteps', 'FURTHER', 'CATEGORY_COST', 'following_ratio', 'with_changes', 'ReferenceScale',
            'reference_scale', 'change_limits', 'difference_limits', 'roundest', 'even_steps', 'steps_between_cuts',
-           'FieldMoves', 'number_moves', 'further_values', 'category_moves', 'stated_numbers', 'stated_changeable']
+           'FieldMoves', 'number_moves', 'rounding_end', 'further_values', 'category_moves', 'stated_numbers',
+           'stated_changeable']
 
 # %% ../../nbs/scoring/20_changes.ipynb #932b52dc
 from collections.abc import Iterator, Sequence
@@ -140,7 +141,7 @@ def difference_limits(portfolio: Portfolio, row: Columns, name: str) -> tuple[fl
     return low, high
 
 # %% ../../nbs/scoring/20_changes.ipynb #fece8e04
-ROUNDING = 0.1  # of the change: how much further it may go for a rounder value
+ROUNDING = 0.1  # of the change, or of the value: how much further it may go for a rounder value
 
 
 def roundest(near: float, far: float, whole: bool = False) -> float | None:
@@ -205,7 +206,7 @@ def number_moves(
 ) -> FieldMoves:
     "Return the moves of a number."
     whole = field.kind == "integer"
-    found = [roundest(near, _not_far(before, near, far, whole), whole) for near, far in steps]
+    found = [roundest(near, rounding_end(before, near, far, whole), whole) for near, far in steps]
     values = np.array(sorted({v for v in found if v is not None and v != before}), float)
     further = further_values(field, before, values)
     costs = np.abs(scale.level(values) - scale.level(np.array(before)))
@@ -213,9 +214,13 @@ def number_moves(
     return FieldMoves(field, before, values[order], costs[order], further[order])
 
 # %% ../../nbs/scoring/20_changes.ipynb #799415b2
-def _not_far(before: float, near: float, far: float, whole: bool) -> float:
-    "Return how far a rounder value may lie; the next whole number is not too far."
-    most = max(ROUNDING * abs(near - before), float(whole))
+def rounding_end(before: float, near: float, far: float, whole: bool) -> float:
+    """Return how far a rounder value than `near` may lie, on the way to `far`.
+
+    That is a tenth of the change or of the value, whichever is less: 0 is not a round 0.07. The
+    next whole number is not too far.
+    """
+    most = max(ROUNDING * min(abs(near - before), abs(near)), float(whole))
     return max(near - most, far) if far < near else min(near + most, far)
 
 

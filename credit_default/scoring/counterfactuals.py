@@ -30,6 +30,7 @@ from credit_default.scoring.changes import (
     number_moves,
     reference_scale,
     roundest,
+    rounding_end,
     stated_changeable,
     steps_between_cuts,
     with_changes,
@@ -322,7 +323,8 @@ def _ratio_too(trials: Trials, chosen: tuple[int, ...], new: Columns, after: Col
         field, before, *_ = trials.moves[j]
         if field.per in new:
             exact = float(after[field.name][0])
-            value = roundest(exact, exact + 0.1 * (exact - before), field.kind == "integer")
+            whole, limit = field.kind == "integer", np.copysign(np.inf, exact - before)
+            value = roundest(exact, rounding_end(before, exact, limit, whole), whole)
             stated[field.name] = np.array([exact if value is None else value])
     return stated
 

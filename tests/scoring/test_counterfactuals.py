@@ -11,7 +11,7 @@ from credit_default.data.loading import load
 from credit_default.data.split import split
 from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
 from credit_default.portfolio.columns import find_refused
-from credit_default.scoring.changes import with_changes
+from credit_default.scoring.changes import roundest, rounding_end, with_changes
 from credit_default.scoring.counterfactuals import (
     MAX_CHANGED,
     MAX_COUNTERFACTUALS,
@@ -153,3 +153,14 @@ def test_no_value_that_was_tried_is_closer_on_a_glass_box(declined):
             assert (gap <= 0.15 * one.distance + 0.02).mean() > 0.95 if len(gap) else True
             compared += 1
     assert compared or bundle.portfolio.name == "lending"
+
+
+@pytest.mark.parametrize(
+    "before, near, limit, rounded",
+    [(1.0, 0.073, 0.0, 0.07), (0.9, 0.0012, 0.0, 0.0011), (0.0, 6.03, 50.0, 6.5)],
+)
+def test_a_rounder_value_is_no_other_change(before, near, limit, rounded):
+    "A use of the credit lines of 7 % was rounded to none at all, a change far larger than needed."
+    end = rounding_end(before, near, limit, False)
+    assert abs(end - near) <= 0.1 * near + 1e-12
+    assert roundest(near, end) == rounded
