@@ -33,6 +33,7 @@ from ..portfolio.strategy import StrategyDefinition
 from .binned_scorecard import binned_scorecard
 from .blending import MAX_OPERATIONS, operations
 from .champion import best_trees, choice_of_one, fit_choice
+from .estimators import short_lived_processes
 from .evidence import changed_recipe, kept_answers, reference_recipe
 from .feature_transformer import FeatureTransformer, one_blas_thread
 from .recipe import Recipe
@@ -176,7 +177,8 @@ def ebm_pd(training: Training, settings: dict[str, Any]) -> np.ndarray:
 
     folds = training.fitted.choice.folds
     prepare = FeatureTransformer(folds.portfolio, "none", False, folds.keep, folds.seed)
-    with warnings.catch_warnings():  # that its charts do not show missing values
+    with warnings.catch_warnings(), short_lived_processes():
+        # interpret says that its charts do not show missing values
         warnings.simplefilter("ignore", UserWarning)
         model = ExplainableBoostingClassifier(
             random_state=folds.seed, n_jobs=folds.threads, **settings

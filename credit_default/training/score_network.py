@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..scoring.models.network import NetworkModel, NormalScores
-from .estimators import PortableClassifier
+from .estimators import PortableClassifier, short_lived_processes
 from .feature_transformer import one_blas_thread
 
 # %% ../../nbs/training/07_score_network.ipynb #5c0f2e81
@@ -96,9 +96,11 @@ def _fit_networks(n: ScoreNetwork, X: np.ndarray, outcome: np.ndarray) -> Networ
     worth_it = n.threads > 1 and len(z) * n.epochs * n.nets > MIN_WORK_PER_PROCESS
     processes = min(n.threads, n.nets) if worth_it else 1
     # no files of shared memory: a container has little
-    fitted = Parallel(n_jobs=processes, max_nbytes=None)(
-        delayed(_fit_network)(z, outcome, weights, _network(n, len(z), i)) for i in range(n.nets)
-    )
+    with short_lived_processes():
+        fitted = Parallel(n_jobs=processes, max_nbytes=None)(
+            delayed(_fit_network)(z, outcome, weights, _network(n, len(z), i))
+            for i in range(n.nets)
+        )
     weights_in, offsets, out, intercepts = zip(*fitted, strict=True)
     return NetworkModel(
         scale.starts,

@@ -18,7 +18,7 @@ from ...scoring.features import Feature
 from ...scoring.models.additive import AdditiveModel
 from .directions import ModelTerm, centred, held_curves, held_pairs
 from .edits import edit_terms
-from ..estimators import PortableClassifier
+from ..estimators import PortableClassifier, short_lived_processes
 
 # %% ../../../nbs/training/additive/02_classifier.ipynb #27c9b98d
 class TermInput(NamedTuple):
@@ -257,6 +257,7 @@ def _boost(
         random_state=c.seed % 2**31,
         n_jobs=c.threads if len(numbers) > MIN_ROWS_PER_PROCESS else 1,
     )
-    with warnings.catch_warnings():  # that its charts do not show missing values
+    with warnings.catch_warnings(), short_lived_processes():
+        # interpret says that its charts do not show missing values
         warnings.simplefilter("ignore", UserWarning)
         return machine.fit(numbers, outcome, sample_weight=weights)
