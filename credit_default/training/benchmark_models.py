@@ -170,7 +170,7 @@ def scorecard_pd(training: Training) -> np.ndarray:
     card.fit(training.train.frame, training.train.y)
     return card.predict_proba(training.holdout.frame)[:, 1]
 
-
+# %% ../../nbs/training/25_benchmark_models.ipynb #9c41e07d
 def ebm_pd(training: Training, settings: dict[str, Any]) -> np.ndarray:
     "Return (n_holdout,) PDs of the explainable boosting machine. Raise ImportError without it."
     from interpret.glassbox import ExplainableBoostingClassifier  # an optional package
