@@ -31,6 +31,8 @@ EXTRAS: dict[str, dict[str, str]] = dict(
         "tenacity": "tenacity",
         "tomlkit": "tomlkit",
         "interpret-core": "interpret",
+        "optbinning": "optbinning",
+        "ortools": "ortools",
     },
     redis={"redis": "redis"},
     bigquery={"sqlalchemy-bigquery": "sqlalchemy_bigquery"},

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Operation', 'SCHEMA_REFERENCE', 'describe_roles', 'document_access', 'document_forms', 'example_change',
-           'document_applicants', 'build_document']
+           'question_schema', 'document_applicants', 'build_document']
 
 # %% ../../nbs/serving/22_openapi.ipynb #2a987bde
 from collections.abc import Iterable, Iterator
@@ -107,11 +107,24 @@ def document_forms(schemas: dict[str, Any]) -> None:
 
 # %% ../../nbs/serving/22_openapi.ipynb #da2d1812
 def example_change(model: ActiveModel) -> dict[str, Any]:
-    "Return an example of a change: the example of the first changeable field, as it is."
+    """Return an example of a change: the example of the first changeable field, as it is; empty
+    where no field has an example.
+    """
     fields = model.portfolio.inputs(model.bundle.keep)
     known = [f for f in fields if f.alias in model.example]
-    chosen = next((f for f in known if f.changeable), known[0])
-    return {chosen.alias: model.example[chosen.alias]}
+    chosen = [f for f in known if f.changeable] or known
+    return {f.alias: model.example[f.alias] for f in chosen[:1]}
+
+
+def question_schema(model: ActiveModel, applicant: dict[str, Any]) -> dict[str, Any]:
+    "Return the schema of a question what if, without the applicant's own; changes are of fields."
+    question = WhatIfQuestion.model_json_schema()
+    names = {f.alias for f in model.portfolio.fields}
+    fields = {name: part for name, part in applicant["properties"].items() if name in names}
+    question["properties"]["changes"] |= dict(
+        properties=fields, additionalProperties=False, examples=[example_change(model)]
+    )
+    return question
 
 # %% ../../nbs/serving/22_openapi.ipynb #37a46128
 def document_applicants(
@@ -128,10 +141,11 @@ def document_applicants(
     if portfolio.active is None:
         return
     model, example = portfolio.active.request_model, portfolio.active.example
-    document["components"]["schemas"][name] = model.model_json_schema(ref_template=SCHEMA_REFERENCE)
+    schema = model.model_json_schema(ref_template=SCHEMA_REFERENCE)
+    document["components"]["schemas"][name] = schema
     applicant = {"$ref": SCHEMA_REFERENCE.format(model=name)}
     batch = dict(type="array", items=applicant, minItems=1, maxItems=limit)
-    question = WhatIfQuestion.model_json_schema()
+    question = question_schema(portfolio.active, schema)
     question["properties"]["applicant"] = applicant
     asked = dict(applicant=example, changes=example_change(portfolio.active), counterfactuals=True)
     bodies: Iterable[tuple[str, dict[str, Any], Any]] = (

@@ -381,7 +381,7 @@ def test_a_window_without_predictions_is_no_failure(world):
     )
     assert (
         result["performance"] == "not known: no outcome of a mature prediction is known"
-        and "the next of them becomes mature on 2025-01-01" in said
+        and "The next becomes mature on 2025-01-01" in said
     )
     assert "The previous run's figures cannot be read, so no comparison is made." in said
     assert run.html.read_text(encoding="utf-8").count("<img") == 0

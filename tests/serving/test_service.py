@@ -502,6 +502,7 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
         assert name in schemas
     assert set(documented["paths"]) == {
         "/predict",
+        "/what_if",
         "/predict_batch",
         "/predict_csv",
         "/predictions",

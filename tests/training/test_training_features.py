@@ -14,7 +14,14 @@ def test_a_transformer_follows_the_conventions(gmsc, sample):
     fresh = FeatureTransformer(gmsc, imputation="none", keep=())
     copy = clone(fresh).set_params(imputation="median")
     assert (copy.imputation, fresh.imputation, copy.portfolio) == ("median", "none", gmsc)
-    assert set(fresh.get_params()) == {"portfolio", "imputation", "derived", "keep", "seed"}
+    assert set(fresh.get_params()) == {
+        "portfolio",
+        "imputation",
+        "derived",
+        "keep",
+        "seed",
+        "codes",
+    }
     for early in (fresh.get_feature_names_out, lambda: fresh.transform(sample.test)):
         with pytest.raises(NotFittedError):
             early()

@@ -75,9 +75,6 @@ def read_question(model: ActiveModel, data: Any) -> tuple[Columns, Columns, bool
             ]
             raise ApiError(422, "the request was refused", twice)
     question = validate_body(WhatIfQuestion, without_many(data, WhatIfQuestion.model_fields))
-    if not question.changes and not question.counterfactuals:
-        text = "name at least one change, or ask for counterfactuals"
-        raise ApiError(422, "the request was refused", [problem(text, "changes")])
     applicant = _checked(model, question.applicant, "applicant")
     names = _names_of_changes(model.portfolio, question.changes)
     changed = {names[name]: value for name, value in question.changes.items()}
