@@ -7,6 +7,7 @@ __all__ = ['ReportError', 'report_templates', 'find_template', 'ReportRun', 'new
 
 # %% ../../nbs/reporting/06_running.ipynb #bb204cb7
 import json
+import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,6 +130,13 @@ def _check_parameters(template: Path, parameters: dict[str, Any]) -> None:
             f"{', '.join(known)}"
         )
 
+# %% ../../nbs/reporting/06_running.ipynb #e52b872b
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    "Return False where asyncio tells of a task whose kernel was stopped."
+    from nbclient.exceptions import DeadKernelError  # with papermill a second
+
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+
 # %% ../../nbs/reporting/06_running.ipynb #c0ffee03
 def _execute(
     template: Path, target: Path, parameters: dict[str, Any], line: ProgressLine | None
@@ -138,11 +146,14 @@ def _execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    logging.getLogger("asyncio").addFilter(_is_worth_logging)
     try:
         papermill.execute_notebook(
             template,
             target,
             parameters,
+            kernel_name="python3",  # this environment's, whatever the notebook was written in
+            language="python",
             request_save_on_cell_execute=False,
             # what the kernel says of itself is not for our user's terminal
             extra_arguments=["--IPKernelApp.log_level=50"],

@@ -2,6 +2,8 @@
 JSON.
 """
 
+import asyncio
+import gc
 import html
 import json
 import math
@@ -14,6 +16,7 @@ import nbformat
 import pytest
 from locked import ROOT
 from made_reports import ROWS, comparable, numbers_shown, reports
+from nbclient.exceptions import DeadKernelError
 
 from credit_default.data.synthetic import save_sample
 from credit_default.portfolio.catalogue import get_portfolio
@@ -98,7 +101,9 @@ def test_what_the_reports_found(made):
     assert training["run"]["Champion"] == (
         f"no: {because}, so a person decides" if because else "yes, by this run"
     )
-    assert (
+    # a portfolio without a performance window has no loans whose window could have not passed
+    has_window = get_portfolio(made.portfolio).performance_window_months is not None
+    assert has_window == (
         "Loans whose performance window has not passed (the loans have no dates)"
         in result["checks_not_judged"]
     )
@@ -443,6 +448,24 @@ def test_drift_is_found_and_named(made, tmp_path):
         and get_portfolio(made.portfolio)[income].alias in run.content["result"]["drifted_features"]
     )
     assert "Drift in" in run.html.read_text()
+
+
+async def _fail(error):
+    raise error
+
+
+@pytest.mark.parametrize("error, is_told", [(DeadKernelError("gone"), False), (OSError(), True)])
+def test_after_an_interruption_asyncio_says_nothing_of_the_kernel(tmp_path, caplog, error, is_told):
+    nothing = nbformat.v4.new_notebook()
+    nbformat.write(nothing, tmp_path / "nothing.ipynb")
+    with pytest.raises(ReportError, match="wrote no nothing.json"):
+        run_report(tmp_path / "nothing.ipynb", parameters={}, root=tmp_path, progress=False)
+    with asyncio.Runner() as runner:  # as nbclient's task, which nobody waits for any more
+        tasks = [runner.get_loop().create_task(_fail(error))]
+        runner.run(asyncio.sleep(0.01))
+        tasks.clear()
+    gc.collect()
+    assert any(record.name == "asyncio" for record in caplog.records) == is_told
 
 
 @pytest.fixture(scope="module")
