@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from credit_default.data.loading import load
-from credit_default.data.sources import find
-from credit_default.data.split import split
-from credit_default.data.synthetic import synthesize
-from credit_default.monitoring.scenario import (
+from credit_default.data.scenario import (
     apply_scenario,
     draw_applicants,
     moved_fields,
     shifted_pd,
 )
+from credit_default.data.sources import find
+from credit_default.data.split import split
+from credit_default.data.synthetic import synthesize
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.columns import parse_table
 from credit_default.scoring.psi import PSI_THRESHOLD

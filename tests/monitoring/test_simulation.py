@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from credit_default.data.scenario import apply_scenario, draw_applicants, moved_fields
 from credit_default.data.synthetic import save_sample
-from credit_default.monitoring.scenario import apply_scenario, draw_applicants, moved_fields
 from credit_default.monitoring.simulation import (
     SimulationError,
     SimulationOptions,

@@ -149,7 +149,7 @@ def test_the_commands_of_the_walk_have_such_options():
 
 
 def test_the_walk_finds_what_the_recession_changes():
-    from credit_default.monitoring.scenario import moved_fields
+    from credit_default.data.scenario import moved_fields
     from credit_default.portfolio.catalogue import SHIPPED
 
     gmsc = SHIPPED["gmsc"]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from credit_default.data.synthetic import true_pd
-from credit_default.monitoring.scenario import (
+from credit_default.data.scenario import (
     apply_scenario,
     draw_applicants,
     moved_fields,
     shifted_pd,
 )
+from credit_default.data.synthetic import true_pd
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import find_refused, parse_table
 from credit_default.portfolio.definition import Portfolio
