@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVEN_STEPS', 'MAX_CHANGED', 'MAX_COUNTERFACTUALS', 'MAX_TRIED', 'FieldChange', 'Counterfactual', 'Counterfactuals',
-           'WhatIf', 'field_changes', 'answer_what_if', 'ChangeFinder', 'repeat_applicant', 'changed_rows', 'Trials',
-           'ExactTrials', 'approved_below', 'as_counterfactual', 'cheapest_changes', 'search_changes',
+           'WhatIf', 'field_changes', 'answer_what_if', 'approval_limit', 'ChangeFinder', 'repeat_applicant',
+           'changed_rows', 'Trials', 'ExactTrials', 'as_counterfactual', 'cheapest_changes', 'search_changes',
            'find_counterfactuals']
 
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #39e8eeb8
@@ -90,21 +90,33 @@ def field_changes(
     return tuple(c for c in changed if c.field in stated), follows
 
 
-def answer_what_if(bundle: Bundle, row: Columns, changes: Columns) -> WhatIf:
-    """Return the answers for an applicant before and after changes; both hold values (1,) by field,
-    which the portfolio allows.
-    """
+def answer_what_if(
+    bundle: Bundle,
+    row: Columns,  # one applicant that passed `portfolio.columns.find_refused`, (1,) by field
+    changes: Columns,  # (1,) of some fields, which would pass too
+) -> WhatIf:
+    "Return the answers for an applicant before and after changes."
     after = with_changes(bundle.portfolio, row, changes)
     both = {name: np.concatenate([values, after[name]]) for name, values in row.items()}
     scores = bundle.score(both)
     return WhatIf(*field_changes(bundle, row, after, changes), scores.answer(0), scores.answer(1))
+
+# %% ../../nbs/scoring/21_counterfactuals.ipynb #77f6963d
+def approval_limit(bundle: Bundle) -> float:
+    "Return the uncalibrated log-odds below which applicants are approved, found by halving."
+    low, high = -60.0, 60.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        pd = pd_of(bundle.calibrator.log_odds(np.array([middle])))
+        low, high = (low, middle) if bundle.scorecard.prediction(pd)[0] else (middle, high)
+    return high
 
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #161b6af9
 EVEN_STEPS = 24  # that a field of a model that is not additive is tried at
 
 
 class _Prepared:
-    "What of a model does not depend on the applicant."
+    "What does not depend on the applicant."
 
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
@@ -143,6 +155,11 @@ class _Prepared:
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #42226824
 class ChangeFinder(_Prepared):
     "What is prepared to change applicants of one model."
+
+    @cached_property
+    def limit(self) -> float:
+        "Return the uncalibrated log-odds below which applicants are approved."
+        return approval_limit(self.bundle)
 
     def steps(self, name: str, unit: float, before: float, limit: float) -> ChangeSteps:
         "Return the steps of a number towards a limit; unit: of a ratio, its base."
@@ -204,8 +221,8 @@ class Trials:
         }
         return tried, self.margin(new).reshape(picks[0].shape)
 
-    def closer(self, chosen: tuple[int, ...], picks: list[int], most: float) -> list[int]:
-        "Return picks with each change made as small as the others allow; margins stay below most."
+    def closer(self, chosen: tuple[int, ...], picks: list[int], limit: float) -> list[int]:
+        "Return picks with each change as small as the others allow; the margin stays below limit."
         picks = [*picks]
         for k in (*range(len(chosen)), *range(len(chosen))):
             n = picks[k]
@@ -215,7 +232,7 @@ class Trials:
                 ]
                 for i, j in enumerate(chosen)
             }
-            if n and (enough := np.flatnonzero(self.margin(new) < most)).size:
+            if n and (enough := np.flatnonzero(self.margin(new) < limit)).size:
                 picks[k] = int(enough[0])
         return picks
 
@@ -290,7 +307,7 @@ class ExactTrials(_AdditiveTrials):
             margins = margins + _along(self._pair(chosen[i], chosen[j]), (i, j), len(chosen))
         return tried, np.asarray(margins)
 
-    def closer(self, chosen: tuple[int, ...], picks: list[int], most: float) -> list[int]:
+    def closer(self, chosen: tuple[int, ...], picks: list[int], limit: float) -> list[int]:
         "Return the picks: there are none between them and the applicant."
         return picks
 
@@ -306,25 +323,17 @@ MAX_COUNTERFACTUALS = 3
 MAX_TRIED = 25  # combinations that are looked at more closely
 
 
-def approved_below(bundle: Bundle) -> float:
-    "Return the uncalibrated log-odds from which applicants are declined, found by halving."
-    low, high = -60.0, 60.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        pd = pd_of(bundle.calibrator.log_odds(np.array([middle])))
-        low, high = (low, middle) if bundle.scorecard.prediction(pd)[0] else (middle, high)
-    return high
-
-
-def _ratio_too(trials: Trials, chosen: tuple[int, ...], new: Columns, after: Columns) -> Columns:
+def _with_round_ratios(
+    trials: Trials, chosen: tuple[int, ...], new: Columns, after: Columns
+) -> Columns:
     "Return new values; a ratio that its base changes as well is what it is then, rounded."
     stated = dict(new)
     for j in chosen:
         field, before, *_ = trials.moves[j]
         if field.per in new:
             exact = float(after[field.name][0])
-            whole, limit = field.kind == "integer", np.copysign(np.inf, exact - before)
-            value = roundest(exact, rounding_end(before, exact, limit, whole), whole)
+            end = rounding_end(field, before, exact, np.copysign(np.inf, exact - before))
+            value = roundest(exact, end, field.kind == "integer")
             stated[field.name] = np.array([exact if value is None else value])
     return stated
 
@@ -350,7 +359,7 @@ def as_counterfactual(
     if not _approved(bundle, further).all():
         return None
     new = {trials.moves[j].field.name: trials.moves[j].values[[p]] for j, p in zip(chosen, picks)}
-    stated = _ratio_too(trials, chosen, new, further)
+    stated = _with_round_ratios(trials, chosen, new, further)
     after = with_changes(bundle.portfolio, row, stated)
     scores = bundle.score(after, reasons=False)
     if scores.prediction[0]:
@@ -369,23 +378,23 @@ def _approved(bundle: Bundle, columns: Columns) -> np.ndarray:
 
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #aa40f4fb
 def cheapest_changes(
-    trials: Trials, chosen: tuple[int, ...], most: float
+    trials: Trials, chosen: tuple[int, ...], limit: float
 ) -> Iterator[tuple[list[int], float]]:
-    "Yield picks whose margin is below `most`, and their distance, the smallest first."
+    "Yield picks whose margin is below `limit`, and their distance, the smallest first."
     tried, margins = trials.grid(chosen)
     distance: Any = 0.0
     for i, (j, values) in enumerate(zip(chosen, tried)):
         distance = distance + _along(trials.moves[j].costs[values], (i,), len(chosen))
-    enough = np.flatnonzero(margins < most)
+    enough = np.flatnonzero(margins < limit)
     order = np.argsort(distance.ravel()[enough], kind="stable")[:MAX_TRIED]
     for flat in enough[order].tolist():
         at = np.unravel_index(flat, margins.shape)
-        picks = trials.closer(chosen, [int(t[i]) for t, i in zip(tried, at)], most)
+        picks = trials.closer(chosen, [int(t[i]) for t, i in zip(tried, at)], limit)
         costs = (trials.moves[j].costs[p] for j, p in zip(chosen, picks))
         yield picks, float(sum(costs))
 
 
-def search_changes(trials: Trials, most: float) -> list[Counterfactual]:
+def search_changes(trials: Trials, limit: float) -> list[Counterfactual]:
     "Return counterfactuals of an applicant, fewest fields and smallest changes first."
     found: dict[tuple[int, ...], Counterfactual] = {}
     for size in range(1, MAX_CHANGED + 1):
@@ -394,7 +403,7 @@ def search_changes(trials: Trials, most: float) -> list[Counterfactual]:
         for chosen in combinations(range(len(trials.moves)), size):
             if any(set(known) <= set(chosen) for known in found):
                 continue
-            for picks, distance in cheapest_changes(trials, chosen, most):
+            for picks, distance in cheapest_changes(trials, chosen, limit):
                 if one := as_counterfactual(trials, chosen, picks, distance):
                     found[chosen] = one
                     break
@@ -426,5 +435,5 @@ def find_counterfactuals(finder: ChangeFinder, row: Columns) -> Counterfactuals:
         return Counterfactuals((), "This applicant is approved as they are.")
     moves = finder.moves(row)
     trials = (ExactTrials if finder.additive else Trials)(bundle, row, moves)
-    found = search_changes(trials, approved_below(bundle))[:MAX_COUNTERFACTUALS]
+    found = search_changes(trials, finder.limit)[:MAX_COUNTERFACTUALS]
     return Counterfactuals(tuple(found), "" if found else _why_none(bundle, moves))

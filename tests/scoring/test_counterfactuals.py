@@ -161,6 +161,7 @@ def test_no_value_that_was_tried_is_closer_on_a_glass_box(declined):
 )
 def test_a_rounder_value_is_no_other_change(before, near, limit, rounded):
     "A use of the credit lines of 7 % was rounded to none at all, a change far larger than needed."
-    end = rounding_end(before, near, limit, False)
+    use = get_portfolio("gmsc")["RevolvingUtilizationOfUnsecuredLines"]
+    end = rounding_end(use, before, near, limit)
     assert abs(end - near) <= 0.1 * near + 1e-12
     assert roundest(near, end) == rounded
