@@ -23,7 +23,7 @@ from credit_default.face.display import Card
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.columns import parse_table
 from credit_default.reporting.running import run_report
-from credit_default.scoring.registry import load_bundle
+from credit_default.scoring.bundle_files import read_bundle
 from credit_default.serving.active_model import log_rows
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
@@ -59,6 +59,14 @@ def log_and_outcomes(store, bundle, portfolio, file):
     store.outcomes.record(outcomes, by="ada", user_id=None)
 
 
+def made_by(run, home):
+    "The model of a training report. This process knows another model store than the report did."
+    tag = run.content["result"]["model_version"]
+    bundle = read_bundle(home / "models" / tag.replace(":", "/"))
+    bundle.tag = tag
+    return bundle
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
@@ -88,7 +96,8 @@ def world(tmp_path_factory):
                 made[name] = report("drift", "file", current=current)
             else:
                 assert read_settings().database == database
-                portfolio, bundle = get_portfolio(keys), load_bundle("champion", "hostile")
+                bundle = made_by(page("training"), folder / "home")
+                portfolio = get_portfolio(keys)
                 store = Store(database)
                 store.upgrade()
                 log_and_outcomes(store, bundle, portfolio, current)
