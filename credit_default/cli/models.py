@@ -161,6 +161,8 @@ def _members(value: Sequence[Mapping[str, Any]] | None) -> list[str]:
 
 
 def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
+    from credit_default.portfolio.strategy import describe_aim  # slow to import
+
     if not value:
         return []
     aim, limit = value.get("aim", "least-cost"), value.get("limit")
@@ -168,7 +170,7 @@ def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
         f"a default costs {value['default']:g}, a good applicant who is declined "
         f"{value['decline']:g}"
     )
-    why = costs if limit is None else f"{aim} {limit:.2%}, chosen on the training rows"
+    why = costs if limit is None else f"{describe_aim(aim, limit)}, chosen on the training rows"
     return [f"declined from a PD of {value['pd']:.4f}: {why}"]
 
 # %% ../../nbs/cli/08_models.ipynb #ad166b09

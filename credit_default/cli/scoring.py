@@ -168,7 +168,9 @@ def read_labelled_rows(bundle: "Bundle", file: Path, as_of: str) -> "LabelledRow
         n, why = rows.left_out, "without an outcome that counts, or with a value that is refused"
         note(f"{n:,} of {n + len(rows.y):,} rows are left out: {why}.")
     if seen_in_training(bundle, rows):
-        note("The model was trained and evaluated on these very rows: the figures are too good.")
+        note(
+            f"{bundle.tag} was trained and evaluated on these very rows: its figures are too good."
+        )
     return rows
 
 

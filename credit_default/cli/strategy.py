@@ -28,6 +28,7 @@ from credit_default.cli.terminal import (
     print_json,
     print_table,
 )
+from ..core.counting import how_many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,81 +80,60 @@ def _loans_of_file(
     return loans, challenger_pds(challenger, read_labelled_rows(challenger, file, as_of), loans)
 
 # %% ../../nbs/cli/20_strategy.ipynb #648d5d95
-_CUT_OFF_COLUMNS = dict(
+# the columns of each table of a study; those that it does not have are left out
+_TABLES = dict(
+    cut_offs="which cut_off approval_rate bad_rate bad_low bad_high expected_loss loss profit "
+    "profit_low profit_high",
+    grades="rating n mean_pd default_rate lgd expected_loss break_even break_even_year margin pays",
+    swap_set="group n share default_rate low high profit",
+    frontier="approval_rate champion challenger difference difference_low difference_high",
+)
+_HEADINGS = dict(
     which="",
     cut_off="cut-off",
     approval_rate="approved",
-    bad_rate="bad rate",
-    bad_low="from",
-    bad_high="to",
-    expected_loss="expected loss",
-    loss="loss",
-    profit="profit",
-    profit_low="from",
-    profit_high="to",
-)
-
-# %% ../../nbs/cli/20_strategy.ipynb #0ba50416
-_GRADE_COLUMNS = dict(
-    rating="\nrating",
     n="loans",
     mean_pd="mean PD",
-    default_rate="default rate",
     lgd="LGD",
-    expected_loss="expected loss",
     break_even="break-even",
     break_even_year="a year",
-    margin="margin",
-    pays="pays",
-)
-_SWAP_COLUMNS = dict(
-    group="\nswap set",
-    n="loans",
-    share="share",
-    default_rate="default rate",
-    low="from",
-    high="to",
-    profit="profit",
-)
-_FRONTIER_COLUMNS = dict(
-    approval_rate="\napproved",
+    group="swap set",
     champion="model",
-    challenger="challenger",
-    difference="difference",
-    difference_low="from",
-    difference_high="to",
 )
 
-# %% ../../nbs/cli/20_strategy.ipynb #215e0ffa
+
+def _heading(column: str) -> str:
+    "Return the heading of a column of a study's tables."
+    ends = dict(low="from", high="to")
+    if column in _HEADINGS:
+        return _HEADINGS[column]
+    return ends.get(column.rpartition("_")[2], column.replace("_", " "))
+
+# %% ../../nbs/cli/20_strategy.ipynb #0ba50416
 def print_study(
     study: "StrategyStudy", model: str, challenger: str | None, where: str, as_json: bool
 ) -> None:
-    "Print the tables of a study, and what is to be known about them."
+    "Print the tables of a study, with notes on how to read them."
+    from credit_default.portfolio.strategy import describe_aim  # slow to import
+
     found, chosen = study.to_dict(), study.chosen
     if as_json:
         print_json(dict(model_version=model, challenger=challenger, on=where) | found)
         return
-    limit = "" if chosen.limit is None else f" {chosen.limit:g}"
     typer.echo(
-        f"{model} on {where}, {found['loans']:,} loans. It declines from a PD of "
-        f"{study.cut_off:.4f}; the aim {chosen.aim}{limit} asks for {chosen.cut_off:.4f} here.\n"
+        f"{model} on {where}, {how_many(found['loans'], 'loan')}. It declines from a PD of "
+        f"{study.cut_off:.4f}; the aim {describe_aim(chosen.aim, chosen.limit)} asks for "
+        f"{chosen.cut_off:.4f} here."
     )
-    print_table(found["cut_offs"], _CUT_OFF_COLUMNS)
-    years = "break_even_year" in study.grades
-    print_table(
-        found["grades"],
-        {k: v for k, v in _GRADE_COLUMNS.items() if years or k != "break_even_year"},
-    )
+    for name, columns in _TABLES.items():
+        if rows := found[name]:
+            typer.echo()
+            print_table(rows, {c: _heading(c) for c in columns.split() if c in rows[0]})
     if challenger:
-        print_table(found["swap_set"], _SWAP_COLUMNS)
-        print_table(found["frontier"], _FRONTIER_COLUMNS)
         note(f"Challenger: {challenger}, at the cut-off that approves as many.")
-    note(
-        f"Loss and profit are means over all applicants, in {study.values.unit}. Intervals are "
-        "95 % intervals of a cut-off that was fixed beforehand."
-    )
-    if study.values.unknown:
-        note(f"{study.values.unknown:,} loans have no known amount: not in loss and profit.")
+    for sentence in study.values.notes:
+        note(sentence)
+    note("Intervals are 95 % intervals of a cut-off that was fixed beforehand.")
 
 # %% ../../nbs/cli/20_strategy.ipynb #2585cab1
 strategy_commands = command_group()
@@ -182,7 +162,10 @@ LimitOption = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
-        help="Highest bad rate, or lowest approval rate, of the aim: 0.05 is 5 %.",
+        help=(
+            "Highest bad rate, or lowest approval rate, of the aim: 0.05 is 5 %. Defaults to the "
+            "portfolio's if the aim is the portfolio's."
+        ),
     ),
 ]
 
@@ -214,11 +197,11 @@ def strategy_command(
     """
     from credit_default.evaluation.strategy_study import study_strategy  # slow to import
 
-    bundle, rows = open_model(model, portfolio), None
+    bundle = open_model(model, portfolio)
     other = find_tag(challenger, bundle.portfolio.name) if challenger else None
-    if file:
+    rows = read_labelled_rows(bundle, file, as_of) if file else None
+    if file and rows:
         rival = open_model(other, portfolio) if other else None
-        rows = read_labelled_rows(bundle, file, as_of)
         loans, pds = _loans_of_file(bundle, rows, file, rival, as_of)
     else:
         loans, pds = _holdout_of(bundle, other)

@@ -8,13 +8,14 @@ __all__ = ['LoanValues', 'loan_values', 'mean_interval', 'strategy_table', 'appr
 
 # %% ../../nbs/evaluation/08_strategy.ipynb #6bcb2e58
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas
 from numpy.typing import ArrayLike
 
+from ..core.counting import how_many
 from .discrimination import MIN_INTERVAL_LOANS, check_outcomes
 from .intervals import jeffreys_interval
 from ..portfolio.costs_and_scale import Costs
@@ -48,9 +49,18 @@ class LoanValues:
         "Return how many loans have no known amount."
         return int(np.isnan(self.amount).sum())
 
+    @property
+    def notes(self) -> list[str]:
+        "Return sentences on how to read the figures in money."
+        notes = [f"Expected loss, loss and profit are means over all applicants, in {self.unit}."]
+        if self.unknown:
+            left_out = how_many(self.unknown, "loan")
+            notes.append(f"They leave out {left_out} without a known amount.")
+        return notes
+
     def take(self, rows: np.ndarray) -> "LoanValues":
         "Return the values of some of the loans."
-        return LoanValues(self.amount[rows], self.lgd, self.margin, self.unit, self.in_money)
+        return replace(self, amount=self.amount[rows])
 
 # %% ../../nbs/evaluation/08_strategy.ipynb #0a4b5ba0
 def loan_values(portfolio: Portfolio, columns: Columns, n: int) -> LoanValues:
@@ -58,10 +68,12 @@ def loan_values(portfolio: Portfolio, columns: Columns, n: int) -> LoanValues:
 
     Raise StrategyError where no loan has an amount.
     """
-    costs, name = portfolio.mistake_costs, portfolio.strategy.amount_field
+    costs = portfolio.mistake_costs
+    name = portfolio.strategy.amount_field
     if not name:
         return LoanValues(np.ones(n), costs.default, costs.decline, "cost units", False)
-    amount, field = np.asarray(columns[name], dtype=float), portfolio[name]
+    field = portfolio[name]
+    amount = np.asarray(columns[name], dtype=float)
     known = np.isfinite(amount) & (amount >= 0)
     known &= ~code_mask(field, amount) & ~implausible_mask(field, amount)
     if not known.any():
@@ -71,7 +83,7 @@ def loan_values(portfolio: Portfolio, columns: Columns, n: int) -> LoanValues:
     return LoanValues(amount, costs.default, costs.decline, unit, True)
 
 # %% ../../nbs/evaluation/08_strategy.ipynb #81e6d4b2
-_NORMAL_975 = 1.959963984540054
+_NORMAL_975 = 1.959963984540054  # quantile of the standard normal distribution
 
 
 def mean_interval(
@@ -91,7 +103,8 @@ def _money(
 ) -> dict[str, np.ndarray]:
     "Return the figures in money by the number approved, of loans in the order of their PDs."
     known = ~np.isnan(values.amount)
-    amount, n = np.where(known, values.amount, 0), int(known.sum())
+    n = int(known.sum())
+    amount = np.where(known, values.amount, 0)
     loss = y * amount * values.lgd
     gain = (1 - y) * amount * values.margin
 
@@ -122,10 +135,12 @@ def strategy_table(
     `_high`, expected_loss, loss, profit, profit_low and profit_high, per applicant.
     """
     y, p = check_outcomes(y, pd, both=False)
-    order, limits = np.argsort(p, kind="stable"), np.atleast_1d(np.asarray(cut_offs, dtype=float))
+    n = len(y)
+    order = np.argsort(p, kind="stable")
     y, p, values = y[order], p[order], values.take(order)
+    limits = np.atleast_1d(np.asarray(cut_offs, dtype=float))
     approved = np.searchsorted(p, limits, side="left")
-    bad, n = np.r_[0, np.cumsum(y)][approved], len(y)
+    bad = np.r_[0, np.cumsum(y)][approved]
     rate = np.divide(bad, approved, out=np.full(len(bad), np.nan), where=approved > 0)
     approval_low, approval_high = jeffreys_interval(approved, n)
     bad_low, bad_high = (np.where(approved, e, np.nan) for e in jeffreys_interval(bad, approved))
@@ -262,9 +277,9 @@ def grade_pricing(
     rows, names, lgd = [], np.asarray(rating), values.lgd
     for name in pandas.unique(names):
         at = names == name
-        weight = np.nan_to_num(values.amount[at])
-        weight = weight if weight.sum() > 0 else np.ones(int(at.sum()))
         n, d, mean = int(at.sum()), int(y[at].sum()), float(p[at].mean())
+        weight = np.nan_to_num(values.amount[at])
+        weight = weight if weight.sum() > 0 else np.ones(n)
         low, high = (float(end) for end in jeffreys_interval(d, n))
         weighted = float(np.average(p[at], weights=weight))
         even = float(_break_even(weighted, lgd))

@@ -100,10 +100,7 @@ def _records(table: pandas.DataFrame | None) -> list[dict[str, Any]] | None:
     if table is None:
         return None
     finite = table.astype(object).where(table.notna(), None).replace([np.inf, -np.inf], None)
-    return [
-        {k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()}
-        for row in finite.to_dict("records")
-    ]
+    return finite.to_dict("records")
 
 # %% ../../nbs/evaluation/10_strategy_study.ipynb #da3cde18
 @dataclass(frozen=True)
@@ -148,17 +145,20 @@ def study_strategy(
     scorecard: Scorecard,  # of the model: the cut-off in use
     loans: JudgedLoans,
     challenger: np.ndarray | None = None,  # (n,) PDs of another model for the same loans
-    aim: str | None = None,  # None: the portfolio's, with its limit
-    limit: float | None = None,  # of the aim
+    aim: str | None = None,  # None: the portfolio's
+    limit: float | None = None,  # of the aim; None: the portfolio's, if the aim is the same
 ) -> StrategyStudy:
     "Return what cut-offs would do. Raise StrategyError where the aim cannot be meant or reached."
-    if aim is None and limit is None:
-        aim, limit = portfolio.strategy.aim, portfolio.strategy.limit
-    aim = aim or portfolio.strategy.aim
+    stated = portfolio.strategy
+    aim = aim or stated.aim
+    if limit is None and aim == stated.aim:
+        limit = stated.limit
     chosen = choose_cut_off(loans.y, loans.pd, portfolio.mistake_costs, aim, limit)
-    values, cut_off = loan_values(portfolio, loans.columns, len(loans.y)), scorecard.cut_off
+    values = loan_values(portfolio, loans.columns, len(loans.y))
+    cut_off = scorecard.cut_off
     grades = rating(loans.score, portfolio.ratings)
-    months, swaps, frontier = portfolio.performance_window_months, None, None
+    months = portfolio.performance_window_months
+    swaps = frontier = None
     if challenger is not None:
         other = equal_approval_cut_off(loans.pd, cut_off, challenger)
         swaps = swap_set(loans.y, loans.pd < cut_off, challenger < other, values)

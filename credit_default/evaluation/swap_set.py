@@ -40,12 +40,13 @@ def swap_set(
     alone (swapped out) and by neither.
 
     Columns: group, n, share, defaults, default_rate, low and high (Jeffreys; NaN of nobody),
-    profit. The outcome of those who were declined when the data came about is not known, and they
-    are not among the loans.
+    profit. Applicants who were declined when the data were collected have no outcome, and are not
+    among the loans.
     """
     y, _ = check_outcomes(y, np.zeros(np.shape(y)), both=False)
     a, b = np.asarray(by_champion, dtype=bool), np.asarray(by_challenger, dtype=bool)
     worth = np.where(y == 1, -values.lgd, values.margin) * values.amount
+    judged = max(np.count_nonzero(~np.isnan(worth)), 1)
     rows = []
     for name, at in zip(SWAP_GROUPS, (a & b, ~a & b, a & ~b, ~a & ~b), strict=True):
         n, d = int(at.sum()), int(y[at].sum())
@@ -59,7 +60,7 @@ def swap_set(
                 default_rate=d / n if n else np.nan,
                 low=low,
                 high=high,
-                profit=float(np.nansum(worth[at]) / max(np.count_nonzero(~np.isnan(worth)), 1)),
+                profit=float(np.nansum(worth[at]) / judged),
             )
         )
     return pandas.DataFrame(rows)
@@ -88,7 +89,8 @@ def approval_frontier(
     Columns: approval_rate, champion, champion_low, champion_high (Jeffreys), the same of the
     challenger, difference (challenger less champion), difference_low, difference_high.
     """
-    (y, p), (_, q) = check_outcomes(y, pd_champion, False), check_outcomes(y, pd_challenger, False)
+    y, p = check_outcomes(y, pd_champion, both=False)
+    _, q = check_outcomes(y, pd_challenger, both=False)
     rows = []
     for rate in np.atleast_1d(np.asarray(rates, dtype=float)):
         row, approved = dict(approval_rate=float(rate)), []

@@ -22,30 +22,23 @@ from credit_default.evaluation.strategy_study import (
 from .display import Card, Displayed
 from .evaluation import SEEN_NOTE, rows_with_outcomes
 from .model import CreditModel
+from ..portfolio.strategy import describe_aim
 
 # %% ../../nbs/face/10_strategy.ipynb #ae95939f
 _SHOWN = ("which", "cut_off", "approval_rate", "bad_rate", "expected_loss", "loss", "profit")
 
 
-def _notes(study: StrategyStudy, seen: bool) -> list[str]:
-    "Return the sentences below the table."
-    unit, unknown = study.values.unit, study.values.unknown
-    notes = [f"Expected loss, loss and profit are means over all applicants, in {unit}."]
-    notes += [f"{unknown:,} loans have no known amount: not in loss and profit."] * bool(unknown)
-    return notes + [SEEN_NOTE] * seen
-
-
 def _strategy_card(study: StrategyStudy, n: int, seen: bool) -> Card:
     "Return what a study of n loans displays."
     chosen = study.chosen
-    limit = "" if chosen.limit is None else f" {chosen.limit:.2%}"
     facts = {
         "Loans": n,
         "Declined from a PD of": study.cut_off,
-        f"Aim {chosen.aim}{limit}": chosen.cut_off,
+        f"Aim {describe_aim(chosen.aim, chosen.limit)}": chosen.cut_off,
     }
     shown = study.table[list(_SHOWN)].rename(columns=dict(which=" "))
-    return Card("Strategy", facts, shown, " ".join(_notes(study, seen)))
+    notes = study.values.notes + [SEEN_NOTE] * seen
+    return Card("Strategy", facts, shown, " ".join(notes))
 
 # %% ../../nbs/face/10_strategy.ipynb #efd33733
 @dataclass(frozen=True, repr=False)
@@ -117,11 +110,12 @@ def strategy(
     --------
     >>> strategy(model, loans, aim="bad-rate-ceiling", limit=0.04)  # doctest: +SKIP
     """
-    rows = rows_with_outcomes(model.bundle, table)
-    loans, pds = JudgedLoans.of_rows(model.bundle, rows), None
+    bundle = model.bundle
+    rows = rows_with_outcomes(bundle, table)
+    loans = JudgedLoans.of_rows(bundle, rows)
+    pds = None
     if challenger is not None:
         others = rows_with_outcomes(challenger.bundle, table)
         pds = challenger_pds(challenger.bundle, others, loans)
-    bundle = model.bundle
     study = study_strategy(bundle.portfolio, bundle.scorecard, loans, pds, aim, limit)
     return StrategyTable(study, loans, seen_in_training(bundle, rows))

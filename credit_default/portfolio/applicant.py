@@ -14,6 +14,7 @@ import numpy as np
 import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, create_model
 
+from ..core.numeric import plain_number
 from .base import is_missing
 from .definition import Portfolio
 from .field import Field
@@ -120,7 +121,7 @@ def _reference() -> tuple[Any, Any]:
 def _description(field: Field) -> str:
     "Return what the API's document says of a field: title, unit, description, codes."
     title = field.title + (f" ({field.unit})" if field.unit else "")
-    codes = (f"{code:g}: {meaning}" for code, meaning in field.codes.items())
+    codes = (f"{plain_number(code)}: {meaning}" for code, meaning in field.codes.items())
     return ". ".join(text.rstrip(".") for text in (title, field.description, *codes) if text)
 
 
@@ -192,7 +193,9 @@ def data_dictionary(portfolio: Portfolio) -> list[dict[str, Any]]:
             unit=f.unit,
             allowed=f.allowed(),
             plausible=_range_text(*f.plausible),
-            codes="; ".join(f"{code:g}: {meaning}" for code, meaning in f.codes.items()),
+            codes="; ".join(
+                f"{plain_number(code)}: {meaning}" for code, meaning in f.codes.items()
+            ),
             required=f.required,
             description=f.description,
         )

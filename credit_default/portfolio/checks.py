@@ -9,6 +9,7 @@ __all__ = ['ANSWER_COLUMNS', 'RESERVED', 'PortfolioRule', 'PORTFOLIO_RULES', 'dr
 from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
+from ..core.numeric import plain_number
 from .base import is_missing
 from .costs_and_scale import Costs
 from .derived import Derived
@@ -88,9 +89,10 @@ def _wrong_operands(derived: Derived, fields: dict[str, Field], earlier: set[str
     made = [name for name in derived.fields if name not in fields]
     if made and derived.op in ("missing", "coded"):
         yield f"`{derived.op}` is about what was stated, so it takes fields, not {made[0]}"
-    coded = [name for name in derived.fields if name in fields and derived.code is not None]
-    if absent := [name for name in coded if derived.code not in fields[name].codes]:
-        yield f"{derived.code:g} is none of the codes of {absent[0]}"
+    coded = [name for name in derived.fields if name in fields]
+    absent = [name for name in coded if derived.code not in fields[name].codes]
+    if derived.code is not None and absent:
+        yield f"{plain_number(derived.code)} is none of the codes of {absent[0]}"
     text = [name for name in derived.fields if name in fields and not fields[name].numeric]
     if text and derived.op != "missing":
         yield f"{', '.join(text)} is text, not a number"

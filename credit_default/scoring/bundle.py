@@ -156,10 +156,6 @@ class _Summing(BundleParts):
         model = self.models[0]
         return model if len(self.models) == 1 and isinstance(model, PointsModel) else None
 
-    def _total_of(self, margin: np.ndarray) -> np.ndarray | None:
-        "Return (n,) the sums of points of a points scorecard, None for other models."
-        return self.points.total_of(margin) if self.points else None
-
 # %% ../../nbs/scoring/12_bundle.ipynb #a42a6537
 class _Explaining(_Summing):
     "The parts, and what they make of applicants."
@@ -214,18 +210,21 @@ class Bundle(_Explaining):
         reasons: bool = True,
     ) -> Scores:
         "Return PDs, scores, ratings, decisions and reasons."
-        clean, ratings = self.clean(columns), self.portfolio.ratings
-        none: list[list[ReasonCode]] = [[] for _ in clean.values]
+        clean = self.clean(columns)
         if not reasons:
             margin = self.margin(self.matrices(clean))
-            log_odds, total = self.calibrator.log_odds(margin), self._total_of(margin)
-            return score_log_odds(self.scorecard, log_odds, none, clean, ratings, total)
+            return self._without_reasons(clean, margin, self.calibrator.log_odds(margin))
         raw = self.explain_margin(clean)
         log_odds, contributions = self.calibrate_explanation(raw)
-        total = self._total_of(raw.margin)
-        scores = score_log_odds(self.scorecard, log_odds, none, clean, ratings, total)
+        scores = self._without_reasons(clean, raw.margin, log_odds)
         declined = scores.prediction == 1
         scores.reasons = self.finder.raised(contributions, columns, declined)
         if not declined.all():
             scores.helped = self.finder.helped(contributions, columns, ~declined)
         return scores
+
+    def _without_reasons(self, clean: Clean, margin: np.ndarray, log_odds: np.ndarray) -> Scores:
+        "Return the answers for log-odds before and after calibration, without reasons."
+        none: list[list[ReasonCode]] = [[] for _ in clean.values]
+        total = self.points.total_of(margin) if self.points else None
+        return score_log_odds(self.scorecard, log_odds, none, clean, self.portfolio.ratings, total)

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.numeric import plain_number
 from ..portfolio.definition import Portfolio
 from ..portfolio.derived import Derived
 from ..portfolio.field import Field
@@ -221,7 +222,7 @@ def list_features(
         yield Feature(f"{f.name} missing", (f.name,), 0, False, "missing")
     for f in cleaner.numeric if codes else ():
         for code in f.codes:
-            yield Feature(f"{f.name} code {code:g}", (f.name,), 0, False, "code")
+            yield Feature(f"{f.name} code {plain_number(code)}", (f.name,), 0, False, "code")
     for d in derived:
         origin[d.name] = tuple(dict.fromkeys(o for n in d.fields for o in origin[n]))
         yield Feature(d.name, origin[d.name], d.direction, d.log, "derived")

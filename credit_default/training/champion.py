@@ -212,8 +212,7 @@ def export_bundle(
     scale = {**portfolio.scale.model_dump(), "cut_off": cut_off}
     bundle = Bundle(portfolio, members, calibrator, Scorecard(**scale), keep=keep)
     if bundle.points:  # its points may be fewer to double the odds than the portfolio's
-        own = scale | bundle.points.scale.model_dump()
-        bundle.scorecard = Scorecard(**own)
+        bundle.scorecard = Scorecard(**scale | bundle.points.scale.model_dump())
     sample = synthesize(portfolio, GOLDEN_ROWS, seed)[0]
     bundle.golden = make_golden_rows(bundle, parse_table(portfolio, sample))
     return bundle
@@ -233,9 +232,11 @@ def add_background(bundle: Bundle, columns: Columns, seed: int) -> Bundle:
 # %% ../../nbs/training/16_champion.ipynb #8f27ea25
 def cut_off_of_aim(portfolio: Portfolio, choice: Choice, calibrator: Calibrator) -> CutOffChoice:
     "Return the cut-off that the portfolio's aim asks for. Raise StrategyError where none does."
-    pds, strategy = pd_of(calibrator.log_odds(choice.margins)), portfolio.strategy
-    judged, costs = choice.folds.judged_y, portfolio.mistake_costs
-    return choose_cut_off(judged, pds, costs, strategy.aim, strategy.limit)
+    pds = pd_of(calibrator.log_odds(choice.margins))
+    strategy = portfolio.strategy
+    return choose_cut_off(
+        choice.folds.judged_y, pds, portfolio.mistake_costs, strategy.aim, strategy.limit
+    )
 
 # %% ../../nbs/training/16_champion.ipynb #1a01d120
 def fit_choice(
@@ -278,8 +279,8 @@ def fit_champion(
 ) -> Fitted:
     """Search, choose the members, calibrate, fit and export, all of it on these rows.
 
-    Raise ValueError for an unknown kind of champion, where no trial comes to its end, and where the
-    scale of scores is none for a scorecard; InvalidInput for edits of what has no terms.
+    Raise ValueError for an unknown kind of champion, and where no trial comes to its end;
+    InvalidInput for a scorecard on a linear scale, and for edits of a model without terms.
     """
     options = options or SearchOptions()
     champion_kind(champion)  # before an hour of search

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from ...core.numeric import plain_number
 from .categories import MIN_ROWS_LISTED
 
 # %% ../../../nbs/evaluation/proposal/06_codes.ipynb #59d39617
@@ -21,7 +22,7 @@ MAX_SCALE = 15  # different values of a scale such as -2, -1, 0, 1 to 8
 
 
 def _ends_in_nines(value: float) -> bool:
-    return bool(NINES_PATTERN.fullmatch(f"{value:g}"))
+    return bool(NINES_PATTERN.fullmatch(plain_number(value)))
 
 
 def _is_scale(values: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.numeric import plain_number
 from credit_default.evaluation.proposal.categories import (
     MAX_CATEGORIES,
     MIN_ROWS_LISTED,
@@ -93,9 +94,10 @@ def _ranges(column: TableColumn, x: np.ndarray, whole: bool, log: bool) -> Range
 
 def _codes_remark(codes: Sequence[float]) -> str:
     one = len(codes) == 1
+    listed = " and ".join(map(plain_number, codes))
     return (
-        f"{' and '.join(f'{v:g}' for v in codes)} {'occurs' if one else 'occur'} repeatedly, far "
-        f"from all other values: treated as {'a code' if one else 'codes'}. What does it mean? "
+        f"{listed} {'occurs' if one else 'occur'} repeatedly, far from all other values: "
+        f"treated as {'a code' if one else 'codes'}. What does it mean? "
         "If it is a real value, remove it from `codes`."
     )
 
@@ -118,8 +120,8 @@ def draft_number(column: TableColumn) -> FieldDraft:
     if log:
         keys["log"] = True
     if codes:
-        keys["codes"] = {f"{v:g}": "a code, not a value" for v in codes}
-        shares = {f"{v:g}": float((x == v).sum()) / len(column.text) for v in codes}
+        keys["codes"] = {plain_number(v): "a code, not a value" for v in codes}
+        shares = {plain_number(v): float((x == v).sum()) / len(column.text) for v in codes}
         sample["codes"] = {code: round_significant(share) for code, share in shares.items()}
         remarks.append(_codes_remark(codes))
     median = round_significant(float(np.median(plausible)), 2)

@@ -123,7 +123,7 @@ class PointsTable:
 
 # %% ../../../nbs/scoring/models/06_points.ipynb #173374b5
 class _PointSums(PointsTable):
-    "The table of `PointsTable`, and what it makes of applicants."
+    "The table of `PointsTable`, which adds up the points of applicants."
 
     def points(self, X: np.ndarray) -> np.ndarray:
         "Return (n, k) the whole points of each characteristic."

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ...core.numeric import plain_number
 from ...evaluation.charts.additive import DrawnTerm, TermAxis
 from ...portfolio.definition import Portfolio
 from ...portfolio.field import Field
@@ -27,7 +28,7 @@ def absent_words(field: Field) -> str:
     "Return what the model takes as no value of a number, in words; empty where there is nothing."
     kinds = [] if field.required else ["missing"]
     if field.codes:
-        codes = ", ".join(f"{code:g}" for code in field.codes)
+        codes = ", ".join(map(plain_number, field.codes))
         kinds.append(f"{'a code' if len(field.codes) == 1 else 'codes'} ({codes})")
     if field.plausible != (None, None):
         kinds.append("implausible")

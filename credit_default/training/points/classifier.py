@@ -25,7 +25,8 @@ from credit_default.training.points.binning import (
     BinInput,
     BinLimits,
     bin_characteristic,
-    information_values,
+    information_value,
+    woe_matrix,
 )
 
 # %% ../../../nbs/training/points/02_classifier.ipynb #83cf6e80
@@ -42,13 +43,8 @@ MIN_INFORMATION = 0.005  # information value of a characteristic that may enter
 
 
 def informative(characteristics: list[Characteristic]) -> np.ndarray:
-    "Return the numbers of the characteristics that may enter; the first where none may."
-
-    def value(c: Characteristic) -> float:
-        counts = np.array([b.rows for b in c.bins]), np.array([b.defaults for b in c.bins])
-        return float(information_values(*counts).sum())
-
-    found = np.flatnonzero([value(c) >= MIN_INFORMATION for c in characteristics])
+    "Return the indices of the characteristics that may enter; the first where none may."
+    found = np.flatnonzero([information_value(c) >= MIN_INFORMATION for c in characteristics])
     return found if len(found) else np.array([0])
 
 # %% ../../../nbs/training/points/02_classifier.ipynb #dbf6e0cd
@@ -72,7 +68,7 @@ def choose_characteristics(
     y: np.ndarray,  # (n,) 1 for default
     level: float = 0.05,  # of significance, two-sided
 ) -> WoeRegression:
-    "Return the regression that is left when no characteristic has to leave; one stays always."
+    "Return the regression once no characteristic has to leave; at least one always stays."
     critical = norm.isf(level / 2)
     chosen = np.flatnonzero(np.ptp(woe, axis=0) > 0)
     while True:
@@ -188,8 +184,8 @@ def _fit_scorecard(c: ScorecardClassifier, X: np.ndarray, outcome: np.ndarray) -
     inputs = plain if c.inputs is None else c.inputs
     binned = [bin_characteristic(one, X, outcome, limits) for one in inputs]
     entering = informative(binned)
-    weights = [np.array([b.woe for b in binned[j].bins])[binned[j].bin_of(X)] for j in entering]
-    regression = choose_characteristics(np.column_stack(weights), outcome, c.level)
+    woe = woe_matrix([binned[j] for j in entering], X)
+    regression = choose_characteristics(woe, outcome, c.level)
     chosen, found = entering[regression.chosen], regression.coefficients
     for j, coefficient in zip(chosen, found, strict=True):
         binned[j] = replace(binned[j], coefficient=float(coefficient))
