@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .core.errors import InvalidInput as InvalidInput
     from .core.errors import Unavailable as Unavailable
     from .data.sources import DataError as DataError
+    from .evaluation.stress import StressError as StressError
     from .face.classifier import CreditDefaultClassifier as CreditDefaultClassifier
     from .face.display import Card as Card
     from .face.drift import DriftTable as DriftTable
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .face.model import load_model as load_model
     from .face.strategy import StrategyTable as StrategyTable
     from .face.strategy import strategy as strategy
+    from .face.stress import StressTable as StressTable
+    from .face.stress import stress as stress
     from .face.tables import RefusedRowsError as RefusedRowsError
     from .face.tables import TableError as TableError
     from .face.training import TrainingRun as TrainingRun
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "core.errors": ("CreditDefaultError", "InvalidInput", "Unavailable"),
     "data.sources": ("DataError",),
+    "evaluation.stress": ("StressError",),
     "face.classifier": ("CreditDefaultClassifier",),
     "face.display": ("Card",),
     "face.drift": ("DriftTable", "drift"),
@@ -73,6 +77,7 @@ _MODULES = {
     ),
     "face.model": ("CreditModel", "UnknownModelError", "load_model"),
     "face.strategy": ("StrategyTable", "strategy"),
+    "face.stress": ("StressTable", "stress"),
     "face.tables": ("RefusedRowsError", "TableError"),
     "face.training": ("TrainingRun", "train"),
     "portfolio.definition": ("Portfolio",),

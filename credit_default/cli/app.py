@@ -28,6 +28,7 @@ from .scoring import scoring_commands
 from .service import service_commands
 from .simulation import simulation_commands
 from .strategy import strategy_commands
+from .stress import stress_commands
 from .terminal import CommandGroup, command_group, note
 from .users import user_commands
 
@@ -69,6 +70,7 @@ for commands in (
     onboarding_commands,
     scoring_commands,
     strategy_commands,
+    stress_commands,
     letter_commands,
     reproduce_commands,
     service_commands,

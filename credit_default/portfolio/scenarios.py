@@ -7,6 +7,7 @@ __all__ = ['Share', 'NO_CHANGE', 'Shift', 'Scenario']
 
 # %% ../../nbs/portfolio/10_scenarios.ipynb #4529de47
 from collections.abc import Iterator
+from math import isfinite
 from typing import Annotated, Literal, Self
 
 import pydantic
@@ -46,8 +47,8 @@ def _wrong_value(shift: Shift) -> Iterator[str]:
         yield "`missing` takes no value"
     if op == "set" and value is None:
         yield "`set` needs a value"
-    if op in ("times", "plus") and not isinstance(value, float):
-        yield f"`{op}` needs a number"
+    if op in ("times", "plus") and not (isinstance(value, float) and isfinite(value)):
+        yield f"`{op}` needs a finite number"
     if op == "times" and isinstance(value, float) and value <= 0:
         yield "`times` needs a number above 0"
 
@@ -59,7 +60,8 @@ class Scenario(Definition):
     title: str
     shifts: tuple[Shift, ...] = ()
     share: Share = 1.0  # of the applicants it reaches; a segment's shifts come together
-    log_odds: float = 0.0  # of default, added for those that it reaches
+    # of default, added for those that it reaches
+    log_odds: Annotated[float, pydantic.Field(allow_inf_nan=False)] = 0.0
 
 
 NO_CHANGE = Scenario(name="none", title="Nothing changes")  # every portfolio has it

@@ -33,6 +33,7 @@ COMMANDS = [
     "score",
     "evaluate",
     "strategy",
+    "stress",
     "letter",
     "reproduce",
     "run",

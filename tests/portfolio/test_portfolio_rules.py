@@ -76,7 +76,7 @@ def test_an_open_side_is_inf_in_toml():
 @pytest.mark.parametrize(
     "shift, expected",
     [
-        (dict(op="times"), "`times` needs a number"),
+        (dict(op="times"), "`times` needs a finite number"),
         (dict(op="times", value=0), "`times` needs a number above 0"),
         (dict(op="missing", value=0), "`missing` takes no value"),
         (dict(op="set"), "`set` needs a value"),
@@ -243,7 +243,7 @@ def with_shift(**shift):
 @pytest.mark.parametrize(
     "shift, expected",
     [
-        (dict(field="salary", op="missing"), "salary is no field"),
+        (dict(field="salary", op="missing"), "salary is no field; there are age, income, housing"),
         (dict(field="age", op="missing"), "age is required, so it cannot be missing"),
         (
             dict(field="housing", op="plus", value=1),

@@ -6,7 +6,6 @@
 __all__ = ['TermEdit', 'check_edit', 'check_edits', 'read_edits', 'edited_bins', 'edited_curve', 'edit_terms']
 
 # %% ../../../nbs/training/additive/04_edits.ipynb #4bc0ea97
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from ...core.entries import first_mistake, read_entries
 from ...core.errors import InvalidInput
 from ...portfolio.definition import Portfolio
 from credit_default.training.additive.directions import (
@@ -122,20 +122,11 @@ def check_edits(
         try:
             edits.append(_fitting(TermEdit.model_validate(entry), portfolio, tuple(keep)))
         except ValidationError as error:
-            raise InvalidInput(f"{source}, edit {i}: {_first_error(error)}") from None
+            what = first_mistake(error, TermEdit.model_fields)
+            raise InvalidInput(f"{source}, edit {i}: {what}") from None
         except ValueError as error:
             raise InvalidInput(f"{source}, edit {i}: {error}") from None
     return tuple(edits)
-
-
-def _first_error(error: ValidationError) -> str:
-    "Return the key and what is wrong with it."
-    first = error.errors()[0]
-    message = str(first["msg"]).removeprefix("Value error, ")
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        message = f"no such key; there are {', '.join(TermEdit.model_fields)}"
-    return f"{key}: {message}" if key else message
 
 # %% ../../../nbs/training/additive/04_edits.ipynb #54f741a4
 def read_edits(
@@ -143,17 +134,7 @@ def read_edits(
 ) -> tuple[TermEdit, ...]:
     "Return the edits of a TOML file. Raise InvalidInput, which names file, entry and key."
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read ({type(error).__name__})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path}: is no TOML: {error}") from None
-    entries = content.pop("edit", [])
-    if content or not isinstance(entries, list) or not entries:
-        other = f", not {', '.join(content)}" if content else ""
-        raise InvalidInput(f"{path}: holds entries [[edit]]{other}, and at least one")
-    return check_edits(entries, portfolio, keep, path.name)
+    return check_edits(read_entries(path, "edit"), portfolio, keep, path.name)
 
 # %% ../../../nbs/training/additive/04_edits.ipynb #73fbca08
 def edited_bins(
