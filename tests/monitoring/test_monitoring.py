@@ -702,7 +702,8 @@ def test_a_check_in_a_process_of_its_own(store, url):
     answer = asyncio.run(watched())
     assert answer == run_task(asked) == uvloop.run(run_in_process(asked))
     assert answer.models[TAG].figures.n == 500
-    assert seen and max(nice for *_, nice in seen) >= 10
+    # it makes way for the service, whatever precedence that has
+    assert seen and max(nice for *_, nice in seen) == min(19, psutil.Process().nice() + 10)
     written = " ".join(line + environment for line, environment, _ in seen)
     assert (
         PASSWORD not in written
