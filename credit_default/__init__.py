@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from .core.errors import InvalidInput as InvalidInput
     from .core.errors import Unavailable as Unavailable
     from .data.sources import DataError as DataError
+    from .evaluation.hazard import HistoryError as HistoryError
+    from .evaluation.lifetime import LifetimeError as LifetimeError
     from .evaluation.stress import StressError as StressError
     from .face.classifier import CreditDefaultClassifier as CreditDefaultClassifier
     from .face.display import Card as Card
     from .face.drift import DriftTable as DriftTable
     from .face.drift import drift as drift
     from .face.evaluation import Evaluation as Evaluation
+    from .face.lifetime import LifetimeTable as LifetimeTable
+    from .face.lifetime import lifetime as lifetime
     from .face.loans import LoanData as LoanData
     from .face.loans import add_derived as add_derived
     from .face.loans import load_data as load_data
@@ -63,11 +67,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "core.errors": ("CreditDefaultError", "InvalidInput", "Unavailable"),
     "data.sources": ("DataError",),
+    "evaluation.hazard": ("HistoryError",),
+    "evaluation.lifetime": ("LifetimeError",),
     "evaluation.stress": ("StressError",),
     "face.classifier": ("CreditDefaultClassifier",),
     "face.display": ("Card",),
     "face.drift": ("DriftTable", "drift"),
     "face.evaluation": ("Evaluation",),
+    "face.lifetime": ("LifetimeTable", "lifetime"),
     "face.loans": (
         "LoanData",
         "add_derived",

@@ -18,6 +18,7 @@ import credit_default
 from .data import data_commands
 from .database import database_commands
 from .letter import letter_commands
+from .lifetime import lifetime_commands
 from .log import log_commands
 from .models import model_commands, reproduce_commands
 from .monitoring import monitoring_commands
@@ -71,6 +72,7 @@ for commands in (
     scoring_commands,
     strategy_commands,
     stress_commands,
+    lifetime_commands,
     letter_commands,
     reproduce_commands,
     service_commands,

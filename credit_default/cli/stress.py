@@ -29,28 +29,33 @@ from credit_default.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from credit_default.evaluation.stress import StressStudy
     from credit_default.portfolio.values import Columns
     from credit_default.scoring.bundle import Bundle
 
 # %% ../../nbs/cli/22_stress.ipynb #72115ab7
-def read_book(bundle: "Bundle", file: Path) -> "tuple[Columns, int]":
-    "Return the loans of a file that a model accepts, and how many it refuses. Raise InputError."
+def read_book(bundle: "Bundle", file: Path) -> "tuple[Columns, pd.DataFrame, int]":
+    """Return the loans of a file that a model accepts, as fields and as they stand in it, and how
+    many it refuses. Raise InputError.
+    """
     # slow to import
     from credit_default.data.sources import read_table
     from credit_default.face.tables import read_rows
 
-    rows = read_rows(bundle.portfolio, read_table(file, bundle.portfolio), bundle.keep)
+    table = read_table(file, bundle.portfolio)
+    rows = read_rows(bundle.portfolio, table, bundle.keep)
     if not len(rows.accepted):
         why = next(iter(rows.errors.values()), "it has no rows")
         raise InputError(f"{file.name} has no loan that can be scored: {why}")
     if rows.errors:
         note(f"{len(rows.errors):,} of {len(rows.index):,} rows are refused and left out.")
-    return rows.columns, len(rows.errors)
+    return rows.columns, table.iloc[rows.accepted], len(rows.errors)
 
 
-def holdout_book(bundle: "Bundle") -> "Columns":
-    "Return the loans of a model's holdout. Raise InputError where it is not on this machine."
+def holdout_book(bundle: "Bundle") -> "tuple[Columns, pd.DataFrame, int]":
+    "Return the same of a model's holdout. Raise InputError where it is not on this machine."
     # slow to import
     from credit_default.evaluation.judging import kept_holdout
     from credit_default.portfolio.columns import parse_table
@@ -60,9 +65,9 @@ def holdout_book(bundle: "Bundle") -> "Columns":
         raise InputError(
             f"the holdout of {bundle.tag} is not on this machine: give a file of loans"
         )
-    return parse_table(bundle.portfolio, kept)
+    return parse_table(bundle.portfolio, kept), kept, 0
 
-
+# %% ../../nbs/cli/22_stress.ipynb #01043463
 def check_refused(columns: "Columns", refused: int) -> None:
     "Say where too many rows of a book were refused, and end the command with its own exit code."
     from credit_default.data.acceptance import MAX_REFUSED_SHARE  # slow to import
@@ -152,7 +157,7 @@ def stress_command(
     bundle, chosen = open_model(model, portfolio), STANDARD_STRESS
     if scenarios:
         chosen = read_stress(scenarios, bundle.portfolio, bundle.keep)
-    columns, refused = read_book(bundle, file) if file else (holdout_book(bundle), 0)
+    columns, _, refused = read_book(bundle, file) if file else holdout_book(bundle)
     study = study_stress(bundle, columns, chosen)
     print_stress(study, bundle.tag, file.name if file else "its holdout", as_json)
     check_refused(columns, refused)

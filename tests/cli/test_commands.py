@@ -34,6 +34,7 @@ COMMANDS = [
     "evaluate",
     "strategy",
     "stress",
+    "lifetime",
     "letter",
     "reproduce",
     "run",
