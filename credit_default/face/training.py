@@ -23,6 +23,7 @@ from .display import Card, Displayed
 from .evaluation import Evaluation, metrics_with_intervals
 from .loans import LoanData
 from .model import CreditModel
+from .stress import book_of
 from .tables import TableError
 from ..portfolio.catalogue import SHIPPED
 from ..portfolio.definition import Portfolio
@@ -36,6 +37,7 @@ from credit_default.training.candidates import (
     write_candidates,
 )
 from ..training.champion import refuse_edits
+from ..training.pd_interval import interval_table, refit_log_odds
 from ..training.training import Training, save_training, train_model
 from ..training.tuning import PRESETS
 
@@ -152,8 +154,35 @@ def _report_parameters(run: _TrainingResults, folder: Path) -> dict[str, Any]:
         write_candidates(Path(given["candidates"]), run.training, run.others)
     return given
 
+# %% ../../nbs/face/07_training.ipynb #7d5089cf
+class _IntervalResults(_TrainingResults):
+    "The same, with intervals of PDs."
+
+    def pd_intervals(
+        self, table: Any, *, refits: int = 10, level: float = 0.95, progress: bool = True
+    ) -> pd.DataFrame:
+        """Return the PD of each applicant with its interval, by the index of the table: columns
+        probability_default, low, high and spread (standard deviation in log-odds).
+
+        The champion is fitted `refits` times, on resamples of its training rows. The interval is
+        about the PD given the fields that the model sees; on real data its coverage is not known.
+
+        Raises
+        ------
+        InvalidInput
+            If refits or level cannot be used, or rows are refused; the message names no value.
+
+        Examples
+        --------
+        >>> training.pd_intervals(applicants)  # doctest: +SKIP
+        """
+        columns, index = book_of(self.training.bundle, table)
+        refitted = refit_log_odds(self.training, columns, refits, progress=progress)
+        own = self.training.bundle.log_odds(columns)
+        return interval_table(own, refitted, level).set_axis(index)
+
 # %% ../../nbs/face/07_training.ipynb #e2b76c00
-class TrainingRun(_TrainingResults):
+class TrainingRun(_IntervalResults):
     """A finished training, as `train` returns it.
 
     Attributes
