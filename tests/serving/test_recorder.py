@@ -753,9 +753,10 @@ def be_child(do, store_url, spool_url, switch, name):
     assert recorder.stop()
 
 
-def wait_for_lines(file, n):
+def wait_for_lines(file, n, child=None):
     end = time.monotonic() + 60
     while file.read_bytes().count(b"\n") < n:
+        assert child is None or child.poll() is None, "the child has ended"
         assert time.monotonic() < end, "the child does not answer"
         time.sleep(0.01)
 
@@ -818,11 +819,11 @@ def test_two_processes_share_a_spool(urls, tmp_path):
         with out.open("wb") as file:
             processes.append(child("works", *urls, switch, name, out=file))
     for _ in range(3):
-        for out in outs:
-            wait_for_lines(out, 50 + out.read_bytes().count(b"\n"))
+        for out, process in zip(outs, processes):
+            wait_for_lines(out, 50 + out.read_bytes().count(b"\n"), process)
         switch.touch()
-        for out in outs:
-            wait_for_lines(out, 50 + out.read_bytes().count(b"\n"))
+        for out, process in zip(outs, processes):
+            wait_for_lines(out, 50 + out.read_bytes().count(b"\n"), process)
         assert spool.predictions.waiting()
         switch.unlink()
     Path(f"{switch}.end").touch()
