@@ -171,7 +171,13 @@ def _cut_off(value: Mapping[str, Any] | None) -> list[str]:
         f"{value['decline']:g}"
     )
     why = costs if limit is None else f"{describe_aim(aim, limit)}, chosen on the training rows"
-    return [f"declined from a PD of {value['pd']:.4f}: {why}"]
+    lines = [f"declined from a PD of {value['pd']:.4f}: {why}"]
+    if "refer_from" in value:
+        lines.append(
+            f"referred from a PD of {value['refer_from']:.4f}: {value['refer_rate']:.1%} of the "
+            "training rows"
+        )
+    return lines
 
 # %% ../../nbs/cli/08_models.ipynb #ad166b09
 def _checks(value: Mapping[str, Any] | None) -> list[str]:

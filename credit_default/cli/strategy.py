@@ -84,6 +84,7 @@ def _loans_of_file(
 _TABLES = dict(
     cut_offs="which cut_off approval_rate bad_rate bad_low bad_high expected_loss loss profit "
     "profit_low profit_high",
+    decisions="decision n share mean_pd default_rate low high",
     grades="rating n mean_pd default_rate lgd expected_loss break_even break_even_year margin pays",
     swap_set="group n share default_rate low high profit",
     frontier="approval_rate champion challenger difference difference_low difference_high",
@@ -125,6 +126,8 @@ def print_study(
         f"{study.cut_off:.4f}; the aim {describe_aim(chosen.aim, chosen.limit)} asks for "
         f"{chosen.cut_off:.4f} here."
     )
+    if study.refer_from is not None:
+        typer.echo(f"It refers from a PD of {study.refer_from:.4f}, up to the cut-off.")
     for name, columns in _TABLES.items():
         if rows := found[name]:
             typer.echo()

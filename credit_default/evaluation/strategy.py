@@ -180,6 +180,9 @@ class CutOffChoice:
     aim, limit : of the lender; no limit for `least-cost`.
     n : loans that it was chosen on.
     approval_rate, bad_rate : on these loans; the bad rate is NaN where nobody is approved.
+        Those who are referred count as approved.
+    refer_from, refer_rate : PD from which applicants are referred, and the share who are; None
+        where nobody is.
     """
 
     cut_off: float
@@ -188,10 +191,14 @@ class CutOffChoice:
     n: int
     approval_rate: float
     bad_rate: float
+    refer_from: float | None = None
+    refer_rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        "Return the choice as plain JSON values."
-        return {k: None if v != v else v for k, v in asdict(self).items()}
+        "Return the choice as plain JSON values, without a referral where nobody is referred."
+        values = {k: None if v != v else v for k, v in asdict(self).items()}
+        left_out = () if self.refer_from is not None else ("refer_from", "refer_rate")
+        return {k: v for k, v in values.items() if k not in left_out}
 
 # %% ../../nbs/evaluation/08_strategy.ipynb #a6285bd2
 def _possible_cut_offs(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -21,7 +21,7 @@ from ..data.dataset import from_table
 from .model import CreditModel
 from .tables import TableError, as_frame
 from ..portfolio.definition import Portfolio
-from ..scoring.scorecard import DECISIONS
+from ..scoring.scorecard import DECLINED
 from ..training.champion import fit_champion
 from ..training.tuning import SearchOptions
 
@@ -188,7 +188,7 @@ class CreditDefaultClassifier(_ProbabilityClassifier):
     def predict(self, X: Any) -> np.ndarray:
         "Return the class of each loan. Raise RefusedRowsError if rows are refused."
         check_is_fitted(self)
-        declined = self.model_.predict(X).decision == DECISIONS[1]
+        declined = self.model_.predict(X).decision == DECLINED
         default = self._default()
         classes: np.ndarray = self.classes_[np.where(declined, default, 1 - default)]
         return classes

@@ -42,7 +42,7 @@ from credit_default.scoring.registry import (
     save_bundle,
     stored_tags,
 )
-from ..scoring.scorecard import DECISIONS
+from ..scoring.scorecard import DECLINED, REFERRED
 
 # %% ../../nbs/face/05_model.ipynb #cc175b1e
 SYNTHETIC_NOTE = "SYNTHETIC: trained on the synthetic sample. It must not decide about anybody."
@@ -55,8 +55,10 @@ def _model_card(bundle: Bundle) -> Card:
         "Version": bundle.tag or "not saved",
         "Members": " + ".join(f"{m['share']:.2f} {m['kind']}" for m in members) or "–",
         "Fields": len(bundle.names),
-        f"{DECISIONS[1]} from a PD of": f"{bundle.scorecard.cut_off:.2%}",
+        f"{DECLINED} from a PD of": f"{bundle.scorecard.cut_off:.2%}",
     }
+    if bundle.scorecard.refer_from is not None:
+        facts[f"{REFERRED} from a PD of"] = f"{bundle.scorecard.refer_from:.2%}"
     metrics = [(name, value) for name, value in bundle.metrics.items() if name != "n"]
     table = pd.DataFrame(metrics, columns=["metric", "holdout"])
     title = f"Model of portfolio {bundle.portfolio.title}"

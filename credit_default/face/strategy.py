@@ -34,6 +34,7 @@ def _strategy_card(study: StrategyStudy, n: int, seen: bool) -> Card:
     facts = {
         "Loans": n,
         "Declined from a PD of": study.cut_off,
+        **({} if study.refer_from is None else {"Referred from a PD of": study.refer_from}),
         f"Aim {describe_aim(chosen.aim, chosen.limit)}": chosen.cut_off,
     }
     shown = study.table[list(_SHOWN)].rename(columns=dict(which=" "))

@@ -41,7 +41,7 @@ class Scores:
     rating: list[str]
     risk: list[str]
     reasons: list[list[ReasonCode]]  # empty lists where they were not asked for
-    helped: list[list[ReasonCode]]  # what lowered the PDs of those who were approved
+    helped: list[list[ReasonCode]]  # what lowered the PDs of those who were not declined
     clean: Clean  # as the models took them
 
     def __len__(self) -> int:
@@ -81,14 +81,14 @@ def score_log_odds(
     prediction = scorecard.prediction(pd)
     if score is None:
         score = scorecard.score(log_odds)
-    declined = prediction.tolist()
+    decided = scorecard.decision_index(pd).tolist()
     bands = [ratings[i] for i in rating_index(score, ratings).tolist()]
     return Scores(
         probability_default=pd,
         log_odds=log_odds,
         prediction=prediction,
-        prediction_label=[LABELS[i] for i in declined],
-        decision=[DECISIONS[i] for i in declined],
+        prediction_label=[LABELS[i] for i in prediction.tolist()],
+        decision=[DECISIONS[i] for i in decided],
         credit_score=score,
         rating=[band.rating for band in bands],
         risk=[band.risk for band in bands],

@@ -71,7 +71,9 @@ def deciding_files(bundle: Bundle) -> dict[str, bytes]:
     files = {
         "portfolio.json": readable_json(bundle.portfolio.to_json()),
         "calibrator.json": readable_json(bundle.calibrator.to_dict()),
-        "scorecard.json": readable_json(bundle.scorecard.model_dump(mode="json")),
+        "scorecard.json": readable_json(
+            bundle.scorecard.model_dump(mode="json", exclude_none=True)
+        ),
     }
     if bundle.background is not None:
         files["background.npz"] = array_bytes(bundle.background.to_arrays())

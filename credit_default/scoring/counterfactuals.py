@@ -37,6 +37,7 @@ from credit_default.scoring.changes import (
 )
 from .models.additive import AdditiveModel
 from .reasons import sent_value
+from .scorecard import APPROVED
 
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #dbbf48da
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def approval_limit(bundle: Bundle) -> float:
     for _ in range(80):
         middle = (low + high) / 2
         pd = pd_of(bundle.calibrator.log_odds(np.array([middle])))
-        low, high = (low, middle) if bundle.scorecard.prediction(pd)[0] else (middle, high)
+        low, high = (low, middle) if bundle.scorecard.decision_index(pd)[0] else (middle, high)
     return high
 
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #161b6af9
@@ -362,7 +363,7 @@ def as_counterfactual(
     stated = _with_round_ratios(trials, chosen, new, further)
     after = with_changes(bundle.portfolio, row, stated)
     scores = bundle.score(after, reasons=False)
-    if scores.prediction[0]:
+    if scores.decision != [APPROVED]:
         return None
     return Counterfactual(
         *field_changes(bundle, row, after, stated),
@@ -374,7 +375,7 @@ def as_counterfactual(
 
 def _approved(bundle: Bundle, columns: Columns) -> np.ndarray:
     pd = pd_of(bundle.log_odds(columns))
-    return np.asarray(bundle.scorecard.prediction(pd) == 0)
+    return np.asarray(pd < bundle.scorecard.approved_below)
 
 # %% ../../nbs/scoring/21_counterfactuals.ipynb #aa40f4fb
 def cheapest_changes(

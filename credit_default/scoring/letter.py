@@ -15,7 +15,7 @@ from ..core.markup import escape_html
 from ..portfolio.applicant import MAX_REFERENCE_LENGTH, REFERENCE_PATTERN
 from ..portfolio.values import Columns
 from .bundle import Bundle
-from .scorecard import DECISIONS
+from .scorecard import DECLINED
 
 # %% ../../nbs/scoring/22_letter.ipynb #ce27770f
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def write_letter(
             f"a reference consists of 1 to {MAX_REFERENCE_LENGTH} letters, digits and . _ : / -"
         )
     scores = bundle.score(row)
-    if scores.decision[0] != DECISIONS[1]:
+    if scores.decision[0] != DECLINED:
         raise InvalidInput("the applicant is not declined: there are no reasons to write of")
     reasons = "\n".join(f"- {reason['text']}" for reason in scores.reasons[0])
     text = Template(bundle.portfolio.letter).substitute(

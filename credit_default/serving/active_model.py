@@ -258,6 +258,7 @@ def describe_model(bundle: Bundle) -> dict[str, Any]:
         notice=synthetic if bundle.synthetic else "",
         portfolio={name: getattr(portfolio, name) for name in _PORTFOLIO_SHOWN},
         cut_off=bundle.scorecard.cut_off,
+        refer_from=bundle.scorecard.refer_from,
         metrics=bundle.metrics,
         provenance=_provenance(bundle),
         card=bundle.card,

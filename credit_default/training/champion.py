@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CHAMPION_NETWORKS', 'GOLDEN_ROWS', 'BACKGROUND_SAMPLE', 'Choice', 'weighted_sum', 'choice_of', 'choice_of_one',
            'choose_members', 'choose_single', 'choose_glassbox', 'choose_scorecard', 'choose_blended', 'best_trees',
-           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'cut_off_of_aim', 'fit_choice', 'edited_choice',
-           'refuse_edits', 'fit_champion']
+           'Fitted', 'fit_members', 'export_bundle', 'add_background', 'cut_off_of_aim', 'fit_choice',
+           'refuse_referral', 'edited_choice', 'refuse_edits', 'fit_champion']
 
 # %% ../../nbs/training/16_champion.ipynb #2f2f6bc7
 from dataclasses import dataclass, replace
@@ -21,16 +21,18 @@ from ..core.errors import InvalidInput
 from ..core.numeric import pd_of
 from ..data.dataset import Dataset, known_outcomes
 from ..data.synthetic import synthesize
+from ..evaluation.referral import with_referral
 from ..evaluation.strategy import CutOffChoice, choose_cut_off
 from ..portfolio.columns import parse_table
 from ..portfolio.definition import Portfolio
+from ..portfolio.strategy import check_refer_from
 from ..portfolio.values import Columns
 from ..scoring.background import choose_background
 from ..scoring.bundle import Bundle
 from ..scoring.bundle_files import make_golden_rows
 from ..scoring.calibration import Calibrator
 from ..scoring.ensemble import export_member
-from ..scoring.scorecard import Scorecard
+from ..scoring.scorecard import Scorecard, cut_off_from_costs
 from .additive.edits import TermEdit
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
@@ -163,7 +165,7 @@ class Fitted:
     pipelines : the same as fitted pipelines with their weights.
     choice : what was fitted.
     calibration : the calibrators that were compared.
-    cut_off : the cut-off that the portfolio's aim asks for, on out-of-fold PDs.
+    cut_off : the cut-off that the portfolio's aim asks for, and whom it refers, on out-of-fold PDs.
     tuning : the search, or None where the recipe was given.
     """
 
@@ -203,13 +205,14 @@ def export_bundle(
     portfolio: Portfolio,
     pipelines: list[tuple[Pipeline, float]],
     calibrator: Calibrator,
-    cut_off: float,  # PD from which to decline
+    decided: CutOffChoice,  # from which PDs to refer and to decline
     keep: tuple[str, ...],  # lender's or leaky fields that the model may see
     seed: int,  # of the golden rows
 ) -> Bundle:
     "Return fitted members and a calibrator as a bundle."
     members = [export_member(pipeline, weight) for pipeline, weight in pipelines]
-    scale = {**portfolio.scale.model_dump(), "cut_off": cut_off}
+    scale = portfolio.scale.model_dump()
+    scale |= dict(cut_off=decided.cut_off, refer_from=decided.refer_from)
     bundle = Bundle(portfolio, members, calibrator, Scorecard(**scale), keep=keep)
     if bundle.points:  # its points may be fewer to double the odds than the portfolio's
         bundle.scorecard = Scorecard(**scale | bundle.points.scale.model_dump())
@@ -231,12 +234,13 @@ def add_background(bundle: Bundle, columns: Columns, seed: int) -> Bundle:
 
 # %% ../../nbs/training/16_champion.ipynb #8f27ea25
 def cut_off_of_aim(portfolio: Portfolio, choice: Choice, calibrator: Calibrator) -> CutOffChoice:
-    "Return the cut-off that the portfolio's aim asks for. Raise StrategyError where none does."
+    "Return the cut-off of the portfolio's aim, and whom to refer. Raise StrategyError for none."
     pds = pd_of(calibrator.log_odds(choice.margins))
     strategy = portfolio.strategy
-    return choose_cut_off(
+    chosen = choose_cut_off(
         choice.folds.judged_y, pds, portfolio.mistake_costs, strategy.aim, strategy.limit
     )
+    return with_referral(chosen, pds, strategy)
 
 # %% ../../nbs/training/16_champion.ipynb #1a01d120
 def fit_choice(
@@ -251,10 +255,17 @@ def fit_choice(
     calibrator, table = choose_calibrator(choice.margins, folds.judged_y, folds.judged_ids)
     chosen = cut_off_of_aim(portfolio, choice, calibrator)
     pipelines = fit_members(choice, train.frame, known_outcomes(train), folds.seed)
-    bundle = export_bundle(portfolio, pipelines, calibrator, chosen.cut_off, folds.keep, folds.seed)
+    bundle = export_bundle(portfolio, pipelines, calibrator, chosen, folds.keep, folds.seed)
     if reasons:
         bundle = add_background(bundle, train.columns, folds.seed)
     return Fitted(bundle, pipelines, choice, table, chosen, tuning)
+
+# %% ../../nbs/training/16_champion.ipynb #15af254b
+def refuse_referral(portfolio: Portfolio) -> None:
+    "Raise StrategyError where a PD to refer from is not below the cut-off of least cost."
+    strategy, costs = portfolio.strategy, portfolio.mistake_costs
+    if strategy.aim == "least-cost" and strategy.refer_from is not None:
+        check_refer_from(strategy.refer_from, cut_off_from_costs(costs.default, costs.decline))
 
 # %% ../../nbs/training/16_champion.ipynb #d9912bdd
 def edited_choice(choice: Choice, edits: tuple[TermEdit, ...]) -> Choice:
@@ -280,10 +291,12 @@ def fit_champion(
     """Search, choose the members, calibrate, fit and export, all of it on these rows.
 
     Raise ValueError for an unknown kind of champion, and where no trial comes to its end;
-    InvalidInput for a scorecard on a linear scale, and for edits of a model without terms.
+    InvalidInput for a scorecard on a linear scale, for edits of a model without terms, and for an
+    aim or a referral that no cut-off meets.
     """
     options = options or SearchOptions()
     champion_kind(champion)  # before an hour of search
+    refuse_referral(portfolio)
     if champion == "scorecard":
         check_points_scale(score_scale(portfolio))
     refuse_edits(champion, options.edits)

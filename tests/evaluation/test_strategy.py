@@ -22,8 +22,10 @@ from credit_default.portfolio.columns import parse_table
 from credit_default.portfolio.costs_and_scale import Costs
 from credit_default.portfolio.definition import Portfolio
 from credit_default.portfolio.strategy import AIMS, StrategyError
-from credit_default.scoring.scorecard import cut_off_from_costs
+from credit_default.scoring.bundle_files import deciding_files, read_bundle, write_bundle
+from credit_default.scoring.scorecard import DECISIONS, cut_off_from_costs
 from credit_default.training.benchmark_models import recipe_pd
+from credit_default.training.champion import fit_champion
 from credit_default.training.recipe import Recipe
 from credit_default.training.training import fit_recipe, save_training
 
@@ -167,6 +169,77 @@ def test_a_cut_off_by_aim_holds_on_unseen_loans(aim, limit):
     assert low <= chosen_high and chosen_low <= high
 
 
+def test_whom_a_portfolio_refers_is_kept_said_and_holds_on_unseen_loans(tmp_path):
+    portfolio = with_strategy(refer_share=0.15)
+    recipe = Recipe(parameters=dict(n_estimators=60, max_depth=3))
+    training = fit_recipe(portfolio, recipe, *split(load(portfolio)))
+    bundle, card = training.bundle, training.bundle.scorecard
+    assert card.cut_off == cut_off_from_costs(LGD, MARGIN)
+    # chosen on the training rows, each scored by models that were fitted without it
+    pds = pd_of(bundle.calibrator.log_odds(training.fitted.choice.margins))
+    referred = (pds >= card.refer_from) & (pds < card.cut_off)
+    assert 0.149 < referred.mean() <= 0.15
+    told = bundle.card["cut_off"]
+    assert (told["refer_from"], told["refer_rate"]) == (card.refer_from, referred.mean())
+    line = f"referred from a PD of {card.refer_from:.4f}: {referred.mean():.1%} of the training"
+    assert line in " ".join(card_lines({"cut_off": told}))
+    # as it was written, on new applicants of the same kind
+    write_bundle(bundle, tmp_path)
+    again = read_bundle(tmp_path)
+    assert again.scorecard == card
+    frame, _, _ = synthesize(portfolio, 20_000, seed=99)
+    scores = again.score(parse_table(portfolio, frame), reasons=False)
+    p = scores.probability_default
+    words = [DECISIONS[int(x >= card.refer_from) + int(x >= card.cut_off)] for x in p]
+    assert scores.decision == words
+    low, high = jeffreys_interval(words.count("Referred"), len(words))
+    assert low <= 0.15 <= high
+    # the prediction is about the cut-off alone
+    assert np.array_equal(scores.prediction, p >= card.cut_off)
+
+
+def test_a_portfolio_that_refers_nobody_has_the_files_that_it_had():
+    portfolio = with_strategy()
+    sides = split(load(portfolio).take(range(2_000)))
+    bundle = fit_recipe(portfolio, Recipe(parameters=dict(n_estimators=20)), *sides).bundle
+    assert "refer" not in deciding_files(bundle)["scorecard.json"].decode()
+    assert not [key for key in bundle.card["cut_off"] if "refer" in key]
+
+
+def test_the_decisions_of_strategy_agree_with_the_rows(tmp_path):
+    portfolio = with_strategy(refer_from=0.1)
+    file = tmp_path / "priced.json"
+    file.write_text(json.dumps(portfolio.to_json()))
+    training = fit_recipe(
+        portfolio,
+        Recipe(parameters=dict(n_estimators=40, max_depth=3)),
+        *split(load(portfolio).take(range(5_000))),
+    )
+    tag = save_training(training, checks=[])
+    rows = pd.read_parquet(portfolio_home("priced") / tag.split(":")[1] / "reference.parquet")
+    line = ["strategy", "-p", str(file), "--model", tag]
+    found = json.loads(CliRunner().invoke(app, [*line, "--json"], catch_exceptions=False).stdout)
+    assert found["refer_from"] == found["chosen"]["refer_from"] == 0.1
+    place = (rows.probability_default >= 0.1) + 1 * (rows.probability_default >= found["cut_off"])
+    for i, entry in enumerate(found["decisions"]):
+        group = rows[place == i]
+        assert (entry["decision"], entry["n"]) == (DECISIONS[i], len(group))
+        assert entry["defaults"] == group.outcome.sum()
+        assert entry["mean_pd"] == pytest.approx(group.probability_default.mean())
+    named = {entry["which"]: entry["approved"] for entry in found["cut_offs"] if entry["which"]}
+    assert named["refers from"] == (place == 0).sum()
+    shown = CliRunner().invoke(app, line, catch_exceptions=False).stdout
+    assert "It refers from a PD of 0.1000, up to the cut-off." in shown
+    assert [word for word in DECISIONS if word in shown] == list(DECISIONS)
+
+
+def test_a_band_that_the_cut_off_leaves_empty_is_refused_before_the_search():
+    portfolio = with_strategy(refer_from=0.5)
+    train, _ = split(load(portfolio).take(range(500)))
+    with pytest.raises(StrategyError, match="not below the cut-off, a PD of 16.67%"):
+        fit_champion(portfolio, train)
+
+
 def test_a_benchmark_model_needs_not_reach_the_aim():
     portfolio = with_strategy(aim="bad-rate-ceiling", limit=0.07)
     sides = split(load(portfolio).take(range(5_000)))
@@ -197,6 +270,8 @@ def test_without_a_strategy_the_cut_off_is_that_of_the_costs():
         (AMOUNTS | dict(lgd=45), "less than or equal to 1"),
         (AMOUNTS | dict(margin=0), "greater than 0"),
         (dict(ceiling=0.1), "Extra inputs"),
+        (dict(refer_from=0.05, refer_share=0.1), "not both"),
+        (dict(refer_share=10), "less than 1"),
     ],
 )
 def test_a_strategy_that_cannot_be_meant_is_refused(strategy, said):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...portfolio.applicant import REFERENCE_PATTERN
+from ...scoring.scorecard import DECISIONS
 from ..access import require_role
 from ..active_model import describe_row
 from ..answers import JSON_TYPE
@@ -35,7 +36,7 @@ class PredictionFilter:
     ] = None
     portfolio: Annotated[str | None, Query(max_length=200)] = None
     model_version: Annotated[str | None, Query(max_length=200)] = None
-    decision: Literal["Approved", "Declined"] | None = None
+    decision: Literal[*DECISIONS] | None = None  # type: ignore[valid-type]
     rating: Annotated[
         str | None, Query(description="as the model's portfolio names it", max_length=60)
     ] = None
