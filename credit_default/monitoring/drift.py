@@ -371,6 +371,6 @@ def check_record(
         since=result.since,
         until=result.until,
         samples=result.samples_analysed,
-        drifted=bool(result.drift_detected),
+        drifted=result.drift_detected,
         result=json.dumps(result.to_dict() | noted, allow_nan=False),
     )

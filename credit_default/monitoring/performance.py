@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COHORT_PERIODS', 'COHORTS', 'MAX_COHORTS', 'MAX_AUTO_COHORTS', 'choose_period', 'MaturedLoans', 'read_matured',
-           'MaturityCounts', 'ModelPerformance', 'PerformanceResult', 'measure_performance']
+           'MaturityCounts', 'OverrideFigures', 'ModelPerformance', 'PerformanceResult', 'measure_performance']
 
 # %% ../../nbs/monitoring/04_performance.ipynb #736c9605
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 from ..core.clock import to_utc
 from ..core.counting import how_many
 from credit_default.monitoring.backtest import (
+    TOO_FEW,
     GroupBacktest,
     ModelFigures,
     backtest_groups,
@@ -78,6 +79,8 @@ class MaturedLoans:
     y: np.ndarray  # 1 default, 0 no default, NaN not final
     pd: np.ndarray
     rating: np.ndarray  # its name, object
+    decision: np.ndarray  # the model's, object
+    in_force: np.ndarray  # the decision after overrides, object
 
     def final(self) -> "MaturedLoans":
         "Return those whose outcome counts."
@@ -91,7 +94,8 @@ def _naive(times: Sequence[datetime]) -> np.ndarray:
 
 def _join(parts: Sequence[MaturedLoans]) -> MaturedLoans:
     no_times = np.array([], "M8[us]")
-    none = MaturedLoans(no_times, no_times, np.zeros(0), np.zeros(0), np.zeros(0, object))
+    no_texts = np.array([], object)
+    none = MaturedLoans(no_times, no_times, np.zeros(0), np.zeros(0), no_texts, no_texts, no_texts)
     return MaturedLoans(
         **{
             name: np.concatenate([vars(part)[name] for part in [none, *parts]])
@@ -117,6 +121,10 @@ def _read_loans(
         ),
         pd=np.array(rows["probability_default"], dtype=float),
         rating=np.array(rows["rating"], dtype=object),
+        decision=np.array(rows["decision"], dtype=object),
+        in_force=np.array(
+            [new or old for old, new in zip(rows["decision"], rows["override"])], dtype=object
+        ),
     )
 
 # %% ../../nbs/monitoring/04_performance.ipynb #69366568
@@ -126,20 +134,24 @@ def read_matured(
     model_version: str,
     as_of: datetime,  # in UTC
     months: int,  # of the performance window; 0: each outcome counts as soon as it is known
-) -> tuple[OutcomeCoverage, MaturedLoans]:
-    "Count a model's mature predictions, and read those with an outcome."
+) -> tuple[OutcomeCoverage, MaturedLoans, dict[tuple[str, str], int]]:
+    "Count a model's mature predictions, read those with an outcome, and count its overrides."
     total, parts = OutcomeCoverage(), []
     for since, until in mature_spans(as_of, months):
-        total += store.outcomes.coverage(portfolio, model_version, until)
+        total += store.outcomes.coverage(portfolio, model_version, until, as_of)
         if since:
-            total -= store.outcomes.coverage(portfolio, model_version, since)
+            total -= store.outcomes.coverage(portfolio, model_version, since, as_of)
         parts += [
             _read_loans(rows, as_of, months)
             for rows in store.outcomes.matured(
-                portfolio, model_version, made_since=since, made_before=until
+                portfolio,
+                model_version,
+                made_since=since,
+                made_before=until,
+                decided_before=as_of,
             )
         ]
-    return total, _join(parts)
+    return total, _join(parts), store.overrides.counts(portfolio, model_version, as_of)
 
 # %% ../../nbs/monitoring/04_performance.ipynb #7c53dae6
 @dataclass(frozen=True)
@@ -158,6 +170,40 @@ class MaturityCounts:
 _COUNTS = tuple(f.name for f in fields(MaturityCounts))
 _FIGURES = tuple(f.name for f in fields(ModelFigures))
 
+# %% ../../nbs/monitoring/04_performance.ipynb #72b3e109
+@dataclass(frozen=True)
+class OverrideFigures:
+    "How often people changed a decision in one direction, and what became of these loans."
+
+    model_decision: str
+    decision: str  # in force
+    overridden: int  # predictions of any age
+    n: int = 0  # loans with an outcome that counts
+    defaults: int = 0
+    default_rate: float | None = None
+    low: float | None = None
+    high: float | None = None  # Jeffreys interval of the default rate, 95 %
+    mean_pd: float | None = None
+    verdict: str = TOO_FEW  # on the default rate against the PDs
+
+
+_OVERRIDE_BACKTEST = [f.name for f in fields(OverrideFigures)][3:]
+
+
+def _override_figures(
+    counts: Mapping[tuple[str, str], int],  # as `OverrideStore.counts` returns it
+    final: MaturedLoans,
+) -> list[OverrideFigures]:
+    "Return a model's overrides by direction; `final` are its loans whose outcome counts."
+    rows = []
+    for (before, after), n in counts.items():
+        at = (final.decision == before) & (final.in_force == after)
+        one_group = np.zeros(int(at.sum()), int)
+        found = backtest_groups(["overridden"], one_group, final.y[at], final.pd[at])
+        known = {name: getattr(group, name) for group in found for name in _OVERRIDE_BACKTEST}
+        rows.append(OverrideFigures(before, after, n, **known))
+    return rows
+
 # %% ../../nbs/monitoring/04_performance.ipynb #24826560
 @dataclass(frozen=True)
 class ModelPerformance(MaturityCounts):
@@ -166,6 +212,7 @@ class ModelPerformance(MaturityCounts):
     figures: ModelFigures
     ratings: list[GroupBacktest]
     cohorts: list[GroupBacktest]
+    overrides: list[OverrideFigures]
 
     def to_dict(self) -> dict[str, Any]:
         "Return plain values for JSON."
@@ -173,6 +220,7 @@ class ModelPerformance(MaturityCounts):
         groups = {
             "ratings": [group.to_dict("rating") for group in self.ratings],
             "cohorts": [group.to_dict("cohort") for group in self.cohorts],
+            "overrides": [vars(figures) for figures in self.overrides],
         }
         return counts | vars(self.figures) | groups
 
@@ -184,6 +232,7 @@ class ModelPerformance(MaturityCounts):
             figures=ModelFigures(**{name: values[name] for name in _FIGURES}),
             ratings=[GroupBacktest.from_dict(group, "rating") for group in values["ratings"]],
             cohorts=[GroupBacktest.from_dict(group, "cohort") for group in values["cohorts"]],
+            overrides=[OverrideFigures(**figures) for figures in values["overrides"]],
         )
 
 # %% ../../nbs/monitoring/04_performance.ipynb #0838237e
@@ -291,6 +340,7 @@ def _measure_loans(
     final: MaturedLoans,
     by: str,
     ratings: Sequence[Rating],
+    overridden: Mapping[tuple[str, str], int],  # as `OverrideStore.counts` returns it
 ) -> ModelPerformance:
     "Return a model's counts and figures; `final` are those of its loans whose outcome counts."
     return ModelPerformance(
@@ -304,6 +354,7 @@ def _measure_loans(
         figures=measure_model(final.y, final.pd),
         ratings=_grades(final, ratings),
         cohorts=_cohorts(final, by),
+        overrides=_override_figures(overridden, final),
     )
 
 # %% ../../nbs/monitoring/04_performance.ipynb #836936d3
@@ -336,14 +387,14 @@ def measure_performance(
     as_of, answered = to_utc(as_of or now), store.windows.versions(name)
     tags = [model_version] if model_version else list(answered)
     matured = {tag: read_matured(store, name, tag, as_of, months) for tag in tags}
-    final = {tag: loans.final() for tag, (_, loans) in matured.items()}
+    final = {tag: loans.final() for tag, (_, loans, _) in matured.items()}
     all_final = _join(list(final.values()))
     by = choose_period(all_final.at, by)
     simulated = int((all_final.observed > np.datetime64(now.replace(tzinfo=None), "us")).sum())
     models, notes = {}, _notes_of_all(months, as_of, now, simulated)
-    for tag, (total, loans) in matured.items():
+    for tag, (total, loans, changed) in matured.items():
         models[tag] = _measure_loans(
-            answered.get(tag, 0), total, loans, final[tag], by, portfolio.ratings
+            answered.get(tag, 0), total, loans, final[tag], by, portfolio.ratings, changed
         )
         waiting = models[tag].answered - total.n
         next_mature = _next_mature(store, name, tag, as_of, months) if waiting else None

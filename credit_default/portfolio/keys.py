@@ -70,7 +70,7 @@ class PortfolioKeys(_DataKeys):
     letter: str = LETTER  # to declined applicants, with placeholders
     scenarios: tuple[Scenario, ...] = ()  # for simulated production; no prediction depends on them
     checks: CheckThresholds = CheckThresholds()  # of a new model; no prediction depends on them
-    strategy: StrategyDefinition = StrategyDefinition()  # the aim of the cut-off, and amounts
+    strategy: StrategyDefinition = StrategyDefinition()  # aim of the cut-off, referral, amounts
 
     @property
     def mistake_costs(self) -> Costs:

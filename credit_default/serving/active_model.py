@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Checked', 'CHECKED_AT_ONCE', 'PlainRows', 'example_applicant', 'log_rows', 'SingleApplicantReader', 'without_many',
-           'ApplicantReader', 'ActiveModel', 'describe_model', 'describe_row']
+           'ApplicantReader', 'ActiveModel', 'describe_model', 'describe_override', 'describe_row']
 
 # %% ../../nbs/serving/14_active_model.ipynb #57786679
 import json
@@ -36,6 +36,7 @@ from credit_default.serving.refusals import (
     field_label,
     problem,
 )
+from ..store.overrides import Override
 from ..store.predictions import LoggedPrediction
 
 # %% ../../nbs/serving/14_active_model.ipynb #a419da85
@@ -285,12 +286,19 @@ _ROW_SHOWN = (
 )
 
 
-def describe_row(row: LoggedPrediction) -> dict[str, Any]:
-    "Return a row of the prediction log as the API shows it."
+def describe_override(override: Override) -> dict[str, Any]:
+    "Return an override as the API shows it."
+    shown = {name: getattr(override, name) for name in ("decision", "why", "username")}
+    return shown | dict(timestamp=format_time(override.at))
+
+
+def describe_row(row: LoggedPrediction, override: Override | None = None) -> dict[str, Any]:
+    "Return a row of the prediction log as the API shows it, with the override in force."
     return {name: getattr(row, name) for name in _ROW_SHOWN} | dict(
         timestamp=format_time(row.at),
         application_reference=row.reference,
         applicant=json.loads(row.sent),
         scored=json.loads(row.scored),
         reasons=json.loads(row.reasons),
+        decision_override=override and describe_override(override),
     )

@@ -34,6 +34,7 @@ from credit_default.serving.routes import (
     model,
     monitoring,
     outcomes,
+    overrides,
     prediction_log,
     predictions,
     users,
@@ -78,7 +79,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 # %% ../../nbs/serving/24_app.ipynb #b57ad0d8
 PORTFOLIO_ROUTES = (("Predictions", [predictions, what_if]), ("Model", [model, monitoring]))
-SERVICE_ROUTES = (prediction_log, outcomes, users, health)
+SERVICE_ROUTES = (prediction_log, overrides, outcomes, users, health)
 
 
 def add_portfolio_routes(app: FastAPI, state: ServiceState) -> set[str]:

@@ -20,7 +20,7 @@ from .answers import IDEMPOTENCY_KEY
 from .operations import STATUS_MEANINGS
 from .roles import Role
 from .routes.health import PROBES
-from .schemas import DriftWindow, Outcomes, WhatIfQuestion
+from .schemas import DriftWindow, Outcomes, OverrideRequest, WhatIfQuestion
 from .served_portfolio import ServedPortfolio
 from .state import ServiceState
 
@@ -101,7 +101,7 @@ _REPEATABLE = {
 
 def document_forms(schemas: dict[str, Any]) -> None:
     "Add the bodies that the routes read themselves."
-    for model in (Signup, Login, DriftWindow, Outcomes):
+    for model in (Signup, Login, DriftWindow, OverrideRequest, Outcomes):
         schema = model.model_json_schema(ref_template=SCHEMA_REFERENCE)
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
 

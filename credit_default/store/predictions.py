@@ -21,7 +21,7 @@ from ..core.clock import to_utc
 from .answers import AnswerStore, StoredAnswer, storable
 from .engine import Database, by_position, insert_into
 from .errors import READ_ONLY, UNOPENED, DatabaseUnavailable, InvalidRow
-from .schema import COLUMNS, ROW, answers, predictions
+from .schema import COLUMNS, ROW, answers, overrides, predictions
 from .schema_version import Schema
 
 # %% ../../nbs/store/06_predictions.ipynb #85411f1d
@@ -168,6 +168,7 @@ def conditions(
     until: datetime | None = None,  # since <= at < until
     after: int | None = None,  # only rows with a smaller `seq`
     bins_length: int | None = None,  # only rows whose `bins` has this length
+    overridden: bool | None = None,  # only rows whose decision somebody has overridden, or nobody
     **equal: Any,  # a column's value; None: any
 ) -> list[sa.ColumnElement[bool]]:
     "Return conditions on predictions."
@@ -180,6 +181,9 @@ def conditions(
         out.append(predictions.c.seq < max(0, min(after, _LARGEST_SEQ)))
     if bins_length is not None:
         out.append(sa.func.length(predictions.c.bins) == bins_length)
+    if overridden is not None:
+        among = predictions.c.seq.in_(sa.select(overrides.c.seq))
+        out.append(among if overridden else ~among)
     return out
 
 # %% ../../nbs/store/06_predictions.ipynb #090c6074

@@ -38,6 +38,7 @@ from credit_default.store.errors import (
     StoreError,
 )
 from credit_default.store.outcomes import OutcomeCoverage, RecordedOutcomes
+from credit_default.store.overrides import Override, OverrideResult
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import COLUMNS, ROW, TABLES, example_prediction
 from credit_default.store.schema_version import HEAD
@@ -153,11 +154,11 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     )
     kept = store.predictions.find()
     assert (
-        "has schema 0001, and 0002 is needed" in away(store.ready)
+        "has schema 0001, and 0003 is needed" in away(store.ready)
         and store.schema.version() == "0001"
     )
     store.upgrade()
-    assert store.ready() and store.schema.version() == HEAD == "0002"
+    assert store.ready() and store.schema.version() == HEAD == "0003"
     assert (
         store.predictions.find(),
         store.answers.get("anna-id", "k"),
@@ -176,6 +177,35 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     assert store.predictions.find(limit=1)[0].seq > kept[0].seq
     migrated(store, command.downgrade, "0001")
     assert tables_of(store) == first and store.predictions.count() == 51
+
+
+def test_a_check_that_could_not_tell_says_so_after_an_upgrade(url):
+    store = Store(url)
+    if store.file:
+        store.file.touch()
+    migrated(store, command.upgrade, "0002")
+    second = tables_of(store)
+    found = {1: (False, False), 2: (False, None), 3: (True, True), 4: (False, None)}
+    for drifted, detected in found.values():
+        result = json.dumps(dict(drift_detected=detected, drifted_features=[]))
+        check = CheckRecord(NOON, "gmsc", "gmsc:1", "watch", None, NOON, 4, drifted, result)
+        store.checks.add(check)
+    store.upgrade()
+    kept = {check.id: check.drifted for check in store.checks.find("gmsc")}
+    assert kept == {id: detected for id, (_, detected) in found.items()}
+    check = CheckRecord(NOON, "gmsc", "gmsc:1", "watch", None, NOON, 0, None, "{}")
+    assert store.checks.add(check) == 5
+    with store.database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
+    migrated(store, command.downgrade, "0002")
+    assert tables_of(store) == second
+    assert [check.drifted for check in store.checks.find("gmsc")] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def upgraded(url, barrier, outcome):
@@ -709,6 +739,8 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
             one["probability_default"],
             one["credit_score"],
             one["rating"],
+            one["decision"],
+            None,  # nobody has overridden it
             one["prediction"],
             one["model_version"],
             int(i % 2 == 0),
@@ -722,6 +754,8 @@ def test_outcomes_are_read_with_their_predictions(store, logged):
         "probability_default",
         "credit_score",
         "rating",
+        "decision",
+        "override",
         "declined",
         "model_version",
         "defaulted",
@@ -781,6 +815,106 @@ def test_what_is_said_and_erased_at_the_same_time_is_in_order(store):
         held(store) == {one.seq: (False, 739) for one in store.predictions.find()}
         and store.predictions.count() == 40
     )
+
+
+def override(decision, why="A guarantor signed.", days=1, user_id="anna-id", username="anna"):
+    return Override(decision, why, NOON + timedelta(days=days), user_id, username)
+
+
+def test_an_override_is_added_and_the_newest_is_in_force(store):
+    rows = [row(i) for i in range(4)]
+    store.predictions.append([Entry(rows)])
+    first, second, third, _ = (one["prediction_id"] for one in rows)
+    log = store.overrides
+    assert log.record(first, override("Approved"), None) == OverrideResult("Approved", None, False)
+    declined = override("Declined", why="Die Angaben stimmen nicht: Zoë.")
+    assert log.record(first, declined, "anna-id") == OverrideResult("Approved", declined, True)
+    # the same once more, by another person, by somebody who may not, and of what is not there
+    assert log.record(first, declined, None) == OverrideResult("Approved", declined, False)
+    assert log.record(first, override("Declined", user_id="b"), None).in_force == declined
+    assert log.record(second, declined, "bert-id") is None
+    assert log.record(str(uuid.uuid4()), declined, None) is None
+    log.record(third, override("Declined"), None)
+    withdrawn = override("Approved", why="A mistake.", days=3)
+    assert log.record(third, withdrawn, None).recorded
+    seqs = [one.seq for one in store.predictions.find()[::-1]]
+    assert log.newest(seqs) == {seqs[0]: declined, seqs[2]: withdrawn}
+    assert [one.decision for one in log.history(seqs[2])] == ["Declined", "Approved"]
+    version = rows[0]["model_version"]
+    assert log.counts("gmsc", version) == {("Approved", "Declined"): 1}
+    assert log.counts("gmsc", version, NOON + timedelta(days=2)) == {("Approved", "Declined"): 2}
+    assert log.counts("gmsc", "\0") == {}
+    assert [one.seq for one in store.predictions.find(overridden=True)] == [seqs[2], seqs[0]]
+    assert store.predictions.count(overridden=False, portfolio="gmsc") == 2
+
+
+def test_of_several_who_override_at_once_one_is_recorded(store):
+    store.predictions.append([Entry([row()])])
+    [logged] = store.predictions.find()
+    start = threading.Barrier(8)
+
+    def decide(i):
+        start.wait()
+        one = override("Declined", why=f"reason {i}")
+        return store.overrides.record(logged.prediction_id, one, None)
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(decide, range(8)))
+    assert sum(result.recorded for result in results) == len(store.overrides.history(1)) == 1
+    assert {result.in_force for result in results} == set(store.overrides.history(1))
+
+
+def test_an_override_counts_in_what_became_of_the_loans_and_goes_with_its_prediction(store):
+    rows = [row(i, reference=f"A-{i % 5}") for i in range(10)]
+    store.predictions.append([Entry(rows)])
+    version = rows[0]["model_version"]
+    for i in (0, 1, 2):
+        store.overrides.record(rows[i]["prediction_id"], override("Declined", days=i), None)
+    told(store, (rows[1], True, 700), (rows[4], False, 700))
+    assert store.outcomes.coverage("gmsc", version) == OutcomeCoverage(10, 3, 2, 1)
+    early = store.outcomes.coverage("gmsc", version, decided_before=NOON + timedelta(days=1.5))
+    assert early == OutcomeCoverage(10, 2, 2, 1)
+    [part] = store.outcomes.matured("gmsc", version)
+    shown = list(zip(part["decision"], part["override"], part["declined"]))
+    assert shown == [("Approved", "Declined", 1), ("Approved", None, 0)]
+    [part] = store.outcomes.matured("gmsc", version, decided_before=NOON)
+    assert part["override"] == [None, None]
+    assert store.upkeep.erase("A-1") == 2
+    assert store.overrides.counts("gmsc", version) == {("Approved", "Declined"): 2}
+    assert store.upkeep.prune(NOON + timedelta(seconds=1)) == 1
+    with store.database.transaction() as c:
+        left = c.execute(sa.select(schema.overrides.c.why)).scalars().all()
+    assert left == ["A guarantor signed."]
+
+
+def test_an_export_holds_the_override_in_force(store, tmp_path, request):
+    import pandas as pd
+
+    rows = [row(i) for i in range(6)]
+    store.predictions.append([Entry(rows)])
+    store.overrides.record(rows[1]["prediction_id"], override("Declined"), None)
+    assert store.upkeep.export(tmp_path / "log.parquet") == 6
+    frame = pd.read_parquet(tmp_path / "log.parquet")
+    names = ["decision", "decision_override", "override_why", "override_username", "override_at"]
+    [found] = frame[frame.decision_override.notna()][names].values.tolist()
+    day = NOON + timedelta(days=1)
+    assert found == ["Approved", "Declined", "A guarantor signed.", "anna", day]
+    # another database gets what was decided since, and each change once
+    target = (
+        f"sqlite:///{tmp_path}/warehouse.db"
+        if store.file
+        else request.getfixturevalue("server").database()
+    )
+    assert store.upkeep.export(target) == 6
+    store.overrides.record(rows[1]["prediction_id"], override("Approved", days=2), None)
+    store.overrides.record(rows[5]["prediction_id"], override("Declined", days=3), None)
+    assert [store.upkeep.export(target), store.upkeep.export(target)] == [2, 0]
+    now = sa.select(sa.column("decision_override")).select_from(sa.table("predictions"))
+    engine = sa.create_engine(target)
+    with engine.connect() as c:
+        held = c.execute(now.order_by(sa.column("seq"))).scalars().all()
+    engine.dispose()
+    assert held == [None, "Approved", None, None, None, "Declined"]
 
 
 def test_checks_are_kept_and_pruned(store):
@@ -1136,7 +1270,7 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
     assert store.upkeep.export(tmp_path / "log.parquet") == 10
     frame = pd.read_parquet(tmp_path / "log.parquet")
     assert (
-        list(frame.columns)[-2:] == ["defaulted", "outcome_observed_at"]
+        list(frame.columns)[-6:-4] == ["defaulted", "outcome_observed_at"]
         and str(frame.outcome_observed_at.dtype) == "datetime64[us, UTC]"
     )
     known = frame[frame.defaulted.notna()]
