@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .face.model import CreditModel as CreditModel
     from .face.model import UnknownModelError as UnknownModelError
     from .face.model import load_model as load_model
+    from .face.rejects import RejectTable as RejectTable
+    from .face.rejects import reject_inference as reject_inference
     from .face.strategy import StrategyTable as StrategyTable
     from .face.strategy import strategy as strategy
     from .face.stress import StressTable as StressTable
@@ -83,6 +85,7 @@ _MODULES = {
         "propose_portfolio",
     ),
     "face.model": ("CreditModel", "UnknownModelError", "load_model"),
+    "face.rejects": ("RejectTable", "reject_inference"),
     "face.strategy": ("StrategyTable", "strategy"),
     "face.stress": ("StressTable", "stress"),
     "face.tables": ("RefusedRowsError", "TableError"),

@@ -23,6 +23,7 @@ from .log import log_commands
 from .models import model_commands, reproduce_commands
 from .monitoring import monitoring_commands
 from .onboarding import onboarding_commands
+from .rejects import rejects_commands
 from .reports import report_commands
 from .run import run_commands
 from .scoring import scoring_commands
@@ -73,6 +74,7 @@ for commands in (
     strategy_commands,
     stress_commands,
     lifetime_commands,
+    rejects_commands,
     letter_commands,
     reproduce_commands,
     service_commands,

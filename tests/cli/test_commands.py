@@ -35,6 +35,7 @@ COMMANDS = [
     "strategy",
     "stress",
     "lifetime",
+    "rejects",
     "letter",
     "reproduce",
     "run",
