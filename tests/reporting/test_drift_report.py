@@ -32,6 +32,7 @@ from credit_default.reporting.running import ReportError, run_report
 from credit_default.scoring.reference import Reference
 from credit_default.scoring.registry import load_bundle
 from credit_default.serving.active_model import log_rows
+from credit_default.store.overrides import Override
 from credit_default.store.predictions import Entry
 from credit_default.store.store import Store
 from credit_default.training.search_space import default_recipes
@@ -87,6 +88,23 @@ def log(store, bundle, frame, first, step):
     return [row | dict(at=first + i * step) for i, row in enumerate(rows)]
 
 
+def approve_declined(store):
+    "People approve twelve whom the model declined in 2023, and these repay."
+    rows = store.predictions.find(decision="Declined", until=day(2023, 3, 1), limit=12)
+    for row in rows:
+        decided = Override("Approved", "A guarantor signed.", row.at, None, "ada")
+        store.overrides.record(row.prediction_id, decided, None)
+    repaid = [
+        dict(
+            prediction_id=row.prediction_id,
+            defaulted=False,
+            observed_at=row.at + relativedelta(months=24),
+        )
+        for row in rows
+    ]
+    store.outcomes.record(repaid, by="ada", user_id=None)
+
+
 @pytest.fixture(scope="module")
 def world(bentoml_home, tmp_path_factory):
     """Two years of loans, of which those of 2024 default twice as often as their PDs say, and a
@@ -132,6 +150,7 @@ def world(bentoml_home, tmp_path_factory):
                 by="ada",
                 user_id=None,
             )
+        approve_declined(store)
         poor = synthesize(GMSC, 1000, seed=2026)[0]
         poor["MonthlyIncome"] = (poor["MonthlyIncome"] * 0.45).round()
         poor["NumberOfDependents"] = np.nan
@@ -302,6 +321,18 @@ def test_performance_is_shown_by_cohort_and_rating_and_model(world):
         < said.index("More defaults than expected: ")
         < said.index("2. Population stability index")
     )
+
+
+def test_overrides_are_counted_by_direction(world):
+    figures = spring(world).content["figures"]
+    [row] = figures["overrides"]["table"]
+    counted = {name: row[name] for name in ("model_decision", "decision", "overridden", "n")}
+    assert counted == dict(model_decision="Declined", decision="Approved", overridden=12, n=12)
+    assert (row["defaults"], row["default_rate"]) == (0, 0) and row["mean_pd"] > 0.09
+    answered = figures["override_rate"]["values"]["answered"]
+    said = words(spring(world))
+    assert f"People have overridden 12 of {answered:,} decisions of this model." in said
+    assert "guarantor" not in said
 
 
 def test_what_changed_since_the_previous_run(world):
