@@ -161,7 +161,15 @@ CHECKLIST = dict(
         "smote",
     ),
     ranking=("deciles", "scores", "alignment"),
-    decision=("decision", "strategy", "costs", "confusion", "pricing"),
+    decision=(
+        "decision",
+        "strategy",
+        "costs",
+        "confusion",
+        "pricing",
+        "stress",
+        "stress_by_rating",
+    ),
     explanation=(
         "contributions",
         "features",
