@@ -19,11 +19,11 @@ from credit_default.portfolio.values import Columns
 from credit_default.scoring.bundle import Bundle
 from credit_default.scoring.changes import with_changes
 from credit_default.scoring.counterfactuals import (
-    ChangeFinder,
     Counterfactual,
     Counterfactuals,
     find_counterfactuals,
 )
+from credit_default.scoring.moves import ChangeFinder
 from credit_default.scoring.registry import load_bundle
 
 

@@ -43,7 +43,7 @@ PACKAGES = (
     "cli",
 )
 # The guides in the order of the front page; others follow by name.
-GUIDES = ("tutorial", "python", "operation")
+GUIDES = ("tutorial", "python", "operation", "reasons")
 LINK = re.compile(r"(!?\[[^\]\n]*\])\(([^)\s]+)\)")
 
 

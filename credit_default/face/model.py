@@ -32,8 +32,8 @@ from credit_default.face.what_if import (
 from ..portfolio.definition import Portfolio
 from ..scoring.bundle import Bundle, BundleError
 from ..scoring.bundle_files import read_bundle
-from ..scoring.counterfactuals import ChangeFinder
 from ..scoring.letter import Letter, write_letter
+from ..scoring.moves import ChangeFinder
 from ..scoring.reasons import ReasonCode
 from credit_default.scoring.registry import (
     champion_tag,
@@ -142,11 +142,7 @@ class _PredictingModel(_TableModel):
 # %% ../../nbs/face/05_model.ipynb #e19c5859
 def _contribution_table(bundle: Bundle, rows: CheckedRows) -> pd.DataFrame:
     "Return the contributions of the fields, in log-odds and in points."
-    clean = bundle.clean(rows.columns)
-    log_odds, parts = bundle.explain(clean)
-    units = {"log_odds": np.column_stack([log_odds - parts.sum(axis=1), parts])}
-    if bundle.scorecard.method == "odds":
-        units["points"] = np.column_stack(bundle.explain_points(clean))
+    units = bundle.explain_units(bundle.clean(rows.columns))
     names = ["base", *bundle.names]
     frames = {unit: pd.DataFrame(values, rows.index, names) for unit, values in units.items()}
     return pd.concat(frames, axis=1, names=["unit", "field"])

@@ -19,13 +19,13 @@ from .tables import CheckedRows, as_frame, read_rows
 from ..portfolio.values import Columns
 from ..scoring.bundle import Bundle
 from credit_default.scoring.counterfactuals import (
-    ChangeFinder,
     Counterfactual,
     Counterfactuals,
     WhatIf,
     answer_what_if,
     find_counterfactuals,
 )
+from ..scoring.moves import ChangeFinder
 
 # %% ../../nbs/face/09_what_if.ipynb #567be958
 def one_applicant(bundle: Bundle, applicant: Any) -> Columns:
@@ -64,7 +64,10 @@ def read_changes(bundle: Bundle, applicant: Columns, changes: Mapping[str, Any])
         known = ", ".join(f.name for f in bundle.portfolio.fields)
         raise InvalidInput(f"no field is called {', '.join(unknown)}; there are: {known}")
     if not changes:
-        raise InvalidInput("name at least one change, as in what_if(applicant, MonthlyIncome=6000)")
+        raise InvalidInput(
+            "name at least one field with a value to try, as in what_if(applicant, "
+            "MonthlyIncome=6000); counterfactuals(applicant) needs none"
+        )
     given = {names[name]: value for name, value in changes.items()}
     plain = {name: [value] for name, value in given.items()}
     table = {name: values.tolist() for name, values in applicant.items()} | plain

@@ -7,7 +7,7 @@ __all__ = ['Scores', 'score_log_odds', 'BundleError', 'GoldenRows', 'BundleParts
 
 # %% ../../nbs/scoring/12_bundle.ipynb #766642b7
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from .calibration import Calibrator
 from .ensemble import Ensemble, Member, RawExplanation, clean_values
 from .features import Clean
 from .models.points import PointsModel
-from .reasons import ReasonCode, ReasonFinder
+from .reasons import ReasonCode, ReasonFinder, best_contributions
 from .reference import Reference
 from .scorecard import DECISIONS, LABELS, Scorecard, rating_index
 
@@ -128,6 +128,8 @@ class BundleParts(Ensemble):
     tag: str = ""  # name and version in the model store, empty until saved or loaded
     # the reference population; without one, as in older bundles, each member has its own start
     background: Background | None = None
+    # by field, the best attainable contribution to the margin; None where reasons do without
+    best: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         self.assemble([f.name for f in self.portfolio.inputs(self.keep)])
@@ -181,6 +183,10 @@ class _Explaining(_Summing):
         slope = np.where(far, chord / np.where(far, raw.distance, 1.0), 1.0)
         return log_odds, raw.by_field * slope[:, None]
 
+# %% ../../nbs/scoring/12_bundle.ipynb #6d4fa526
+class _ExplainingUnits(_Explaining):
+    "The same, in log-odds and in points."
+
     def explain_points(self, clean: Clean) -> tuple[np.ndarray, np.ndarray]:
         """Return the points at the base (n,) and those that the fields add to them (n, fields);
         together they are the score before it is rounded, of a points scorecard the score itself.
@@ -192,17 +198,53 @@ class _Explaining(_Summing):
         log_odds, parts = self.calibrate_explanation(raw)
         return card.unrounded(log_odds - parts.sum(axis=1)), card.points(parts)
 
-# %% ../../nbs/scoring/12_bundle.ipynb #ea992154
-class Bundle(_Explaining):
-    "The exported model: its parts, and how they score applicants."
+    def explain_units(self, clean: Clean) -> dict[str, np.ndarray]:
+        """Return by unit (n, 1 + fields) the base and what the fields add to it: in log-odds and,
+        unless the score is linear in the PD, in points.
+        """
+        log_odds, parts = self.explain(clean)
+        units = {"log_odds": np.column_stack([log_odds - parts.sum(axis=1), parts])}
+        if self.scorecard.method == "odds":
+            units["points"] = np.column_stack(self.explain_points(clean))
+        return units
+
+# %% ../../nbs/scoring/12_bundle.ipynb #b96cf60d
+class _Comparing(_ExplainingUnits):
+    "The same, and what reasons are chosen by."
+
+    def best_attainable(self, clean: Clean) -> dict[str, float]:
+        "Return by field the best contribution to the margin of these applicants."
+        features, parts = self.members[0].features, self.explain_margin(clean).by_field
+        known = np.concatenate([clean.stated, clean.levels >= 0], axis=1)
+        at = {f.name: j for j, f in enumerate(features.numeric + features.categories)}
+        best = best_contributions(parts, known[:, [at[name] for name in self.names]])
+        return dict(zip(self.names, best.tolist()))
+
+    def adverse(self, raw: RawExplanation, contributions: np.ndarray) -> np.ndarray:
+        "Return (n, fields) how strong a reason each field is, in log-odds."
+        if self.best is None:
+            return contributions
+        best = np.array([self.best[name] for name in self.names])
+        return self.calibrate_explanation(replace(raw, by_field=raw.by_field - best))[1]
+
+    @cached_property
+    def adverse_finder(self) -> ReasonFinder:
+        """Return what finds the reasons that raised a PD. The median says nothing about the best
+        value: without a direction, a field is then neither high nor low.
+        """
+        return self.finder if self.best is None else ReasonFinder(self.portfolio, self.names)
 
     @cached_property
     def finder(self) -> ReasonFinder:
-        "Return what finds the reasons, by the portfolio's texts."
+        "Return what finds reasons, by the portfolio's texts."
         if self.background is None:
             return ReasonFinder(self.portfolio, self.names)
         centres = field_centres(self.members[0].features, self.background)
         return ReasonFinder(self.portfolio, self.names, centres)
+
+# %% ../../nbs/scoring/12_bundle.ipynb #ea992154
+class Bundle(_Comparing):
+    "The exported model: its parts, and how they score applicants."
 
     def score(
         self,
@@ -218,7 +260,8 @@ class Bundle(_Explaining):
         log_odds, contributions = self.calibrate_explanation(raw)
         scores = self._without_reasons(clean, raw.margin, log_odds)
         declined = scores.prediction == 1
-        scores.reasons = self.finder.raised(contributions, columns, declined)
+        strength = self.adverse(raw, contributions)
+        scores.reasons = self.adverse_finder.raised(strength, columns, declined)
         if not declined.all():
             scores.helped = self.finder.helped(contributions, columns, ~declined)
         return scores

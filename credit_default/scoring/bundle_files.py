@@ -77,6 +77,8 @@ def deciding_files(bundle: Bundle) -> dict[str, bytes]:
     }
     if bundle.background is not None:
         files["background.npz"] = array_bytes(bundle.background.to_arrays())
+    if bundle.best is not None:
+        files["best_attainable.json"] = readable_json(bundle.best)
     members = []
     for i, m in enumerate(bundle.members):
         model, imputer = f"member_{i}.{m.model.suffix}", f"member_{i}_imputer.npz"
@@ -224,6 +226,22 @@ def _read_members(
         for m in members
     ]
 
+# %% ../../nbs/scoring/13_bundle_files.ipynb #f4f13cc7
+def _read_best(
+    portfolio: Portfolio, keep: tuple[str, ...], data: Mapping[str, bytes]
+) -> dict[str, float] | None:
+    "Return the best attainable contributions, None where the portfolio's reasons do without."
+    if portfolio.reasons.method != "best_attainable":
+        return None
+    if "best_attainable.json" not in data:
+        raise ValueError("best_attainable.json is missing, by which reasons are chosen")
+    best = {name: float(v) for name, v in json.loads(data["best_attainable.json"]).items()}
+    if [*best] != [f.name for f in portfolio.inputs(keep)] or not np.isfinite(
+        [*best.values()]
+    ).all():
+        raise ValueError("best_attainable.json must hold a number for each field of the model")
+    return best
+
 # %% ../../nbs/scoring/13_bundle_files.ipynb #60d2ac10
 def _read_files(data: Mapping[str, bytes], threads: int) -> Bundle:
     "Return the bundle that these files describe."
@@ -250,6 +268,7 @@ def _read_files(data: Mapping[str, bytes], threads: int) -> Bundle:
         golden=GoldenRows(golden["columns"], golden["log_odds"]) if golden else None,
         card=card,
         background=background,
+        best=_read_best(portfolio, tuple(described["keep"]), data),
     )
 
 # %% ../../nbs/scoring/13_bundle_files.ipynb #a2b0cde7

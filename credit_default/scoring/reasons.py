@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_REASONS', 'MIN_CONTRIBUTION', 'field_shares', 'sum_by_field', 'ReasonCode', 'sent_value', 'reason_text',
-           'is_high', 'is_best_value', 'SharedMeaning', 'shared_meanings', 'values_and_gaps', 'ReasonFinder']
+           'is_high', 'is_best_value', 'SharedMeaning', 'shared_meanings', 'values_and_gaps', 'ReasonFinder',
+           'best_contributions']
 
 # %% ../../nbs/scoring/07_reasons.ipynb #ba3a4420
 from dataclasses import dataclass
@@ -274,3 +275,12 @@ class ReasonFinder(_Telling):
             self.told_of(i, columns, amounts, *row, raised)
             for i, row in enumerate(zip(told.tolist(), order, least))
         ]
+
+# %% ../../nbs/scoring/07_reasons.ipynb #062d033e
+def best_contributions(
+    contributions: np.ndarray,  # (n, fields) in log-odds
+    stated: np.ndarray,  # (n, fields) whether a usable value stood
+) -> np.ndarray:  # (fields,) in log-odds
+    "Return the lowest contribution of each field where it is stated; of one that never is, any."
+    lowest = np.where(stated, contributions, np.inf).min(axis=0)
+    return np.asarray(np.where(stated.any(axis=0), lowest, contributions.min(axis=0)))

@@ -30,7 +30,9 @@ from credit_default.serving.refusals import (
     to_api_error,
 )
 from credit_default.serving.routes import (
+    explain,
     health,
+    letter,
     model,
     monitoring,
     outcomes,
@@ -78,7 +80,10 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(ApiError(500, plain_error(500)))
 
 # %% ../../nbs/serving/24_app.ipynb #b57ad0d8
-PORTFOLIO_ROUTES = (("Predictions", [predictions, what_if]), ("Model", [model, monitoring]))
+PORTFOLIO_ROUTES = (
+    ("Predictions", [predictions, explain, what_if, letter]),
+    ("Model", [model, monitoring]),
+)
 SERVICE_ROUTES = (prediction_log, overrides, outcomes, users, health)
 
 

@@ -4,15 +4,19 @@
 
 # %% auto #0
 __all__ = ['Operation', 'SCHEMA_REFERENCE', 'describe_roles', 'document_access', 'document_forms', 'example_change',
-           'question_schema', 'document_applicants', 'build_document']
+           'example_declined', 'question_schema', 'document_applicants', 'build_document']
 
 # %% ../../nbs/serving/22_openapi.ipynb #2a987bde
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from ..core.numeric import pd_of
+from ..portfolio.columns import parse_table
+from ..scoring.reasons import sent_value
 from .access import RoleTable
 from .accounts import Login, Signup
 from .active_model import ActiveModel
@@ -20,7 +24,13 @@ from .answers import IDEMPOTENCY_KEY
 from .operations import STATUS_MEANINGS
 from .roles import Role
 from .routes.health import PROBES
-from .schemas import DriftWindow, Outcomes, OverrideRequest, WhatIfQuestion
+from credit_default.serving.schemas import (
+    DriftWindow,
+    LetterRequest,
+    Outcomes,
+    OverrideRequest,
+    WhatIfQuestion,
+)
 from .served_portfolio import ServedPortfolio
 from .state import ServiceState
 
@@ -116,6 +126,19 @@ def example_change(model: ActiveModel) -> dict[str, Any]:
     return {f.alias: model.example[f.alias] for f in chosen[:1]}
 
 
+def example_declined(model: ActiveModel) -> dict[str, Any]:
+    """Return the riskiest applicant that the bundle carries, of the synthetic sample; the example
+    where it carries none, or declines none.
+    """
+    golden, bundle = model.bundle.golden, model.bundle
+    if golden is None or not bundle.scorecard.prediction(pd_of(np.array(golden.log_odds))).any():
+        return model.example
+    riskiest = int(np.argmax(golden.log_odds))
+    row = parse_table(model.portfolio, {n: [v[riskiest]] for n, v in golden.columns.items()})
+    inputs = model.portfolio.inputs(bundle.keep)
+    return {f.alias: sent_value(f, row[f.name][0]) for f in inputs}
+
+
 def question_schema(model: ActiveModel, applicant: dict[str, Any]) -> dict[str, Any]:
     "Return the schema of a question what if, without the applicant's own; changes are of fields."
     question = WhatIfQuestion.model_json_schema()
@@ -146,10 +169,15 @@ def document_applicants(
     applicant = {"$ref": SCHEMA_REFERENCE.format(model=name)}
     batch = dict(type="array", items=applicant, minItems=1, maxItems=limit)
     question = question_schema(portfolio.active, schema)
-    question["properties"]["applicant"] = applicant
+    letter = LetterRequest.model_json_schema()
+    for one in (question, letter):
+        one["properties"]["applicant"] = applicant
     asked = dict(applicant=example, changes=example_change(portfolio.active), counterfactuals=True)
+    letter_of = dict(applicant=example_declined(portfolio.active), date="2026-01-31")
     bodies: Iterable[tuple[str, dict[str, Any], Any]] = (
         ("/what_if", question, asked),
+        ("/letter", letter, letter_of),
+        ("/explain", applicant, example),
         ("/predict", applicant, example),
         ("/predict_batch", batch, [example]),
     )

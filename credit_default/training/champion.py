@@ -225,12 +225,17 @@ BACKGROUND_SAMPLE = 2048  # training rows that the reference population is made 
 
 
 def add_background(bundle: Bundle, columns: Columns, seed: int) -> Bundle:
-    "Return the bundle with a reference population of the training rows."
+    """Return the bundle with a reference population of the training rows, and with the best
+    attainable contributions if the portfolio chooses reasons by them.
+    """
     n = len(next(iter(columns.values())))
     few = np.random.default_rng(seed).permutation(n)[:BACKGROUND_SAMPLE]
     clean = bundle.clean({name: values[few] for name, values in columns.items()})
     background = choose_background(clean, lambda rows: bundle.explain(rows)[1], seed)
-    return replace(bundle, background=background)
+    made = replace(bundle, background=background)
+    if bundle.portfolio.reasons.method == "shapley":
+        return made
+    return replace(made, best=made.best_attainable(clean))
 
 # %% ../../nbs/training/16_champion.ipynb #8f27ea25
 def cut_off_of_aim(portfolio: Portfolio, choice: Choice, calibrator: Calibrator) -> CutOffChoice:

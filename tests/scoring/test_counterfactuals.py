@@ -1,5 +1,5 @@
 """Counterfactuals of every shipped portfolio: true to the model, allowed, needed, and exact on a
-glass box.
+glass box and on a scorecard.
 """
 
 from itertools import combinations
@@ -11,17 +11,18 @@ from credit_default.data.loading import load
 from credit_default.data.split import split
 from credit_default.portfolio.catalogue import SHIPPED, get_portfolio
 from credit_default.portfolio.columns import find_refused
-from credit_default.scoring.changes import roundest, rounding_end, with_changes
+from credit_default.scoring.changes import changed_rows, roundest, rounding_end, with_changes
 from credit_default.scoring.counterfactuals import (
     MAX_CHANGED,
     MAX_COUNTERFACTUALS,
-    ChangeFinder,
-    ExactTrials,
-    Trials,
+    as_counterfactual,
+    cheapest_changes,
     find_counterfactuals,
 )
+from credit_default.scoring.moves import ChangeFinder
+from credit_default.scoring.trials import AdditiveTrials, PointsTrials, Trials
 from credit_default.training.recipe import Recipe
-from credit_default.training.search_space import additive_recipe
+from credit_default.training.search_space import additive_recipe, scorecard_recipe
 from credit_default.training.training import fit_recipe
 
 APPLICANTS = 25
@@ -31,10 +32,12 @@ def row_of(columns, i):
     return {name: values[[i]] for name, values in columns.items()}
 
 
+KINDS = dict(trees=Trials, glass=AdditiveTrials, scorecard=PointsTrials)
 GLASS = [(portfolio, "glass") for portfolio in SHIPPED]
+SUMS = [(portfolio, kind) for portfolio in SHIPPED for kind in ("glass", "scorecard")]
 
 
-@pytest.fixture(scope="module", params=[(p, kind) for p in SHIPPED for kind in ("trees", "glass")])
+@pytest.fixture(scope="module", params=[(p, kind) for p in SHIPPED for kind in KINDS])
 def declined(request):
     "A finder, and declined applicants of the synthetic sample with what was found for each."
     name, kind = request.param
@@ -43,10 +46,15 @@ def declined(request):
     small = additive_recipe(portfolio).model_copy(
         update=dict(parameters=dict(bins=32, pairs=5, bags=2))
     )
-    trees = Recipe(parameters=dict(n_estimators=60, max_depth=3))
-    bundle = fit_recipe(portfolio, small if kind == "glass" else trees, train, holdout).bundle
+    recipes = dict(
+        trees=Recipe(parameters=dict(n_estimators=60, max_depth=3)),
+        glass=small,
+        scorecard=scorecard_recipe(portfolio),
+    )
+    bundle = fit_recipe(portfolio, recipes[kind], train, holdout).bundle
     finder = ChangeFinder(bundle)
     assert (finder.additive is not None) == (kind == "glass")
+    assert (bundle.points is not None) == (kind == "scorecard")
     scores = bundle.score(holdout.columns, reasons=False)
     chosen = np.flatnonzero(scores.prediction == 1)[:APPLICANTS]
     rows = [row_of(holdout.columns, i) for i in chosen]
@@ -116,21 +124,99 @@ def test_the_same_is_found_again(declined):
     assert [find_counterfactuals(again, row) for row in rows[:5]] == found[:5]
 
 
-@pytest.mark.parametrize("declined", GLASS, indirect=True)
-def test_sums_of_a_glass_box_are_its_margins(declined):
+def trials_of(finder, row):
+    "The trials of an applicant, of the kind that the model allows."
+    kind = "glass" if finder.additive else "scorecard" if finder.bundle.points else "trees"
+    return KINDS[kind](finder.bundle, row, finder.moves(row))
+
+
+def combined(trials, chosen, further=()):
+    "All combinations of moves of some fields, those of `further` changed slightly further."
+    sides = [trials.moves[j].further if j in further else trials.moves[j].values for j in chosen]
+    values = np.meshgrid(*sides, indexing="ij")
+    return {trials.moves[j].field.name: v.ravel() for j, v in zip(chosen, values)}
+
+
+def brute_force(trials, chosen, limit):
+    "The smallest distance of the combinations that are stable and stand as they are rounded."
+    kept = trials.margin(combined(trials, chosen)) < limit
+    for further in (*((j,) for j in chosen), chosen):
+        kept &= trials.margin(combined(trials, chosen, further)) < limit
+    distance = sum(np.meshgrid(*(trials.moves[j].costs for j in chosen), indexing="ij"))
+    shape = distance.shape
+    for flat in sorted(np.flatnonzero(kept), key=lambda i: distance.ravel()[i]):
+        picks = [int(i) for i in np.unravel_index(flat, shape)]
+        if as_counterfactual(trials, chosen, picks, 0.0):
+            return float(distance.ravel()[flat])
+    return None
+
+
+MOST_COMBINED = 3000  # combinations that are scored one by one
+
+
+@pytest.mark.parametrize("declined", SUMS, indirect=True)
+def test_what_is_found_on_a_sum_is_what_brute_force_finds(declined):
+    "Every combination of up to three fields, scored one by one by the model, stability too."
+    finder, rows, _ = declined
+    compared = found = 0
+    for row in rows:
+        trials = trials_of(finder, row)
+        sizes = [len(moves.values) for moves in trials.moves]
+        for size in range(1, MAX_CHANGED + 1):
+            for chosen in combinations(range(len(sizes)), size):
+                if np.prod([sizes[j] for j in chosen]) > MOST_COMBINED:
+                    continue
+                if not trials.is_sum(chosen):
+                    continue
+                expected = brute_force(trials, chosen, finder.limit)
+                nearest = next(
+                    (
+                        distance
+                        for picks, distance in cheapest_changes(trials, chosen, finder.limit)
+                        if as_counterfactual(trials, chosen, picks, distance)
+                    ),
+                    None,
+                )
+                assert (nearest is None) == (expected is None)
+                if expected is not None:
+                    assert abs(nearest - expected) < 1e-12
+                    found += 1
+                compared += 1
+    assert compared > 10 and found
+
+
+@pytest.mark.parametrize("declined", SUMS, indirect=True)
+def test_the_moves_of_a_field_reach_every_bin(declined):
+    "A thousand values of each field alone lead to no margin that no move leads to."
+    finder, rows, _ = declined
+    bundle = finder.bundle
+    for row in rows[:8]:
+        trials = trials_of(finder, row)
+        for moves in trials.moves:
+            name, field = moves.field.name, moves.field
+            if not field.numeric:
+                continue
+            far = moves.values[[0, -1]] if field.changeable == "either" else moves.values[[-1]]
+            for end in far:
+                between = np.linspace(moves.before, end, 1001)
+                if field.kind == "integer":
+                    between = np.unique(np.round(between))
+                tried = changed_rows(bundle.portfolio, row, {name: between})
+                reached = bundle.margin(bundle.matrices(bundle.clean(tried)))
+                known = np.append(trials.margin({name: moves.values}), trials.start)
+                assert np.abs(reached[:, None] - known).min(axis=1).max() < 1e-9, name
+
+
+@pytest.mark.parametrize("declined", SUMS, indirect=True)
+def test_sums_are_the_margins_of_the_model(declined):
     finder, rows, _ = declined
     for row in rows[:5]:
-        moves = finder.moves(row)
-        exact = ExactTrials(finder.bundle, row, moves)
+        trials = trials_of(finder, row)
         for size in (1, 2):
-            for chosen in combinations(range(len(moves)), size):
-                tried, margins = exact.grid(chosen)
-                picks = np.meshgrid(*tried, indexing="ij")
-                new = {
-                    moves[j].field.name: moves[j].values[at.ravel()] for j, at in zip(chosen, picks)
-                }
-                scored = Trials(finder.bundle, row, moves).margin(new)
-                np.testing.assert_allclose(margins.ravel(), scored, atol=1e-9)
+            for chosen in combinations(range(len(trials.moves)), size):
+                if trials.is_sum(chosen):
+                    scored = trials.margin(combined(trials, chosen))
+                    np.testing.assert_allclose(trials.grid(chosen)[1].ravel(), scored, atol=1e-9)
 
 
 @pytest.mark.parametrize("declined", GLASS, indirect=True)

@@ -502,7 +502,9 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
         assert name in schemas
     assert set(documented["paths"]) == {
         "/predict",
+        "/explain",
         "/what_if",
+        "/letter",
         "/predict_batch",
         "/predict_csv",
         "/predictions",

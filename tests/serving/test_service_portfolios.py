@@ -34,7 +34,9 @@ UNDER = (
     "/predict",
     "/predict_batch",
     "/predict_csv",
+    "/explain",
     "/what_if",
+    "/letter",
     "/model",
     "/drift/status",
     "/drift/detect",
@@ -147,7 +149,8 @@ def test_the_roles_are_the_same_under_each(both, name, path):
             who == "nobody"
         )
         assert (
-            path.startswith(("/predict", "/what_if")) == (under.status_code == 403)
+            path.startswith(("/predict", "/explain", "/what_if", "/letter"))
+            == (under.status_code == 403)
             or who == "nobody"
         )
 

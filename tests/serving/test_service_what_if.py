@@ -91,6 +91,8 @@ def test_nothing_is_logged_and_no_prediction_is_counted(service, valid):
         (dict(changes={"age": 50}, applicant=None), ["applicant"]),
         (dict(changes={"age": 50}, counterfactuals="yes"), ["counterfactuals"]),
         (dict(changes={"age": 50}, more=1), ["more"]),
+        (dict(), ["changes"]),
+        (dict(changes={}, counterfactuals=False), ["changes"]),
     ],
 )
 def test_an_error_says_where_it_lies(service, documented, valid, part, loc):

@@ -125,11 +125,18 @@ class PointsTable:
 class _PointSums(PointsTable):
     "The table of `PointsTable`, which adds up the points of applicants."
 
+    def bins(self, X: np.ndarray) -> np.ndarray:
+        "Return (n, k) the bin of each characteristic."
+        made = np.zeros((len(X), len(self.characteristics)), np.int64)
+        for j, c in enumerate(self.characteristics):
+            made[:, j] = c.bin_of(X)
+        return made
+
     def points(self, X: np.ndarray) -> np.ndarray:
         "Return (n, k) the whole points of each characteristic."
-        made = np.zeros((len(X), len(self.characteristics)), np.int64)
-        for j, (c, points) in enumerate(zip(self.characteristics, self._points)):
-            made[:, j] = points[c.bin_of(X)]
+        made = self.bins(X)
+        for j, points in enumerate(self._points):
+            made[:, j] = points[made[:, j]]
         return made
 
     @cached_property
