@@ -9,6 +9,7 @@ __all__ = ['MAX_OPERATIONS', 'OPERATIONS_PER_CALL', 'OPERATIONS_OF_TABLES', 'TAB
 
 # %% ../../nbs/training/15_blending.ipynb #2ac6249f
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,15 +17,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 from sklearn.metrics import roc_auc_score
 
 from ..core.errors import InvalidInput
 from ..core.numeric import softplus
 from credit_default.training.calibration import (
     cross_fitted,
-    matching_intercept,
+    rising_line,
     rising_slopes,
 )
+from .feature_transformer import one_blas_thread
 from .recipe import TREES, Recipe
 
 # %% ../../nbs/training/15_blending.ipynb #bed24938
@@ -58,8 +61,7 @@ def member_weights(
 
 def fit_blend(margins: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     "Return a function from the members' margins to log-odds, by slopes and an intercept."
-    slopes = rising_slopes(margins, y)
-    intercept = matching_intercept(margins @ slopes, y)
+    slopes, intercept = rising_line(margins, y)
     return lambda held: held @ slopes + intercept
 
 # %% ../../nbs/training/15_blending.ipynb #015f16ab
@@ -120,7 +122,9 @@ def best_combination(
     within = [
         names for names in combinations(pool, size) if sum(data.costs[n] for n in names) <= budget
     ]
-    tried = [(float(blended_losses(data, names).mean()), names) for names in within]
+    with ThreadPoolExecutor(cpu_count()) as cores:
+        losses = cores.map(lambda names: float(blended_losses(data, names).mean()), within)
+        tried = list(zip(losses, within, strict=True))
     return min(tried)[1] if tried else None
 
 # %% ../../nbs/training/15_blending.ipynb #eb36eea6
@@ -171,6 +175,7 @@ def models_to_combine(data: BlendData, budget: int) -> list[str]:
     return sorted(order, key=lambda n: (n not in first, losses[n]))[:MAX_KINDS]
 
 # %% ../../nbs/training/15_blending.ipynb #414d30cf
+@one_blas_thread
 def choose_blend(
     margins: dict[str, np.ndarray],  # (n,) out-of-fold margins by the model's name
     costs: dict[str, int],  # operations by the model's name

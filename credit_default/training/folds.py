@@ -259,6 +259,9 @@ class Folds(FoldMatrices):
         return assemble_margins(self, recipe)
 
 # %% ../../nbs/training/11_folds.ipynb #2fe169ca
+_FITTED_TOGETHER = (*TREES, "additive")  # candidates that compute outside of Python
+
+
 def fit_fold(folds: Folds, fold: int, recipe: Recipe) -> np.ndarray:
     "Return the margins of a fold's validation part, by a recipe fitted on its training part."
     train, _ = folds.splits[fold]
@@ -270,9 +273,9 @@ def fit_fold(folds: Folds, fold: int, recipe: Recipe) -> np.ndarray:
         estimator = make_estimator(recipe, features, folds.model_seed, folds.threads, scale)
         if sampler is not None:
             X, target = sampler.fit_resample(X, target)
-        if recipe.candidate not in TREES:
+        if recipe.candidate not in _FITTED_TOGETHER:
             estimator.fit(X, target)
-    if recipe.candidate in TREES:
+    if recipe.candidate in _FITTED_TOGETHER:
         estimator.fit(X, target)
     return estimator_margin(estimator, X_valid)
 

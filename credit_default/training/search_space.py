@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SLOW_TREES_START', 'LEAFWISE_TREES_START', 'SMOTE_TREES_START', 'SEARCH_NETWORKS', 'NETWORK', 'LOGISTIC', 'FOREST',
-           'ADDITIVE', 'SCORECARD', 'SPACES', 'default_recipes', 'additive_recipe', 'scorecard_recipe',
+           'SEARCH_BAGS', 'ADDITIVE', 'SCORECARD', 'SPACES', 'default_recipes', 'additive_recipe', 'scorecard_recipe',
            'has_directions', 'CandidateSpace', 'suggest_additive', 'suggest', 'RecipeTrial', 'search_point']
 
 # %% ../../nbs/training/09_search_space.ipynb #33a268bb
@@ -54,7 +54,8 @@ SEARCH_NETWORKS = 2  # networks that are averaged in a search
 NETWORK = dict(hidden=32, epochs=20, alpha=0.01, learning_rate=0.003, nets=SEARCH_NETWORKS)
 LOGISTIC = dict(C=1.0, clip=0.05)
 FOREST = dict(n_estimators=100, max_depth=12, colsample_bynode=0.4, min_child_weight=1.0)
-ADDITIVE = dict(bins=128, pairs=30, bags=8)
+SEARCH_BAGS = 4  # of an additive model in a search
+ADDITIVE = dict(bins=128, pairs=30, bags=SEARCH_BAGS)
 SCORECARD = dict(prebins=20, min_share=0.01, level=0.05)
 
 # %% ../../nbs/training/09_search_space.ipynb #d538d7e5
@@ -76,12 +77,13 @@ def default_recipes(portfolio: Portfolio) -> list[Recipe]:
         *recipes,
         Recipe(**logistic, **derived, parameters=LOGISTIC),
         Recipe(candidate="forest", **derived, parameters=FOREST),
+        additive_recipe(portfolio),
         Recipe(imputation="mice", sampler="smote", **derived, parameters=SMOTE_TREES_START),
     ]
 
 
 def additive_recipe(portfolio: Portfolio) -> Recipe:
-    "Return the additive model that is fitted without a search."
+    "Return the additive model that a search tries first."
     monotone = has_directions(portfolio)
     return Recipe(candidate="additive", derived=False, monotone=monotone, parameters=ADDITIVE)
 
@@ -173,7 +175,7 @@ def _additive_space(space: CandidateSpace) -> dict[str, Any]:
     return dict(
         bins=space.draw_int("bins", 32, 256, log=True),
         pairs=space.draw_int("pairs", 0, 30),
-        bags=space.draw_int("bags", 2, 16),
+        bags=SEARCH_BAGS,
     )
 
 

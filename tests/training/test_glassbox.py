@@ -14,6 +14,7 @@ from credit_default.scoring.features import FeatureMap
 from credit_default.scoring.models.additive import AdditiveModel
 from credit_default.training.additive.classifier import (
     BINS_OF_PAIRS,
+    BOOSTING,
     AdditiveClassifier,
     bin_numbers,
     term_inputs,
@@ -24,7 +25,7 @@ from credit_default.training.additive.printed import (
     print_glass_box,
     term_table,
 )
-from credit_default.training.champion import choose_members
+from credit_default.training.champion import GLASSBOX_BAGS, choose_members
 from credit_default.training.search_space import additive_recipe
 from credit_default.training.training import fit_recipe, train_model
 from credit_default.training.tuning import SearchOptions, tune
@@ -87,6 +88,7 @@ def test_tables_say_what_interpret_says(matrices):
         outer_bags=2,
         random_state=3,
         n_jobs=1,
+        **BOOSTING,
     )
     machine.fit(inputs_as_texts(inputs, ours.cuts_, X), y)
     theirs = machine.decision_function(inputs_as_texts(inputs, ours.cuts_, X_test))
@@ -140,6 +142,11 @@ def test_no_applicant_moves_against_a_direction(fitted):
     assert len(moved) == len([f for f in direct if f.numeric])
 
 
+def served(recipe):
+    "The recipe with the bags of a glass box."
+    return recipe.model_copy(update=dict(parameters=recipe.parameters | dict(bags=GLASSBOX_BAGS)))
+
+
 def test_a_glass_box_is_chosen_without_a_trial_of_its_own(gmsc, loans, monkeypatch):
     train, _ = loans
     first = [small_recipe(gmsc)]
@@ -148,7 +155,7 @@ def test_a_glass_box_is_chosen_without_a_trial_of_its_own(gmsc, loans, monkeypat
     assert "additive" not in {kind.split()[0] for kind in tuning.best}
     monkeypatch.setattr("credit_default.training.champion.additive_recipe", small_recipe)
     choice = choose_members(tuning, "glassbox")
-    assert [recipe for recipe, _ in choice.members.values()] == first
+    assert [recipe for recipe, _ in choice.members.values()] == [served(first[0])]
 
 
 def test_a_search_of_additive_models_alone_gives_its_best(gmsc, loans):
@@ -157,7 +164,7 @@ def test_a_search_of_additive_models_alone_gives_its_best(gmsc, loans):
     options = SearchOptions(trials=1, progress=False, candidates=("additive",), first=first)
     tuning = tune(gmsc, train.frame, train.y, options)
     choice = choose_members(tuning, "glassbox")
-    assert [recipe for recipe, _ in choice.members.values()] == first
+    assert [recipe for recipe, _ in choice.members.values()] == [served(first[0])]
 
 
 def test_training_a_glass_box_leaves_its_name_in_the_provenance(gmsc, monkeypatch):
@@ -171,8 +178,7 @@ def test_training_a_glass_box_leaves_its_name_in_the_provenance(gmsc, monkeypatc
     assert made.bundle.card["directions"].startswith("every member is held")
 
 
-def test_the_number_of_threads_changes_nothing(gmsc, monkeypatch):
-    monkeypatch.setattr("credit_default.training.additive.classifier.MIN_ROWS_PER_PROCESS", 0)
+def test_the_number_of_threads_changes_nothing():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(500, 3)), rng.random(500) < 0.2
     models = [AdditiveClassifier(bags=4, pairs=1, threads=n).fit(X, y) for n in (1, 2)]

@@ -24,7 +24,7 @@ def search(gmsc, few):
     "A function of options: the trials of a search on few rows."
 
     def run(**options):
-        return tune(gmsc, *few, SearchOptions(progress=False, **options))
+        return tune(gmsc, *few, SearchOptions(**dict(progress=False) | options))
 
     return run
 
@@ -57,6 +57,23 @@ def test_a_trial_that_was_killed_is_made_again(gmsc, search, whole, tmp_path):
     journal = tmp_path / "studies.log"
     killed = search(storage=journal, trials=9)
     open_study(gmsc, killed.folds, journal, resume=True).ask()  # ... and the power fails
+    same_trials(search(storage=journal, trials=11, resume=True), whole)
+
+
+def test_the_number_of_cores_changes_nothing(search, whole):
+    same_trials(search(threads=1, trials=11), whole)
+    same_trials(search(threads=5, trials=11), whole)
+
+
+def test_a_search_that_breaks_off_between_open_trials_goes_on(search, whole, tmp_path):
+    journal = tmp_path / "studies.log"
+
+    def interrupt(done, total, best):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(storage=journal, trials=11, progress=interrupt)
     same_trials(search(storage=journal, trials=11, resume=True), whole)
 
 
