@@ -509,6 +509,7 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
         "/predict_csv",
         "/predictions",
         "/predictions/{prediction_id}",
+        "/predictions/{prediction_id}/override",
         "/predictions/{prediction_id}/overrides",
         "/drift/status",
         "/drift/detect",

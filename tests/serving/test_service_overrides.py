@@ -56,8 +56,8 @@ class Running:
     def override(self, id, who="ada", **body):
         "Override a decision; the answer is one that the API's document knows."
         body = dict(decision="Approved", why=WHY) | body
-        answer = self.clients[who].post(f"/predictions/{id}/overrides", json=body)
-        path = "/predictions/{prediction_id}/overrides"
+        answer = self.clients[who].post(f"/predictions/{id}/override", json=body)
+        path = "/predictions/{prediction_id}/override"
         check_documented(self.documented, "POST", path, answer)
         return answer
 
@@ -168,7 +168,7 @@ def test_an_override_is_recorded_with_who_and_why(running):
 
 def test_only_who_may_can_override(running):
     id = running.of("Declined")[1]
-    assert running.server.client_of().post(f"/predictions/{id}/overrides").status_code == 401
+    assert running.server.client_of().post(f"/predictions/{id}/override").status_code == 401
     assert running.override(id, "vera").status_code == 403
     assert running.override(id, "bert").status_code == 404
     assert running.override(str(uuid.uuid4()), "root").status_code == 404
@@ -192,7 +192,7 @@ def test_only_who_may_can_override(running):
 )
 def test_what_is_no_override_is_refused_with_the_field(running, body, field):
     answer = running.ada.post(
-        f"/predictions/{running.of('Declined')[2]}/overrides",
+        f"/predictions/{running.of('Declined')[2]}/override",
         content=json.dumps(dict(decision="Approved", why=WHY) | body),
         headers=JSON,
     )
@@ -205,10 +205,10 @@ def test_what_is_no_override_is_refused_with_the_field(running, body, field):
 
 def test_what_is_no_request_is_refused(running):
     id = running.of("Declined")[2]
-    broken = running.ada.post(f"/predictions/{id}/overrides", content="{", headers=JSON)
+    broken = running.ada.post(f"/predictions/{id}/override", content="{", headers=JSON)
     assert broken.status_code == 400
     assert running.override("no-id").status_code == 422
-    missing = running.ada.post(f"/predictions/{id}/overrides", json=dict(decision="Approved"))
+    missing = running.ada.post(f"/predictions/{id}/override", json=dict(decision="Approved"))
     assert [one["loc"][-1] for one in missing.json()["detail"]] == ["why"]
     assert running.ada.get(f"/predictions/{id}").json()["decision_override"] is None
 
