@@ -20,8 +20,8 @@ STATUS_MEANINGS = {
     404: "Not found",
     408: "The body did not arrive in time",
     409: (
-        "Conflict: the name is taken, or a request with this Idempotency-Key is being "
-        "processed or had another body"
+        "Conflict: the name is taken, the decision is another or the same already, or a request "
+        "with this Idempotency-Key is being processed or had another body"
     ),
     413: "Too many bytes",
     415: "Unsupported Content-Type or Content-Encoding",

@@ -60,7 +60,7 @@ def test_without_a_date_it_is_today(service, declined):
 def test_an_approved_applicant_gets_no_letter(service, documented, valid):
     answer = service.client.post("/letter", json=dict(applicant=valid))
     check_documented(documented, "POST", "/letter", answer)
-    assert answer.status_code == 422
+    assert answer.status_code == 409
     [only] = answer.json()["detail"]
     assert only["loc"] == ["applicant"] and "not declined" in only["msg"]
 

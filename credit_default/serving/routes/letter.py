@@ -26,7 +26,7 @@ from ..state import ServiceState
 
 # %% ../../../nbs/serving/routes/11_letter.ipynb #7eda7668
 def answer_letter(model: ActiveModel, data: Any) -> dict[str, Any]:
-    "Return the answer to the body of a request. Raise ApiError (422)."
+    "Return the answer to the body of a request. Raise ApiError: 422; 409 where none is due."
     asked = read_parts(LetterRequest, data, ("applicant",))
     applicant = read_part(model, asked.applicant, "applicant")
     row = applicants_to_columns(model.portfolio, [applicant])
@@ -35,7 +35,7 @@ def answer_letter(model: ActiveModel, data: Any) -> dict[str, Any]:
         letter = write_letter(model.bundle, row, asked.date or datetime.date.today(), reference)
     except InvalidInput as e:
         found = [problem(str(e), "applicant")]
-        raise ApiError(422, "there is no letter to write", found) from None
+        raise ApiError(409, "there is no letter to write", found) from None
     return dict(letter=letter.text, model_version=model.bundle.tag)
 
 # %% ../../../nbs/serving/routes/11_letter.ipynb #421a3e03
@@ -48,10 +48,10 @@ def add_routes(router: APIRouter, state: ServiceState, portfolio: ServedPortfoli
         openapi_extra=APPLICANT_BODY,
         summary="The letter to a declined applicant",
         dependencies=[require_role(Role.analyst)],
-        responses=error_responses(*POST_ERRORS),
+        responses=error_responses(*POST_ERRORS, 409),
     )
     async def letter(request: Request) -> Response:
         """Return the letter to a declined applicant, with the principal reasons, by the template of
-        the portfolio. An applicant who is approved is refused (422). Nothing is logged.
+        the portfolio. For an applicant who is not declined there is none (409). Nothing is logged.
         """
         return await answer_in_thread(state, portfolio, request, 2, answer_letter)
