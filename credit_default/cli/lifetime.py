@@ -13,7 +13,8 @@ import typer
 
 from .data import KnownUntilOption
 from .lookup import open_model
-from .stress import BookArgument, check_refused, holdout_book, read_book
+from .scoring import check_refused
+from .stress import BookArgument, holdout_book, note_amounts, read_book
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
     InputError,
@@ -27,6 +28,7 @@ from credit_default.cli.terminal import (
     print_json,
     print_table,
 )
+from ..core.counting import how_many
 
 if TYPE_CHECKING:
     from credit_default.evaluation.lifetime import LifetimeStudy
@@ -62,7 +64,7 @@ def print_lifetime(study: "LifetimeStudy", model: str, where: str, as_json: bool
         return
     terms = f"{study.terms.repayment}, {study.terms.rate:g} a year"
     typer.echo(
-        f"{model} on {where}, {found['loans']:,} loans ({terms}). Its PD is about "
+        f"{model} on {where}, {how_many(found['loans'], 'loan')} ({terms}). Its PD is about "
         f"{study.window} months.\n"
     )
     print_table(found["grades"], {k: v for k, v in _LIFETIME_COLUMNS.items() if k in study.grades})
@@ -71,10 +73,7 @@ def print_lifetime(study: "LifetimeStudy", model: str, where: str, as_json: bool
         print_table(rows, {k: v for k, v in _CURVE_COLUMNS.items() if k in found["curve"][0]})
     for sentence in study.notes:
         note(sentence)
-    if not study.values.in_money:
-        note("No expected loss: the portfolio states no amounts in its [strategy].")
-    elif study.values.unknown:
-        note(f"{study.values.unknown:,} loans have no known amount: not in exposure and loss.")
+    note_amounts(study.values)
 
 # %% ../../nbs/cli/23_lifetime.ipynb #4f5cfc23
 lifetime_commands = command_group()
@@ -99,9 +98,6 @@ WindowOption = Annotated[
         show_default=False,
     ),
 ]
-
-# %% ../../nbs/cli/23_lifetime.ipynb #45b3f242
-#| export
 
 # %% ../../nbs/cli/23_lifetime.ipynb #a0539a85
 DefaultDateOption = Annotated[
@@ -150,4 +146,4 @@ def lifetime_command(  # noqa: PLR0913 - an option each
     columns, table, refused = read_book(bundle, file) if file else holdout_book(bundle)
     study = study_book(bundle, columns, table, how)
     print_lifetime(study, bundle.tag, file.name if file else "its holdout", as_json)
-    check_refused(columns, refused)
+    check_refused(refused, len(table))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARQUET', 'scoring_commands', 'InArgument', 'ScoredArgument', 'ForceOption', 'LabelledFileArgument', 'count_rows',
-           'score_command', 'read_labelled_rows', 'check_judged', 'evaluate_command']
+           'score_command', 'read_labelled_rows', 'check_refused', 'evaluate_command']
 
 # %% ../../nbs/cli/07_scoring.ipynb #bba46f39
 from contextlib import AbstractContextManager, nullcontext
@@ -174,12 +174,14 @@ def read_labelled_rows(bundle: "Bundle", file: Path, as_of: str) -> "LabelledRow
     return rows
 
 
-def check_judged(rows: "LabelledRows") -> None:
+def check_refused(refused: int, accepted: int, which: str = "rows") -> None:
     "Say where too many rows were refused, and end the command with an exit code of its own."
-    if rows.too_many_refused:
+    from credit_default.data.acceptance import MAX_REFUSED_SHARE  # slow to import
+
+    if refused > MAX_REFUSED_SHARE * (refused + accepted):
         note(
-            f"NOT JUDGED: {rows.refused:,} of {rows.refused + len(rows.y):,} rows with an outcome "
-            "were refused, too many for the figures of the others to stand for the file."
+            f"NOT JUDGED: {refused:,} of {refused + accepted:,} {which} were refused, too many for "
+            "the figures of the others to stand for the file."
         )
         raise typer.Exit(NOT_JUDGED)
 
@@ -211,4 +213,4 @@ def evaluate_command(
         print_json(figures)
     else:
         print_table([dict(figure=k, value=v) for k, v in figures.items()])
-    check_judged(rows)
+    check_refused(rows.refused, len(rows.y), "rows with an outcome")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .data import KnownUntilOption
-from .lookup import find_tag, open_model
-from .scoring import check_judged, read_labelled_rows
+from .lookup import find_holdout, find_tag, open_model
+from .scoring import check_refused, read_labelled_rows
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
     InputError,
@@ -43,7 +43,7 @@ def _holdout_of(
 ) -> "tuple[JudgedLoans, np.ndarray | None]":
     "Return a model's holdout, and a challenger's PDs for it. Raise InputError where there is none."
     # slow to import
-    from credit_default.evaluation.judging import common_holdout, kept_holdout
+    from credit_default.evaluation.judging import common_holdout
     from credit_default.evaluation.strategy_study import JudgedLoans
 
     if challenger:
@@ -58,12 +58,7 @@ def _holdout_of(
             JudgedLoans.of_holdout(bundle.portfolio, holdout),
             others.probability_default.to_numpy(),
         )
-    kept = kept_holdout(bundle.tag)
-    if kept is None:
-        raise InputError(
-            f"the holdout of {bundle.tag} is not on this machine: give a file of loans with their "
-            "outcome that it has not seen"
-        )
+    kept = find_holdout(bundle.tag, "a file of loans with their outcome that it has not seen")
     return JudgedLoans.of_holdout(bundle.portfolio, kept), None
 
 # %% ../../nbs/cli/20_strategy.ipynb #2ec2fe2e
@@ -211,4 +206,4 @@ def strategy_command(
     study = study_strategy(bundle.portfolio, bundle.scorecard, loans, pds, aim, limit)
     print_study(study, bundle.tag, other, file.name if file else "its holdout", as_json)
     if rows:
-        check_judged(rows)
+        check_refused(rows.refused, len(rows.y), "rows with an outcome")

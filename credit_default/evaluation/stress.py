@@ -208,10 +208,8 @@ def study_stress(
     "Return what scenarios would do to a book. Raise StrategyError where no loan has an amount."
     portfolio, scores = bundle.portfolio, bundle.score(columns, reasons=False)
     values, base = loan_values(portfolio, columns, len(scores)), scores.probability_default
-    pds, rows = (
-        {NO_CHANGE.name: base},
-        [_stress_row(NO_CHANGE, base, base, bundle.scorecard.cut_off)],
-    )
+    pds = {NO_CHANGE.name: base}
+    rows = [_stress_row(NO_CHANGE, base, base, bundle.scorecard.cut_off)]
     if values.in_money:
         rows[0] |= _loss_figures(base, values, None)
     for scenario in scenarios:
