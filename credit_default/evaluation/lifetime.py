@@ -14,6 +14,7 @@ import numpy as np
 import pandas
 from numpy.typing import ArrayLike
 
+from ..core.counting import how_many
 from ..core.errors import InvalidInput
 from .hazard import SOURCES, PdCurve
 from .strategy import LoanValues
@@ -121,14 +122,14 @@ def _month_figures(
     for month in range(1, int(term.max()) + 1):
         with np.errstate(invalid="ignore"):
             after = np.where(np.isinf(theta), 0.0, np.exp(theta * log_survival[month]))
-        dies = np.where(month <= term, before - after, 0.0)
-        loss = dies * balance_share(month - 1, term, terms.rate, terms.repayment)
+        newly_in_default = np.where(month <= term, before - after, 0.0)
+        loss = newly_in_default * balance_share(month - 1, term, terms.rate, terms.repayment)
         discounted = loss * (1 + terms.rate) ** (-month / 12)
-        out["pd_life"] += dies
+        out["pd_life"] += newly_in_default
         out["el_life"] += loss
         out["el_discounted"] += discounted
         if month <= 12:
-            out["pd_12"] += dies
+            out["pd_12"] += newly_in_default
             out["el_12"] += discounted
         before = after
     return out
@@ -162,8 +163,8 @@ def _curve_notes(curve: PdCurve, beyond: int) -> list[str]:
     notes = [f"Curve: {SOURCES[curve.source]}."]
     if beyond:
         notes.append(
-            f"{beyond:,} loans last longer than the {len(curve.pd)} months that are known: their "
-            "hazard goes on as it was on average in the last twelve."
+            f"Beyond the {len(curve.pd)} months that are known, the hazard goes on as it was on "
+            f"average in the last twelve: this concerns {how_many(beyond, 'loan')}."
         )
     notes.append("Each loan counts from its first month. Early repayment is not considered.")
     return notes
