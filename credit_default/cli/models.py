@@ -223,7 +223,8 @@ CARD_ENTRIES: dict[str, tuple[str, Callable[[Any], list[str]]]] = dict(
         "left out",
         lambda roles: [", ".join(f"{name} ({role})" for name, role in (roles or {}).items())],
     ),
-    explanation=("reasons", _paragraphs),
+    explanation=("explanation", _paragraphs),
+    reasons=("reasons", _paragraphs),
 )
 
 # %% ../../nbs/cli/08_models.ipynb #6bad863b

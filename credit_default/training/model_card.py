@@ -117,6 +117,7 @@ def make_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores) 
         fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
         figures=card_figures(bundle.metrics, train, holdout, scores),
         explanation=_EXPLANATION.format(methods=", ".join(contribution_methods(bundle))),
+        reasons=portfolio.reasons.sentence,
     ) | _edits_of(fitted)
 
 # %% ../../nbs/training/18_model_card.ipynb #71d43d6c

@@ -700,6 +700,7 @@ def test_the_model_card_is_shown_whole(synthetic_bundle):
         card["default"],
         card["intended_use"],
         card["explanation"],
+        card["reasons"],
         card["data"]["sha256"],
         *card["limits"],
         *card["fields_used"],

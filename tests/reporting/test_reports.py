@@ -175,6 +175,7 @@ CHECKLIST = dict(
         "features",
         "permutation",
         "monotonicity",
+        "reason_method",
         "reasons Declined",
         "reasons Approved",
         "reason_stability",
