@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BINS_OF_PAIRS', 'BOOSTING', 'TermInput', 'term_inputs', 'choose_cuts', 'bin_numbers', 'bin_places', 'rows_in_bins',
-           'read_terms', 'export_terms', 'AdditiveParameters', 'AdditiveClassifier']
+           'read_terms', 'export_terms', 'distinct_rows', 'AdditiveParameters', 'AdditiveClassifier']
 
 # %% ../../../nbs/training/additive/02_classifier.ipynb #702a5aab
 import warnings
@@ -163,6 +163,18 @@ def export_terms(
         intercept=intercept,
     )
 
+# %% ../../../nbs/training/additive/02_classifier.ipynb #81bfc496
+def distinct_rows(
+    X: np.ndarray,  # (n, features)
+    outcome: np.ndarray,  # (n,)
+) -> tuple[np.ndarray, np.ndarray]:  # (k,) places of the first of each, in order; (k,) how many
+    "Return where rows come for the first time, and how often each comes."
+    rows = np.column_stack([X, outcome])
+    rows[np.isnan(rows)] = np.inf  # one gap equals another; no value is infinite
+    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return first[order], counts[order]
+
 # %% ../../../nbs/training/additive/02_classifier.ipynb #a757fc3b
 class AdditiveParameters(PortableClassifier):
     """What an additive classifier is fitted with, and what it is afterwards.
@@ -223,9 +235,10 @@ def _fit_terms(c: AdditiveClassifier, X: np.ndarray, outcome: np.ndarray) -> Non
         choose_cuts(X[:, one.columns[0]], c.bins) if one.numeric else np.array(one.codes) - 0.5
         for one in c.inputs_
     ]
-    numbers = bin_numbers(c.inputs_, c.cuts_, X)
-    weights = np.where(outcome == 1, c.positive_weight, 1.0)
-    ebm = _boost(c, numbers, outcome, weights)
+    first, counts = distinct_rows(X, outcome)
+    numbers = bin_numbers(c.inputs_, c.cuts_, X[first])
+    weights = np.where(outcome[first] == 1, c.positive_weight, 1.0) * counts
+    ebm = _boost(c, numbers, outcome[first], weights)
     directions = [one.direction for one in c.inputs_]
     terms = list(read_terms(ebm, c.inputs_, c.cuts_, numbers, weights))
     terms = held_pairs(held_curves(terms, directions), directions)
