@@ -81,12 +81,15 @@ readme: $(SET_UP) ## Write README.md from nbs/index.ipynb
 	@$(BIN)/python tools/readme.py
 
 # uv starts from the locked versions and changes only what it must (UPGRADE=--upgrade upgrades everything). The packages
-# that the benchmarks compare with have their own lock file, with the versions of requirements.lock for shared packages.
+# that the benchmarks compare with have their own lock file, with the versions of requirements.lock for shared packages;
+# AutoGluon's environment has one with versions of its own.
 lock: $(SET_UP) ## Resolve settings.ini into the lock files and environment.yml
 	@$(BIN)/python tools/locked.py requirements > $(VENV)/requirements.in
 	@$(COMPILE) --output-file requirements.lock $(VENV)/requirements.in
 	@$(BIN)/python tools/locked.py bench > $(VENV)/requirements-bench.in
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-bench.lock $(VENV)/requirements-bench.in
+	@$(BIN)/python tools/locked.py autogluon > $(VENV)/requirements-autogluon.in
+	@$(COMPILE) --output-file requirements-autogluon.lock $(VENV)/requirements-autogluon.in
 	@$(BIN)/python tools/locked.py environment > environment.yml
 	@$(BIN)/python tools/serving.py > requirements-serving.lock
 

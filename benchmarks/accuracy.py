@@ -19,7 +19,9 @@ import inspect
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -55,7 +57,8 @@ class Model:
     predict: Callable
     ours: bool = False
     plausible: bool = False  # sees codes and implausible values as missing
-    tuned: bool = False  # is told the number of trials; takes hours, so it runs only if it is named
+    budget: str = ""  # `trials` or `seconds`, told how many; takes hours: only if it is named
+    environment: str = ""  # folder beside this file where its libraries are, if not with ours
 
 
 MODELS = {}
@@ -264,7 +267,9 @@ def tuned(make, space, defaults, train, y, test, trials):
     return make(space(study.best_trial)).fit(train, y).predict_proba(test)[:, 1]
 
 
-@model("LightGBM, tuned by as many trials as ours", "lightgbm", "optuna", "sklearn", tuned=True)
+@model(
+    "LightGBM, tuned by as many trials as ours", "lightgbm", "optuna", "sklearn", budget="trials"
+)
 def lightgbm_tuned(train, y, test, trials):
     from lightgbm import LGBMClassifier
 
@@ -296,7 +301,9 @@ def lightgbm_tuned(train, y, test, trials):
     return tuned(make, space, defaults, train, y, test, trials)
 
 
-@model("CatBoost, tuned by as many trials as ours", "catboost", "optuna", "sklearn", tuned=True)
+@model(
+    "CatBoost, tuned by as many trials as ours", "catboost", "optuna", "sklearn", budget="trials"
+)
 def catboost_tuned(train, y, test, trials):
     from catboost import CatBoostClassifier
 
@@ -332,6 +339,21 @@ def catboost_tuned(train, y, test, trials):
         bagging_temperature=1.0,
     )
     return tuned(make, space, defaults, train, y, test, trials)
+
+
+AUTOGLUON = HERE / "arms" / "autogluon_best.py"
+
+
+@model("AutoGluon, best quality", "autogluon.tabular", budget="seconds", environment=".autogluon")
+def autogluon(train, y, test, seconds):
+    python = interpreter(MODELS["autogluon"])
+    with tempfile.TemporaryDirectory() as folder:
+        train.assign(outcome=y).to_parquet(Path(folder, "train.parquet"))
+        test.to_parquet(Path(folder, "test.parquet"))
+        subprocess.run(
+            [python, AUTOGLUON, folder, str(seconds), str(THREADS)], check=True, stdout=sys.stderr
+        )
+        return np.load(Path(folder, "pd.npy"))
 
 
 def bagged(fitted, train, y, test):
@@ -445,8 +467,25 @@ def source(function, seen=()):
     return text + "".join(source(f, (function, *seen)) for f in called)
 
 
+def interpreter(entry):
+    "The Python of the model's own environment. Ends the run where there is none."
+    python = HERE / entry.environment / "bin" / "python"
+    if not python.is_file():
+        sys.exit(
+            f"{entry.title} needs an environment of its own in {python.parents[1]}; "
+            "benchmarks/README.md says how to make it"
+        )
+    return python
+
+
 def versions(entry):
     "Versions of the libraries that a model is made of. Ends the run where one is not installed."
+    if entry.environment:
+        read = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+        return {
+            name: subprocess.check_output([interpreter(entry), "-c", read, name], text=True).strip()
+            for name in entry.libraries
+        }
     try:
         return {name: importlib.import_module(name).__version__ for name in entry.libraries}
     except ModuleNotFoundError as e:
@@ -472,14 +511,14 @@ def content(table, y):
     return digest.hexdigest()
 
 
-def number_of_trials(preset, trials):
-    "Trials of a search for our models, which others get as well."
+def budgets(asked):
+    "What models may spend: trials as in a search for our models, and seconds."
     from credit_default.training.tuning import PRESETS
 
-    return trials or PRESETS[preset]
+    return dict(trials=asked.trials or PRESETS[asked.preset], seconds=asked.autogluon_seconds)
 
 
-def key(name, dataset, keep, preset, trials):
+def key(name, dataset, keep, asked):
     "What the predictions of a model depend on, in 16 digits."
     entry = MODELS[name]
     told = dict(
@@ -490,8 +529,10 @@ def key(name, dataset, keep, preset, trials):
             dataset.frame if entry.ours else raw(dataset, keep, entry.plausible), dataset.y
         ),
     )
-    if entry.tuned:
-        told |= dict(trials=number_of_trials(preset, trials))
+    if entry.budget:
+        told |= {entry.budget: budgets(asked)[entry.budget]}
+    if entry.environment:
+        told |= dict(script=AUTOGLUON.read_text())
     if entry.ours:
         code = {
             name: Path(module.__file__).read_text()
@@ -501,25 +542,27 @@ def key(name, dataset, keep, preset, trials):
         told |= dict(
             portfolio=dataset.portfolio.to_json(),
             keep=keep,
-            preset=preset,
-            trials=trials,
+            preset=asked.preset,
+            trials=asked.trials,
             code=code,
             ours=source(trained),
         )
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def predict(name, dataset, keep, preset, trials, fit, judge):
+def predict(name, dataset, keep, asked, fit, judge):
     "PDs of the rows `judge` by the model fitted on the rows `fit`."
     entry = MODELS[name]
     if entry.ours:
-        return entry.predict(dataset.take(fit), dataset.take(judge), keep, preset, trials)
+        return entry.predict(
+            dataset.take(fit), dataset.take(judge), keep, asked.preset, asked.trials
+        )
     table = raw(dataset, keep, entry.plausible)
     return entry.predict(
         table.iloc[fit].reset_index(drop=True),
         dataset.y[fit],
         table.iloc[judge].reset_index(drop=True),
-        *[number_of_trials(preset, trials)] * entry.tuned,
+        *[budgets(asked)[entry.budget]] if entry.budget else [],
     )
 
 
@@ -593,8 +636,8 @@ def main():
     parser.add_argument("--portfolio", default="gmsc")
     parser.add_argument(
         "--models",
-        default=",".join(name for name, entry in MODELS.items() if not entry.tuned),
-        help="names separated by commas (default: all but those that are tuned)",
+        default=",".join(name for name, entry in MODELS.items() if not entry.budget),
+        help="names separated by commas (default: all but those that take hours)",
     )
     parser.add_argument(
         "--champion",
@@ -611,6 +654,9 @@ def main():
         help="length of the search for our models",
     )
     parser.add_argument("--trials", type=int, help="trials in each search (default: the preset's)")
+    parser.add_argument(
+        "--autogluon-seconds", type=int, default=3600, help="seconds that AutoGluon has for a fold"
+    )
     parser.add_argument(
         "--keep", default="", help="lender or leaky fields to use, separated by commas"
     )
@@ -642,7 +688,7 @@ def main():
     )  # of interpret, about its charts
     parts, answers, seconds = folds(dataset), {}, {}
     keys = {
-        name: key(name, dataset, keep, asked.preset, asked.trials) for name in names
+        name: key(name, dataset, keep, asked) for name in names
     }  # says what is not installed before anything is computed
     for name in names:
         answers[name], seconds[name] = [], []
@@ -651,7 +697,7 @@ def main():
             answer, took, known = cached(
                 path,
                 asked.again,
-                partial(predict, name, dataset, keep, asked.preset, asked.trials, fit, judge),
+                partial(predict, name, dataset, keep, asked, fit, judge),
             )
             answers[name].append(answer)
             seconds[name].append(took)
@@ -697,6 +743,7 @@ def main():
             keep=keep,
             preset=asked.preset,
             trials=asked.trials,
+            autogluon_seconds=asked.autogluon_seconds,
             libraries={k: v for name in names for k, v in versions(MODELS[name]).items()},
             models=rows,
             pairs=pairs,

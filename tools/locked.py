@@ -2,6 +2,7 @@
 
 python tools/locked.py requirements    the direct requirements, for `uv pip compile`
 python tools/locked.py bench           those of the benchmarks, which have their own lock file
+python tools/locked.py autogluon     that of the AutoGluon environment, with a lock file of its own
 python tools/locked.py environment     environment.yml, with the lock's versions
 """
 
@@ -15,6 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ("requirements", "train_requirements", "dev_requirements")
 BENCH = ("bench_requirements",)
+AUTOGLUON = ("autogluon_requirements",)
 
 
 def direct(lists=LISTS):
@@ -75,6 +77,8 @@ if __name__ == "__main__":
         print("\n".join(map(str, direct())))
     elif sys.argv[1:] == ["bench"]:
         print("\n".join(map(str, direct(BENCH))))
+    elif sys.argv[1:] == ["autogluon"]:
+        print("\n".join(map(str, direct(AUTOGLUON))))
     elif sys.argv[1:] == ["environment"]:
         print(environment(), end="")
     else:

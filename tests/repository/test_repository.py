@@ -18,12 +18,13 @@ import httpx
 import pytest
 import websocket
 import yaml
-from locked import BENCH, LISTS, ROOT, direct, environment, locked
+from locked import AUTOGLUON, BENCH, LISTS, ROOT, direct, environment, locked
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 BIN = Path(sys.executable).parent
 BENCH_LOCK = ROOT / "requirements-bench.lock"
+AUTOGLUON_LOCK = ROOT / "requirements-autogluon.lock"
 
 # Where the project is meant to run: marker values, as pip would see them.
 PLATFORMS = [
@@ -68,9 +69,9 @@ def unmet(requirements, pins, platform):
 )
 def test_the_lock_meets_every_direct_requirement(platform):
     assert unmet(direct(), [pin for pin, _ in locked()], platform) == [], "run `make lock`"
-    assert (
-        unmet(direct(BENCH), [pin for pin, _ in locked(BENCH_LOCK.read_text())], platform) == []
-    ), "run `make lock`"
+    for lists, path in ((BENCH, BENCH_LOCK), (AUTOGLUON, AUTOGLUON_LOCK)):
+        pins = [pin for pin, _ in locked(path.read_text())]
+        assert unmet(direct(lists), pins, platform) == [], "run `make lock`"
 
 
 def test_a_requirement_that_the_lock_does_not_meet_is_found():
@@ -80,7 +81,7 @@ def test_a_requirement_that_the_lock_does_not_meet_is_found():
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "requirements.lock", BENCH_LOCK], ids=lambda path: path.name
+    "path", [ROOT / "requirements.lock", BENCH_LOCK, AUTOGLUON_LOCK], ids=lambda path: path.name
 )
 def test_the_lock_pins_everything_by_hash_and_says_nothing_of_where_from(path):
     text = path.read_text()
