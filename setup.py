@@ -58,10 +58,11 @@ setup(
         "dev": listed("train_requirements") + listed("dev_requirements"),
         "bench": listed("train_requirements") + listed("bench_requirements"),
         "redis": listed("redis_requirements"),
+        "hub": listed("hub_requirements"),
         "bigquery": listed("bigquery_requirements"),
         "all": [
             line
-            for extra in ("train", "redis", "bigquery")
+            for extra in ("train", "redis", "hub", "bigquery")
             for line in listed(f"{extra}_requirements")
         ],
     },

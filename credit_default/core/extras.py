@@ -35,6 +35,7 @@ EXTRAS: dict[str, dict[str, str]] = dict(
         "ortools": "ortools",
     },
     redis={"redis": "redis"},
+    hub={"huggingface_hub": "huggingface_hub"},
     bigquery={"sqlalchemy-bigquery": "sqlalchemy_bigquery"},
 )
 
