@@ -131,6 +131,9 @@ def print_simulation(made: "SimulationResult") -> None:
         note(f"{made.refused:,} were refused")
     if made.moves:
         typer.echo(f"a drift check should name: {', '.join(made.moves)}")
+    if made.reviews:
+        decided = ", ".join(f"{n:,} {name}" for name, n in sorted(made.reviews.items()))
+        typer.echo(f"people decided about the referred, here by lot: {decided}")
     if made.outcomes:
         recorded, sent = made.outcomes.get("recorded", 0), made.outcomes["sent"]
         typer.echo(f"outcomes: {recorded:,} of {sent:,} recorded")
@@ -180,8 +183,9 @@ def simulate_command(
 ) -> None:
     """Send simulated applicants to a running service.
 
-    Their references in the log begin with simulated/. Their outcomes lie one performance window in
-    the future: use --as-of to see them.
+    Their references in the log begin with simulated/. Whoever is referred to a person is approved
+    or declined by lot, as an override. Outcomes lie one performance window in the future: use
+    --as-of to see them.
     """
     from credit_default.monitoring import simulation  # slow to import
 

@@ -21,6 +21,11 @@ from served import (
 
 from credit_default.data.loading import load
 from credit_default.data.split import split
+from credit_default.monitoring.simulation import (
+    REVIEW_REASON,
+    SimulationOptions,
+    simulate_production,
+)
 from credit_default.portfolio.catalogue import SHIPPED
 from credit_default.portfolio.strategy import StrategyDefinition
 from credit_default.scoring.registry import promote_bundle, save_bundle
@@ -236,3 +241,23 @@ def test_performance_counts_them_by_direction_with_their_outcomes(running):
 def test_reasons_stand_in_no_log_line(running):
     log = running.server.log.read_text()
     assert "/overrides" in log and "guarantor" not in log and "Seen again" not in log
+
+
+def test_a_simulation_decides_about_the_referred_and_they_have_outcomes(running):
+    token = running.ada.headers["Authorization"].removeprefix("Bearer ")
+    portfolio, options = running.bundle.portfolio, SimulationOptions(run="reviews", seed=4)
+    url = str(running.ada.base_url)
+    made = simulate_production(url, token, portfolio, 200, "none", options)
+    referred = made.decisions["Referred"]
+    assert sum(made.reviews.values()) == referred >= 20
+    assert all(0.2 * referred < n for n in made.reviews.values())
+    loans = made.decisions["Approved"] + made.reviews["Approved"]
+    assert (made.outcomes["sent"], made.outcomes["recorded"]) == (loans, loans)
+    page = running.ada.get("/predictions", params=dict(limit=1000)).json()
+    named = [(r["application_reference"] or "", r) for r in page["predictions"]]
+    rows = [row for reference, row in named if reference.startswith("simulated/reviews/")]
+    assert len(rows) == 200
+    for row in rows:
+        review = row["decision_override"]
+        assert (review is not None) == (row["decision"] == "Referred")
+        assert review is None or review["why"] == REVIEW_REASON
