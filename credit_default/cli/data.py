@@ -44,11 +44,12 @@ def check_data(
     "Return the checked rows, after printing which they are. Raise DataError for a bad file."
     # slow to import
     from credit_default.data.dataset import summary
-    from credit_default.data.loading import load
+    from credit_default.data.shared_rows import load_shared
     from credit_default.data.sources import find
 
     definition = find_portfolio(portfolio)
-    dataset = load(definition, find(definition, path), keep=keep, seed=seed, as_of=as_of or None)
+    source = find(definition, path)
+    dataset = load_shared(definition, source, keep=keep, seed=seed, as_of=as_of or None)
     typer.echo(summary(dataset))
     if dataset.synthetic:
         note(SYNTHETIC_DATA_NOTE)

@@ -105,22 +105,15 @@ def write_log_report(
 # %% ../../nbs/cli/06_monitoring.ipynb #28782e99
 def write_file_report(portfolio: str, current: Path | None, bundle: "Bundle") -> "ReportRun":
     "Write the drift report on a file of applicants, or on what stands in for one."
-    if current:
-        from credit_default.data.loading import load  # slow to import
+    from credit_default.data.shared_rows import load_shared, shared_rows  # slow to import
 
-        # a bad file ends here
-        load(
-            bundle.portfolio,
-            current,
-            labelled=False,
-            keep=bundle.keep,
-            tolerated=1.0,
-            min_rows=1,
-        )
     previous = last_drift(bundle.portfolio.name)
-    return write_report(
-        "drift", portfolio, dict(model=bundle.tag, current=current, previous=previous)
-    )
+    given = dict(model=bundle.tag, current=current, previous=previous)
+    how: dict[str, Any] = dict(labelled=False, keep=bundle.keep, tolerated=1.0, min_rows=1)
+    with shared_rows():
+        if current:
+            load_shared(bundle.portfolio, current, **how)  # a bad file ends here
+        return write_report("drift", portfolio, given)
 
 # %% ../../nbs/cli/06_monitoring.ipynb #131617b6
 def _check_sources(

@@ -91,10 +91,13 @@ def eda_command(
     It covers the data dictionary, missing values, distributions, correlations and the leakage
     audit.
     """
-    check_data(portfolio, path, sample_seed, as_of=as_of)
+    from credit_default.data.shared_rows import shared_rows  # slow to import
+
     margins = REPORTS / find_portfolio(portfolio).name / MARGINS
     given = dict(data=path, seed=seed, cache=margins, as_of=as_of or None, sample_seed=sample_seed)
-    made = write_report("eda", portfolio, given)
+    with shared_rows():
+        check_data(portfolio, path, sample_seed, as_of=as_of)
+        made = write_report("eda", portfolio, given)
     typer.echo(f"report: {made.html}")
 
 # %% ../../nbs/cli/05_reports.ipynb #a323a198
@@ -260,6 +263,7 @@ def run_training(
 ) -> tuple["ReportRun", str]:
     "Check the data, train, and print what became of the model. Return the report and the tag."
     # slow to import
+    from credit_default.data.shared_rows import shared_rows
     from credit_default.reporting.running import new_folder
     from credit_default.scoring.registry import champion_tag
     from credit_default.scoring.stored import write_training_note
@@ -270,14 +274,15 @@ def run_training(
     parent = REPORTS / definition.name
     if request.resume and not (parent / request.resume / STUDY).is_file():
         raise InputError(f"--resume: {parent / request.resume} holds no search to go on with")
-    if not checked:
-        where = (request.portfolio, request.path, request.sample_seed)
-        dataset = check_data(*where, kept, request.as_of)
-        check_for_leaks(dataset, request.seed, kept)
     before = champion_tag(definition.name)
-    folder = parent / request.resume if request.resume else new_folder(parent, run)
-    with resumable(request, folder):
-        made = _write_training_report(request, folder)
+    with shared_rows():
+        if not checked:
+            where = (request.portfolio, request.path, request.sample_seed)
+            dataset = check_data(*where, kept, request.as_of)
+            check_for_leaks(dataset, request.seed, kept)
+        folder = parent / request.resume if request.resume else new_folder(parent, run)
+        with resumable(request, folder):
+            made = _write_training_report(request, folder)
     tag = print_training(made, before, champion_tag(definition.name))
     write_training_note(tag, made.html, request.note)
     return made, tag

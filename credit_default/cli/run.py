@@ -144,6 +144,7 @@ def run_command(
     """
     # slow to import
     from credit_default.core.settings import env_file, read_settings, secret_key
+    from credit_default.data.shared_rows import shared_rows
     from credit_default.reporting.running import new_folder
     from credit_default.scoring.registry import champion_tag
 
@@ -151,17 +152,17 @@ def run_command(
     make_env(env_file())
     secret_key(read_settings())
     folder = new_folder(REPORTS / definition.name)
-    with timed_step("Data"):
-        dataset = check_data(portfolio, None, sample_seed)
-    made, on_trial, because = _write_reports(portfolio, folder, seed, sample_seed)
+    with shared_rows():
+        with timed_step("Data"):
+            dataset = check_data(portfolio, None, sample_seed)
+        made, on_trial, because = _write_reports(portfolio, folder, seed, sample_seed)
     with timed_step("Service"):
         served = _served_prediction(portfolio, folder / "service.log", on_trial)
     made = {"data": _data_line(dataset)} | made | {"served prediction": served}
     print_made(made, time.monotonic() - begin)
     if on_trial:
-        typer.echo(
-            "\n" + champion_status(on_trial, None, champion_tag(definition.name), False, because)
-        )
+        now = champion_tag(definition.name)
+        typer.echo("\n" + champion_status(on_trial, None, now, False, because))
     typer.echo("\n" + _serving_line(portfolio, on_trial))
     if dataset.synthetic:
         note(SYNTHETIC_DATA_NOTE)
