@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import credit_default
+from .challenge import challenge_commands
 from .data import data_commands
 from .database import database_commands
 from .letter import letter_commands
@@ -82,7 +83,10 @@ for commands in (
     simulation_commands,
 ):
     app.add_typer(commands)
-app.add_typer(model_commands, name="models", help="List, compare, promote and delete models.")
+model_commands.add_typer(challenge_commands)
+app.add_typer(
+    model_commands, name="models", help="List, compare, challenge, promote and delete models."
+)
 app.add_typer(database_commands, name="db")
 app.add_typer(user_commands, name="user")
 app.add_typer(log_commands, name="log")

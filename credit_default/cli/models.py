@@ -380,15 +380,23 @@ def models_delete(
 ) -> None:
     """Delete a model and the reference rows kept beside it.
 
-    The champion is refused. A deleted model cannot be rolled back to or reproduced; its report and
-    its predictions in the log stay.
+    The champion is refused, and so is its challenger. A deleted model cannot be rolled back to or
+    reproduced; its report and its predictions in the log stay.
     """
-    from credit_default.scoring.registry import champion_tag, delete_bundle  # slow to import
+    # slow to import
+    from credit_default.scoring.challenge import current_challenge
+    from credit_default.scoring.registry import champion_tag, delete_bundle
 
     name = find_portfolio(portfolio).name
     full_tag = find_tag(tag, name)
     if full_tag == champion_tag(name):
         raise InputError(f"{full_tag} is the champion and is not deleted: promote another before")
+    challenge = current_challenge(name)
+    if challenge and challenge.tag == full_tag:
+        raise InputError(
+            f"{full_tag} runs beside the champion and is not deleted: end that before, with "
+            "`credit-default models challenge --stop`"
+        )
     if not yes:
         confirm_removal(f"the model {full_tag}", f"Delete {full_tag}?")
     deleted = delete_bundle(full_tag, name)

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from .group_commit import IdempotencyKeyUsed
 from .log_lines import request_id
 from .refusals import ApiError, problem
+from .served_portfolio import ServedPortfolio
 from .state import ServiceState
 from ..store.answers import StoredAnswer
 from ..store.predictions import Entry
@@ -69,22 +70,26 @@ def log_entry(
     return Entry(rows, answer)
 
 # %% ../../nbs/serving/18_answers.ipynb #d387baf0
-async def record_predictions(state: ServiceState, portfolio: str, entry: Entry) -> None:
-    "Record predictions of a portfolio, and count them. Raise what `Recorder.record` raises."
+async def record_predictions(state: ServiceState, portfolio: ServedPortfolio, entry: Entry) -> None:
+    """Record predictions of a portfolio, count them, and let them wait for the model in the shadow.
+    Raise what `Recorder.record` raises.
+    """
     await state.log.record(entry)
-    state.metrics.predictions.count(portfolio, entry.rows)
+    state.metrics.predictions.count(portfolio.name, entry.rows)
+    state.shadow.put(portfolio, entry.rows)
 
 
 def record_predictions_blocking(
     state: ServiceState,
-    portfolio: str,
+    portfolio: ServedPortfolio,
     entry: Entry,
     known: Container[str] = (),  # ids of predictions that were recorded, and counted, before
 ) -> None:
     "Do the same in a thread. Never call it on an event loop."
     state.log.connected().record_blocking(entry)
     new = [row for row in entry.rows if row["prediction_id"] not in known]
-    state.metrics.predictions.count(portfolio, new)
+    state.metrics.predictions.count(portfolio.name, new)
+    state.shadow.put(portfolio, new)
 
 # %% ../../nbs/serving/18_answers.ipynb #fc76bd67
 IDEMPOTENCY_KEY = r"[!-~]{1,128}"  # printable, no spaces

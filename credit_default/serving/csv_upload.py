@@ -163,7 +163,11 @@ class FileRecording:
     "What the predictions of an uploaded file leave in the log."
 
     def __init__(
-        self, state: ServiceState, request: Request, portfolio: str, key: RequestKey | None
+        self,
+        state: ServiceState,
+        request: Request,
+        portfolio: ServedPortfolio,
+        key: RequestKey | None,
     ):
         self.state, self.request, self.portfolio, self.key = state, request, portfolio, key
         self.ids: list[str] = []  # of the predictions that were recorded
@@ -202,7 +206,7 @@ class CsvStream:
         state.log.connected()
         self._in_thread = partial(in_scoring_thread, state, contextvars.copy_context())
         name = f"{request.state.user.id} {key.key} {key.body_hash}" if key else None
-        self.recording = FileRecording(state, request, portfolio.name, key)
+        self.recording = FileRecording(state, request, portfolio, key)
         self.file = ScoredFile(portfolio.active_model(), upload, self.recording.record, name)
 
     async def begin(self) -> tuple[bytes, bytes]:

@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['log', 'Bento', 'tag_in_bento', 'tag_to_serve', 'load_successor', 'LoadedPortfolio', 'file_stamps', 'last_promotion',
-           'drift_figures', 'ServedPortfolio', 'portfolio_health']
+           'drift_figures', 'FollowingPortfolio', 'ActiveChallenge', 'load_challenger', 'ChallengedPortfolio',
+           'ServedPortfolio', 'portfolio_health']
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #cf873fd9
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..scoring.bundle import Bundle, BundleError
+from ..scoring.challenge import Challenge, current_challenge
 from credit_default.scoring.registry import (
     Promotion,
     bundle_path,
@@ -127,7 +130,7 @@ def drift_figures(result: str) -> tuple[bool | None, dict[str, float]]:
     return True if "drift" in check["watch"]["troubles"] else check["drift_detected"], psi
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #dc97ac3e
-class ServedPortfolio(LoadedPortfolio):
+class FollowingPortfolio(LoadedPortfolio):
     "A portfolio whose champion is followed, and whose drift is shown."
 
     refused = ""  # why a new champion was not taken up
@@ -166,6 +169,79 @@ class ServedPortfolio(LoadedPortfolio):
             return
         self._shown_check = last.id
         self.metrics.drift.show(self.name, last.at.timestamp(), *drift_figures(last.result))
+
+# %% ../../nbs/serving/15_served_portfolio.ipynb #f643db7f
+@dataclass(frozen=True)
+class ActiveChallenge:
+    "A challenge that goes on, and its model."
+
+    challenge: Challenge
+    model: ActiveModel
+
+
+def load_challenger(challenge: Challenge, current: ActiveModel, reasons: bool) -> ActiveChallenge:
+    "Return the verified challenger of the model that answers. Raise BundleError."
+    bundle = load_bundle(challenge.tag, current.portfolio.name)
+    if request_schema(bundle) != request_schema(current.bundle):
+        raise BundleError(f"{bundle.tag} takes other requests than {current.bundle.tag}")
+    return ActiveChallenge(challenge, ActiveModel(bundle, reasons))
+
+# %% ../../nbs/serving/15_served_portfolio.ipynb #85a1caf0
+class ChallengedPortfolio(FollowingPortfolio):
+    "A portfolio with a challenger."
+
+    challenger: ActiveChallenge | None = None
+    refused_challenger = ""  # why a challenger was not taken up
+    _refused_challenge: Any = None  # which one that was
+
+    def shadow_of(self, model_version: str) -> Bundle | None:
+        "Return the model in the shadow of the one that answered, None where there is none."
+        if self.active is None or self.challenger is None:
+            return None
+        both = self.active.bundle, self.challenger.model.bundle
+        others = {a.tag: b for a, b in (both, both[::-1])}
+        return others.get(model_version)
+
+    def _take_up(self, challenge: Challenge, current: ActiveModel) -> None:
+        try:
+            self.challenger = load_challenger(challenge, current, self.reasons)
+            self.refused_challenger, self._refused_challenge = "", None
+            log.info(f"{challenge.tag} runs beside {challenge.champion}")
+        except BundleError as e:
+            self.challenger, self.refused_challenger = None, str(e)
+            self._refused_challenge = (challenge, file_stamps(challenge.tag))
+            log.error(f"The challenger was not taken up: {e}")
+
+# %% ../../nbs/serving/15_served_portfolio.ipynb #d420b5ad
+class ServedPortfolio(ChallengedPortfolio):
+    "A portfolio whose champion and challenger are followed."
+
+    def load(self, bento: Bento | None = None) -> None:
+        "Load and verify the model, and its challenger. Raise BundleError where the model is wrong."
+        super().load(bento)
+        if self.follows_champion:
+            self.follow_challenge()
+
+    def follow(self) -> None:
+        "Take up the champion and its challenger where they are other ones by now."
+        super().follow()
+        self.follow_challenge()
+
+    def follow_challenge(self) -> None:
+        "Take up the challenge that goes on, or its end."
+        try:
+            challenge = current_challenge(self.name)
+        except (OSError, ValueError):
+            return  # as with the list of champions, the next look may be able to read it
+        current = self.active_model()
+        if challenge is None or challenge.champion != current.bundle.tag:
+            self.challenger, self.refused_challenger, self._refused_challenge = None, "", None
+            return
+        if self.challenger and self.challenger.challenge == challenge:
+            return
+        if self._refused_challenge == (challenge, file_stamps(challenge.tag)):
+            return
+        self._take_up(challenge, current)
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #bfd9d7b0
 def portfolio_health(portfolio: ServedPortfolio) -> dict[str, Any]:

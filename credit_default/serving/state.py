@@ -30,6 +30,7 @@ from .rate_limits import Limits
 from .recorder import Recorder
 from .refusals import PredictionLogUnavailable, Problem, problem
 from .served_portfolio import ServedPortfolio, portfolio_health
+from .shadow import ShadowThread
 from .tokens import Tokens
 from .users import Users
 from ..store.errors import DatabaseUnavailable
@@ -147,6 +148,7 @@ class ServiceParts:
         limits_file = service_home() / "limits.db"
         self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, limits_file)
         self.threads = WorkerThreads()
+        self.shadow = ShadowThread(self.store.shadow, lambda: self.log.is_reachable)
         # one question about drift or performance at a time
         self.checker, self.check_lock = Checker(), asyncio.Lock()
         # by method and path, the routes that are asked most
@@ -202,7 +204,7 @@ class ServiceState(ServiceParts):
 
     def count_in(self, metrics: Metrics) -> None:
         "Let this process and its portfolios count in these metrics."
-        self.counting = metrics
+        self.counting = self.shadow.metrics = metrics
         for portfolio in self.portfolios:
             portfolio.metrics = metrics
 
@@ -214,12 +216,14 @@ class ServiceState(ServiceParts):
         supervisor = int(os.environ.get(SUPERVISOR_VARIABLE) or os.getppid())
         watcher = Watcher(self, supervisor)
         threading.Thread(target=watcher.run, name="watch", daemon=True).start()
+        self.shadow.start()
 
     def stop(self) -> None:
         "Write out what is queued, and end what runs beside the requests."
         self.stopping.set()
         self.users.stop()
         self.log.stop()
+        self.shadow.stop()
         self.threads.shutdown()
         self.store.close()  # the last connection to a SQLite file empties its WAL
         self.log.spool.close()
@@ -281,7 +285,7 @@ class Watcher:
                 log.error("The watcher failed", extra=dict(place=place(e)))
 
     def look(self, turn: int) -> None:
-        "Follow champions, show figures, and forget what nobody needs any more."
+        "Follow champions and challengers, show figures, and forget what nobody needs any more."
         log_of_predictions = self.state.log
         for portfolio in self.state.portfolios:
             if portfolio.follows_champion and portfolio.active:
@@ -290,6 +294,7 @@ class Watcher:
                 portfolio.show_drift(self.state.store.checks)
         if recorder := log_of_predictions.recorder:
             self.state.metrics.recorder.show(recorder.depth, recorder.spooled, recorder.away)
+        self.state.metrics.shadow.show(self.state.shadow.waiting)
         if log_of_predictions.is_reachable and _is_due(turn, PRUNE_SECONDS):
             self.state.store.answers.prune(datetime.now(UTC) - ANSWERS_KEPT)
 

@@ -25,12 +25,12 @@ from credit_default.store.errors import (
 )
 from .overrides import last_overrides
 from .predictions import conditions
-from .schema import Timestamp, outcomes, predictions
+from .schema import Timestamp, outcomes, predictions, shadow_scores
 
 # %% ../../nbs/store/12_export.ipynb #302acdae
 EXPORT_ROWS = 10_000  # in memory at a time
 _IN_FORCE = last_overrides()
-# what is known only later: the outcome, and the override in force
+# what is known only later: the outcome, the override in force, and what another model thought
 LATER_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     outcomes.c.defaulted,
     outcomes.c.observed_at.label("outcome_observed_at"),
@@ -38,6 +38,11 @@ LATER_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     _IN_FORCE.c.why.label("override_why"),
     _IN_FORCE.c.username.label("override_username"),
     _IN_FORCE.c.at.label("override_at"),
+    *(
+        column.label(f"shadow_{column.name}")
+        for column in shadow_scores.columns
+        if column.name not in ("seq", "rating")
+    ),
 )
 
 Rows = list[dict[str, Any]]
@@ -67,8 +72,10 @@ def _count_rows(database: Database, wanted: Conditions) -> tuple[int, int]:
 def _read_chunks(database: Database, wanted: Conditions, total: int, last: int) -> Iterator[Rows]:
     "Yield the rows of an export, a chunk at a time."
     seq, last_seq, seen = predictions.c.seq, 0, 0
-    overridden = predictions.outerjoin(outcomes).outerjoin(_IN_FORCE, _IN_FORCE.c.seq == seq)
-    joined = sa.select(predictions, *LATER_COLUMNS).select_from(overridden).where(*wanted)
+    beside = predictions.outerjoin(outcomes, outcomes.c.seq == seq)
+    beside = beside.outerjoin(_IN_FORCE, _IN_FORCE.c.seq == seq)
+    beside = beside.outerjoin(shadow_scores, shadow_scores.c.seq == seq)
+    joined = sa.select(predictions, *LATER_COLUMNS).select_from(beside).where(*wanted)
     while seen < total:
         chunk = joined.where(seq > last_seq, seq <= last).order_by(seq).limit(EXPORT_ROWS)
         with database.transaction() as c:

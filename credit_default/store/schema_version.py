@@ -24,7 +24,7 @@ from credit_default.store.errors import (
 )
 
 # %% ../../nbs/store/04_schema_version.ipynb #70da4935
-HEAD = "0003"  # the newest schema: revision of the last file in migrations/versions
+HEAD = "0004"  # the newest schema: revision of the last file in migrations/versions
 
 
 def _schema_version(database: Database) -> str | None:

@@ -28,7 +28,7 @@ from credit_default.store.errors import (
     unavailability,
 )
 from .export import export_predictions, named_when_complete
-from .schema import answers, checks, predictions
+from .schema import answers, checks, predictions, shadow_drops
 
 # %% ../../nbs/store/13_upkeep.ipynb #e698c558
 WAL_IN_USE = (
@@ -132,7 +132,8 @@ def prune_log(database: Database, before: datetime) -> int:
             break
     AnswerStore(database).prune(before)
     with database.transaction(writes=True) as c:
-        c.execute(sa.delete(checks).where(checks.c.at < to_utc(before)))
+        for table in (checks, shadow_drops):
+            c.execute(sa.delete(table).where(table.c.at < to_utc(before)))
     _empty_wal(database)
     return removed
 

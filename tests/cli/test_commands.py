@@ -46,6 +46,7 @@ COMMANDS = [
     "models show",
     "models compare",
     "models delete",
+    "models challenge",
     "models promote",
     "models rollback",
 ]

@@ -42,6 +42,7 @@ from credit_default.store.overrides import Override, OverrideResult
 from credit_default.store.predictions import Entry
 from credit_default.store.schema import COLUMNS, ROW, TABLES, example_prediction
 from credit_default.store.schema_version import HEAD
+from credit_default.store.shadow import ShadowScore
 from credit_default.store.store import Store
 from credit_default.store.users import UserRecord
 
@@ -154,11 +155,11 @@ def test_the_first_schema_is_upgraded_with_what_is_in_it(url):
     )
     kept = store.predictions.find()
     assert (
-        "has schema 0001, and 0003 is needed" in away(store.ready)
+        "has schema 0001, and 0004 is needed" in away(store.ready)
         and store.schema.version() == "0001"
     )
     store.upgrade()
-    assert store.ready() and store.schema.version() == HEAD == "0003"
+    assert store.ready() and store.schema.version() == HEAD == "0004"
     assert (
         store.predictions.find(),
         store.answers.get("anna-id", "k"),
@@ -917,6 +918,46 @@ def test_an_export_holds_the_override_in_force(store, tmp_path, request):
     assert held == [None, "Approved", None, None, None, "Declined"]
 
 
+def in_the_shadow(prediction_id, pd=0.25):
+    at = NOON + timedelta(minutes=5)
+    return ShadowScore(prediction_id, at, "gmsc:2", pd, 600, "Average", "Declined", 0.03)
+
+
+def test_a_shadow_score_is_written_once_and_goes_with_its_prediction(store, tmp_path, request):
+    import pandas as pd
+
+    rows = [row(i) for i in range(1200)]
+    store.predictions.append([Entry(rows)])
+    scores = [in_the_shadow(one["prediction_id"]) for one in rows]
+    target = (
+        f"sqlite:///{tmp_path}/warehouse.db"
+        if store.file
+        else request.getfixturevalue("server").database()
+    )
+    assert store.upkeep.export(target) == 1200
+    assert len(store.shadow.add(scores[:1000])) == 1000
+    again = [in_the_shadow(one["prediction_id"], 0.9) for one in rows[900:]]
+    assert len(store.shadow.add(again)) == 300 and store.shadow.count("gmsc:2") == 1200
+    assert store.shadow.add([in_the_shadow(str(uuid.uuid4()))]) == set()
+    assert [store.upkeep.export(target), store.upkeep.export(target)] == [1200, 0]
+    store.upkeep.export(tmp_path / "log.parquet")
+    frame = pd.read_parquet(tmp_path / "log.parquet")
+    assert frame.shadow_probability_default.tolist() == [0.25] * 1000 + [0.9] * 200
+    assert set(frame.shadow_model_version) == {"gmsc:2"}
+    assert store.upkeep.erase("A-7") == 1 and store.shadow.count("gmsc:2") == 1199
+    assert store.upkeep.prune(NOON + timedelta(seconds=100)) == 99
+    assert store.shadow.count("gmsc:2") == 1100
+
+
+def test_dropped_shadow_scores_are_counted(store):
+    for reason, n in (("queue full", 3), ("stopped", 2), ("queue full", 4)):
+        store.shadow.add_drops("gmsc", "gmsc:2", reason, n)
+    store.shadow.add_drops("personal", "personal:1", "stopped", 1)
+    assert store.shadow.drops("gmsc", "gmsc:2") == {"queue full": 7, "stopped": 2}
+    store.upkeep.prune(datetime.now(UTC) + timedelta(days=1))
+    assert store.shadow.drops("gmsc", "gmsc:2") == {}
+
+
 def test_checks_are_kept_and_pruned(store):
     def check(i, **other):
         return store.checks.add(
@@ -1270,7 +1311,7 @@ def test_an_export_says_what_became_of_the_loans(store, tmp_path, monkeypatch, r
     assert store.upkeep.export(tmp_path / "log.parquet") == 10
     frame = pd.read_parquet(tmp_path / "log.parquet")
     assert (
-        list(frame.columns)[-6:-4] == ["defaulted", "outcome_observed_at"]
+        list(frame.columns)[22:24] == ["defaulted", "outcome_observed_at"]
         and str(frame.outcome_observed_at.dtype) == "datetime64[us, UTC]"
     )
     known = frame[frame.defaulted.notna()]

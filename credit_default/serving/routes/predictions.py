@@ -83,7 +83,7 @@ def add_predict(router: APIRouter, state: ServiceState, portfolio: ServedPortfol
             answers, rows = model.predict([model.read_applicant(read_json(body))])
             content = write_json(answers[0])
             entry = log_entry(request, "predict", rows, key, content)
-            await record_predictions(state, portfolio.name, entry)
+            await record_predictions(state, portfolio, entry)
             return Response(content, media_type=JSON_TYPE)
 
         return await answer_once(
@@ -155,7 +155,7 @@ def add_predict_batch(router: APIRouter, state: ServiceState, portfolio: ServedP
             content, rows = work() if is_short else await in_thread(state, work)
             made = partial(log_entry, request, "batch", rows, key, content)
             entry = made() if is_short else await asyncio.to_thread(made)
-            await record_predictions(state, portfolio.name, entry)
+            await record_predictions(state, portfolio, entry)
             return Response(content, media_type=JSON_TYPE)
 
         return await answer_once(state, request, "batch", lambda: hash_body(portfolio, body), make)
