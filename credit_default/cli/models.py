@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['model_commands', 'TagArgument', 'WhyOption', 'LIST_COLUMNS', 'ChallengerArgument', 'OtherArgument',
-           'OtherRequestsOption', 'FailedChecksOption', 'PROMOTED', 'reproduce_commands', 'ReproducedTagArgument',
-           'OtherSeedOption', 'models_list', 'card_lines', 'print_model', 'models_show', 'print_comparison',
-           'models_compare', 'models_promote', 'models_rollback', 'models_delete', 'reproduce_command']
+           'OtherRequestsOption', 'BecauseOption', 'GateTableOption', 'PROMOTED', 'reproduce_commands',
+           'ReproducedTagArgument', 'OtherSeedOption', 'models_list', 'card_lines', 'print_model', 'models_show',
+           'print_comparison', 'models_compare', 'print_gate', 'models_promote', 'models_rollback', 'models_delete',
+           'reproduce_command']
 
 # %% ../../nbs/cli/08_models.ipynb #c88ef7a6
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .data import DataOption
+from .data import DataOption, KnownUntilOption
 from .lookup import find_portfolio, find_tag, open_model
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
@@ -36,10 +37,13 @@ from credit_default.cli.terminal import (
     print_table,
 )
 from ..core.account import current_user
+from ..core.extras import missing_packages, require_extra
 
 if TYPE_CHECKING:
+    from credit_default.scoring.bundle import Bundle
     from credit_default.scoring.registry import Promotion
     from credit_default.scoring.stored import StoredModel
+    from credit_default.training.promotion.gate import PromotionGate
 
 # %% ../../nbs/cli/08_models.ipynb #e62e1b96
 model_commands = command_group()
@@ -182,7 +186,7 @@ def print_model(model: "StoredModel", history: "Sequence[Promotion]") -> None:
     for event in history:
         typer.echo(
             f"champion since {event.at}, by {event.by or 'unknown'}: "
-            f"{event.why or 'no reason given'}{' (held back by its checks)' * event.failed_checks}"
+            f"{event.why or 'no reason given'}{' (checks or gate overruled)' * event.failed_checks}"
         )
 
 # %% ../../nbs/cli/08_models.ipynb #f1a4aaa3
@@ -289,13 +293,25 @@ OtherRequestsOption = Annotated[
 ]
 
 
-FailedChecksOption = Annotated[
-    bool,
+BecauseOption = Annotated[
+    str,
     typer.Option(
-        "--failed-checks",
         help=(
-            "Promote even if the model does not meet its checks, or essential ones could not be "
-            "judged. Needs --why, which is kept."
+            "Promote even if the model's checks or the gate stop it, for this reason, which is "
+            "kept with what stopped it."
+        ),
+    ),
+]
+
+# %% ../../nbs/cli/08_models.ipynb #128d8f34
+GateTableOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--path",
+        metavar="FILE",
+        help=(
+            "Loans with their outcome, CSV or Parquet, on which to compare the model with the "
+            "champion. Those that either was fitted on are left out. Default: the model's holdout."
         ),
     ),
 ]
@@ -310,6 +326,53 @@ def _print_champion(tag: str, as_json: bool, line: str) -> None:
 
 PROMOTED = "now the champion. A running service switches to it within seconds."
 
+# %% ../../nbs/cli/08_models.ipynb #77cce1cf
+def _promote_compared(
+    bundle: "Bundle", path: Path | None, as_of: str, why: str, because: str, other_requests: bool
+) -> "PromotionGate":
+    "Promote a model through the gate."
+    # slow to import
+    from credit_default.data.sources import read_table
+    from credit_default.training.promotion.promoting import promote_through_gate
+
+    return promote_through_gate(
+        bundle,
+        by=current_user(),
+        why=because or why,
+        other_requests=other_requests,
+        failed_checks=bool(because),
+        table=read_table(path, bundle.portfolio) if path else None,
+        as_of=as_of or None,
+    )
+
+
+def _promote_unseen(bundle: "Bundle", why: str, because: str, other_requests: bool) -> None:
+    "Promote a model without the gate: there is nobody to beat, or a person has a reason."
+    from credit_default.scoring.registry import promote_bundle  # slow to import
+
+    promote_bundle(
+        bundle.tag,
+        bundle.portfolio.name,
+        by=current_user(),
+        why=because or why,
+        other_requests=other_requests,
+        failed_checks=bool(because),
+    )
+
+# %% ../../nbs/cli/08_models.ipynb #6042646c
+def print_gate(gate: "PromotionGate") -> None:
+    "Print what the gate found, and whom the new champion treats differently."
+    met = sum(check.holds is True for check in gate.checks)
+    note(
+        f"the gate: {met} of {len(gate.checks)} lines are met, on {gate.loans:,} loans of "
+        f"{gate.source} ({gate.defaults:,} defaults; {gate.left_out:,} left out that a model was "
+        "fitted on)"
+    )
+    for line in gate.stops:
+        note(f"NOT MET: {line}")
+    for row in () if gate.swaps is None else gate.swaps.itertuples():
+        note(f"{row.group}: {row.n:,} ({row.share:.1%})")
+
 # %% ../../nbs/cli/08_models.ipynb #a4acfe18
 @model_commands.command(
     "promote", epilog=examples('models promote 3f0c9a1b2c3d4e5f --why "better calibrated below 30"')
@@ -318,36 +381,31 @@ def models_promote(
     tag: Annotated[str, typer.Argument(metavar="TAG")],
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     why: WhyOption = "",
+    because: BecauseOption = "",
+    path: GateTableOption = None,
+    as_of: KnownUntilOption = "",
     other_requests: OtherRequestsOption = False,
-    failed_checks: FailedChecksOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a model and make it the champion.
+    """Verify a model, compare it with the champion, and make it the champion.
 
     A running service switches to it within seconds; no request is lost or answered by a mix of
-    models. A model that does not meet its checks, or whose essential checks could not be judged, is
-    refused unless --failed-checks is given.
+    models. A model that does not meet its checks, or that is worse than the champion by more than
+    the portfolio allows, is refused unless --because is given.
     """
     # slow to import
-    from credit_default.scoring.registry import champion_tag, promote_bundle, unjudged_checks
-
-    if failed_checks and not why.strip():
-        raise InputError("--failed-checks needs a reason, which is kept in the history: --why TEXT")
+    from credit_default.scoring.registry import champion_tag, champion_to_beat, unjudged_checks
 
     bundle = open_model(tag, portfolio)
-    name = bundle.portfolio.name
-    if champion_tag(name) == bundle.tag:
+    if champion_tag(bundle.portfolio.name) == bundle.tag:
         _print_champion(bundle.tag, as_json, "already the champion; nothing was changed.")
         return
-    promoted = promote_bundle(
-        bundle.tag,
-        name,
-        by=current_user(),
-        why=why,
-        other_requests=other_requests,
-        failed_checks=failed_checks,
-    )
-    _print_champion(promoted, as_json, PROMOTED)
+    if champion_to_beat(bundle) is None or (because and missing_packages("train")):
+        _promote_unseen(bundle, why, because, other_requests)
+    else:
+        require_extra("train")
+        print_gate(_promote_compared(bundle, path, as_of, why, because, other_requests))
+    _print_champion(bundle.tag, as_json, PROMOTED)
     for check in unjudged_checks(bundle.card):
         note(f"not judged: {check}")
 

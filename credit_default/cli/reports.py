@@ -167,7 +167,7 @@ def champion_status(
         return (
             f"It is not the champion, because {held_back}; {none}. Read the "
             "report. If you decide that it shall be champion all the same: `credit-default "
-            f'models promote {tag} --failed-checks --why "..."`'
+            f'models promote {tag} --because "..."`'
         )
     if now == tag == before:
         return "It is already the champion: the same data and seed gave the same model."

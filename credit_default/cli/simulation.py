@@ -183,9 +183,8 @@ def simulate_command(
 ) -> None:
     """Send simulated applicants to a running service.
 
-    Their references in the log begin with simulated/. Whoever is referred to a person is approved
-    or declined by lot, as an override. Outcomes lie one performance window in the future: use
-    --as-of to see them.
+    Their references begin with simulated/. Whoever is referred to a person is approved or declined
+    by lot, as an override. Outcomes lie one performance window in the future (--as-of).
     """
     from credit_default.monitoring import simulation  # slow to import
 

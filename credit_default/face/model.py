@@ -21,7 +21,7 @@ from ..core.errors import InvalidInput
 from ..evaluation.judging import seen_in_training
 from .display import Card, Displayed
 from .evaluation import Evaluation, metrics_with_intervals, rows_with_outcomes
-from .tables import CheckedRows, read_rows
+from .tables import CheckedRows, as_frame, read_rows
 from credit_default.face.what_if import (
     CounterfactualAnswer,
     WhatIfAnswer,
@@ -38,7 +38,6 @@ from ..scoring.reasons import ReasonCode
 from credit_default.scoring.registry import (
     champion_tag,
     load_bundle,
-    promote_bundle,
     save_bundle,
     stored_tags,
 )
@@ -324,45 +323,57 @@ class _SavedModel(_WritingModel):
         """
         return self._saving() if self._saving else save_bundle(self.bundle)
 
+# %% ../../nbs/face/05_model.ipynb #b5535a3c
+def _promote_stored(
+    tag: str, portfolio: str, table: Any, why: str, other_requests: bool, failed_checks: bool
+) -> str:
+    from credit_default.training.promotion.promoting import promote_through_gate  # slow to import
+
+    if not why.strip():
+        raise InvalidInput("a promotion needs a reason: promote(why=...)")
+    rows = None if table is None else as_frame(table)
+    bundle = load_bundle(tag, portfolio)
+    promote_through_gate(bundle, current_user(), why, other_requests, failed_checks, table=rows)
+    return tag
+
 # %% ../../nbs/face/05_model.ipynb #8f4b9183
 class _StoredModel(_SavedModel):
     "The same, which can be promoted."
 
     def promote(
-        self, why: str, *, other_requests: bool = False, failed_checks: bool = False
+        self,
+        why: str,
+        *,
+        table: Any = None,
+        other_requests: bool = False,
+        failed_checks: bool = False,
     ) -> str:
-        """Make the model the champion and return its tag; save it first if necessary.
+        """Compare the model with the champion, make it champion, and return its tag; save it first
+        if necessary.
 
         Parameters
         ----------
         why : str
             Reason, kept in the promotion history.
+        table : pandas, polars or Arrow table, optional
+            Loans with their outcome to compare on; by default the model's holdout.
         other_requests : bool
             Promote even if its requests differ from those of the current champion.
         failed_checks : bool
-            Promote even if it does not meet its checks, or essential ones could not be judged
-            (`bundle.card["checks"]`).
+            Promote even if it does not meet its checks (`bundle.card["checks"]`), or is worse than
+            the champion by more than the portfolio allows.
 
         Raises
         ------
         BundleError
-            If the model must not become champion; the message gives the reason.
+            If the model must not become champion; the message gives each reason.
 
         Examples
         --------
         >>> model.promote(why="approved by the risk committee")  # doctest: +SKIP
         """
-        if not why.strip():
-            raise InvalidInput("a promotion needs a reason: promote(why=...)")
         tag, name = self.bundle.tag or self.save(), self.bundle.portfolio.name
-        return promote_bundle(
-            tag,
-            name,
-            by=current_user(),
-            why=why,
-            other_requests=other_requests,
-            failed_checks=failed_checks,
-        )
+        return _promote_stored(tag, name, table, why, other_requests, failed_checks)
 
 # %% ../../nbs/face/05_model.ipynb #e8a60cce
 class CreditModel(_StoredModel):

@@ -460,15 +460,13 @@ def simulate_production(
     run = options.run or uuid.uuid4().hex[:12]
     frame, pds = _draw(portfolio, plan, rows, options)
     pace = Pace(options.connections, options.rate, options.progress)
-    begin, outcomes = time.monotonic(), None
-    reviews: dict[str, int] = {}
+    begin, reviews, outcomes = time.monotonic(), dict[str, int](), None
     with SimulationClient(url, token, options.connections, options.patience) as client:
         answers = _send_applicants(portfolio, client, frame, run, pace)
         seconds = time.monotonic() - begin
-        if pds is not None:
-            pds = pds[[a is not None for a in answers]]
-            if options.with_outcomes:
-                reviews, outcomes = _report_outcomes(client, portfolio, answers, pds, options)
+        pds = None if pds is None else pds[[a is not None for a in answers]]
+        if pds is not None and options.with_outcomes:
+            reviews, outcomes = _report_outcomes(client, portfolio, answers, pds, options)
     return SimulationResult(
         run=run,
         portfolio=portfolio.name,

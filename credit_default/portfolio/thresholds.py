@@ -30,3 +30,9 @@ class CheckThresholds(Definition):
     against_share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.05
     # ... by more than this, in log-odds
     against_log_odds: Annotated[float, pydantic.Field(ge=0)] = 0.10
+    # against the champion: what may be lost of the AUC, of the log-loss (as a share of it), of an
+    # age band's approval rate (beyond everybody's) and, beyond what the champion loses, under noise
+    worse_auc: Annotated[float, pydantic.Field(gt=0, lt=0.5)] = 0.005
+    worse_log_loss: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.02
+    worse_approval: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.05
+    worse_under_noise: Annotated[float, pydantic.Field(gt=0, lt=0.5)] = 0.01

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['model_name', 'bundle_path', 'stored_tags', 'save_bundle', 'store_files', 'Promotion', 'champion_line',
            'promotion_history', 'champion_tag', 'resolve_tag', 'load_bundle', 'request_schema', 'takes_the_same',
-           'failing_checks', 'unjudged_checks', 'held_back_by', 'record_card', 'promote_bundle', 'roll_back_champion',
-           'delete_bundle', 'may_become_champion', 'promote_if_due']
+           'champion_to_beat', 'failing_checks', 'unjudged_checks', 'held_back_by', 'record_card', 'promote_bundle',
+           'roll_back_champion', 'delete_bundle', 'may_become_champion', 'promote_if_due']
 
 # %% ../../nbs/scoring/14_registry.ipynb #3f63812c
 import json
@@ -119,11 +119,12 @@ class Promotion:
     why: str = ""
     rollback: bool = False  # it was champion before, and the one after it is taken back
     other_requests: bool = False  # it may take other requests than the champion before it
-    failed_checks: bool = False  # it may be champion although its checks hold it back
+    failed_checks: bool = False  # it may be champion although its checks or the gate hold it back
+    gate: Mapping[str, Any] | None = None  # what the gate found; None where it was not put to it
 
     def to_dict(self) -> dict[str, Any]:
-        "Return plain values for JSON; what is False is left out."
-        return {name: value for name, value in vars(self).items() if value is not False}
+        "Return plain values for JSON; what is False, or is not there, is left out."
+        return {name: value for name, value in vars(self).items() if value not in (False, None)}
 
 # %% ../../nbs/scoring/14_registry.ipynb #f46acdae
 def champion_line(history: Sequence[Promotion]) -> list[str]:
@@ -137,7 +138,7 @@ def champion_line(history: Sequence[Promotion]) -> list[str]:
     return tags
 
 # %% ../../nbs/scoring/14_registry.ipynb #5126c11e
-_EVENT_KEYS = ("tag", "at", "by", "why", "rollback", "other_requests", "failed_checks")
+_EVENT_KEYS = ("tag", "at", "by", "why", "rollback", "other_requests", "failed_checks", "gate")
 
 
 def _champion_file(portfolio: str) -> Path:
@@ -229,6 +230,18 @@ def takes_the_same(bundle: Bundle, tag: str | None) -> bool:
         return True
     return current.synthetic or request_schema(current) == request_schema(bundle)
 
+# %% ../../nbs/scoring/14_registry.ipynb #28840077
+def champion_to_beat(bundle: Bundle) -> Bundle | None:
+    "Return the champion that a stored model has to be compared with, None where there is none."
+    tag = champion_tag(bundle.portfolio.name)
+    if tag is None or tag == bundle.tag:
+        return None
+    try:
+        champion = load_bundle(tag, bundle.portfolio.name)
+    except BundleError:
+        return None
+    return None if champion.synthetic and not bundle.synthetic else champion
+
 # %% ../../nbs/scoring/14_registry.ipynb #29bfcb0a
 def failing_checks(card: Mapping[str, Any]) -> list[str]:
     "Return the checks that a model does not meet, each with its value and threshold."
@@ -269,7 +282,7 @@ def _refuse_failing(bundle: Bundle) -> None:
         remedy = "Train it on more loans. " if more else ""
         raise BundleError(
             f"{bundle.tag} {reason}. {remedy}To make it champion all the same: `credit-default "
-            f'models promote {bundle.tag} --failed-checks --why "..."`, or promote(why=..., '
+            f'models promote {bundle.tag} --because "..."`, or promote(why=..., '
             "failed_checks=True) in Python"
         )
 
@@ -313,18 +326,26 @@ def promote_bundle(
     why: str = "",
     other_requests: bool = False,  # even where it takes other requests than the champion
     failed_checks: bool = False,  # even where its checks hold it back
+    gate: Mapping[str, Any] | None = None,  # what the gate found, for the history
 ) -> str:  # the full tag
     """Make a model the champion, after it was verified. A service that runs takes it up within
     seconds. Raise BundleError.
     """
     with _locked_history(portfolio) as history:
         tag = resolve_tag(tag, portfolio)
-        allowed = dict(other_requests=other_requests, failed_checks=failed_checks)
-        promotion = Promotion(tag, _now(), by, why, **allowed)
+        promotion = Promotion(
+            tag,
+            _now(),
+            by,
+            why,
+            other_requests=other_requests,
+            failed_checks=failed_checks,
+            gate=gate,
+        )
         _promote(portfolio, history, promotion)
     return tag
 
-
+# %% ../../nbs/scoring/14_registry.ipynb #5f034c0e
 def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:  # the full tag
     """Make the champion before this one the champion again; once more, the one before that. Raise
     BundleError where there was none.
@@ -333,10 +354,15 @@ def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:  # t
         tags = champion_line(history)
         if len(tags) < 2:
             raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
-        why = why or f"rollback from {tags[-1]}"
-        # the way back is never barred
-        allowed = dict(other_requests=True, failed_checks=True)
-        back = Promotion(tags[-2], _now(), by, why, rollback=True, **allowed)
+        back = Promotion(
+            tags[-2],
+            _now(),
+            by,
+            why or f"rollback from {tags[-1]}",
+            rollback=True,
+            other_requests=True,  # the way back is never barred
+            failed_checks=True,
+        )
         _promote(portfolio, history, back)
     return tags[-2]
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.paths import portfolio_home
 from ..data.dataset import Dataset, known_outcomes
 from ..data.split import split
+from ..evaluation.judging import keep_fitted_rows, kept_folder
 from ..evaluation.leakage.audit import refuse_leaks
 from ..evaluation.metrics import compute_metrics
 from ..portfolio.definition import Portfolio
@@ -149,15 +149,15 @@ def save_training(
     training: Training,
     checks: Sequence[Check] | None = None,  # of the model; None: those recorded, or made now
 ) -> str:  # the bundle's tag
-    """Put the bundle into the model store, with its checks on the card, and the reference rows
-    beside it; return its tag.
+    """Put the bundle into the model store, with its checks on the card, and beside it the holdout
+    and the marks of the rows that it was fitted on; return its tag.
     """
     tag = save_bundle(training.bundle)
     if checks is None:
         _put_to_checks(training)
     else:
         record_checks(training, checks)
-    folder = portfolio_home(training.bundle.portfolio.name) / tag.split(":")[1]
+    folder = kept_folder(tag)
     folder.mkdir(parents=True, exist_ok=True)
     rows = training.holdout.frame.assign(
         probability_default=training.scores.probability_default,
@@ -165,4 +165,6 @@ def save_training(
         outcome=training.holdout.y,
     )
     rows.to_parquet(folder / "reference.parquet", index=False)
+    fields = [field.name for field in training.train.portfolio.inputs()]
+    keep_fitted_rows(tag, training.train.columns, fields)
     return tag

@@ -627,8 +627,10 @@ def test_models_are_listed_compared_promoted_and_rolled_back(synthetic_bundle, c
     ] is None
     said = shell("models", "compare", challenger).stderr
     assert "NOT COMPARED loan by loan: the rows of the holdout are not kept" in said
+    unseen = shell("models", "promote", challenger.split(":")[1], "--why", "a test")
+    assert unseen.exit_code == 1 and "is not on this machine" in unseen.stderr
     assert json.loads(
-        shell("models", "promote", challenger.split(":")[1], "--why", "a test", "--json").stdout
+        shell("models", "promote", challenger.split(":")[1], "--because", "a test", "--json").stdout
     ) == {"champion": challenger}
     assert champions() == [challenger]
     shown = json.loads(shell("models", "show", "--json").stdout)
@@ -780,11 +782,7 @@ NOT_MET = dict(check="Slope", value="1.300", threshold="0.909 to 1.091")
 def test_train_says_that_checks_keep_a_model_from_being_champion(now, said):
     because = "essential checks could not be judged"
     status = reports.champion_status("m:1", now, now, synthetic=False, held_back=because)
-    assert (
-        said in status
-        and because in status
-        and "models promote m:1 --failed-checks --why" in status
-    )
+    assert said in status and because in status and "models promote m:1 --because" in status
 
 
 @pytest.mark.parametrize("held_back, code", [(True, 5), (False, 0)])
@@ -810,16 +808,14 @@ def test_a_model_that_does_not_meet_its_checks_is_promoted_by_a_stated_act(
     record_card(challenger, {"checks": not_met} | card)
     try:
         refused = shell("models", "promote", challenger, "--why", "no")
-        assert refused.exit_code == 1 and f"promote {challenger} --failed-checks" in refused.stderr
-        assert "1 of its checks: Slope 1.300 (threshold: 0.909 to 1.091)" in refused.stderr
-        silent = shell("models", "promote", challenger, "--failed-checks")
-        assert silent.exit_code == 2 and "needs a reason" in silent.stderr
+        assert refused.exit_code == 1 and f"promote {challenger} --because" in refused.stderr
+        assert "Slope (training report): 1.300 (threshold: 0.909 to 1.091)" in refused.stderr
         assert champion_tag("gmsc") == synthetic_bundle.tag
         first = shell("models", "show", challenger).stdout.split("\n\n", 1)[1]
         assert first.split(maxsplit=1)[1].startswith("NOT MET: Slope 1.300")
-        shell("models", "promote", challenger, "--failed-checks", "--why", "a trial")
+        shell("models", "promote", challenger, "--because", "a trial")
         assert champion_tag("gmsc") == challenger and promotion_history("gmsc")[-1].failed_checks
-        assert "a trial (held back by its checks)" in shell("models", "show", challenger).stdout
+        assert "a trial (checks or gate overruled)" in shell("models", "show", challenger).stdout
     finally:
         record_card(challenger, card)
 
@@ -839,17 +835,17 @@ def test_a_model_whose_essential_checks_are_not_judged_is_promoted_by_a_stated_a
     try:
         refused = shell("models", "promote", challenger, "--why", "no")
         assert refused.exit_code == 1 and champion_tag("gmsc") == synthetic_bundle.tag
-        assert "put to 1 of its essential checks: Drop in AUC (too few" in refused.stderr
-        assert "Train it on more loans" in refused.stderr and "--failed-checks" in refused.stderr
+        assert "Drop in AUC (training report): not judged (too few loans)" in refused.stderr
+        assert "Train it on more loans" in refused.stderr and "--because" in refused.stderr
         shown = shell("models", "show", challenger).stdout
         assert "NOT JUDGED: Drop in AUC (too few loans)" in shown
-        allowed = shell("models", "promote", challenger, "--failed-checks", "--why", "a trial")
+        allowed = shell("models", "promote", challenger, "--because", "a trial")
         assert champion_tag("gmsc") == challenger
         assert "not judged: Drop in AUC" in allowed.stderr
         assert "not judged: Segments whose PD" in allowed.stderr
         shell("models", "rollback")
         record_card(challenger, {"checks": checks | dict(not_judged=[BLIND_SEGMENT])} | card)
-        named = shell("models", "promote", challenger, "--why", "better")
+        named = shell("models", "promote", challenger, "--because", "better")
         assert champion_tag("gmsc") == challenger and "not judged: Segments" in named.stderr
     finally:
         record_card(challenger, card)
@@ -1413,7 +1409,7 @@ def test_run_goes_the_whole_way(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" in done.stderr and (
         "It is the champion now: there was none." in done.stdout
-        or "--failed-checks" in done.stdout.split("Made in")[1]
+        or "--because" in done.stdout.split("Made in")[1]
     )
     assert all(
         line in done.stdout
