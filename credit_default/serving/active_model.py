@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Checked', 'CHECKED_AT_ONCE', 'PlainRows', 'example_applicant', 'log_rows', 'SingleApplicantReader', 'without_many',
-           'ApplicantReader', 'ActiveModel', 'describe_model', 'describe_override', 'describe_row']
+           'ApplicantReader', 'ActiveModel', 'applicant_key', 'describe_model', 'describe_override', 'describe_row']
 
 # %% ../../nbs/serving/14_active_model.ipynb #57786679
 import json
@@ -223,6 +223,13 @@ class ActiveModel(ApplicantReader):
             for i, row in enumerate(rows)
         ]
         return answers, rows
+
+# %% ../../nbs/serving/14_active_model.ipynb #d446a8eb
+def applicant_key(applicant: BaseModel) -> str:
+    "Return what a checked applicant is known by; the same for the same values in another order."
+    if reference := getattr(applicant, REFERENCE_FIELD):
+        return str(reference)
+    return json.dumps(applicant.model_dump(), sort_keys=True)
 
 # %% ../../nbs/serving/14_active_model.ipynb #878547b6
 _PORTFOLIO_SHOWN = (

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'Bento', 'tag_in_bento', 'tag_to_serve', 'load_successor', 'LoadedPortfolio', 'file_stamps', 'last_promotion',
-           'drift_figures', 'FollowingPortfolio', 'ActiveChallenge', 'load_challenger', 'ChallengedPortfolio',
+           'drift_figures', 'FollowingPortfolio', 'ActiveChallenge', 'load_challenger', 'Arms', 'ChallengedPortfolio',
            'ServedPortfolio', 'portfolio_health']
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #cf873fd9
@@ -13,8 +13,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from ..scoring.bundle import Bundle, BundleError
-from ..scoring.challenge import Challenge, current_challenge
+from ..scoring.challenge import Challenge, current_challenge, is_challenged
 from credit_default.scoring.registry import (
     Promotion,
     bundle_path,
@@ -24,9 +26,9 @@ from credit_default.scoring.registry import (
     request_schema,
     resolve_tag,
 )
-from .active_model import ActiveModel
+from .active_model import ActiveModel, PlainRows, applicant_key
 from .metrics import Metrics
-from .refusals import ModelNotLoaded
+from .refusals import ApiError, ModelNotLoaded
 from ..store.checks import CheckStore
 
 # %% ../../nbs/serving/15_served_portfolio.ipynb #437a804e
@@ -186,6 +188,46 @@ def load_challenger(challenge: Challenge, current: ActiveModel, reasons: bool) -
         raise BundleError(f"{bundle.tag} takes other requests than {current.bundle.tag}")
     return ActiveChallenge(challenge, ActiveModel(bundle, reasons))
 
+# %% ../../nbs/serving/15_served_portfolio.ipynb #613ae0e2
+@dataclass(frozen=True)
+class Arms:
+    "The models that answer applicants, each of them always by the same."
+
+    champion: ActiveModel
+    challenger: ActiveChallenge | None = None  # None where it answers nobody
+
+    def model_for(self, applicant: BaseModel) -> ActiveModel:
+        "Return the model that answers a checked applicant."
+        challenger = self.challenger
+        if challenger and is_challenged(challenger.challenge, applicant_key(applicant)):
+            return challenger.model
+        return self.champion
+
+    def model_of(self, data: Any) -> ActiveModel:
+        """Return the model that answers the applicant of a question, which is all of it or a part.
+        The champion has to refuse what cannot be read.
+        """
+        if self.challenger is None:
+            return self.champion
+        part = data.get("applicant", data) if isinstance(data, dict) else data
+        try:
+            return self.model_for(self.champion.read_applicant(part))
+        except ApiError:
+            return self.champion
+
+    def predict(self, applicants: list[BaseModel]) -> tuple[PlainRows, PlainRows]:
+        "Return the answers, in the order of the applicants, and the rows that the log keeps."
+        if self.challenger is None:
+            return self.champion.predict(applicants)
+        models = [self.model_for(applicant) for applicant in applicants]
+        made: dict[int, tuple[Any, Any]] = {}
+        for model in (self.champion, self.challenger.model):
+            at = [i for i, answering in enumerate(models) if answering is model]
+            if at:
+                made |= zip(at, zip(*model.predict([applicants[i] for i in at])))
+        answers, rows = zip(*(made[i] for i in range(len(applicants))))
+        return list(answers), list(rows)
+
 # %% ../../nbs/serving/15_served_portfolio.ipynb #85a1caf0
 class ChallengedPortfolio(FollowingPortfolio):
     "A portfolio with a challenger."
@@ -215,6 +257,16 @@ class ChallengedPortfolio(FollowingPortfolio):
 # %% ../../nbs/serving/15_served_portfolio.ipynb #d420b5ad
 class ServedPortfolio(ChallengedPortfolio):
     "A portfolio whose champion and challenger are followed."
+
+    def arms(self) -> Arms:
+        "Return the models that answer from now on. Raise ModelNotLoaded where there is none."
+        champion, challenger = self.active_model(), self.challenger
+        answers = (
+            challenger is not None
+            and challenger.challenge.share > 0
+            and challenger.challenge.champion == champion.bundle.tag  # no promotion in between
+        )
+        return Arms(champion, challenger if answers else None)
 
     def load(self, bento: Bento | None = None) -> None:
         "Load and verify the model, and its challenger. Raise BundleError where the model is wrong."

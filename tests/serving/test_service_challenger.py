@@ -147,6 +147,71 @@ def test_a_service_that_ends_scores_what_waits(running, challenger):
     assert json.dumps(sent[0]) not in running.server.log.read_text()
 
 
+def arms_of(client, sent, references, endpoint="predict", **headers):
+    "Which model answers each of these applications."
+    asked = [one | {"application_reference": name} for one, name in zip(sent, references)]
+    if endpoint == "batch":
+        answer = client.post("/predict_batch", json=asked, headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return [one["model_version"] for one in answer.json()]
+    return [
+        client.post("/predict", json=one, headers=headers).json()["model_version"] for one in asked
+    ]
+
+
+def test_a_share_is_answered_by_the_challenger_and_always_the_same(
+    running, challenger, synthetic_bundle
+):
+    begun = begin_challenge(challenger.tag, "gmsc", 0.1, by="tests")
+    taken_up(running, 1)
+    _, sent = applicants(challenger.portfolio, 4000)
+    names = [f"2026-{i}" for i in range(4000)]
+    first = arms_of(running.client, sent, names, "batch")
+    share = first.count(challenger.tag) / len(first)
+    assert abs(share - 0.1) < 4 * np.sqrt(0.1 * 0.9 / len(first))
+    assert set(first) == {challenger.tag, synthetic_bundle.tag}
+    # who asks with other values, alone, and from either worker is answered by the same
+    asked = [*range(20), *(i for i, tag in enumerate(first) if tag == challenger.tag)][:40]
+    for _ in range(2):
+        again = arms_of(running.client, sent, [names[i] for i in asked])
+        assert again == [first[i] for i in asked]
+    # without a reference the values decide, in any order
+    answered = [running.client.post("/predict", json=one).json() for one in sent[:30]]
+    turned = [dict(reversed(one.items())) for one in sent[:30]]
+    again = running.client.post("/predict_batch", json=turned).json()
+    both = [(one["model_version"], one["probability_default"]) for one in answered]
+    assert both == [(one["model_version"], one["probability_default"]) for one in again]
+    # the answer to a question comes from the same model
+    explained = running.client.post("/explain", json=sent[0]).json()
+    assert (explained["model_version"], explained["probability_default"]) == both[0]
+    # the other model scores in the shadow
+    wait_for(lambda: sum(map(running.store.shadow.count, {*first})) == len(first) + 80 + 60)
+    by_challenger = running.store.predictions.count(model_version=challenger.tag)
+    assert running.store.shadow.count(synthetic_bundle.tag) == by_challenger
+    # a kept answer stays as it was, also when the challenge is over; then the champion answers
+    name = names[first.index(challenger.tag)]
+    kept = arms_of(running.client, sent, [name], **{"Idempotency-Key": "share"})
+    assert stop_challenge("gmsc") == begun
+    wait_for(lambda: arms_of(running.client, sent, [name] * 8) == [synthetic_bundle.tag] * 8)
+    assert arms_of(running.client, sent, [name], **{"Idempotency-Key": "share"}) == kept
+    assert kept == [challenger.tag]
+
+
+def test_after_a_restart_the_arms_are_the_same(running, challenger):
+    begin_challenge(challenger.tag, "gmsc", 0.5, by="tests")
+    taken_up(running, 1)
+    _, sent = applicants(challenger.portfolio, 60)
+    names = [f"2026-{i}" for i in range(60)]
+    first = arms_of(running.client, sent, names, "batch")
+    running.server.process.send_signal(signal.SIGTERM)
+    running.server.process.wait(30)
+    running.server.start().ready()
+    running.server.client.headers.update(running.client.headers)
+    # from the first answer on
+    assert arms_of(running.server.client, sent, names) == first
+    assert first.count(challenger.tag) in range(15, 46)
+
+
 def test_a_challenger_that_is_damaged_is_left_alone(running, challenger, synthetic_bundle):
     other = shifted(synthetic_bundle, 0.7)
     begun = begin_challenge(other.tag, "gmsc", by="tests")

@@ -41,7 +41,7 @@ from credit_default.serving.operations import (
 from ..refusals import ApiError, ServiceBusy, problem
 from ..roles import Role
 from ..schemas import Prediction
-from ..served_portfolio import ServedPortfolio
+from ..served_portfolio import Arms, ServedPortfolio
 from ..state import ServiceState
 
 # %% ../../../nbs/serving/routes/01_predictions.ipynb #db93fcfe
@@ -79,8 +79,8 @@ def add_predict(router: APIRouter, state: ServiceState, portfolio: ServedPortfol
         body = await read_body(request, state.settings.max_applicant_bytes)
 
         async def make(key: RequestKey | None) -> Response:
-            model = portfolio.active_model()
-            answers, rows = model.predict([model.read_applicant(read_json(body))])
+            arms = portfolio.arms()
+            answers, rows = arms.predict([arms.champion.read_applicant(read_json(body))])
             content = write_json(answers[0])
             entry = log_entry(request, "predict", rows, key, content)
             await record_predictions(state, portfolio, entry)
@@ -113,10 +113,10 @@ def read_batch(
     return model.read_applicants(items, limit)
 
 
-def score_batch(model: ActiveModel, body: bytes, settings: RequestSettings) -> Scored:
+def score_batch(arms: Arms, body: bytes, settings: RequestSettings) -> Scored:
     "Return the answers to a list of applicants, as they are sent, and the rows for the log."
-    applicants = read_batch(model, body, settings.max_batch, settings.max_applicant_bytes)
-    answers, rows = model.predict(applicants)
+    limit, largest = settings.max_batch, settings.max_applicant_bytes
+    answers, rows = arms.predict(read_batch(arms.champion, body, limit, largest))
     return write_json(answers), rows
 
 
@@ -146,10 +146,10 @@ def add_predict_batch(router: APIRouter, state: ServiceState, portfolio: ServedP
         body = await read_body(request, state.settings.max_body_bytes)
 
         async def make(key: RequestKey | None) -> Response:
-            model = portfolio.active_model()
+            arms = portfolio.arms()
 
             def work() -> Scored:
-                return score_batch(model, body, state.settings)
+                return score_batch(arms, body, state.settings)
 
             is_short = len(body) <= INLINE_BYTES
             content, rows = work() if is_short else await in_thread(state, work)

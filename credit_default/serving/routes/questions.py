@@ -68,10 +68,10 @@ async def answer_in_thread(
 ) -> Response:
     "Return the answer to a question. Nothing is logged."
     body = await read_body(request, applicants * state.settings.max_applicant_bytes)
-    model, data = portfolio.active_model(), read_json(body)
+    arms, data = portfolio.arms(), read_json(body)
 
     def work() -> Scored:
-        return write_json(answer(model, data)), []  # no rows for the log
+        return write_json(answer(arms.model_of(data), data)), []  # no rows for the log
 
     content, _ = await in_thread(state, work)
     return Response(content, media_type=JSON_TYPE)
