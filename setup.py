@@ -60,9 +60,10 @@ setup(
         "redis": listed("redis_requirements"),
         "hub": listed("hub_requirements"),
         "bigquery": listed("bigquery_requirements"),
+        "mlflow": listed("mlflow_requirements"),
         "all": [
             line
-            for extra in ("train", "redis", "hub", "bigquery")
+            for extra in ("train", "redis", "hub", "bigquery", "mlflow")
             for line in listed(f"{extra}_requirements")
         ],
     },

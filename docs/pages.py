@@ -39,6 +39,7 @@ PACKAGES = (
     "serving",
     "monitoring",
     "reporting",
+    "tracking",
     "face",
     "cli",
 )

@@ -33,6 +33,7 @@ from .simulation import simulation_commands
 from .strategy import strategy_commands
 from .stress import stress_commands
 from .terminal import CommandGroup, command_group, note
+from .tracking import tracking_commands
 from .users import user_commands
 
 # %% ../../nbs/cli/17_app.ipynb #3478fdb8
@@ -90,6 +91,7 @@ app.add_typer(
 app.add_typer(database_commands, name="db")
 app.add_typer(user_commands, name="user")
 app.add_typer(log_commands, name="log")
+app.add_typer(tracking_commands, name="tracking")
 
 # %% ../../nbs/cli/17_app.ipynb #138606a4
 def _print_version(asked: bool) -> None:

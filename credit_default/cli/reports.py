@@ -255,6 +255,20 @@ def resumable(request: TrainingRequest, folder: Path) -> Iterator[None]:
             note(f"The search is kept. Go on with it: {resume_command(request, folder.name)}")
         raise
 
+# %% ../../nbs/cli/05_reports.ipynb #be1ec9af
+def _tracked_report(request: TrainingRequest, folder: Path) -> "ReportRun":
+    "Write the training report, in a run of MLflow where one is configured."
+    from credit_default.tracking.tracked import tracked_training  # slow to import
+
+    names = [field.name for field in fields(request) if field.name not in ("portfolio", "note")]
+    options = {name: getattr(request, name) for name in names}
+    run = (folder.parent.name, folder.name, options, request.note)
+    with tracked_training(*run, say=note) as mlflow_run:
+        made = _write_training_report(request, folder)
+        if mlflow_run:
+            mlflow_run.add_report(folder, made.content)
+    return made
+
 # %% ../../nbs/cli/05_reports.ipynb #d309ec8c
 def run_training(
     request: TrainingRequest,
@@ -282,7 +296,7 @@ def run_training(
             check_for_leaks(dataset, request.seed, kept)
         folder = parent / request.resume if request.resume else new_folder(parent, run)
         with resumable(request, folder):
-            made = _write_training_report(request, folder)
+            made = _tracked_report(request, folder)
     tag = print_training(made, before, champion_tag(definition.name))
     write_training_note(tag, made.html, request.note)
     return made, tag

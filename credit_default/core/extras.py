@@ -37,6 +37,7 @@ EXTRAS: dict[str, dict[str, str]] = dict(
     redis={"redis": "redis"},
     hub={"huggingface_hub": "huggingface_hub"},
     bigquery={"sqlalchemy-bigquery": "sqlalchemy_bigquery"},
+    mlflow={"mlflow-skinny": "mlflow"},
 )
 
 # %% ../../nbs/core/09_extras.ipynb #fee614e3

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PREFIX', 'KEY_BYTES', 'KEY_HINT', 'WebAddress', 'MailServer', 'OTHER_VARIABLES', 'variable_name', 'portfolio_name',
-           'ModelSettings', 'AccessSettings', 'StorageSettings', 'RequestSettings', 'LogSettings', 'AlertSettings',
-           'Settings', 'settings_table', 'SettingsError', 'env_file', 'read_settings', 'secret_key',
-           'misspelt_variables']
+           'ModelSettings', 'AccessSettings', 'StorageSettings', 'RequestSettings', 'LogSettings', 'TrackingSettings',
+           'AlertSettings', 'Settings', 'settings_table', 'SettingsError', 'env_file', 'read_settings',
+           'tracking_settings', 'secret_key', 'misspelt_variables']
 
 # %% ../../nbs/core/07_settings.ipynb #97edf5d2
 import json
@@ -199,6 +199,25 @@ class LogSettings(_Group):
         False, description="record OpenTelemetry spans; this about halves the speed"
     )
 
+# %% ../../nbs/core/07_settings.ipynb #32c6b3cf
+class TrackingSettings(_Group):
+    "Where trainings are recorded."
+
+    mlflow_uri: SecretStr | None = Field(
+        None,
+        description=(
+            "MLflow server or database in which each training is recorded, such as "
+            "http://HOST:5000; by default MLFLOW_TRACKING_URI, or none"
+        ),
+    )
+
+    @property
+    def tracking_uri(self) -> str:
+        "The URI of MLflow, with its password; empty if there is none."
+        if self.mlflow_uri:
+            return self.mlflow_uri.get_secret_value()
+        return os.environ.get("MLFLOW_TRACKING_URI", "")
+
 # %% ../../nbs/core/07_settings.ipynb #0eed4368
 def _check_webhook(url: SecretStr) -> SecretStr:
     split_url(url.get_secret_value(), "https", "http")
@@ -254,7 +273,13 @@ class AlertSettings(_Group):
 # %% ../../nbs/core/07_settings.ipynb #f197ff3a
 # pydantic takes the settings of the last base first, which is the order in which they are listed
 class Settings(
-    AlertSettings, LogSettings, RequestSettings, StorageSettings, AccessSettings, ModelSettings
+    AlertSettings,
+    TrackingSettings,
+    LogSettings,
+    RequestSettings,
+    StorageSettings,
+    AccessSettings,
+    ModelSettings,
 ):
     "Settings of the service."
 
@@ -291,6 +316,11 @@ def read_settings(**values: Any) -> Settings:
                 for x in e.errors(include_input=False, include_url=False)
             )
         ) from None
+
+
+def tracking_settings() -> TrackingSettings:
+    "Return where trainings are recorded; no other setting is looked at."
+    return TrackingSettings(_env_file=env_file())
 
 
 def secret_key(settings: AccessSettings) -> str:

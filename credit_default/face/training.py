@@ -6,8 +6,11 @@
 __all__ = ['TrainingRun', 'train']
 
 # %% ../../nbs/face/07_training.ipynb #02746b5f
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +32,7 @@ from ..portfolio.catalogue import SHIPPED
 from ..portfolio.definition import Portfolio
 from ..portfolio.performance_window import maturity_sentence
 from ..reporting.running import ReportRun, new_folder, run_report
+from ..tracking.tracked import tracked_training
 from ..training.additive.edits import read_edits
 from credit_default.training.candidates import (
     judge_candidates,
@@ -38,7 +42,12 @@ from credit_default.training.candidates import (
 )
 from ..training.champion import refuse_edits
 from ..training.pd_interval import interval_table, refit_log_odds
-from ..training.training import Training, save_training, train_model
+from credit_default.training.training import (
+    Training,
+    out_of_fold_metrics,
+    save_training,
+    train_model,
+)
 from ..training.tuning import PRESETS
 
 # %% ../../nbs/face/07_training.ipynb #1cd87bf6
@@ -234,6 +243,18 @@ def _check_options(portfolio: Portfolio, options: dict[str, Any]) -> None:
         if name not in names:
             raise InvalidInput(f"keep: portfolio {portfolio.name} has no field {name!r}")
 
+# %% ../../nbs/face/07_training.ipynb #637417f2
+def _train_in_run(loans: Dataset, options: dict[str, Any], given: dict[str, Any]) -> Training:
+    "Train a model, in a run of MLflow where one is configured. `options`: as they were asked."
+    portfolio, name = loans.portfolio, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    shown = options | dict(data=loans.provenance.get("file"))
+    say = partial(print, file=sys.stderr)
+    with tracked_training(portfolio.name, name, shown, source="cd.train", say=say) as run:
+        training = train_model(portfolio, loans, **given)
+        if run:
+            run.add_bundle(training.bundle, out_of_fold_metrics(training))
+    return training
+
 # %% ../../nbs/face/07_training.ipynb #30c80b86
 def _train_and_compare(loans: Dataset, options: dict[str, Any], progress: bool) -> TrainingRun:
     "Train a model, and compare it with the registered candidates."
@@ -246,7 +267,7 @@ def _train_and_compare(loans: Dataset, options: dict[str, Any], progress: bool) 
     if path := given.pop("edits", None):
         given["edits"] = read_edits(path, loans.portfolio, options["keep"])
         refuse_edits(options["champion"], given["edits"])
-    training = train_model(loans.portfolio, loans, **given, progress=progress)
+    training = _train_in_run(loans, options, given | dict(progress=progress))
     table, others = judge_candidates(training, registered_candidates())
     return TrainingRun(training, loans, options, table, others)
 

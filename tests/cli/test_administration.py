@@ -44,6 +44,7 @@ COMMANDS = [
     "log prune",
     "log erase",
     "log backup",
+    "tracking sync",
 ]
 SCRIPT = Path(sys.executable).with_name("credit-default")
 PASSWORD = "a long and quiet river"
@@ -134,7 +135,7 @@ def test_every_command_explains_itself_with_examples(command):
     assert f"  credit-default {command}" in helped.stdout.split("Examples:")[1]
 
 
-@pytest.mark.parametrize("group", ["db", "user", "log"])
+@pytest.mark.parametrize("group", ["db", "user", "log", "tracking"])
 def test_a_group_lists_its_commands(group):
     lines = shell(group, "--help").stdout.split("Commands:\n")[1].splitlines()
     assert [

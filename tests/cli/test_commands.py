@@ -50,7 +50,7 @@ COMMANDS = [
     "models promote",
     "models rollback",
 ]
-OTHERS = ["db", "user", "log"]  # what is in them: test_administration.py
+OTHERS = ["db", "user", "log", "tracking"]  # what is in them: test_administration.py
 FIGURES = [
     "n",
     "default_rate",
