@@ -99,7 +99,11 @@ def is_high(
         return None
     if field.direction:
         return (field.direction > 0) == raised
-    return None if centre is None or value == centre else bool(value > centre)
+    if centre is None or value == centre:
+        return None
+    above = bool(value > centre)
+    better = dict(up=True, down=False).get(field.changeable)  # whether higher values are
+    return None if better is not None and (above == better) == raised else above
 
 
 def is_best_value(field: Field, value: Any) -> bool:
