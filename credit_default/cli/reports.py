@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['REPORTS', 'STUDY', 'MARGINS', 'report_commands', 'ChampionName', 'DEFAULT_CHAMPION', 'PresetOption', 'ChampionOption',
-           'TrialsOption', 'TimeoutOption', 'KeepOption', 'ResumeOption', 'EditsOption', 'NoteOption', 'write_report',
-           'eda_command', 'TrainingRequest', 'check_for_leaks', 'champion_status', 'was_held_back', 'held_back_because',
-           'print_training', 'resume_command', 'resumable', 'run_training', 'Preset', 'train_command']
+           'TrialsOption', 'TimeoutOption', 'KeepOption', 'ResumeOption', 'EditsOption', 'IntervalOption', 'NoteOption',
+           'write_report', 'eda_command', 'TrainingRequest', 'check_for_leaks', 'champion_status', 'was_held_back',
+           'held_back_because', 'print_training', 'resume_command', 'resumable', 'run_training', 'Preset',
+           'train_command']
 
 # %% ../../nbs/cli/05_reports.ipynb #89b27167
 import shlex
@@ -102,7 +103,7 @@ def eda_command(
 
 # %% ../../nbs/cli/05_reports.ipynb #a323a198
 @dataclass(frozen=True)
-class TrainingRequest:
+class _TrainingOptions:
     "What is to be trained, as the options of `train` say it."
 
     portfolio: str  # name or path
@@ -118,6 +119,12 @@ class TrainingRequest:
     as_of: str = ""  # day up to which outcomes are known; see the portfolio
     sample_seed: int = 0  # of the synthetic sample
     edits: Path | None = None  # file with edits of a glass box's terms
+    interval_refits: int | None = None  # champions fitted again, for intervals of the PDs
+
+# %% ../../nbs/cli/05_reports.ipynb #a323a199
+@dataclass(frozen=True)
+class TrainingRequest(_TrainingOptions):
+    "The same, and what is checked before a training."
 
     def check_edits_file(self, definition: "Portfolio", kept: tuple[str, ...]) -> None:
         "Raise InputError where edits do not fit the portfolio, or the kind of champion."
@@ -229,6 +236,7 @@ def _write_training_report(request: TrainingRequest, folder: Path) -> "ReportRun
         as_of=request.as_of or None,
         sample_seed=request.sample_seed,
         edits=request.edits.resolve() if request.edits else None,
+        interval_refits=request.interval_refits,
     )
     return write_report("training", request.portfolio, parameters, folder.name)
 
@@ -353,6 +361,18 @@ EditsOption = Annotated[
         help="TOML file with a validator's edits of a glass box's terms, each with its reason.",
     ),
 ]
+IntervalOption = Annotated[
+    int | None,
+    typer.Option(
+        "--interval-refits",
+        min=5,
+        metavar="N",
+        help=(
+            "Fit the champion N times again, for a section of the report on the intervals of the "
+            "PDs. 10 is a good number."
+        ),
+    ),
+]
 NoteOption = Annotated[
     str, typer.Option("--note", metavar="TEXT", help="About the model; `models list` shows it.")
 ]
@@ -382,18 +402,18 @@ def train_command(
     as_of: KnownUntilOption = "",
     sample_seed: SampleSeedOption = 0,
     edits: EditsOption = None,
+    interval_refits: IntervalOption = None,
 ) -> None:
     """Train a model and write its report.
 
     Out-of-fold predictions of the models tried are cached in reports/PORTFOLIO/margins, so that a
     repeated run need not fit them again. The folder can be deleted at any time.
 
-    The model becomes champion if there is none (or only a synthetic one) and it meets its checks,
-    whose thresholds are in the portfolio's file under [checks]. If not, or if loans are too few to
-    judge essential ones, the exit code is 5.
+    The model becomes champion if there is none (or only a synthetic one) and it meets its checks
+    ([checks] in the portfolio's file). If not, or if loans are too few for them, exit code 5.
     """
     how = (preset.value, str(champion), trials, timeout, seed, keep, resume, text)
-    request = TrainingRequest(portfolio, path, *how, as_of, sample_seed, edits)
-    made, _ = run_training(request)
+    more = (as_of, sample_seed, edits, interval_refits)
+    made, _ = run_training(TrainingRequest(portfolio, path, *how, *more))
     if was_held_back(made):
         raise typer.Exit(NOT_MET)

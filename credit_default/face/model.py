@@ -8,7 +8,7 @@ __all__ = ['SYNTHETIC_NOTE', 'CreditModel', 'UnknownModelError', 'load_model']
 # %% ../../nbs/face/05_model.ipynb #134c51ec
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -284,7 +284,11 @@ class _WritingModel(_ChangingModel):
     "The same, with a letter to a declined applicant."
 
     def letter(
-        self, applicant: Any, reference: str | None = None, date: datetime.date | None = None
+        self,
+        applicant: Any,
+        reference: str | None = None,
+        date: datetime.date | None = None,
+        reasons: Sequence[str] = (),
     ) -> Letter:
         """Return the letter to a declined applicant, with the principal reasons, by the template
         `letter` of the portfolio. `print` it, or write its `to_html()`.
@@ -296,18 +300,21 @@ class _WritingModel(_ChangingModel):
             The lender's own name of the application.
         date : datetime.date, optional
             Of the letter, today unless given.
+        reasons : sequence of str, optional
+            Of a person who declined an applicant whom the model does not decline: up to four, each
+            the code of a field, such as R01, or a sentence.
 
         Raises
         ------
         InvalidInput
-            If the applicant is approved, or would be refused; the message names no value.
+            If the applicant is not declined, or would be refused; the message names no value.
 
         Examples
         --------
         >>> print(model.letter(applicant, "2026-004711"))  # doctest: +SKIP
         """
         row = one_applicant(self.bundle, applicant)
-        return write_letter(self.bundle, row, date or datetime.date.today(), reference)
+        return write_letter(self.bundle, row, date or datetime.date.today(), reference, reasons)
 
 # %% ../../nbs/face/05_model.ipynb #f2d90858
 class _SavedModel(_WritingModel):

@@ -146,7 +146,8 @@ class BundleParts(Ensemble):
             return "each member's own start (the model has no reference population: train it again)"
         if not all(model.has_population for model in self.models):
             return "one reference population; trees too deep for tables have XGBoost's own start"
-        return "one reference population, the same for all members"
+        several = len(self.members) > 1
+        return "one reference population" + ", the same for all members" * several
 
 # %% ../../nbs/scoring/12_bundle.ipynb #43858e12
 class _Summing(BundleParts):

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from ..scoring.reasons import MAX_REASONS
 from ..scoring.reference import MIN_COMPARED
 from ..store.answers import storable
 
@@ -599,8 +600,18 @@ class LetterRequest(BaseModel):
         description="of the letter; today, by the service's clock, unless given",
         examples=["2026-01-31"],
     )
+    reasons: list[str] = Field(
+        [],
+        max_length=MAX_REASONS,
+        description=(
+            "only if a person declined an applicant whom the model does not decline: that person's "
+            "principal reasons, each the code of a field, such as R01, or a sentence of up to 200 "
+            "characters"
+        ),
+        examples=[["We could not verify your employment"]],
+    )
 
-
+# %% ../../nbs/serving/11_schemas.ipynb #9a4f3629
 class LetterResponse(BaseModel):
     "The letter to a declined applicant."
 

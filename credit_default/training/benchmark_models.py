@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CANDIDATE_NAMES', 'Benchmark', 'judge_benchmark', 'benchmark_name', 'single_recipe', 'single_models', 'recipe_pd',
            'scorecard_pd', 'ebm_pd', 'ebm_key', 'Challenger', 'planned_challengers', 'judge_champion', 'challengers',
-           'plot_cost']
+           'benchmark_pds', 'plot_cost']
 
 # %% ../../nbs/training/25_benchmark_models.ipynb #d9669802
 import warnings
@@ -265,6 +265,19 @@ def challengers(
     table = pd.DataFrame(judged)
     rivals = table[1:].sort_values("auc", ascending=False, kind="stable")
     return pd.concat([table[:1], rivals], ignore_index=True)
+
+# %% ../../nbs/training/25_benchmark_models.ipynb #bbe5a128
+def benchmark_pds(
+    training: Training,
+    model: str,  # its name in the table of `challengers`
+    ebm: bool | dict[str, Any] = True,  # as it was said there
+    others: dict[str, tuple[str, np.ndarray]] | None = None,  # as they were given there
+) -> np.ndarray:
+    "Return (n_holdout,) PDs of a benchmark model."
+    if others and model in others:
+        return others[model][1]
+    [planned] = [c for c in planned_challengers(training, ebm) if c.name == model]
+    return kept_answers(training, planned.key, planned.answer)
 
 # %% ../../nbs/training/25_benchmark_models.ipynb #4ae86f1a
 def _spread_apart(x: np.ndarray, gap: float = 1.2) -> np.ndarray:

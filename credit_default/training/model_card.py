@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_OUT_OF_TIME_TEST', 'DECLINED_NOT_OBSERVED', 'SYNTHETIC_LIMIT', 'CONTRIBUTION_METHODS', 'held_out_since',
-           'list_limits', 'card_figures', 'contribution_methods', 'cut_off_origin', 'make_card']
+           'list_limits', 'card_figures', 'contribution_methods', 'describe_contributions', 'cut_off_origin',
+           'make_card']
 
 # %% ../../nbs/training/18_model_card.ipynb #45dfe5cc
 from typing import Any
@@ -69,17 +70,22 @@ CONTRIBUTION_METHODS = {
     "points": "points of bins for a scorecard",
     "additive": "scores of curves, and half of a pair's score to each field, for an additive model",
 }
-_EXPLANATION = (
-    "contributions in log-odds, counted from the mean margin of one reference population for all "
-    "members (trees too deep for tables: from XGBoost's own start): {methods}, averaged with the "
-    "members' shares; derived features divided among their fields by the derivation"
-)
 
 
 def contribution_methods(bundle: Bundle) -> list[str]:
     "Return in words how the contributions of a bundle's members are computed."
     kinds = {member.model.kind for member in bundle.members}
     return [method for kind, method in CONTRIBUTION_METHODS.items() if kind in kinds]
+
+
+def describe_contributions(bundle: Bundle) -> str:
+    "Return in words what contributions are, and what they are counted from."
+    averaged = ", averaged with the members' weights" if len(bundle.members) > 1 else ""
+    return (
+        f"contributions in log-odds, counted from {bundle.baseline_text}: "
+        f"{', '.join(contribution_methods(bundle))}{averaged}; derived features divided among "
+        "their fields by the derivation"
+    )
 
 # %% ../../nbs/training/18_model_card.ipynb #a56875c4
 def cut_off_origin(chosen: CutOffChoice) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def make_card(fitted: Fitted, train: Dataset, holdout: Dataset, scores: Scores) 
         fields_used=list(bundle.names),
         fields_left_out={f.name: f.role for f in portfolio.fields if f.name not in bundle.names},
         figures=card_figures(bundle.metrics, train, holdout, scores),
-        explanation=_EXPLANATION.format(methods=", ".join(contribution_methods(bundle))),
+        explanation=describe_contributions(bundle),
         reasons=portfolio.reasons.sentence,
     ) | _edits_of(fitted)
 

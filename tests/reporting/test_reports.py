@@ -167,8 +167,11 @@ CHECKLIST = dict(
         "costs",
         "confusion",
         "pricing",
+        "swap_set",
+        "frontier",
         "stress",
         "stress_by_rating",
+        "lifetime",
     ),
     explanation=(
         "contributions",
@@ -181,7 +184,7 @@ CHECKLIST = dict(
         "reason_stability",
         "prediction_steps",
     ),
-    robustness=("weak_spots", "noise", "inputs_missing", "seeds"),
+    robustness=("weak_spots", "noise", "inputs_missing", "seeds", "pd_intervals"),
 )
 
 

@@ -90,6 +90,10 @@ def test_training_says_it_everywhere(book, monkeypatch):
         len(origins) == 5 and sum(o["n"] for o in origins) + origins[0]["fitted_on"] == N - immature
     )
     assert "time order too" in page
+    life = content["figures"]["lifetime"]
+    whole, holdout = life["table"][-1], content["figures"]["holdout"]["values"]
+    assert whole["rating"] == "all" and 0 < whole["pd_12"] < whole["pd_life"]
+    assert abs(whole["pd_life"] - holdout["mean_pd"]) < 1e-9 and life["values"]["months"] == 24
 
 
 @pytest.mark.slow

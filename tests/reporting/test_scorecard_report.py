@@ -15,7 +15,7 @@ from credit_default.reporting.running import run_report
 def test_a_scorecard_is_printed_whole_and_its_table_lies_beside_the_report(tmp_path, monkeypatch):
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
     data = save_sample(get_portfolio("gmsc"), tmp_path, 3000, seed=1)
-    parameters = dict(data=data, trials=1, champion="scorecard")
+    parameters = dict(data=data, trials=1, champion="scorecard", interval_refits=5)
     made = run_report("training", "gmsc", parameters, tmp_path / "out", "run", progress=False)
     page = made.html.read_text(encoding="utf-8")
     assert ". The model, whole</h2>" in page and outside_references(page) == []
@@ -42,3 +42,15 @@ def test_a_scorecard_is_printed_whole_and_its_table_lies_beside_the_report(tmp_p
     assert {row["characteristic"] for row in chosen} == set(by_name)
     assert all(row["vif"] >= 1 - 1e-9 and row["coefficient"] < 0 for row in chosen)
     assert figures["points_price"]["values"]["model"]
+    inflated = [
+        row["title"] for row in figures["characteristics"]["table"] if (row["vif"] or 0) > 5
+    ]
+    assert figures["characteristics"]["values"]["repeated"] == inflated
+    assert figures["swap_set"]["values"]["model"] == figures["points_price"]["values"]["model"]
+    swaps = {row["group"]: row["n"] for row in figures["swap_set"]["table"]}
+    assert sum(swaps.values()) == 600 and swaps["swapped in"] >= swaps["swapped out"]
+    assert "Another seed changes nothing" in page
+    intervals = figures["pd_intervals"]
+    assert intervals["values"]["refits"] == 5 and intervals["table"][-1]["n"] == 600
+    for row in intervals["table"]:
+        assert row["low"] < row["probability_default"] < row["high"] and row["odds_factor"] > 1

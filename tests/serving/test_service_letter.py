@@ -65,6 +65,34 @@ def test_an_approved_applicant_gets_no_letter(service, documented, valid):
     assert only["loc"] == ["applicant"] and "not declined" in only["msg"]
 
 
+def test_a_person_who_declined_gives_the_reasons_of_the_letter(
+    service, documented, model, valid, declined
+):
+    sentence = "We could not verify your employment <at all>"
+    told = dict(applicant=valid, date=DAY, reasons=[f" {sentence} ", "R05"])
+    answer = service.client.post("/letter", json=told)
+    check_documented(documented, "POST", "/letter", answer)
+    said = answer.json()["letter"]
+    day = datetime.date.fromisoformat(DAY)
+    assert said == model.letter(valid, date=day, reasons=[sentence, "R05"]).text
+    lines = [line for line in said.splitlines() if line.startswith("- ")]
+    assert lines[0] == f"- {sentence}" and len(lines) == 2 and "ncome" in lines[1]
+    assert "<at" not in model.letter(valid, date=day, reasons=[sentence]).to_html()
+    # the model's own reasons are those of whom the model declined
+    both = service.client.post("/letter", json=told | dict(applicant=declined[0]))
+    check_documented(documented, "POST", "/letter", both)
+    assert both.status_code == 409 and both.json()["detail"][0]["loc"] == ["reasons"]
+
+
+@pytest.mark.parametrize("reasons", [["a\nb"], [""], ["x" * 201], ["a"] * 5, "R01", [1]])
+def test_what_is_no_reason_of_a_person_is_refused(service, documented, valid, reasons):
+    answer = service.client.post("/letter", json=dict(applicant=valid, reasons=reasons))
+    check_documented(documented, "POST", "/letter", answer)
+    assert answer.status_code == 422
+    check_error(answer)
+    assert answer.json()["detail"][0]["loc"][0] == "reasons"
+
+
 @pytest.mark.parametrize(
     ("part", "loc"),
     [

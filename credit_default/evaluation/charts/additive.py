@@ -348,7 +348,7 @@ def _bin_ticks(axis: TermAxis, shown: np.ndarray) -> tuple[list[float], list[str
     first = int(np.flatnonzero(shown > 0)[0])
     at, texts = [], []
     if first:
-        at, texts = [((shown == 0).sum() - 1) / 2], ["no value"]
+        at, texts = [((shown == 0).sum() - 1) / 2], ["no\nvalue"]
     if axis.cuts is None:
         places = range(0, len(axis.levels), -(-len(axis.levels) // _MANY_LEVELS))
         names = [textwrap.shorten(axis.levels[i], 18, placeholder="…") for i in places]

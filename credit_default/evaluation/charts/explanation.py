@@ -143,7 +143,8 @@ def _direction(
     rho = np.corrcoef(rankdata(x), rankdata(c))[0, 1] if varied else 0
     if abs(rho) <= 0.3:
         return "no single direction"
-    return f"the PD {'rises' if rho > 0 else 'falls'} with the value"
+    mostly = "" if abs(rho) >= 0.9 else "mostly "
+    return f"the PD {mostly}{'rises' if rho > 0 else 'falls'} with the value"
 
 # %% ../../../nbs/evaluation/charts/06_explanation.ipynb #c82c499e
 @chart

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from ...core.errors import InvalidInput
 from ...portfolio.applicant import REFERENCE_FIELD, applicants_to_columns
-from ...scoring.letter import write_letter
+from ...scoring.letter import NoLetterDue, write_letter
 from ..access import require_role
 from ..active_model import ActiveModel
 from ..operations import APPLICANT_BODY, POST_ERRORS, error_responses
@@ -30,12 +30,14 @@ def answer_letter(model: ActiveModel, data: Any) -> dict[str, Any]:
     asked = read_parts(LetterRequest, data, ("applicant",))
     applicant = read_part(model, asked.applicant, "applicant")
     row = applicants_to_columns(model.portfolio, [applicant])
-    reference = getattr(applicant, REFERENCE_FIELD)
+    reference, date = getattr(applicant, REFERENCE_FIELD), asked.date or datetime.date.today()
     try:
-        letter = write_letter(model.bundle, row, asked.date or datetime.date.today(), reference)
+        letter = write_letter(model.bundle, row, date, reference, asked.reasons)
+    except NoLetterDue as e:
+        place = "reasons" if asked.reasons else "applicant"
+        raise ApiError(409, "there is no letter to write", [problem(str(e), place)]) from None
     except InvalidInput as e:
-        found = [problem(str(e), "applicant")]
-        raise ApiError(409, "there is no letter to write", found) from None
+        raise ApiError(422, "the request was refused", [problem(str(e), "reasons")]) from None
     return dict(letter=letter.text, model_version=model.bundle.tag)
 
 # %% ../../../nbs/serving/routes/11_letter.ipynb #421a3e03
@@ -52,6 +54,7 @@ def add_routes(router: APIRouter, state: ServiceState, portfolio: ServedPortfoli
     )
     async def letter(request: Request) -> Response:
         """Return the letter to a declined applicant, with the principal reasons, by the template of
-        the portfolio. For an applicant who is not declined there is none (409). Nothing is logged.
+        the portfolio. For an applicant whom the model does not decline there is none (409), unless
+        a person declined and `reasons` says why. Nothing is logged.
         """
         return await answer_in_thread(state, portfolio, request, 2, answer_letter)
