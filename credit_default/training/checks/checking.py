@@ -15,6 +15,7 @@ import pandas as pd
 
 from ...core.numeric import pd_of
 from ...evaluation.validation.outcome_tests import OutcomeTests
+from ...evaluation.validation.robustness import score_in_parts
 from ...portfolio.values import Columns
 from .check import Check, none_of
 from .data_and_split import field_check, maturity_check, split_checks
@@ -76,9 +77,8 @@ def check_model(
 # %% ../../../nbs/training/checks/08_checking.ipynb #df65c1da
 def check_training(training: "Training") -> ModelChecks:
     "Put a trained model to all checks but the comparison with benchmark models."
-    found = check_model(
-        judged_model(training), lambda columns: pd_of(training.bundle.log_odds(columns))
-    )
+    answer = score_in_parts(lambda columns: pd_of(training.bundle.log_odds(columns)))
+    found = check_model(judged_model(training), answer)
     mature = maturity_check(training)
     return found if mature is None else replace(found, checks=[mature, *found.checks])
 
