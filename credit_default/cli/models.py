@@ -6,8 +6,8 @@
 __all__ = ['model_commands', 'TagArgument', 'WhyOption', 'LIST_COLUMNS', 'ChallengerArgument', 'OtherArgument',
            'OtherRequestsOption', 'BecauseOption', 'GateTableOption', 'PROMOTED', 'reproduce_commands',
            'ReproducedTagArgument', 'OtherSeedOption', 'models_list', 'card_lines', 'print_model', 'models_show',
-           'print_comparison', 'models_compare', 'print_gate', 'models_promote', 'models_rollback', 'models_delete',
-           'reproduce_command']
+           'print_comparison', 'models_compare', 'print_gate', 'models_promote', 'models_history', 'models_rollback',
+           'models_delete', 'reproduce_command']
 
 # %% ../../nbs/cli/08_models.ipynb #c88ef7a6
 import sys
@@ -408,6 +408,42 @@ def models_promote(
     _print_champion(bundle.tag, as_json, PROMOTED)
     for check in unjudged_checks(bundle.card):
         note(f"not judged: {check}")
+
+# %% ../../nbs/cli/08_models.ipynb #d58effe1
+def _history_row(event: "Promotion") -> dict[str, Any]:
+    "Return a promotion as a line of the table."
+    lines = (event.gate or {}).get("checks", [])
+    met = sum(line["holds"] is True for line in lines)
+    kind = "rollback" if event.rollback else "overruled" if event.failed_checks else ""
+    return dict(
+        at=event.at[:16].replace("T", " "),
+        model=event.tag.partition(":")[2],
+        by=event.by,
+        gate=f"{met} of {len(lines)} met" if lines else "",
+        kind=kind,
+        why=event.why,
+    )
+
+
+@model_commands.command("history", epilog=examples("models history", "models history --json"))
+def models_history(
+    portfolio: PortfolioOption = DEFAULT_PORTFOLIO, as_json: JsonOption = False
+) -> None:
+    """List the promotions of a portfolio, the newest last. Dates are in UTC.
+
+    With --json, each has what the gate found: its lines, the loans, and whom the two models treat
+    differently.
+    """
+    from credit_default.scoring.registry import promotion_history  # slow to import
+
+    history = promotion_history(find_portfolio(portfolio).name)
+    if as_json:
+        print_json([event.to_dict() for event in history])
+    elif not history:
+        note(f"portfolio {portfolio} has had no champion yet")
+    else:
+        columns = dict(at="date", model="model", by="by", gate="gate", kind="", why="reason")
+        print_table([_history_row(event) for event in history], columns)
 
 # %% ../../nbs/cli/08_models.ipynb #8fbaa999
 @model_commands.command(

@@ -49,6 +49,7 @@ COMMANDS = [
     "models challenge",
     "models promote",
     "models rollback",
+    "models history",
 ]
 OTHERS = ["db", "user", "log", "tracking"]  # what is in them: test_administration.py
 FIGURES = [

@@ -138,6 +138,8 @@ def test_the_history_keeps_the_gate_and_the_reason(gmsc, tmp_path):
     assert last.gate["champion"] == gmsc["champion"].tag and last.gate["loans"] == len(holdout)
     assert last.gate["defaults"] == holdout.y.sum()
     assert sum(row["n"] for row in last.gate["swaps"]) == len(holdout)
+    listed = shell("models", "history").stdout.splitlines()[-1]
+    assert "overruled" in listed and listed.endswith("a trial") and " met " in listed
 
 
 def test_promotion_in_python_passes_the_same_gate(gmsc):
