@@ -18,6 +18,7 @@ import credit_default
 from .challenge import challenge_commands
 from .data import data_commands
 from .database import database_commands
+from .hub import hub_commands
 from .letter import letter_commands
 from .lifetime import lifetime_commands
 from .log import log_commands
@@ -88,6 +89,7 @@ model_commands.add_typer(challenge_commands)
 app.add_typer(
     model_commands, name="models", help="List, compare, challenge, promote and delete models."
 )
+app.add_typer(hub_commands, name="hub", help="Share models through the Hugging Face Hub.")
 app.add_typer(database_commands, name="db")
 app.add_typer(user_commands, name="user")
 app.add_typer(log_commands, name="log")

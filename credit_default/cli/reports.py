@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .data import DataOption, KnownUntilOption, check_data
+from .hub import upload_trained
 from .lookup import find_portfolio, portfolio_path
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
@@ -307,6 +308,7 @@ def run_training(
             made = _tracked_report(request, folder)
     tag = print_training(made, before, champion_tag(definition.name))
     write_training_note(tag, made.html, request.note)
+    upload_trained(tag, request.portfolio, latest=champion_tag(definition.name) == tag)
     return made, tag
 
 # %% ../../nbs/cli/05_reports.ipynb #970fc1b3

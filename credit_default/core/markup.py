@@ -34,14 +34,14 @@ def escape_chat(text: str) -> str:
     return text
 
 # %% ../../nbs/core/10_markup.ipynb #dda7a460
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$!&]|(?<=\w):(?=//)|(?<=\bwww)\.")
-_LIST_MARK = re.compile(r"^([-+=]|\d(?=\d*[.)]))")  # at the start of a line
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]#|~$!]|(?<=\w):(?=//)|(?<=\bwww)\.")
+_LIST_MARK = re.compile(r"^([-+=]|\d(?=\d*[.)](\s|$)))")  # at the start of a line
 
 
 def escape_markdown(text: object) -> str:
     "Return a text as one line of Markdown that shows it, in a paragraph or a cell of a table."
     line = " ".join(str(text).split())
-    escaped = _MARKDOWN.sub(lambda found: "\\" + found[0], line)
+    escaped = html.escape(_MARKDOWN.sub(lambda found: "\\" + found[0], line), quote=False)
     return _LIST_MARK.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 # %% ../../nbs/core/10_markup.ipynb #576e3a2a

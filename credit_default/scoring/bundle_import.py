@@ -7,6 +7,7 @@ __all__ = ['SUFFIXES', 'PICKLES', 'MAX_BUNDLE_BYTES', 'refuse_names', 'import_bu
 
 # %% ../../nbs/scoring/26_bundle_import.ipynb #3f295798
 import io
+import json
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -66,17 +67,19 @@ def _sent_names(folder: Path, beside: Collection[str]) -> list[str]:
     refuse_names({path.name: path.stat().st_size for path in paths}, source)
     return [path.name for path in paths]
 
-
+# %% ../../nbs/scoring/26_bundle_import.ipynb #8f8f267f
 def import_bundle(
     folder: Path,
     beside: Collection[str] = (),  # names of files that may lie beside the bundle
+    portfolio: str = "",  # whose model it must be; any unless given
+    version: str = "",  # content hash that it must have; any unless given
 ) -> str:  # its tag
     """Verify the bundle in a folder and put it into the model store; it is not promoted.
 
     Raises
     ------
     BundleError : naming the file, where one is missing, damaged, changed, too large, a pickle, or
-        not in the manifest; or where golden rows score differently here.
+        not in the manifest; where golden rows score differently here; or for another model.
     """
     source, names = f"{folder.parent.name}/{folder.name}", _sent_names(folder, beside)
     files = checked_files(folder)
@@ -87,4 +90,10 @@ def import_bundle(
         bundle = read_bundle(folder)
     except MemoryError:
         raise BundleError(f"{source}: an array does not fit into this machine's memory") from None
-    return store_files(bundle, files | {"manifest.json": (folder / "manifest.json").read_bytes()})
+    manifest = (folder / "manifest.json").read_bytes()
+    found = (bundle.portfolio.name, json.loads(manifest)["content_hash"])
+    if found != (portfolio or found[0], version or found[1]):
+        raise BundleError(
+            f"{source} holds another model: version {found[1]} of portfolio {found[0]}"
+        )
+    return store_files(bundle, files | {"manifest.json": manifest})

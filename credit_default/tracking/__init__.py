@@ -1,1 +1,1 @@
-"Runs and models in MLflow."
+"Runs and models in MLflow, and models on the Hugging Face Hub."

@@ -50,6 +50,8 @@ COMMANDS = [
     "models promote",
     "models rollback",
     "models history",
+    "hub push",
+    "hub pull",
 ]
 OTHERS = ["db", "user", "log", "tracking"]  # what is in them: test_administration.py
 FIGURES = [
