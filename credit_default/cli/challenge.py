@@ -56,10 +56,10 @@ ShareOption = Annotated[
 StopOption = Annotated[bool, typer.Option("--stop", help="End the challenge that goes on.")]
 ChallengeWhyOption = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 FailingOption = Annotated[
-    bool,
+    str,
     typer.Option(
-        "--failed-checks",
-        help="Let it answer even if it does not meet its checks. Needs --why, which is kept.",
+        "--because",
+        help="Let it answer even if it does not meet its checks, for this reason, which is kept.",
     ),
 ]
 
@@ -90,7 +90,7 @@ def models_challenge(
     stop: StopOption = False,
     portfolio: PortfolioOption = DEFAULT_PORTFOLIO,
     why: ChallengeWhyOption = "",
-    failed_checks: FailingOption = False,
+    because: FailingOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Let a model run beside the champion, or say which one does.
@@ -103,14 +103,12 @@ def models_challenge(
     from credit_default.scoring.challenge import begin_challenge, current_challenge, stop_challenge
 
     _check_options(tag, shadow, share, stop)
-    if failed_checks and not why.strip():
-        raise InputError("--failed-checks needs a reason, which is kept in the history: --why TEXT")
     name = find_portfolio(portfolio).name
     if stop:
         stop_challenge(name, by=current_user(), why=why)
     elif tag:
         tag = open_model(tag, portfolio).tag
-        begin_challenge(tag, name, share, current_user(), why, failed_checks)
+        begin_challenge(tag, name, share, current_user(), because or why, bool(because))
     current = current_challenge(name)
     if as_json:
         print_json(dict(challenge=current and current.to_dict()))
