@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from .csv_text import DataError, decode_csv, decompressed, parse_csv
@@ -183,6 +184,19 @@ def read_bytes(path: Path) -> bytes:
     except OSError as e:
         raise DataError(f"{path.name}: cannot be read: {e.strerror}") from None
 
+# %% ../../nbs/data/03_sources.ipynb #b1b00002
+_ROWS_AT_ONCE = 2_000
+
+
+def _table_columns(header: list[str], rows: list[list[str]]) -> dict[str, Any]:
+    "Return the cells of rows by column, as arrays of text."
+    if not rows:
+        return {name: [] for name in header}
+    starts = range(0, len(rows), _ROWS_AT_ONCE)
+    parts = (zip(*rows[start : start + _ROWS_AT_ONCE]) for start in starts)
+    arrays = zip(*([np.array(cells, object) for cells in part] for part in parts))
+    return {name: np.concatenate(column) for name, column in zip(header, arrays)}
+
 # %% ../../nbs/data/03_sources.ipynb #93563232
 def _form_and_text(
     name: str, content: bytes, portfolio: Portfolio | None, form: Csv | None
@@ -218,7 +232,7 @@ def read_table(
     form, text = _form_and_text(path.name, content, portfolio, form)
     header, rows = parse_csv(path.name, text, portfolio, form)
     header = [h or f"Unnamed: {i}" for i, h in enumerate(header)]
-    table: dict[str, Any] = dict(zip(header, zip(*rows))) if rows else {h: [] for h in header}
+    table = _table_columns(header, rows)
     for f in portfolio.fields if portfolio and form != Csv() else ():
         for name in {f.name, f.alias} & table.keys():
             table[name] = form.plain(f, table[name])
