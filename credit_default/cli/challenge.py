@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['challenge_commands', 'ShadowOption', 'ShareOption', 'StopOption', 'ChallengeWhyOption', 'FailingOption',
-           'challenge_line', 'models_challenge']
+           'MIGRATION_COLUMNS', 'SWAP_COLUMNS', 'DIFFERENCE_COLUMNS', 'challenge_line', 'models_challenge',
+           'find_challenge', 'print_live_comparison', 'show_live_comparison']
 
 # %% ../../nbs/cli/27_challenge.ipynb #946fbe4b
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .database import open_store
 from .lookup import find_portfolio, open_model
 from credit_default.cli.terminal import (
     DEFAULT_PORTFOLIO,
@@ -19,11 +22,14 @@ from credit_default.cli.terminal import (
     PortfolioOption,
     command_group,
     examples,
+    note,
     print_json,
+    print_table,
 )
 from ..core.account import current_user
 
 if TYPE_CHECKING:
+    from credit_default.portfolio.definition import Portfolio
     from credit_default.scoring.challenge import Challenge
 
 # %% ../../nbs/cli/27_challenge.ipynb #a8c3255b
@@ -114,3 +120,68 @@ def models_challenge(
         print_json(dict(challenge=current and current.to_dict()))
     else:
         typer.echo(challenge_line(current, name))
+
+# %% ../../nbs/cli/27_challenge.ipynb #e7ccafaa
+def find_challenge(portfolio: str, tag: str = "") -> "Challenge":
+    "Return the last challenge, or the last of this model. Raise InputError where there was none."
+    from credit_default.scoring.challenge import challenge_history  # slow to import
+
+    found = [event for event in challenge_history(portfolio) if tag in ("", event.tag)]
+    if not found:
+        who = f"{tag} has never run" if tag else f"no model of portfolio {portfolio} has run"
+        raise InputError(
+            f"{who} beside a champion: begin with `credit-default models challenge TAG --shadow`"
+        )
+    return found[-1]
+
+# %% ../../nbs/cli/27_challenge.ipynb #9f802b3d
+MIGRATION_COLUMNS = dict(
+    champion="rating by champion", challenger="rating by challenger", n="applicants"
+)
+SWAP_COLUMNS = dict(
+    group="",
+    n="applicants",
+    share="share",
+    pd_champion="PD by champion",
+    pd_challenger="PD by challenger",
+    loans="with outcome",
+    default_rate="default rate",
+)
+DIFFERENCE_COLUMNS = dict(
+    measure="challenger less champion",
+    difference="difference",
+    low="low",
+    high="high",
+    verdict="verdict",
+)
+
+
+def print_live_comparison(found: Mapping[str, Any]) -> None:
+    "Print what two models made of the same applicants, as `LiveComparison.to_dict` has it."
+    challenge, latency = found["challenge"], found["latency"]
+    both = f"{challenge['tag']} beside {challenge['champion']}"
+    typer.echo(f"{both}: {found['compared']:,} predictions with both scores\n")
+    if found["compared"]:
+        print_table(found["migration"], MIGRATION_COLUMNS)
+        typer.echo(f"PSI of the scores, challenger against champion: {found['psi']:.4f}\n")
+        print_table(found["swap_set"], SWAP_COLUMNS)
+        times = [f"{name} {ms:.2f} ms" for name, ms in latency.items() if ms is not None]
+        typer.echo(f"\nlatency: {', '.join(times)}")
+    typer.echo(f"outcomes: {found['with_outcome']:,}, of these defaults: {found['defaults']:,}")
+    if found["differences"]:
+        print_table(found["differences"], DIFFERENCE_COLUMNS)
+        typer.echo(f"{found['verdict']} (95 % for all three and on all days together)")
+    for text in found["notes"]:
+        note(text)
+
+# %% ../../nbs/cli/27_challenge.ipynb #39567e6c
+def show_live_comparison(portfolio: "Portfolio", tag: str, as_json: bool) -> None:
+    "Print how a challenger, by default the last one, compares with its champion."
+    from credit_default.monitoring.live_comparison import compare_live  # slow to import
+
+    challenge = find_challenge(portfolio.name, tag)
+    found = compare_live(open_store(), portfolio, challenge).to_dict()
+    if as_json:
+        print_json(found)
+    else:
+        print_live_comparison(found)
