@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['DECISION', 'Why', 'WrittenTime', 'MAX_OUTCOMES', 'WrittenDate', 'Reason', 'Prediction', 'Serves', 'Health',
-           'ModelCard', 'OverrideRequest', 'DecisionOverride', 'Overridden', 'OverrideHistory', 'Account', 'Logged',
-           'LoggedPage', 'DriftWindow', 'window_bounds', 'DriftStatus', 'ColumnDrift', 'DriftReport', 'Performance',
-           'Outcome', 'Outcomes', 'OutcomesTaken', 'WhatIfQuestion', 'ChangedField', 'WhatIfPrediction', 'Alternative',
-           'WhatIfResponse', 'LetterRequest', 'LetterResponse', 'FieldContribution', 'ExplainResponse']
+           'ModelCard', 'ModelPromotion', 'ModelHistory', 'OverrideRequest', 'DecisionOverride', 'Overridden',
+           'OverrideHistory', 'Account', 'Logged', 'LoggedPage', 'DriftWindow', 'window_bounds', 'DriftStatus',
+           'ColumnDrift', 'DriftReport', 'Performance', 'Outcome', 'Outcomes', 'OutcomesTaken', 'WhatIfQuestion',
+           'ChangedField', 'WhatIfPrediction', 'Alternative', 'WhatIfResponse', 'LetterRequest', 'LetterResponse',
+           'FieldContribution', 'ExplainResponse']
 
 # %% ../../nbs/serving/11_schemas.ipynb #de1692d9
 import re
@@ -156,6 +157,33 @@ class ModelCard(BaseModel):
     fields: list[dict[str, Any]] = Field(
         description="the applicant's fields and their allowed values"
     )
+
+# %% ../../nbs/serving/11_schemas.ipynb #05c3872c
+class ModelPromotion(BaseModel):
+    "Who made which model the champion, when and why, and what the gate found."
+
+    tag: str = Field(description="the model", examples=["credit_default_gmsc:3f0c9a1b2c3d4e5f"])
+    at: str = Field(description="when, UTC", examples=["2026-05-04T09:30:00+00:00"])
+    by: str = Field(description="who", examples=["ada"])
+    why: str = Field(description="the reason that was given", examples=["better calibrated"])
+    rollback: bool = Field(default=False, description="back to an earlier champion")
+    other_requests: bool = Field(default=False, description="it may take other requests")
+    failed_checks: bool = Field(
+        default=False, description="a person overruled its checks or the gate"
+    )
+    gate: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "the comparison with the champion before: its lines with values and thresholds, the "
+            "loans, and whom the two models treat differently; null without one"
+        ),
+    )
+
+
+class ModelHistory(BaseModel):
+    "All promotions of a portfolio's models, the oldest first; the last one is in force."
+
+    promotions: list[ModelPromotion]
 
 # %% ../../nbs/serving/11_schemas.ipynb #9e4b5b06
 def _storable_text(text: str) -> str:

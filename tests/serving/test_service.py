@@ -446,6 +446,14 @@ def test_model_says_what_is_behind_the_answers(ask, synthetic_bundle):
     assert "/" not in json.dumps(card["provenance"]), "a path of the machine that trained it"
 
 
+def test_the_history_of_promotions_is_told(ask, synthetic_bundle):
+    from credit_default.scoring.registry import promotion_history
+
+    told = ask("GET", "/model/history").json()["promotions"]
+    assert told == [event.to_dict() for event in promotion_history("gmsc")]
+    assert told[-1]["tag"] == synthetic_bundle.tag and told[-1]["by"] == "tests"
+
+
 @pytest.mark.parametrize("path", ["/health", "/model"])
 def test_head_is_get_without_a_body(ask, path):
     get, head = ask("GET", path), ask("HEAD", path)
@@ -519,6 +527,7 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
         "/login",
         "/health",
         "/model",
+        "/model/history",
         "/metrics",
         "/livez",
         "/readyz",
@@ -538,6 +547,7 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
     validator("Prediction").validate(ask("POST", "/predict", json=valid).json())
     validator("Error").validate(ask("POST", "/predict", json={}).json())
     validator("ModelCard").validate(ask("GET", "/model").json())
+    validator("ModelHistory").validate(ask("GET", "/model/history").json())
     validator("Health").validate(ask("GET", "/health").json())
     properties = schemas["Applicant"]["properties"]
     assert all("description" in field and "examples" in field for field in properties.values())

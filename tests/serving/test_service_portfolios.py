@@ -38,6 +38,7 @@ UNDER = (
     "/what_if",
     "/letter",
     "/model",
+    "/model/history",
     "/drift/status",
     "/drift/detect",
     "/performance",
