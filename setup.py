@@ -59,11 +59,12 @@ setup(
         "bench": listed("train_requirements") + listed("bench_requirements"),
         "redis": listed("redis_requirements"),
         "hub": listed("hub_requirements"),
+        "signing": listed("signing_requirements"),
         "bigquery": listed("bigquery_requirements"),
         "mlflow": listed("mlflow_requirements"),
         "all": [
             line
-            for extra in ("train", "redis", "hub", "bigquery", "mlflow")
+            for extra in ("train", "redis", "hub", "signing", "bigquery", "mlflow")
             for line in listed(f"{extra}_requirements")
         ],
     },

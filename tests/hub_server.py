@@ -193,7 +193,10 @@ def add_reference_routes(app, hub):
 @contextmanager
 def running_hub():
     "A Hub that answers as long as the block lasts."
+    from huggingface_hub import constants
+
     hub, port = Hub(), free_port()
+    xet, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True  # this Hub has none
     hub.url = f"http://127.0.0.1:{port}"
     server = uvicorn.Server(
         uvicorn.Config(application(hub), port=port, log_level="warning", lifespan="off")
@@ -205,5 +208,6 @@ def running_hub():
     try:
         yield hub
     finally:
+        constants.HF_HUB_DISABLE_XET = xet
         server.should_exit = True
         thread.join(10)

@@ -30,6 +30,7 @@ from .reports import report_commands
 from .run import run_commands
 from .scoring import scoring_commands
 from .service import service_commands
+from .sign import sign_commands
 from .simulation import simulation_commands
 from .strategy import strategy_commands
 from .stress import stress_commands
@@ -85,7 +86,8 @@ for commands in (
     simulation_commands,
 ):
     app.add_typer(commands)
-model_commands.add_typer(challenge_commands)
+for commands in (challenge_commands, sign_commands):
+    model_commands.add_typer(commands)
 app.add_typer(
     model_commands, name="models", help="List, compare, challenge, promote and delete models."
 )

@@ -36,6 +36,7 @@ EXTRAS: dict[str, dict[str, str]] = dict(
     },
     redis={"redis": "redis"},
     hub={"huggingface_hub": "huggingface_hub"},
+    signing={"cryptography": "cryptography"},
     bigquery={"sqlalchemy-bigquery": "sqlalchemy_bigquery"},
     mlflow={"mlflow-skinny": "mlflow"},
 )

@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['PREFIX', 'KEY_BYTES', 'KEY_HINT', 'WebAddress', 'MailServer', 'SettingsGroup', 'OTHER_VARIABLES', 'variable_name',
            'portfolio_name', 'ModelSettings', 'AccessSettings', 'StorageSettings', 'RequestSettings', 'LogSettings',
-           'TrackingSettings', 'AlertSettings', 'HubSettings', 'Settings', 'settings_table', 'SettingsError',
-           'env_file', 'read_group', 'read_settings', 'tracking_settings', 'secret_key', 'misspelt_variables']
+           'TrackingSettings', 'AlertSettings', 'HubSettings', 'SigningSettings', 'Settings', 'settings_table',
+           'SettingsError', 'env_file', 'read_group', 'read_settings', 'tracking_settings', 'secret_key',
+           'misspelt_variables']
 
 # %% ../../nbs/core/07_settings.ipynb #97edf5d2
+import base64
 import json
 import os
 import re
@@ -291,10 +293,42 @@ class HubSettings(_Group):
             raise ValueError("must be ORG/NAME, such as acme/credit-{portfolio}")
         return repo
 
+# %% ../../nbs/core/07_settings.ipynb #01297f9b
+class SigningSettings(_Group):
+    "Whose models are used."
+
+    trusted_keys: str = Field(
+        "",
+        description=(
+            "public keys (Ed25519, base64), separated by commas: the service, and whatever imports "
+            "a model, then refuses models that none of them has signed"
+        ),
+    )
+
+    @property
+    def public_keys(self) -> dict[str, bytes]:
+        "The keys as they are written, each with its 32 bytes."
+        texts = [text.strip() for text in self.trusted_keys.split(",") if text.strip()]
+        return {text: base64.b64decode(text, validate=True) for text in texts}
+
+    @pydantic.field_validator("trusted_keys")
+    @classmethod
+    def _check_keys(cls, text: str) -> str:
+        try:
+            keys = cls.model_construct(trusted_keys=text).public_keys
+        except ValueError:
+            keys = {text: b""}
+        if any(len(key) != 32 for key in keys.values()):
+            raise ValueError(
+                "must be 32 bytes in base64 each, as `credit-default models sign` prints them"
+            )
+        return text
+
 # %% ../../nbs/core/07_settings.ipynb #f197ff3a
 # pydantic takes the settings of the last base first, which is the order in which they are listed
 class Settings(
     AlertSettings,
+    SigningSettings,
     HubSettings,
     TrackingSettings,
     LogSettings,

@@ -12,9 +12,11 @@ import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from ..core.files import atomic_write
 from .bundle import BundleError
 from .bundle_files import PLAIN_NAME, checked_files, read_bundle
-from .registry import store_files
+from .registry import bundle_path, store_files
+from .signing import SIGNATURE, require_trusted
 
 # %% ../../nbs/scoring/26_bundle_import.ipynb #a5e040c8
 SUFFIXES = (".json", ".npz", ".ubj")
@@ -68,6 +70,13 @@ def _sent_names(folder: Path, beside: Collection[str]) -> list[str]:
     return [path.name for path in paths]
 
 # %% ../../nbs/scoring/26_bundle_import.ipynb #8f8f267f
+def _add_signature(folder: Path, manifest: bytes, signature: Mapping[str, bytes]) -> None:
+    "Write a signature beside a bundle that was stored before, if it is of the same manifest."
+    if signature and (folder / "manifest.json").read_bytes() == manifest:
+        with atomic_write(folder / SIGNATURE) as part:
+            part.write_bytes(signature[SIGNATURE])
+
+# %% ../../nbs/scoring/26_bundle_import.ipynb #1f8c3909
 def import_bundle(
     folder: Path,
     beside: Collection[str] = (),  # names of files that may lie beside the bundle
@@ -79,11 +88,12 @@ def import_bundle(
     Raises
     ------
     BundleError : naming the file, where one is missing, damaged, changed, too large, a pickle, or
-        not in the manifest; where golden rows score differently here; or for another model.
+        not in the manifest; where golden rows score differently here; for another model; or where
+        keys are trusted and none of them has signed it.
     """
     source, names = f"{folder.parent.name}/{folder.name}", _sent_names(folder, beside)
     files = checked_files(folder)
-    if foreign := sorted(set(names) - {*files, "manifest.json"}):
+    if foreign := sorted(set(names) - {*files, "manifest.json", SIGNATURE}):
         raise BundleError(f"{source}: {foreign[0]!r} is not in the manifest")
     _refuse_bombs(files, source)
     try:
@@ -96,4 +106,8 @@ def import_bundle(
         raise BundleError(
             f"{source} holds another model: version {found[1]} of portfolio {found[0]}"
         )
-    return store_files(bundle, files | {"manifest.json": manifest})
+    require_trusted(folder, f"{source}, version {found[1]},")
+    signature = {SIGNATURE: (folder / SIGNATURE).read_bytes()} if SIGNATURE in names else {}
+    tag = store_files(bundle, files | {"manifest.json": manifest} | signature)
+    _add_signature(bundle_path(tag), manifest, signature)
+    return tag

@@ -20,12 +20,12 @@ from ..scoring.challenge import Challenge, current_challenge, is_challenged
 from credit_default.scoring.registry import (
     Promotion,
     bundle_path,
-    load_bundle,
     model_name,
     promotion_history,
     request_schema,
     resolve_tag,
 )
+from ..scoring.signing import load_trusted
 from .active_model import ActiveModel, PlainRows, applicant_key
 from .metrics import Metrics
 from .refusals import ApiError, ModelNotLoaded
@@ -57,7 +57,7 @@ def load_successor(event: Promotion, current: ActiveModel) -> Bundle:
 
     Raise BundleError where it must not be used, or where clients would be misunderstood.
     """
-    bundle = load_bundle(event.tag, current.portfolio.name)
+    bundle = load_trusted(event.tag, current.portfolio.name)
     may_differ = event.other_requests or current.bundle.synthetic
     if not may_differ and request_schema(bundle) != request_schema(current.bundle):
         raise BundleError(f"{bundle.tag} takes other requests than {current.bundle.tag}")
@@ -81,7 +81,7 @@ class LoadedPortfolio:
         "Load and verify the model. Raise BundleError where it must not be used."
         try:
             tag = tag_to_serve(self.name, self.model_setting, bento)
-            self.activate(load_bundle(tag, self.name))
+            self.activate(load_trusted(tag, self.name))
         except BundleError as e:
             self.missing = str(e)
             raise
@@ -183,7 +183,7 @@ class ActiveChallenge:
 
 def load_challenger(challenge: Challenge, current: ActiveModel, reasons: bool) -> ActiveChallenge:
     "Return the verified challenger of the model that answers. Raise BundleError."
-    bundle = load_bundle(challenge.tag, current.portfolio.name)
+    bundle = load_trusted(challenge.tag, current.portfolio.name)
     if request_schema(bundle) != request_schema(current.bundle):
         raise BundleError(f"{bundle.tag} takes other requests than {current.bundle.tag}")
     return ActiveChallenge(challenge, ActiveModel(bundle, reasons))

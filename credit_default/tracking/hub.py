@@ -29,6 +29,7 @@ from credit_default.scoring.registry import (
     load_bundle,
     promote_if_due,
 )
+from ..scoring.signing import SIGNATURE
 from .hub_card import hub_readme
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def _operations(bundle: Bundle, readme: str, there: dict[str, int]) -> list[Any]
     files = checked_files(folder)
     files["manifest.json"] = (folder / "manifest.json").read_bytes()
     files["README.md"] = readme.encode()
+    if (folder / SIGNATURE).is_file():
+        files[SIGNATURE] = (folder / SIGNATURE).read_bytes()
     foreign = sorted(set(there) - set(files) - set(BESIDE))
     return [CommitOperationAdd(name, content) for name, content in files.items()] + [
         CommitOperationDelete(name) for name in foreign

@@ -50,6 +50,7 @@ COMMANDS = [
     "models promote",
     "models rollback",
     "models history",
+    "models sign",
     "hub push",
     "hub pull",
 ]
