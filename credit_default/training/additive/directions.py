@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression
 
 # %% ../../../nbs/training/additive/01_directions.ipynb #e2bc5d4a
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def monotone_curve(scores: np.ndarray, weights: np.ndarray, direction: int) -> n
     held = np.array(scores, float)
     if direction and len(held) > 2:
         rows = np.maximum(weights[1:], MIN_WEIGHT)
-        held[1:] = isotonic_regression(held[1:], sample_weight=rows, increasing=direction > 0)
+        # scikit-learn has it too, behind checks that take ten times as long
+        held[1:] = isotonic_regression(held[1:], weights=rows, increasing=direction > 0).x
     return held
 
 # %% ../../../nbs/training/additive/01_directions.ipynb #25e26523
