@@ -261,8 +261,9 @@ class _ChangingModel(_WhatIfModel):
         """Return the fewest and smallest changes that would lead to an approval of one applicant,
         up to three alternatives, in fields that the portfolio marks as changeable.
 
-        They are found exactly on a glass box, by search on other models, and each one is scored
-        before it is returned. `why_none` says in a sentence why there is none.
+        They are found exactly on a glass box and on a scorecard for fields that no derived feature
+        joins, by search otherwise, and each one is scored before it is returned. `why_none` says
+        in a sentence why there is none.
 
         Parameters
         ----------

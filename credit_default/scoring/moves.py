@@ -29,6 +29,7 @@ from credit_default.scoring.changes import (
     steps_between_cuts,
 )
 from .models.additive import AdditiveModel
+from .models.points import PointsModel
 
 # %% ../../nbs/scoring/21_moves.ipynb #7f4eedcb
 FIRST_STEPS = 32  # between a value and its limit, before any is halved
@@ -96,10 +97,10 @@ class _Prepared:
 
     @cached_property
     def additive(self) -> AdditiveModel | None:
-        "Return the model if it is additive in the fields, else None."
+        "Return the model if it is additive in the fields and derived features, else None."
         members = self.bundle.members
-        model, features = members[0].model, members[0].features
-        if len(members) > 1 or not isinstance(model, AdditiveModel) or features.with_derived:
+        model = members[0].model
+        if len(members) > 1 or not isinstance(model, AdditiveModel):
             return None
         return model if members[0].imputer.method == "none" else None
 
@@ -127,12 +128,15 @@ class ChangeFinder(_Prepared):
 
     def steps(self, row: Columns, field: Field, before: float, limit: float) -> ChangeSteps:
         "Return the steps of a number towards a limit."
-        portfolio, points = self.bundle.portfolio, self.bundle.points
-        if points:
+        portfolio = self.bundle.portfolio
+        binned: AdditiveModel | PointsModel | None = self.bundle.points
+        if self.additive and self.bundle.members[0].features.with_derived:
+            binned = self.additive  # cuts of derived features depend on other fields
+        if binned:
 
             def bins_of(values: np.ndarray) -> np.ndarray:
                 rows = changed_rows(portfolio, row, {field.name: values})
-                return points.bins(*self.bundle.matrices(self.bundle.clean(rows)))
+                return binned.bins(*self.bundle.matrices(self.bundle.clean(rows)))
 
             return steps_between_bins(bins_of, before, limit, field.kind == "integer")
         if field.name in self.cuts:

@@ -36,7 +36,7 @@ from ..scoring.scorecard import Scorecard, cut_off_from_costs
 from .additive.edits import TermEdit
 from .blending import choose_blend, operations
 from .calibration import choose_calibrator
-from .folds import Folds
+from .folds import Folds, mean_auc
 from .pipeline import fit_together, make_pipeline, margin, score_scale
 from .points.classifier import check_points_scale
 from .recipe import Candidate, Recipe
@@ -119,11 +119,17 @@ def choose_single(tuning: TuningResult, preset: str) -> Choice:
     "Return the best boosted trees, as `best_trees` finds them."
     return choice_of_one(best_trees(tuning), tuning.folds)
 
-
+# %% ../../nbs/training/16_champion.ipynb #7ab41c91
 def choose_glassbox(tuning: TuningResult, preset: str) -> Choice:
-    "Return the best additive model of the search, the default one where it tried none."
-    found = _best_held(tuning, "additive") or additive_recipe(tuning.folds.portfolio)
-    return choice_of_one(_with_parameters(found, dict(bags=GLASSBOX_BAGS)), tuning.folds)
+    """Return the best additive model of the search, the default one where it tried none; with
+    derived features if they are worth it.
+    """
+    folds = tuning.folds
+    found = _best_held(tuning, "additive") or additive_recipe(folds.portfolio)
+    recipes = [_with_parameters(found, dict(bags=GLASSBOX_BAGS))]
+    if any(d.direction for d in folds.portfolio.derived):
+        recipes.append(recipes[0].model_copy(update=dict(derived=not found.derived)))
+    return choice_of_one(max(recipes, key=lambda r: mean_auc(folds.margins(r), folds)), folds)
 
 
 def choose_scorecard(tuning: TuningResult, preset: str) -> Choice:

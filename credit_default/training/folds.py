@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES_OF_MARGINS', 'TimeFolds', 'fold_plan', 'FoldSplits', 'FoldMatrices', 'split_in_folds', 'make_matrices',
-           'fingerprint', 'select_rows', 'kept_array', 'Folds', 'fit_fold', 'fit_margins', 'assemble_margins',
-           'reseeded']
+           'fingerprint', 'select_rows', 'kept_array', 'Folds', 'fit_fold', 'fit_margins', 'mean_auc',
+           'assemble_margins', 'reseeded']
 
 # %% ../../nbs/training/11_folds.ipynb #fc15bc1f
 import copy
@@ -26,8 +26,10 @@ from joblib import cpu_count
 from sklearn.metrics import roc_auc_score
 
 from ..core.files import atomic_write
+from ..core.numeric import pd_of
 from ..data.split import folds as equal_folds
 from ..data.split import folds_in_time
+from ..evaluation.discrimination import auc
 from ..portfolio.definition import Portfolio
 from ..scoring.features import Clean, FeatureMap
 from .code_hash import code_hash
@@ -297,6 +299,13 @@ def fit_margins(
 
     with ThreadPoolExecutor(folds.threads) as pool:
         list(pool.map(fit_one, wanted))
+
+
+def mean_auc(margins: np.ndarray, folds: Folds) -> float:
+    "Return the mean over the folds of the AUC of margins of the judged rows."
+    y, ids = folds.judged_y, folds.judged_ids
+    aucs = [auc(y[ids == f], pd_of(margins[ids == f])) for f in range(len(folds))]
+    return float(np.mean(aucs))
 
 
 def assemble_margins(folds: Folds, recipe: Recipe) -> np.ndarray:

@@ -143,8 +143,8 @@ def check_recipe(recipe: Recipe) -> None:
             "a network cannot be held to directions: monotone is for trees and the logistic "
             "regression"
         )
-    if candidate == "additive" and (recipe.derived or recipe.imputation != "none"):
-        raise ValueError("an additive model takes raw fields, and missing values as they are")
+    if candidate == "additive" and recipe.imputation != "none":
+        raise ValueError("an additive model takes missing values as they are: choose no imputation")
     if candidate == "scorecard" and (sampler != "none" or recipe.imputation != "none"):
         raise ValueError(
             "a scorecard takes missing values as they are, and counts each loan once: choose no "

@@ -33,11 +33,12 @@ def row_of(columns, i):
 
 
 KINDS = dict(trees=Trials, glass=AdditiveTrials, scorecard=PointsTrials)
-GLASS = [(portfolio, "glass") for portfolio in SHIPPED]
-SUMS = [(portfolio, kind) for portfolio in SHIPPED for kind in ("glass", "scorecard")]
+JOINED = ("gmsc", "joined")  # a glass box with derived features
+GLASS = [*((portfolio, "glass") for portfolio in SHIPPED), JOINED]
+SUMS = [*((p, kind) for p in SHIPPED for kind in ("glass", "scorecard")), JOINED]
 
 
-@pytest.fixture(scope="module", params=[(p, kind) for p in SHIPPED for kind in KINDS])
+@pytest.fixture(scope="module", params=[*((p, kind) for p in SHIPPED for kind in KINDS), JOINED])
 def declined(request):
     "A finder, and declined applicants of the synthetic sample with what was found for each."
     name, kind = request.param
@@ -50,11 +51,12 @@ def declined(request):
     recipes = dict(
         trees=Recipe(parameters=dict(n_estimators=60, max_depth=3)),
         glass=small,
+        joined=small.model_copy(update=dict(derived=True)),
         scorecard=scorecard_recipe(portfolio),
     )
     bundle = fit_recipe(portfolio, recipes[kind], train, holdout).bundle
     finder = ChangeFinder(bundle)
-    assert (finder.additive is not None) == (kind == "glass")
+    assert (finder.additive is not None) == (kind in ("glass", "joined"))
     assert (bundle.points is not None) == (kind == "scorecard")
     scores = bundle.score(holdout.columns, reasons=False)
     chosen = np.flatnonzero(scores.prediction == 1)[:APPLICANTS]

@@ -122,6 +122,18 @@ def test_a_term_that_is_removed_moves_no_pd(sides):
     assert found[0] and not all(found)
 
 
+def test_a_term_of_a_derived_feature_is_edited_by_its_own_name(sides):
+    gmsc, train, holdout = sides
+    edits = check_edits([dict(term="late_weighted", action="flatten", **SIGNED)], gmsc)
+    recipe = small_recipe(gmsc).model_copy(update=dict(derived=True, edits=edits))
+    ((pipeline, _),) = fit_recipe(gmsc, recipe, train, holdout).fitted.pipelines
+    at = [one.name for one in pipeline[-1].inputs_].index("late_weighted")
+    (curve,) = [term for term in pipeline[-1].terms_ if term.inputs == (at,)]
+    assert np.ptp(curve.scores) == 0
+    with pytest.raises(InvalidInput, match="no term of late_weighted, but of .*age"):
+        fit_recipe(gmsc, recipe.model_copy(update=dict(derived=False)), train, holdout)
+
+
 def test_the_cost_is_that_of_the_same_model_without_edits(edited, sides):
     gmsc, train, holdout = sides
     cost = edit_cost(edited)

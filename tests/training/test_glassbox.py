@@ -1,5 +1,7 @@
 """A champion that can be read whole: chosen, fitted, kept as tables, and true to interpret."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from interpret.glassbox import ExplainableBoostingClassifier
@@ -37,12 +39,14 @@ def small_recipe(portfolio):
     return additive_recipe(portfolio).model_copy(update=dict(parameters=SMALL))
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
+@pytest.fixture(scope="module", params=[*SHIPPED, "gmsc with derived features"])
 def fitted(request):
     "A small glass box of each portfolio's synthetic sample."
-    portfolio = get_portfolio(request.param)
+    name, *derived = request.param.split(" ", 1)
+    portfolio = get_portfolio(name)
     train, holdout = split(load(portfolio, None).take(np.arange(3000)))
-    return fit_recipe(portfolio, small_recipe(portfolio), train, holdout)
+    recipe = small_recipe(portfolio).model_copy(update=dict(derived=bool(derived)))
+    return fit_recipe(portfolio, recipe, train, holdout)
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +147,9 @@ def test_no_applicant_moves_against_a_direction(fitted):
 
 
 def served(recipe):
-    "The recipe with the bags of a glass box."
-    return recipe.model_copy(update=dict(parameters=recipe.parameters | dict(bags=GLASSBOX_BAGS)))
+    "What may be served of a recipe: with the bags of a glass box, and derived features or not."
+    bags = recipe.model_copy(update=dict(parameters=recipe.parameters | dict(bags=GLASSBOX_BAGS)))
+    return [bags, bags.model_copy(update=dict(derived=True))]
 
 
 def test_a_glass_box_is_chosen_without_a_trial_of_its_own(gmsc, loans, monkeypatch):
@@ -155,7 +160,8 @@ def test_a_glass_box_is_chosen_without_a_trial_of_its_own(gmsc, loans, monkeypat
     assert "additive" not in {kind.split()[0] for kind in tuning.best}
     monkeypatch.setattr("credit_default.training.champion.additive_recipe", small_recipe)
     choice = choose_members(tuning, "glassbox")
-    assert [recipe for recipe, _ in choice.members.values()] == [served(first[0])]
+    ((recipe, _),) = choice.members.values()
+    assert recipe in served(first[0])
 
 
 def test_a_search_of_additive_models_alone_gives_its_best(gmsc, loans):
@@ -164,7 +170,32 @@ def test_a_search_of_additive_models_alone_gives_its_best(gmsc, loans):
     options = SearchOptions(trials=1, progress=False, candidates=("additive",), first=first)
     tuning = tune(gmsc, train.frame, train.y, options)
     choice = choose_members(tuning, "glassbox")
-    assert [recipe for recipe, _ in choice.members.values()] == [served(first[0])]
+    ((recipe, _),) = choice.members.values()
+    assert recipe in served(first[0])
+
+
+class KnownFolds:
+    "Folds whose margins are right by a recipe with derived features, or by one without."
+
+    judged_y, judged_ids = np.tile([0, 1], 20), np.repeat([0, 1], 20)
+
+    def __init__(self, portfolio, derived):
+        self.portfolio, self.derived = portfolio, derived
+
+    def __len__(self):
+        return 2
+
+    def margins(self, recipe):
+        return self.judged_y * (1.0 if recipe.derived == self.derived else -1.0)
+
+
+@pytest.mark.parametrize("found", [True, False])
+@pytest.mark.parametrize("worth_it", [True, False])
+def test_derived_features_join_a_glass_box_where_they_are_worth_it(gmsc, found, worth_it):
+    best = additive_recipe(gmsc).model_copy(update=dict(derived=found))
+    tuning = SimpleNamespace(best={best.kind: best}, folds=KnownFolds(gmsc, worth_it))
+    ((recipe, _),) = choose_members(tuning, "glassbox").members.values()
+    assert recipe.derived == worth_it and recipe.monotone
 
 
 def test_training_a_glass_box_leaves_its_name_in_the_provenance(gmsc, monkeypatch):
@@ -189,9 +220,10 @@ def test_every_term_is_printed_in_the_words_of_the_portfolio(fitted):
     portfolio, train = fitted.bundle.portfolio, fitted.train
     box = print_glass_box(fitted.fitted, train.frame)
     (member,) = fitted.bundle.members
-    assert len(box.curves) == len(fitted.bundle.names)
+    derived = [d.title for d in member.features.derived if d.direction]
+    assert len(box.curves) == len(fitted.bundle.names) + len(derived)
     assert len(box.terms) == len(member.model.terms)
-    titles = [f.title for f in portfolio.fields]
+    titles = [f.title for f in portfolio.fields] + derived
     assert all(any(a.title.startswith(t) for t in titles) for c in box.curves for a in c.axes)
     table = term_table(box)
     assert table["size"].is_monotonic_decreasing and table.share.sum() == pytest.approx(1)

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ...core.entries import first_mistake, read_entries
 from ...core.errors import InvalidInput
 from ...portfolio.definition import Portfolio
+from ...portfolio.derived import Derived
+from ...portfolio.field import Field
 from credit_default.training.additive.directions import (
     MIN_WEIGHT,
     ModelTerm,
@@ -83,25 +85,29 @@ def check_edit(edit: TermEdit) -> None:
         raise ValueError("other: a pair can only be flattened, and as a whole")
 
 # %% ../../../nbs/training/additive/04_edits.ipynb #1d7c184e
-def _field_named(portfolio: Portfolio, keep: Sequence[str], key: str, name: str) -> str:
-    "Return the name of a field that the model uses. Raise ValueError with those that it uses."
-    used = portfolio.inputs(tuple(keep))
-    for f in used:
+def _term_named(portfolio: Portfolio, keep: Sequence[str], key: str, name: str) -> Field | Derived:
+    "Return what a model may have a term of. Raise ValueError, with all that there is, for none."
+    fields = portfolio.inputs(tuple(keep))
+    derived = [d for d in portfolio.derived if d.direction]
+    for f in fields:
         if name in (f.name, f.alias):
-            return f.name
-    allowed = ", ".join(f.name for f in used)
+            return f
+    for d in derived:
+        if name == d.name:
+            return d
+    allowed = ", ".join([*(f.name for f in fields), *(d.name for d in derived)])
     raise ValueError(f"{key}: the model has no field {name!r}, but {allowed}")
 
 
 def _fitting(edit: TermEdit, portfolio: Portfolio, keep: Sequence[str]) -> TermEdit:
     "Return an edit with the fields' own names. Raise ValueError where it does not fit them."
-    names = dict(term=_field_named(portfolio, keep, "term", edit.term))
+    field = _term_named(portfolio, keep, "term", edit.term)
+    names = dict(term=field.name)
     if edit.other:
-        names["other"] = _field_named(portfolio, keep, "other", edit.other)
+        names["other"] = _term_named(portfolio, keep, "other", edit.other).name
         if names["other"] == names["term"]:
             raise ValueError("other: a pair has two different fields")
-    field = portfolio[names["term"]]
-    if not field.numeric and (edit.sign or edit.between is not None):
+    if isinstance(field, Field) and not field.numeric and (edit.sign or edit.between is not None):
         key = "action" if edit.sign else "between"
         raise ValueError(f"{key}: {field.name} is a category, which can only be flattened whole")
     if edit.sign * field.direction < 0:
@@ -169,11 +175,16 @@ def edit_terms(
     cuts: Sequence[np.ndarray],  # of each input
     directions: Sequence[int],  # of each input
 ) -> list[ModelTerm]:
-    "Return the terms of an additive model after edits, in their order."
+    """Return the terms of an additive model after edits, in their order. Raise InvalidInput for
+    a term of an input that the model does not have.
+    """
     at = {name: i for i, name in enumerate(fields)}
     edited, held = list(terms), list(directions)
     for edit in edits:
-        inputs = {at[name] for name in (edit.term, edit.other) if name}
+        names = [name for name in (edit.term, edit.other) if name]
+        if unknown := [name for name in names if name not in at]:
+            raise InvalidInput(f"this model has no term of {unknown[0]}, but of {', '.join(at)}")
+        inputs = {at[name] for name in names}
         for t, term in enumerate(edited):
             if set(term.inputs) != inputs:
                 continue

@@ -16,6 +16,7 @@ import pandas as pd
 from ...core.numeric import plain_number
 from ...evaluation.charts.additive import DrawnTerm, TermAxis
 from ...portfolio.definition import Portfolio
+from ...portfolio.derived import Derived
 from ...portfolio.field import Field
 from ...scoring.bundle import Bundle
 from ...scoring.calibration import Calibrator
@@ -43,10 +44,18 @@ def _number_axis(
         base = portfolio[field.per]
         title, unit = f"{title} times {base.title.lower()}", base.unit or portfolio.currency
     log = field.log and field.kind == "number"  # a count is read on a plain axis
-    absent = absent_words(field) or ("no value" if np.isnan(values).any() else "")
+    absent = absent_words(field) or _absent_value(values)
     return TermAxis(title, unit, values, cuts, absent=absent, log=log)
 
 
+def _derived_axis(derived: Derived, values: np.ndarray, cuts: np.ndarray) -> TermAxis:
+    return TermAxis(derived.title, "", values, cuts, absent=_absent_value(values))
+
+
+def _absent_value(values: np.ndarray) -> str:
+    return "no value" if np.isnan(values).any() else ""
+
+# %% ../../../nbs/training/additive/03_printed.ipynb #7ab41c90
 def _category_axis(field: Field, values: np.ndarray) -> TermAxis:
     others = category_levels(field)[len(field.categories) :]
     unusual = tuple("not listed" if name == "other" else name for name in others)
@@ -62,10 +71,13 @@ def term_axes(
 ) -> list[TermAxis]:
     "Return the inputs of an additive model, in the portfolio's words."
     portfolio, axes = features.portfolio, []
+    derived = {d.name: d for d in features.derived}
     for one, cuts in zip(estimator.inputs_, estimator.cuts_, strict=True):
         field = portfolio[features.features[one.columns[0]].fields[0]]
         values = (X[:, one.columns] * np.array(one.codes)).sum(axis=1)
-        if one.numeric:
+        if one.field in derived:
+            axes.append(_derived_axis(derived[one.field], values, cuts))
+        elif one.numeric:
             axes.append(_number_axis(portfolio, field, one.name, values, cuts))
         else:
             axes.append(_category_axis(field, values))
