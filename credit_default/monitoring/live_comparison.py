@@ -7,17 +7,17 @@ __all__ = ['MAX_COMPARED', 'ScoredTwice', 'read_scored_twice', 'live_swap_set', 
            'LiveComparison', 'compare_live']
 
 # %% ../../nbs/monitoring/10_live_comparison.ipynb #f770c15b
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..core.clock import to_utc
 from ..core.counting import how_many
 from ..evaluation.sequential import overall_verdict, sequential_differences
-from .drift import iso
+from .drift import iso, to_milliseconds
 from .maturity import final_outcomes
 from ..portfolio.definition import Portfolio
 from ..portfolio.performance_window import window_end
@@ -169,6 +169,13 @@ class LiveComparison:
         plain = vars(self) | dict(challenge=self.challenge.to_dict(), as_of=iso(self.as_of))
         return plain | dict(differences=[_without_nan(d) for d in self.differences])
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        "Return the comparison that `to_dict` described, also after a way through JSON."
+        challenge = Challenge(**values["challenge"])
+        as_of = datetime.fromisoformat(values["as_of"])
+        return cls(**dict(values) | dict(challenge=challenge, as_of=as_of))
+
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
@@ -221,7 +228,7 @@ def compare_live(
             dropped[reason] = dropped.get(reason, 0) + n
     return LiveComparison(
         challenge=challenge,
-        as_of=as_of,
+        as_of=to_milliseconds(as_of),
         compared=len(twice.at),
         dropped=dropped,
         migration=score_migration(twice),

@@ -30,6 +30,7 @@ from credit_default.serving.refusals import (
     to_api_error,
 )
 from credit_default.serving.routes import (
+    challenger,
     explain,
     health,
     letter,
@@ -82,7 +83,7 @@ def add_error_handlers(app: FastAPI) -> None:
 # %% ../../nbs/serving/24_app.ipynb #b57ad0d8
 PORTFOLIO_ROUTES = (
     ("Predictions", [predictions, explain, what_if, letter]),
-    ("Model", [model, monitoring]),
+    ("Model", [model, monitoring, challenger]),
 )
 SERVICE_ROUTES = (prediction_log, overrides, outcomes, users, health)
 

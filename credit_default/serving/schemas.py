@@ -6,9 +6,9 @@
 __all__ = ['DECISION', 'Why', 'WrittenTime', 'MAX_OUTCOMES', 'WrittenDate', 'Reason', 'Prediction', 'Serves', 'Health',
            'ModelCard', 'ModelPromotion', 'ModelHistory', 'OverrideRequest', 'DecisionOverride', 'Overridden',
            'OverrideHistory', 'Account', 'Logged', 'LoggedPage', 'DriftWindow', 'window_bounds', 'DriftStatus',
-           'ColumnDrift', 'DriftReport', 'Performance', 'Outcome', 'Outcomes', 'OutcomesTaken', 'WhatIfQuestion',
-           'ChangedField', 'WhatIfPrediction', 'Alternative', 'WhatIfResponse', 'LetterRequest', 'LetterResponse',
-           'FieldContribution', 'ExplainResponse']
+           'ColumnDrift', 'DriftReport', 'Performance', 'LiveFigures', 'ChallengerStatus', 'Outcome', 'Outcomes',
+           'OutcomesTaken', 'WhatIfQuestion', 'ChangedField', 'WhatIfPrediction', 'Alternative', 'WhatIfResponse',
+           'LetterRequest', 'LetterResponse', 'FieldContribution', 'ExplainResponse']
 
 # %% ../../nbs/serving/11_schemas.ipynb #de1692d9
 import re
@@ -480,6 +480,45 @@ class Performance(BaseModel):
         )
     )
     notes: list[str] = Field(description="caveats on the figures")
+
+# %% ../../nbs/serving/11_schemas.ipynb #f2ebe050
+class LiveFigures(BaseModel):
+    "What champion and challenger made of the same applicants."
+
+    as_of: datetime
+    compared: int = Field(ge=0, description="predictions that both scored, the newest")
+    dropped: dict[str, int] = Field(description="predictions not scored by both, by reason")
+    migration: list[dict[str, Any]] = Field(description="applicants by both models' ratings")
+    swap_set: list[dict[str, Any]] = Field(
+        description="who is approved by which model: size, both mean PDs, outcomes"
+    )
+    psi: float | None = Field(description="of the challenger's scores against the champion's")
+    latency: dict[str, float | None] = Field(description="in milliseconds")
+    with_outcome: int = Field(ge=0, description="mature loans with an outcome")
+    defaults: int = Field(ge=0)
+    differences: list[dict[str, Any]] = Field(
+        description=(
+            "challenger less champion in AUC, Brier score and log-loss, with intervals that hold "
+            "with 95 % confidence for all three and on all days together"
+        )
+    )
+    verdict: str = Field(description="of these intervals", examples=["not shown"])
+    notes: list[str] = Field(description="caveats on the figures")
+
+
+class ChallengerStatus(BaseModel):
+    "The model that runs beside the champion."
+
+    model_config = ConfigDict(protected_namespaces=())
+    portfolio: str
+    model_version: str = Field(description="the champion")
+    challenger: str | None = Field(description="null where no model runs beside the champion")
+    share: float | None = Field(description="of the applicants, whom it answers; 0: shadow only")
+    since: datetime | None
+    begun_by: str
+    why: str
+    problem: str = Field(description="why the challenger was not taken up; empty where it was")
+    comparison: LiveFigures | None
 
 # %% ../../nbs/serving/11_schemas.ipynb #5c87acfb
 class Outcome(BaseModel):

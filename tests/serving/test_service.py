@@ -523,6 +523,7 @@ def test_the_openapi_document_holds_together(documented, valid, ask):
         "/drift/detect",
         "/outcomes",
         "/performance",
+        "/challenger",
         "/signup",
         "/login",
         "/health",

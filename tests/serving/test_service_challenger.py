@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from served import Server, add_user, applicants, token_of
+from served import Server, add_user, applicants, check_documented, token_of
 
 from credit_default.core.paths import portfolio_home
 from credit_default.data.synthetic import synthesize
@@ -119,9 +119,18 @@ def test_each_prediction_is_scored_by_the_challenger_once(running, challenger, s
     assert batch.shadow_decision.tolist() == pds.decision
     text = running.client.get("/metrics").text
     assert 'credit_default_shadow_scores_total{portfolio="gmsc"} 440.0' in text
+    shown = running.client.get("/challenger")
+    check_documented(running.client.get("/docs.json").json(), "GET", "/challenger", shown)
+    found = shown.json()
+    assert found["challenger"] == challenger.tag and found["share"] == 0 and found["problem"] == ""
+    assert found["model_version"] == synthetic_bundle.tag and found["begun_by"] == "tests"
+    assert found["comparison"]["compared"] == 440 and found["comparison"]["psi"] > 0
+    assert sum(group["n"] for group in found["comparison"]["swap_set"]) == 440
     # nothing more is scored once it has ended
     stop_challenge("gmsc", by="tests")
     time.sleep(2.5)
+    over = running.client.get("/challenger").json()
+    assert (over["challenger"], over["comparison"]) == (None, None)
     running.client.post("/predict", json=sent[0])
     time.sleep(1)
     assert running.store.shadow.count(challenger.tag) == 440

@@ -1186,6 +1186,8 @@ COMPUTED = (
     "/drift/detect",
     "--exclude-path",
     "/performance",
+    "--exclude-path",
+    "/challenger",
 )  # a process of its own for each: tried in the long run, and by name in test_service_monitoring.py
 
 

@@ -42,6 +42,7 @@ UNDER = (
     "/drift/status",
     "/drift/detect",
     "/performance",
+    "/challenger",
 )
 
 
