@@ -99,9 +99,9 @@ def score_in_shadow(tasks: Sequence[ShadowTask]) -> list[ShadowScore]:
 # %% ../../nbs/serving/28_shadow.ipynb #9e9a8038
 log = logging.getLogger("credit_default.service")
 SHADOW_WAITING = 10_000  # predictions that may wait in a worker
-SHADOW_ROWS, SHADOW_REST = 20, 0.02  # scored at once, and seconds between
+SHADOW_ROWS, SHADOW_REST = 100, 0.1  # scored at once, and seconds between
 MANY_WAITING, MANY_ROWS, SHORT_REST = 500, 250, 0.002  # from so many on
-WRITE_SECONDS, WRITTEN_ROWS = 0.5, 500  # between two transactions, and rows that are one's limit
+WRITE_SECONDS, WRITTEN_ROWS = 1.0, 500  # between two transactions, and rows that are one's limit
 QUEUE_FULL, FAILED, REMOVED, STOPPED = SHADOW_DROPS
 
 # %% ../../nbs/serving/28_shadow.ipynb #7f302c8e
