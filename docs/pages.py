@@ -44,7 +44,7 @@ PACKAGES = (
     "cli",
 )
 # The guides in the order of the front page; others follow by name.
-GUIDES = ("tutorial", "python", "operation", "reasons")
+GUIDES = ("tutorial", "python", "operation", "reasons", "mlflow")
 LINK = re.compile(r"(!?\[[^\]\n]*\])\(([^)\s]+)\)")
 
 

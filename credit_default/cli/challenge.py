@@ -107,6 +107,7 @@ def models_challenge(
     """
     # slow to import
     from credit_default.scoring.challenge import begin_challenge, current_challenge, stop_challenge
+    from credit_default.tracking.registered import follow_aliases
 
     _check_options(tag, shadow, share, stop)
     name = find_portfolio(portfolio).name
@@ -115,6 +116,8 @@ def models_challenge(
     elif tag:
         tag = open_model(tag, portfolio).tag
         begin_challenge(tag, name, share, current_user(), because or why, bool(because))
+    if stop or tag:
+        follow_aliases(name, say=note)
     current = current_challenge(name)
     if as_json:
         print_json(dict(challenge=current and current.to_dict()))

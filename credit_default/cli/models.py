@@ -414,6 +414,7 @@ def models_promote(
     """
     # slow to import
     from credit_default.scoring.registry import champion_tag, champion_to_beat, unjudged_checks
+    from credit_default.tracking.registered import follow_aliases
 
     bundle = open_model(tag, portfolio)
     if champion_tag(bundle.portfolio.name) == bundle.tag:
@@ -425,6 +426,7 @@ def models_promote(
         require_extra("train")
         print_gate(_promote_compared(bundle, path, as_of, why, because, other_requests))
     _print_champion(bundle.tag, as_json, PROMOTED)
+    follow_aliases(bundle.portfolio.name, say=note)
     for check in unjudged_checks(bundle.card):
         note(f"not judged: {check}")
 
@@ -474,11 +476,13 @@ def models_rollback(
     "Make the previous champion the champion again."
     # slow to import
     from credit_default.scoring.registry import promotion_history, roll_back_champion
+    from credit_default.tracking.registered import follow_aliases
 
     name = find_portfolio(portfolio).name
     if len({event.tag for event in promotion_history(name)}) < 2:
         raise InputError(f"portfolio {name} has had no other champion to go back to")
     _print_champion(roll_back_champion(name, by=current_user(), why=why), as_json, PROMOTED)
+    follow_aliases(name, say=note)
 
 # %% ../../nbs/cli/08_models.ipynb #f42e539a
 @model_commands.command(

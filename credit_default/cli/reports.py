@@ -290,6 +290,7 @@ def run_training(
     from credit_default.reporting.running import new_folder
     from credit_default.scoring.registry import champion_tag
     from credit_default.scoring.stored import write_training_note
+    from credit_default.tracking.registered import follow_aliases
 
     definition = find_portfolio(request.portfolio)
     kept = request.kept_fields(definition)
@@ -306,7 +307,9 @@ def run_training(
         folder = parent / request.resume if request.resume else new_folder(parent, run)
         with resumable(request, folder):
             made = _tracked_report(request, folder)
-    tag = print_training(made, before, champion_tag(definition.name))
+    tag = print_training(made, before, now := champion_tag(definition.name))
+    if now != before:
+        follow_aliases(definition.name, say=note)
     write_training_note(tag, made.html, request.note)
     upload_trained(tag, request.portfolio, latest=champion_tag(definition.name) == tag)
     return made, tag

@@ -8,8 +8,9 @@ __all__ = ['SYNTHETIC_NOTE', 'CreditModel', 'UnknownModelError', 'load_model']
 # %% ../../nbs/face/05_model.ipynb #134c51ec
 import datetime
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -335,13 +336,16 @@ class _SavedModel(_WritingModel):
 def _promote_stored(
     tag: str, portfolio: str, table: Any, why: str, other_requests: bool, failed_checks: bool
 ) -> str:
-    from credit_default.training.promotion.promoting import promote_through_gate  # slow to import
+    # slow to import
+    from credit_default.tracking.registered import follow_aliases
+    from credit_default.training.promotion.promoting import promote_through_gate
 
     if not why.strip():
         raise InvalidInput("a promotion needs a reason: promote(why=...)")
     rows = None if table is None else as_frame(table)
     bundle = load_bundle(tag, portfolio)
     promote_through_gate(bundle, current_user(), why, other_requests, failed_checks, table=rows)
+    follow_aliases(portfolio, say=partial(print, file=sys.stderr))
     return tag
 
 # %% ../../nbs/face/05_model.ipynb #8f4b9183

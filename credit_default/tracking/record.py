@@ -8,6 +8,7 @@ __all__ = ['RUNNING', 'FINISHED', 'FAILED', 'now_in_ms', 'spool_folder', 'RunRec
 
 # %% ../../nbs/tracking/02_record.ipynb #49c8e130
 import json
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -91,6 +92,10 @@ class RunRecord(_RunFacts):
         self.artefacts.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / "record.json") as part:
             part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), "utf-8")
+
+    def remove(self) -> None:
+        "Remove the folder, once MLflow has what is in it."
+        shutil.rmtree(self.folder)
 
 # %% ../../nbs/tracking/02_record.ipynb #498166ea
 class RecordError(CreditDefaultError, ValueError):

@@ -13,8 +13,11 @@ from mlflow import MlflowClient
 
 from credit_default.core.errors import InvalidInput
 from credit_default.core.extras import MissingExtra
+from credit_default.portfolio.columns import parse_table
+from credit_default.scoring.bundle import BundleError
 from credit_default.scoring.bundle_files import checked_files
-from credit_default.tracking import address, tracked
+from credit_default.scoring.registry import bundle_path
+from credit_default.tracking import address, pyfunc, registered
 from credit_default.tracking.record import RunRecord, held_record, read_run_record, spooled_folders
 from credit_default.tracking.sending import deliver_runs
 from credit_default.tracking.tracked import tracked_training
@@ -97,7 +100,9 @@ def test_a_run_shows_what_a_training_was_and_made(store, report, synthetic_bundl
     assert files >= {"reports/eda.html", "reports/training.html", "reports/training.json"}
     assert not [name for name in files if "loans" in name or "candidates" in name]
     assert len(lines) == 1 and "20261128T090000Z of experiment credit_default_gmsc" in lines[0]
-    local = MlflowClient(store).download_artifacts(made.info.run_id, "bundle", str(tmp_path))
+    local = MlflowClient(store).download_artifacts(
+        made.info.run_id, "model/data/bundle", str(tmp_path)
+    )
     assert checked_files(type(tmp_path)(local))
     assert spooled_folders() == []
 
@@ -156,7 +161,7 @@ def test_mlflow_that_is_away_stops_nothing_and_gets_the_run_later(store, report,
 
 def test_mlflow_that_leaves_in_the_middle_gets_the_rest_of_the_same_run(store, monkeypatch):
     with monkeypatch.context() as away:
-        away.setattr(tracked, "deliver_runs", lambda uri: deliver_runs(AWAY))
+        away.setattr(registered, "deliver_runs", lambda uri: deliver_runs(AWAY))
         with tracked_training("gmsc", "one", OPTIONS, say=lambda line: None) as run:
             first = run.record.run_id
     [running] = runs_of(store)
@@ -245,3 +250,75 @@ def test_an_address_is_shown_without_its_secrets(uri, shown):
     parsed = address.parse_mlflow_uri(uri)
     assert parsed.shown == shown and shown in repr(parsed)
     assert "a:b" not in repr(parsed)
+
+
+@pytest.fixture
+def champion(store, synthetic_bundle, monkeypatch):
+    "The tag of the champion, with no challenge."
+    monkeypatch.setattr(registered, "current_challenge", lambda portfolio: None)
+    return synthetic_bundle.tag
+
+
+def aliases_of(uri):
+    [model] = MlflowClient(uri).search_registered_models("name = 'credit_default_gmsc'")
+    return {alias: str(version) for alias, version in model.aliases.items()}
+
+
+def test_a_trained_model_is_one_version_and_the_champion_has_its_alias(store, report, champion):
+    folder, content = report
+    for name in ("one", "again"):
+        with tracked_training("gmsc", name, OPTIONS, say=lambda line: None) as run:
+            run.add_report(folder, content)
+    lines = []
+    registered.follow_aliases("gmsc", say=lines.append)
+    [version] = MlflowClient(store).search_model_versions("name = 'credit_default_gmsc'")
+    assert version.tags["content_hash"] == champion.split(":")[1]
+    assert version.tags["promoted_by"] == "tests" and aliases_of(store) == {"champion": "1"}
+    assert lines == [f"MLflow: alias champion of credit_default_gmsc is version 1, {champion}"]
+
+
+def test_a_promotion_while_mlflow_is_away_is_made_good_once(store, champion, monkeypatch):
+    monkeypatch.setenv("CREDIT_DEFAULT_MLFLOW_URI", AWAY)
+    lines = []
+    registered.follow_aliases("gmsc", say=lines.append)
+    assert len(lines) == 1 and "tracking sync" in lines[0] and "hunter2" not in lines[0]
+    assert len(registered.deliver_all(store).sent) == 1  # a model from before gets a run as well
+    assert not registered.deliver_all(store).sent and aliases_of(store) == {"champion": "1"}
+    [run] = runs_of(store)
+    assert run.data.tags["model_version"] == champion
+
+
+def test_a_challenger_has_an_alias_until_its_challenge_ends(store, champion, monkeypatch):
+    challenge = type("Challenge", (), {"tag": champion})
+    monkeypatch.setattr(registered, "current_challenge", lambda portfolio: challenge)
+    registered.follow_aliases("gmsc", say=lambda line: None)
+    assert aliases_of(store) == {"champion": "1", "challenger": "1"}
+    monkeypatch.setattr(registered, "current_challenge", lambda portfolio: None)
+    registered.follow_aliases("gmsc", say=lambda line: None)
+    assert aliases_of(store) == {"champion": "1"}
+
+
+def test_a_pyfunc_gives_the_same_answers_and_holds_no_pickle(synthetic_bundle, tmp_path):
+    import mlflow.pyfunc
+    from served import applicants
+
+    pyfunc.write_pyfunc(bundle_path(synthetic_bundle.tag), tmp_path / "model")
+    files = [path.name for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib"))]
+    frame, _ = applicants(synthetic_bundle.portfolio, 200)
+    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame)
+    columns = parse_table(synthetic_bundle.portfolio, frame)
+    scores = synthetic_bundle.score(columns, reasons=False)
+    assert found.probability_default.tolist() == scores.probability_default.tolist()
+    assert found.credit_score.tolist() == scores.credit_score.tolist()
+    with pytest.raises(InvalidInput, match="row 1: age") as refused:
+        pyfunc.BundleModel(synthetic_bundle).predict(frame.head(2).assign(age=[40, -77]))
+    assert "77" not in str(refused.value)
+
+
+def test_a_damaged_bundle_is_no_pyfunc(synthetic_bundle, tmp_path):
+    folder = shutil.copytree(bundle_path(synthetic_bundle.tag), tmp_path / "bundle")
+    with (folder / "calibrator.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(BundleError, match=r"calibrator\.json is damaged"):
+        pyfunc.write_pyfunc(folder, tmp_path / "model")
