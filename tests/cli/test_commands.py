@@ -1132,6 +1132,7 @@ def test_a_service_that_lets_nobody_sign_up_asks_for_a_user(here, monkeypatch):
         decisions=dict(Approved=5),
         mean_pd=0.05,
         mean_true_pd=None,
+        reviews={},
         moves=[],
         outcomes=None,
         changed="2026-03-01T12:00:00.000Z",
