@@ -63,7 +63,7 @@ def running(bentoml_home, synthetic_bundle, challenger, tmp_path):
     stop_challenge("gmsc")
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -117,8 +117,8 @@ def test_each_prediction_is_scored_by_the_challenger_once(running, challenger, s
     assert np.array_equal(batch.shadow_probability_default, pds.probability_default)
     assert batch.shadow_credit_score.tolist() == pds.credit_score.tolist()
     assert batch.shadow_decision.tolist() == pds.decision
-    text = running.client.get("/metrics").text
-    assert 'credit_default_shadow_scores_total{portfolio="gmsc"} 440.0' in text
+    counted = 'credit_default_shadow_scores_total{portfolio="gmsc"} 440.0'
+    wait_for(lambda: counted in running.client.get("/metrics").text)
     shown = running.client.get("/challenger")
     check_documented(running.client.get("/docs.json").json(), "GET", "/challenger", shown)
     found = shown.json()
@@ -128,7 +128,7 @@ def test_each_prediction_is_scored_by_the_challenger_once(running, challenger, s
     assert sum(group["n"] for group in found["comparison"]["swap_set"]) == 440
     # nothing more is scored once it has ended
     stop_challenge("gmsc", by="tests")
-    time.sleep(2.5)
+    time.sleep(5)
     over = running.client.get("/challenger").json()
     assert (over["challenger"], over["comparison"]) == (None, None)
     running.client.post("/predict", json=sent[0])
