@@ -58,6 +58,7 @@ LAYERS = [
     "cli",
     "service",
     "face",
+    "tracking",
     "reporting",
     "training",
     "serving",
