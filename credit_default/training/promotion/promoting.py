@@ -32,10 +32,12 @@ def stop_message(gate: PromotionGate) -> str:
 
 # %% ../../../nbs/training/promotion/03_promoting.ipynb #a5b25d38
 def portfolio_limits(bundle: Bundle) -> CheckThresholds:
-    "Return the thresholds that the portfolio's file states today; a bundle does not keep them."
+    """Return the thresholds that the portfolio states today, which a bundle does not keep; the
+    usual ones where its file is not found by its name.
+    """
     try:
         return get_portfolio(bundle.portfolio.name).checks
-    except KeyError:
+    except ValueError:
         return bundle.portfolio.checks
 
 # %% ../../../nbs/training/promotion/03_promoting.ipynb #d003650a
