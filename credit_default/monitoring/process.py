@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import credit_default
 from ..core.clock import to_utc
@@ -30,16 +30,18 @@ from credit_default.monitoring.drift import (
     detect_drift,
     read_time,
 )
-from .live_comparison import LiveComparison, compare_live
 from .performance import PerformanceResult, measure_performance
 from ..portfolio.definition import Portfolio
-from ..scoring.challenge import Challenge
 from ..scoring.reference import Reference
 from ..store.errors import DatabaseUnavailable
 from ..store.store import Store
 
+if TYPE_CHECKING:
+    from credit_default.monitoring.live_comparison import LiveComparison
+    from credit_default.scoring.challenge import Challenge
+
 # %% ../../nbs/monitoring/05_process.ipynb #a9e087a0
-Result = TypeVar("Result", DriftResult, PerformanceResult, LiveComparison)
+Result = TypeVar("Result", DriftResult, PerformanceResult, "LiveComparison")
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,17 @@ class PerformanceTask(CheckTask[PerformanceResult]):
 
 # %% ../../nbs/monitoring/05_process.ipynb #0de022bc
 @dataclass(frozen=True)
-class LiveComparisonTask(CheckTask[LiveComparison]):
+class LiveComparisonTask(CheckTask["LiveComparison"]):
     "Compare a champion and its challenger on the predictions that both scored."
 
-    challenge: Challenge
+    challenge: "Challenge"
 
     hint = "increase the timeout, or ask with `credit-default models compare --live`"
 
-    def run(self, store: Store) -> LiveComparison:
+    def run(self, store: Store) -> "LiveComparison":
         "Do the check in this process. Raise DatabaseUnavailable."
+        from credit_default.monitoring.live_comparison import compare_live  # slow to import
+
         return compare_live(store, self.portfolio, self.challenge)
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,8 +150,10 @@ class LiveComparisonTask(CheckTask[LiveComparison]):
         plain = dict(portfolio=self.portfolio.to_json(), challenge=self.challenge.to_dict())
         return vars(self) | plain
 
-    def read_result(self, values: Mapping[str, Any]) -> LiveComparison:
+    def read_result(self, values: Mapping[str, Any]) -> "LiveComparison":
         "Return the result whose `to_dict` these values are."
+        from credit_default.monitoring.live_comparison import LiveComparison  # slow to import
+
         return LiveComparison.from_dict(values)
 
 # %% ../../nbs/monitoring/05_process.ipynb #28dde7fb
@@ -161,6 +167,8 @@ def read_task(values: Mapping[str, Any]) -> CheckTask[Any]:
     }
     given["portfolio"] = Portfolio.model_validate(given["portfolio"])
     if "challenge" in given:
+        from credit_default.scoring.challenge import Challenge  # slow to import
+
         given["challenge"] = Challenge(**given["challenge"])
         return LiveComparisonTask(**given)
     if "reference" not in given:
