@@ -8,11 +8,11 @@ __all__ = ['TRIALS_FILE', 'DIGEST_LENGTH', 'asked_params', 'chosen_params', 'mod
 
 # %% ../../nbs/tracking/03_contents.ipynb #813986eb
 import base64
-import html
 import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def report_charts(notebook: Path) -> Iterator[tuple[str, bytes]]:
     ]
     found = [match for page in pages for match in _CHART.findall(page)]
     for number, (alt, png) in enumerate(found, 1):
-        words = re.sub(r"[^a-z0-9]+", "-", html.unescape(alt).lower())[:60].strip("-")
+        words = re.sub(r"[^a-z0-9]+", "-", unescape(alt).lower())[:60].strip("-")
         yield f"{number:02}-{words}.png", base64.b64decode(png)
 
 

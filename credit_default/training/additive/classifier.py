@@ -171,7 +171,7 @@ def distinct_rows(
     outcome: np.ndarray,  # (n,)
 ) -> tuple[np.ndarray, np.ndarray]:  # (k,) places of the first of each, in order; (k,) how many
     "Return where rows come for the first time, and how often each comes."
-    rows = np.column_stack([X, outcome])
+    rows = np.column_stack([X, outcome]).astype(float)
     rows[np.isnan(rows)] = np.inf  # one gap equals another; no value is infinite
     _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
     order = np.argsort(first)
