@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['model_commands', 'TagArgument', 'WhyOption', 'LIST_COLUMNS', 'ChallengerArgument', 'OtherArgument', 'LiveOption',
-           'OtherRequestsOption', 'BecauseOption', 'GateTableOption', 'PROMOTED', 'reproduce_commands',
-           'ReproducedTagArgument', 'OtherSeedOption', 'models_list', 'card_lines', 'print_model', 'models_show',
-           'print_comparison', 'models_compare', 'print_gate', 'models_promote', 'models_history', 'models_rollback',
-           'models_delete', 'reproduce_command']
+           'OtherRequestsOption', 'BecauseOption', 'GateTableOption', 'NEEDS_TRAINING', 'PROMOTED',
+           'reproduce_commands', 'ReproducedTagArgument', 'OtherSeedOption', 'models_list', 'card_lines', 'print_model',
+           'models_show', 'print_comparison', 'models_compare', 'print_gate', 'models_promote', 'models_history',
+           'models_rollback', 'models_delete', 'reproduce_command']
 
 # %% ../../nbs/cli/08_models.ipynb #c88ef7a6
 import sys
@@ -38,7 +38,7 @@ from credit_default.cli.terminal import (
     print_table,
 )
 from ..core.account import current_user
-from ..core.extras import missing_packages, require_extra
+from ..core.extras import missing_packages
 
 if TYPE_CHECKING:
     from credit_default.scoring.bundle import Bundle
@@ -343,6 +343,10 @@ def _print_champion(tag: str, as_json: bool, line: str) -> None:
         typer.echo(f"{tag} is {line}")
 
 
+NEEDS_TRAINING = (
+    "the comparison with the champion needs the extra `train`, which is not installed here: promote "
+    'the model on the machine that trained it, or say why without: --because "..."'
+)
 PROMOTED = "now the champion. A running service switches to it within seconds."
 
 # %% ../../nbs/cli/08_models.ipynb #77cce1cf
@@ -420,10 +424,12 @@ def models_promote(
     if champion_tag(bundle.portfolio.name) == bundle.tag:
         _print_champion(bundle.tag, as_json, "already the champion; nothing was changed.")
         return
-    if champion_to_beat(bundle) is None or (because and missing_packages("train")):
+    blind = missing_packages("train")
+    if champion_to_beat(bundle) is None or (because and blind):
         _promote_unseen(bundle, why, because, other_requests)
+    elif blind:
+        raise InputError(NEEDS_TRAINING)
     else:
-        require_extra("train")
         print_gate(_promote_compared(bundle, path, as_of, why, because, other_requests))
     _print_champion(bundle.tag, as_json, PROMOTED)
     follow_aliases(bundle.portfolio.name, say=note)

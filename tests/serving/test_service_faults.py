@@ -769,7 +769,7 @@ def test_promoted_back_and_forth_under_load(running, command, models, times):
         for turn in range(times):
             tag = (second, first)[turn % 2]
             at = time.monotonic()
-            command("models", "promote", tag, "--why", f"turn {turn}")
+            command("models", "promote", tag, "--because", f"turn {turn}")
             seen = len(load.acknowledged)
             if times == 4 or turn == times - 1:
                 until(
@@ -852,7 +852,7 @@ def test_a_damaged_champion_is_not_taken_up(running, command, models):
         )
         until(lambda: all(one["status"] == "degraded" for one in told()), 10)
         model.write_bytes(sound)
-        command("models", "promote", second, "--why", "it is whole again")
+        command("models", "promote", second, "--because", "it is whole again")
         until(
             lambda: {one["model_version"] for one in told()} == {second} and running.is_well(),
             10,

@@ -46,6 +46,7 @@ ENTRANCES = (
     "credit_default.cli.users",
     "credit_default.monitoring.process",
     "credit_default.monitoring.performance",
+    "credit_default.monitoring.live_comparison",
     "credit_default.evaluation.metrics",
 )
 
