@@ -344,8 +344,8 @@ def _print_champion(tag: str, as_json: bool, line: str) -> None:
 
 
 NEEDS_TRAINING = (
-    "the comparison with the champion needs the extra `train`, which is not installed here: promote "
-    'the model on the machine that trained it, or say why without: --because "..."'
+    "the comparison with the champion needs the extra `train`, which is not installed here: "
+    'promote the model where it was trained, or say why without: --because "..."'
 )
 PROMOTED = "now the champion. A running service switches to it within seconds."
 
