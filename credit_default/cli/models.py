@@ -386,11 +386,12 @@ def _promote_unseen(bundle: "Bundle", why: str, because: str, other_requests: bo
 def print_gate(gate: "PromotionGate") -> None:
     "Print what the gate found, and whom the new champion treats differently."
     met = sum(check.holds is True for check in gate.checks)
-    note(
-        f"the gate: {met} of {len(gate.checks)} lines are met, on {gate.loans:,} loans of "
-        f"{gate.source} ({gate.defaults:,} defaults; {gate.left_out:,} left out that a model was "
-        "fitted on)"
-    )
+    note(f"the gate: {met} of {len(gate.checks)} lines are met")
+    if gate.loans:
+        note(
+            f"compared on {gate.loans:,} loans of {gate.source}, {gate.defaults:,} of them "
+            f"defaults; {gate.left_out:,} are left out, since a model was fitted on them"
+        )
     for line in gate.stops:
         note(f"NOT MET: {line}")
     for row in () if gate.swaps is None else gate.swaps.itertuples():

@@ -21,7 +21,7 @@ from credit_default.scoring.registry import (
     promote_bundle,
     promotion_history,
 )
-from credit_default.training.promotion.gate import fairness_check, hold_contest, judge_promotion
+from credit_default.training.promotion.gate import compare_models, fairness_check, judge_promotion
 from credit_default.training.promotion.loans import GateLoans
 from credit_default.training.promotion.promoting import PromotionStopped, promote_through_gate
 from credit_default.training.recipe import Recipe
@@ -101,14 +101,15 @@ def test_other_requests_are_named(gmsc):
 def test_an_age_band_that_loses_approvals_is_named(gmsc):
     holdout = load(get_portfolio("gmsc"), None).take(np.arange(15_000, 20_000))
     loans = GateLoans(holdout.columns, holdout.y, "a test")
-    contest = hold_contest(
+    comparison = compare_models(
         gmsc["champion"], gmsc["champion"], loans, gmsc["champion"].portfolio.checks
     )
-    assert fairness_check(contest).holds
+    assert fairness_check(comparison).holds
     young = holdout.columns["age"] < 35
-    pds = (np.where(young, 0.99, contest.pds[0]), contest.pds[1])
-    found = fairness_check(replace(contest, pds=pds))
-    own = (contest.pds[1] < gmsc["champion"].scorecard.cut_off).astype(float)
+    new, old = comparison.scores
+    stricter = replace(new, prediction=np.where(young, 1, new.prediction))
+    found = fairness_check(replace(comparison, scores=(stricter, old)))
+    own = (comparison.pds[1] < gmsc["champion"].scorecard.cut_off).astype(float)
     fall = np.where(young, -own, 0.0)
     bands = [holdout.columns["age"] < 25, young & (holdout.columns["age"] >= 25)]
     expected = min(fall[at].mean() - fall.mean() for at in bands)
@@ -162,6 +163,15 @@ def test_a_table_is_used_without_the_rows_that_a_model_was_fitted_on(gmsc, tmp_p
     promote_bundle(gmsc["champion"].tag, "gmsc", by="tests")
     refused = shell("models", "promote", gmsc["better"].tag, "--path", str(path))
     assert refused.exit_code == 1 and "is one that a model was fitted on" in refused.stderr
+
+
+def test_a_table_of_refused_rows_is_not_compared_on(gmsc):
+    portfolio = get_portfolio("gmsc")
+    holdout = split(load(portfolio, None))[1]
+    table = holdout.frame.assign(**{portfolio.target: holdout.y.astype(int)})
+    table.loc[table.index[:400], "age"] = -5
+    gate = judge_promotion(gmsc["better"], gmsc["champion"], table=table)
+    assert "400 of" in gate.stops[-1] and gate.loans == 0
 
 
 def test_models_of_which_nothing_is_kept_are_not_compared(gmsc):

@@ -45,6 +45,9 @@ def _offered(challenger: Bundle, table: pd.DataFrame | None, as_of: str | None) 
     "Return a table's rows that can be judged, else the challenger's holdout. Raise LabelError."
     if table is not None:
         rows = labelled_rows(challenger, table, as_of=as_of)
+        if rows.too_many_refused:
+            few = f"{rows.refused:,} of {rows.refused + len(rows.y):,} rows with an outcome"
+            raise LabelError(f"{few} hold values that the service refuses: too many to compare on")
         return GateLoans(rows.columns, rows.y, "the table that was given")
     holdout = kept_holdout(challenger.tag)
     if holdout is None:
@@ -63,7 +66,7 @@ def _fitted_by_either(challenger: Bundle, champion: Bundle, loans: GateLoans) ->
         seen |= fitted
     return seen
 
-
+# %% ../../../nbs/training/promotion/01_loans.ipynb #059f6127
 def gate_loans(
     challenger: Bundle,
     champion: Bundle,
