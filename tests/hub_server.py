@@ -173,6 +173,10 @@ def add_reference_routes(app, hub):
         hub.refs[repo][made] = hub.find(repo, revision)[0]
         return {}
 
+    @app.delete("/api/models/{org}/{name}/tag/{tag}")
+    async def delete_tag(org, name, tag):
+        del hub.refs[f"{org}/{name}"][tag]
+
     @app.post("/api/models/{org}/{name}/branch/{branch}")
     async def add_branch(org, name, branch):
         refs = hub.refs[f"{org}/{name}"]

@@ -57,7 +57,9 @@ def configured_repository(portfolio: str, repo: str = "") -> str:
 
 
 def _named_repository(portfolio: str, repo: str) -> str:
-    "Return the same. Raise InputError where there is none, MissingExtra without the Hub's client."
+    """Return the repository that is named or set. Raise InputError where there is none, and
+    MissingExtra without the Hub's client.
+    """
     require_extra("hub")
     if found := configured_repository(portfolio, repo):
         return found
@@ -69,7 +71,7 @@ LicenseOption = Annotated[
     typer.Option(
         "--license",
         metavar="NAME",
-        help="License of the model for its page, by the Hub's list, such as apache-2.0.",
+        help="License of the model, by the Hub's name for it, such as apache-2.0.",
     ),
 ]
 
@@ -83,7 +85,7 @@ def pushed_line(pushed: "HubRevision") -> str:
 CandidateOption = Annotated[
     bool,
     typer.Option(
-        "--candidate", help="Leave the latest model as it is: put this one on a branch beside it."
+        "--candidate", help="Leave the latest model as it is; push to the branch `candidates`."
     ),
 ]
 
@@ -107,9 +109,9 @@ def hub_push(
 ) -> None:
     """Upload a model to a repository on the Hugging Face Hub.
 
-    The model becomes the latest of the repository, with its model card as README.md, and a revision
-    that is tagged with its version. Whatever else the repository held is removed from the latest
-    revision. A new repository is private. Needs HF_TOKEN.
+    The model becomes the latest of the repository, in a commit that is tagged with its version and
+    has the model card as README.md. That commit removes all other files; models that were pushed
+    before keep their tags. A new repository is private. Needs HF_TOKEN.
     """
     name = find_portfolio(portfolio).name
     where = _named_repository(name, repo)
@@ -123,7 +125,7 @@ def hub_push(
 
 # %% ../../nbs/cli/28_hub.ipynb #30ab21f4
 PromoteOption = Annotated[
-    bool, typer.Option("--promote", help="Put it to the gate and promote it, as `models promote`.")
+    bool, typer.Option("--promote", help="Promote it if it passes the gate of `models promote`.")
 ]
 
 # %% ../../nbs/cli/28_hub.ipynb #dac6d5ba
@@ -146,10 +148,10 @@ def hub_pull(
 ) -> None:
     """Fetch a model from a repository on the Hugging Face Hub.
 
-    It is verified before it enters the model store: each file against the manifest, golden rows
-    scored again. A repository with a pickle, or with any file that the manifest does not list, is
-    refused. The model is not promoted unless --promote is given; `models promote` has more options
-    for it. Private repositories need HF_TOKEN.
+    It is verified before it enters the model store: its files are compared with the manifest, and
+    golden rows are scored again. A repository with a pickle, or with any other file that is no part
+    of a model, is refused. The model is promoted only with --promote; `models promote` has more
+    options. Private repositories need HF_TOKEN.
     """
     name = find_portfolio(portfolio).name
     where = _named_repository(name, repo)

@@ -70,8 +70,8 @@ def _hub_problem(error: Exception, repo: str) -> str:
         return f"{repo} has no such revision: its tags are the versions that were pushed"
     if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
         return (
-            f"the Hub does not let us at {repo} ({status}): check the name, and whether HF_TOKEN "
-            "is set and its token may read, and for a push write, this repository"
+            f"the Hub refused access to {repo} ({status}): check the name, and that the token in "
+            "HF_TOKEN may read this repository, or write to it for a push"
         )
     if status == 412:
         return f"somebody else pushed to {repo} at the same time: push again"
@@ -135,7 +135,7 @@ class HubRevision:
 
 
 def _operations(bundle: Bundle, readme: str, there: dict[str, int]) -> list[Any]:
-    "Return what makes a revision that holds `there` one of this bundle."
+    "Return the operations that turn a revision with the files `there` into this bundle."
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     folder = bundle_path(bundle.tag)
@@ -176,6 +176,19 @@ def _refuse_to_replace(
             "another repository"
         )
 
+# %% ../../nbs/tracking/11_hub.ipynb #41920b47
+def _set_tag(api: "HfApi", repo: str, tag: str, commit: str) -> None:
+    "Let a tag name a commit, even if it named another one before."
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        api.create_tag(repo, tag=tag, revision=commit)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:  # Conflict: there is such a tag
+            raise
+        api.delete_tag(repo, tag=tag)
+        api.create_tag(repo, tag=tag, revision=commit)
+
 # %% ../../nbs/tracking/11_hub.ipynb #9c0ef829
 CANDIDATES_BRANCH = "candidates"  # the branch of models that were trained and are not champions
 
@@ -193,8 +206,7 @@ def push_bundle(
     BundleError : where there is no such model, or it is damaged.
     HubError : where the Hub does not take it.
     """
-    name, _, version = tag.partition(":")
-    bundle = load_bundle(tag, name.removeprefix("credit_default_"))
+    bundle, version = load_bundle(tag), tag.partition(":")[2]
     readme, branch = hub_readme(bundle, repo, license_id), LATEST if latest else CANDIDATES_BRANCH
     with _hub(repo) as api:
         api.create_repo(repo, private=True, exist_ok=True)
@@ -210,7 +222,7 @@ def push_bundle(
             revision=branch,
             parent_commit=commit,
         )
-        api.create_tag(repo, tag=version, revision=done.oid, exist_ok=True)
+        _set_tag(api, repo, version, done.oid)
     return HubRevision(repo, version, bundle.tag, branch)
 
 # %% ../../nbs/tracking/11_hub.ipynb #eaffd743

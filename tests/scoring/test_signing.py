@@ -84,14 +84,16 @@ def test_a_signature_goes_through_the_hub(synthetic_bundle, sent, key, monkeypat
 
     from credit_default.tracking.hub import pull_bundle, push_bundle
 
-    signing.sign_bundle(synthetic_bundle.tag, "gmsc", key)
     with running_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
+        push_bundle(synthetic_bundle.tag, "acme/credit-gmsc")  # as a training does, unsigned
+        signing.sign_bundle(synthetic_bundle.tag, "gmsc", key)
         push_bundle(synthetic_bundle.tag, "acme/credit-gmsc")
         (bundle_path(synthetic_bundle.tag) / signing.SIGNATURE).unlink()
         monkeypatch.setenv("CREDIT_DEFAULT_TRUSTED_KEYS", signing.public_key(key))
         assert pull_bundle("acme/credit-gmsc", "gmsc") == synthetic_bundle.tag
+        assert pull_bundle("acme/credit-gmsc", "gmsc", synthetic_bundle.tag) == synthetic_bundle.tag
         hub.change("acme/credit-gmsc", signature__json=None)
         with pytest.raises(BundleError, match="is not signed"):
             pull_bundle("acme/credit-gmsc", "gmsc")
