@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .calibration_errors import clipped_log_odds
+from .calibration_errors import log_losses
 from .discrimination import auc_difference, check_outcomes
 
 # %% ../../nbs/evaluation/16_sequential.ipynb #4f641573
@@ -67,11 +67,11 @@ def _mean_difference(apart: np.ndarray) -> tuple[float, float]:
 
 def _estimates(y: np.ndarray, p: np.ndarray, q: np.ndarray) -> dict[str, tuple[float, float]]:
     "Return by measure the difference of q over p, and its standard error."
-    auc, a, b = auc_difference(y, q, p), clipped_log_odds(p), clipped_log_odds(q)
+    auc = auc_difference(y, q, p)
     return dict(
         auc=(auc.difference, auc.se),
         brier=_mean_difference((q - y) ** 2 - (p - y) ** 2),
-        log_loss=_mean_difference(np.logaddexp(0, b) - np.logaddexp(0, a) - y * (b - a)),
+        log_loss=_mean_difference(log_losses(y, q) - log_losses(y, p)),
     )
 
 # %% ../../nbs/evaluation/16_sequential.ipynb #06d3a02c

@@ -21,7 +21,7 @@ from .drift import iso, to_milliseconds
 from .maturity import final_outcomes
 from ..portfolio.definition import Portfolio
 from ..portfolio.performance_window import window_end
-from ..scoring.bins import quantile_edges
+from ..scoring.bins import fit_bins
 from ..scoring.challenge import Challenge
 from ..scoring.psi import psi
 from ..scoring.scorecard import APPROVED
@@ -79,6 +79,8 @@ def read_scored_twice(store: Store, portfolio: str, challenge: Challenge) -> Sco
     )
 
 # %% ../../nbs/monitoring/10_live_comparison.ipynb #674a883d
+# `evaluation.swap_set` has the same groups and needs pandas, which a service does not have; and
+# here the last group holds referrals too
 _SWAPS = ("approved by both", "swapped in", "swapped out", "approved by neither")
 
 
@@ -96,16 +98,14 @@ def live_swap_set(twice: ScoredTwice, y: np.ndarray) -> list[dict[str, Any]]:
     a, b = (scores["decision"] == APPROVED for scores in (twice.champion, twice.challenger))
     groups = []
     for name, at in zip(_SWAPS, (a & b, ~a & b, a & ~b, ~a & ~b)):
-        known = y[at][~np.isnan(y[at])] if len(y) else y
+        known = y[at & ~np.isnan(y)]
         groups.append(
             dict(
                 group=name,
                 n=int(np.sum(at)),
-                share=float(np.mean(at)) if len(y) else None,
-                pd_champion=_mean(twice.champion["probability_default"][at]) if len(y) else None,
-                pd_challenger=_mean(twice.challenger["probability_default"][at])
-                if len(y)
-                else None,
+                share=_mean(at),
+                pd_champion=_mean(twice.champion["probability_default"][at]),
+                pd_challenger=_mean(twice.challenger["probability_default"][at]),
                 loans=len(known),
                 defaults=int(known.sum()),
                 default_rate=_mean(known),
@@ -129,9 +129,8 @@ def score_psi(twice: ScoredTwice) -> float | None:
     a, b = (s["credit_score"].astype(float) for s in (twice.champion, twice.challenger))
     if not len(a):
         return None
-    edges = quantile_edges(a)
-    counts = [np.bincount(np.searchsorted(edges, x), minlength=len(edges) + 1) for x in (a, b)]
-    return psi(counts[0] / len(a), counts[1] / len(b))
+    bins = fit_bins("credit_score", a)
+    return psi(bins.shares, bins.counts(b) / len(b))
 
 # %% ../../nbs/monitoring/10_live_comparison.ipynb #a7658ffb
 def mature_outcomes(twice: ScoredTwice, months: int, as_of: datetime) -> np.ndarray:
@@ -196,7 +195,8 @@ def _notes(twice: ScoredTwice, months: int, dropped: int, known: int) -> list[st
     n = len(twice.at)
     notes = {
         "No prediction has been scored by both models yet.": not n,
-        f"Only the newest {n:,} predictions are compared.": n >= MAX_COMPARED,
+        f"Only the newest {n:,} predictions are compared: the intervals hold for this look, not on "
+        "all days together.": n >= MAX_COMPARED,
         f"Dropped, and so not compared: {how_many(dropped, 'prediction')}.": dropped,
         "The portfolio has no performance window: each outcome counts as soon as it is known.": (
             not months and known
