@@ -508,19 +508,15 @@ def models_delete(
     reproduced; its report and its predictions in the log stay.
     """
     # slow to import
-    from credit_default.scoring.challenge import current_challenge
-    from credit_default.scoring.registry import champion_tag, delete_bundle
+    from credit_default.scoring.bundle import BundleError
+    from credit_default.scoring.challenge import check_unused, delete_bundle
 
     name = find_portfolio(portfolio).name
     full_tag = find_tag(tag, name)
-    if full_tag == champion_tag(name):
-        raise InputError(f"{full_tag} is the champion and is not deleted: promote another before")
-    challenge = current_challenge(name)
-    if challenge and challenge.tag == full_tag:
-        raise InputError(
-            f"{full_tag} runs beside the champion and is not deleted: end that before, with "
-            "`credit-default models challenge --stop`"
-        )
+    try:
+        check_unused(full_tag, name)
+    except BundleError as e:
+        raise InputError(str(e)) from None
     if not yes:
         confirm_removal(f"the model {full_tag}", f"Delete {full_tag}?")
     deleted = delete_bundle(full_tag, name)

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['model_name', 'bundle_path', 'stored_tags', 'save_bundle', 'store_files', 'Promotion', 'champion_line',
            'promotion_history', 'champion_tag', 'resolve_tag', 'load_bundle', 'request_schema', 'takes_the_same',
-           'champion_to_beat', 'failing_checks', 'unjudged_checks', 'held_back_by', 'record_card', 'promote_bundle',
-           'roll_back_champion', 'delete_bundle', 'may_become_champion', 'promote_if_due']
+           'champion_to_beat', 'failing_checks', 'unjudged_checks', 'held_back_by', 'record_card', 'locked_history',
+           'promote_bundle', 'roll_back_champion', 'may_become_champion', 'promote_if_due']
 
 # %% ../../nbs/scoring/14_registry.ipynb #3f63812c
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -288,7 +287,7 @@ def _refuse_failing(bundle: Bundle) -> None:
 
 # %% ../../nbs/scoring/14_registry.ipynb #313c6351
 @contextmanager
-def _locked_history(portfolio: str) -> Iterator[list[Promotion]]:
+def locked_history(portfolio: str) -> Iterator[list[Promotion]]:
     "Give the history of promotions, which nobody else changes meanwhile."
     path = _champion_file(portfolio)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -331,7 +330,7 @@ def promote_bundle(
     """Make a model the champion, after it was verified. A service that runs takes it up within
     seconds. Raise BundleError.
     """
-    with _locked_history(portfolio) as history:
+    with locked_history(portfolio) as history:
         tag = resolve_tag(tag, portfolio)
         promotion = Promotion(
             tag,
@@ -350,7 +349,7 @@ def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:  # t
     """Make the champion before this one the champion again; once more, the one before that. Raise
     BundleError where there was none.
     """
-    with _locked_history(portfolio) as history:
+    with locked_history(portfolio) as history:
         tags = champion_line(history)
         if len(tags) < 2:
             raise BundleError(f"portfolio {portfolio} has had no other champion to go back to")
@@ -365,22 +364,6 @@ def roll_back_champion(portfolio: str, by: str = "", why: str = "") -> str:  # t
         )
         _promote(portfolio, history, back)
     return tags[-2]
-
-# %% ../../nbs/scoring/14_registry.ipynb #3cc21476
-def delete_bundle(tag: str, portfolio: str) -> str:  # the full tag
-    "Delete a model and its reference rows. Raise BundleError for the champion, or without a model."
-    import bentoml  # slow to import
-
-    with _locked_history(portfolio) as history:
-        tag = resolve_tag(tag, portfolio)
-        bundle_path(tag)
-        if history and history[-1].tag == tag:
-            raise BundleError(
-                f"{tag} is the champion and was not deleted: promote another model before"
-            )
-        bentoml.models.delete(tag)
-        shutil.rmtree(portfolio_home(portfolio) / tag.split(":")[1], ignore_errors=True)
-    return tag
 
 # %% ../../nbs/scoring/14_registry.ipynb #5c71dd31
 def may_become_champion(bundle: Bundle) -> bool:
@@ -400,7 +383,7 @@ def promote_if_due(bundle: Bundle, by: str = "") -> bool:
     return whether it did. Raise BundleError.
     """
     portfolio = bundle.portfolio.name
-    with _locked_history(portfolio) as history:
+    with locked_history(portfolio) as history:
         if held_back_by(bundle.card) or not may_become_champion(bundle):
             return False
         why = "real data in place of the synthetic sample" if history else "no champion before"

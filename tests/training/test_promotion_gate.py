@@ -14,9 +14,9 @@ from credit_default.data.split import split
 from credit_default.portfolio.catalogue import get_portfolio
 from credit_default.portfolio.definition import Portfolio
 from credit_default.scoring.calibration import Calibrator
+from credit_default.scoring.challenge import delete_bundle
 from credit_default.scoring.registry import (
     champion_tag,
-    delete_bundle,
     load_bundle,
     promote_bundle,
     promotion_history,
