@@ -56,6 +56,7 @@ ShareOption = Annotated[
         "--share",
         min=0,
         metavar="SHARE",
+        show_default=False,
         help="Answer this share of the applicants, such as 0.1; the champion answers the others.",
     ),
 ]
@@ -168,7 +169,11 @@ def print_live_comparison(found: Mapping[str, Any]) -> None:
         print_table(found["migration"], MIGRATION_COLUMNS)
         typer.echo(f"PSI of the scores, challenger against champion: {found['psi']:.4f}\n")
         print_table(found["swap_set"], SWAP_COLUMNS)
-        times = [f"{name} {ms:.2f} ms" for name, ms in latency.items() if ms is not None]
+        times = [
+            f"{name.replace('_', ' ')} {ms:.2f} ms"
+            for name, ms in latency.items()
+            if ms is not None
+        ]
         typer.echo(f"\nlatency: {', '.join(times)}")
     typer.echo(f"outcomes: {found['with_outcome']:,}, of these defaults: {found['defaults']:,}")
     if found["differences"]:

@@ -242,7 +242,8 @@ def print_comparison(comparison: Mapping[str, Any], other: str) -> None:
 
 # %% ../../nbs/cli/08_models.ipynb #0d82dfd6
 ChallengerArgument = Annotated[
-    str, typer.Argument(metavar="[TAG]", help="The challenger; with --live, the last one.")
+    str,
+    typer.Argument(metavar="[TAG]", help="The challenger. With --live, the last one unless named."),
 ]
 OtherArgument = Annotated[str, typer.Argument(metavar="[TAG]", help="Model to compare it with.")]
 LiveOption = Annotated[
@@ -270,7 +271,9 @@ def _compare_holdouts(tag: str, other: str) -> dict[str, Any]:
     "compare",
     cls=TrainingCommand,
     epilog=examples(
-        "models compare 3f0c9a1b2c3d4e5f", "models compare 3f0c9a1b2c3d4e5f 77b1d2aa0c3e4f56 --json"
+        "models compare 3f0c9a1b2c3d4e5f",
+        "models compare 3f0c9a1b2c3d4e5f 77b1d2aa0c3e4f56 --json",
+        "models compare --live",
     ),
 )
 def models_compare(
@@ -289,6 +292,8 @@ def models_compare(
     definition = find_portfolio(portfolio)
     name = definition.name
     if live:
+        if other != "champion":
+            raise InputError("--live compares a challenger with its champion: give one TAG at most")
         show_live_comparison(definition, tag and find_tag(tag, name), as_json)
         return
     if not tag:
