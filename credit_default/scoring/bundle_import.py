@@ -8,6 +8,7 @@ __all__ = ['SUFFIXES', 'PICKLES', 'MAX_BUNDLE_BYTES', 'refuse_names', 'import_bu
 # %% ../../nbs/scoring/26_bundle_import.ipynb #3f295798
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -70,11 +71,12 @@ def _sent_names(folder: Path, beside: Collection[str]) -> list[str]:
     return [path.name for path in paths]
 
 # %% ../../nbs/scoring/26_bundle_import.ipynb #8f8f267f
-def _add_signature(folder: Path, manifest: bytes, signature: Mapping[str, bytes]) -> None:
-    "Write a signature beside a bundle that was stored before, if it is of the same manifest."
-    if signature and (folder / "manifest.json").read_bytes() == manifest:
-        with atomic_write(folder / SIGNATURE) as part:
-            part.write_bytes(signature[SIGNATURE])
+def _add_signature(folder: Path, stored: Path) -> None:
+    "Copy a signature beside the stored bundle, unless that has a manifest from before."
+    manifests = [(place / "manifest.json").read_bytes() for place in (folder, stored)]
+    if manifests[0] == manifests[1]:
+        with atomic_write(stored / SIGNATURE) as part:
+            shutil.copyfile(folder / SIGNATURE, part)
 
 # %% ../../nbs/scoring/26_bundle_import.ipynb #1f8c3909
 def import_bundle(
@@ -95,19 +97,20 @@ def import_bundle(
     files = checked_files(folder)
     if foreign := sorted(set(names) - {*files, "manifest.json", SIGNATURE}):
         raise BundleError(f"{source}: {foreign[0]!r} is not in the manifest")
+    manifest = (folder / "manifest.json").read_bytes()
+    content_hash = json.loads(manifest)["content_hash"]
+    require_trusted(folder, f"{source}, version {content_hash},")
     _refuse_bombs(files, source)
     try:
         bundle = read_bundle(folder)
     except MemoryError:
         raise BundleError(f"{source}: an array does not fit into this machine's memory") from None
-    manifest = (folder / "manifest.json").read_bytes()
-    found = (bundle.portfolio.name, json.loads(manifest)["content_hash"])
+    found = (bundle.portfolio.name, content_hash)
     if found != (portfolio or found[0], version or found[1]):
         raise BundleError(
             f"{source} holds another model: version {found[1]} of portfolio {found[0]}"
         )
-    require_trusted(folder, f"{source}, version {found[1]},")
-    signature = {SIGNATURE: (folder / SIGNATURE).read_bytes()} if SIGNATURE in names else {}
-    tag = store_files(bundle, files | {"manifest.json": manifest} | signature)
-    _add_signature(bundle_path(tag), manifest, signature)
+    tag = store_files(bundle, files | {"manifest.json": manifest})
+    if SIGNATURE in names:
+        _add_signature(folder, bundle_path(tag))
     return tag

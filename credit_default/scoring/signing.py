@@ -16,8 +16,8 @@ from ..core.extras import require_extra
 from ..core.files import atomic_write
 from ..core.settings import SigningSettings, read_group, variable_name
 from .bundle import Bundle, BundleError
-from .bundle_files import checked_files, readable_json
-from .registry import bundle_path, load_bundle
+from .bundle_files import readable_json
+from .registry import bundle_path, load_bundle, resolve_tag
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -115,9 +115,11 @@ def require_trusted(
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    manifest = (folder / "manifest.json").read_bytes()
     try:
+        manifest = (folder / "manifest.json").read_bytes()
         Ed25519PublicKey.from_public_bytes(keys[key]).verify(signature, _CONTEXT + manifest)
+    except FileNotFoundError:
+        raise BundleError(f"{name}: manifest.json is missing") from None
     except InvalidSignature:
         raise BundleError(
             f"{name} was changed after it was signed: its signature is not that of manifest.json"
@@ -128,8 +130,6 @@ def load_trusted(tag: str, portfolio: str) -> Bundle:
     """Return a verified bundle of the model store, signed by a trusted key where keys are set.
     Raise BundleError, MissingExtra.
     """
-    bundle = load_bundle(tag, portfolio)
-    folder = bundle_path(bundle.tag)
-    require_trusted(folder, bundle.tag)
-    checked_files(folder)
-    return bundle
+    full_tag = resolve_tag(tag, portfolio)
+    require_trusted(bundle_path(full_tag), full_tag)
+    return load_bundle(full_tag, portfolio)

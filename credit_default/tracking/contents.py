@@ -16,6 +16,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+from ..scoring.signing import SIGNATURE
 from .record import RunRecord
 
 # %% ../../nbs/tracking/03_contents.ipynb #2834fbde
@@ -90,9 +91,9 @@ def trials_table(search: Mapping[str, Any]) -> dict[str, list[Any]]:
     rows = []
     for number, trial in enumerate(search.get("records", ())):
         recipe = json.loads(trial["recipe"])
-        values = recipe | recipe.pop("parameters", {})
-        values.pop("parameters", None)
-        rows.append(dict(trial=number, state=trial["state"], auc=trial["auc"]) | values)
+        parameters = recipe.pop("parameters", {})
+        outcome = dict(trial=number, state=trial["state"], auc=trial["auc"])
+        rows.append(outcome | recipe | parameters)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return dict(columns=columns, data=[[row.get(name) for name in columns] for row in rows])
 
@@ -133,11 +134,13 @@ def add_model(
 
 
 def add_bundle_files(record: RunRecord, folder: Path) -> None:
-    "Copy the files of a bundle, as its manifest lists them."
+    "Copy the files of a bundle, as its manifest lists them, and its signature."
     manifest = json.loads((folder / "manifest.json").read_bytes())
     record.bundle.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.json", *manifest["files"]):
         shutil.copyfile(folder / name, record.bundle / name)
+    if (folder / SIGNATURE).is_file():
+        shutil.copyfile(folder / SIGNATURE, record.bundle / SIGNATURE)
 
 # %% ../../nbs/tracking/03_contents.ipynb #6b53eea2
 _CHART = re.compile(r'<img class="chart"[^>]*? alt="([^"]*)" src="data:image/png;base64,([^"]+)"')

@@ -17,19 +17,20 @@ from ..scoring.batch_header import known_columns
 from ..scoring.batch_rows import RowErrors, check_rows
 from ..scoring.bundle import Bundle
 from ..scoring.bundle_files import read_bundle
+from ..scoring.signing import require_trusted
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
 # %% ../../nbs/tracking/04_pyfunc.ipynb #366c0146
-_MOST_ROWS_NAMED = 5
+_MAX_ROWS_NAMED = 5
 
 
 def _refuse(errors: RowErrors, n: int) -> None:
     "Raise InvalidInput if any row is refused."
     if errors:
-        few = sorted(errors)[:_MOST_ROWS_NAMED]
+        few = sorted(errors)[:_MAX_ROWS_NAMED]
         named = "; ".join(f"row {row}: {', '.join(errors[row])}" for row in few)
         more = f"; and {len(errors) - len(few):,} more" if len(errors) > len(few) else ""
         raise InvalidInput(f"{len(errors):,} of {n:,} rows are refused: {named}{more}")
@@ -66,7 +67,9 @@ class BundleModel:
 
 def _load_pyfunc(data_path: str) -> BundleModel:
     "Return the verified model in a folder; MLflow looks for a function of this name."
-    return BundleModel(read_bundle(Path(data_path)))
+    folder = Path(data_path)
+    require_trusted(folder, "the model")
+    return BundleModel(read_bundle(folder))
 
 # %% ../../nbs/tracking/04_pyfunc.ipynb #ea3ce894
 LOADER = "credit_default.tracking.pyfunc"

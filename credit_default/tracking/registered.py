@@ -19,11 +19,18 @@ from ..core.settings import tracking_settings
 from ..scoring.bundle import BundleError
 from ..scoring.challenge import current_challenge
 from ..scoring.registry import bundle_path, model_name, promotion_history
+from ..scoring.signing import SIGNATURE
 from ..scoring.stored import read_stored_model
 from .address import TrackingUnavailable, mlflow_client
 from .contents import add_bundle_files, add_model
 from .record import FINISHED, RunRecord, spool_folder
-from .sending import Delivery, deliver_runs, find_version, send_record
+from credit_default.tracking.sending import (
+    BUNDLE_ARTEFACTS,
+    Delivery,
+    deliver_runs,
+    find_version,
+    send_record,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,6 +100,14 @@ def _version_of(client: "MlflowClient", portfolio: str, tag: str) -> str:
     record.remove()
     return find_version(client, portfolio, tag) or ""
 
+# %% ../../nbs/tracking/06_registered.ipynb #0a2d74a9
+def _send_signature(client: "MlflowClient", name: str, version: str, tag: str) -> None:
+    "Put the signature of a model, if it has one, beside the files of its version."
+    signature = bundle_path(tag) / SIGNATURE
+    if signature.is_file():
+        run_id = client.get_model_version(name, version).run_id
+        client.log_artifact(run_id, str(signature), BUNDLE_ARTEFACTS)
+
 # %% ../../nbs/tracking/06_registered.ipynb #904b472d
 def _send_move(client: "MlflowClient", move: AliasMove) -> str:
     "Move an alias, and return where it points to now; nothing if there is nothing to say."
@@ -100,6 +115,7 @@ def _send_move(client: "MlflowClient", move: AliasMove) -> str:
     if not move.tag:
         return _end_alias(client, name, move.alias)
     version = _version_of(client, move.portfolio, move.tag)
+    _send_signature(client, name, version, move.tag)
     for key, value in move.facts.items():
         client.set_model_version_tag(name, version, key, value)
     client.set_registered_model_alias(name, move.alias, version)

@@ -322,3 +322,29 @@ def test_a_damaged_bundle_is_no_pyfunc(synthetic_bundle, tmp_path):
         file.write(" ")
     with pytest.raises(BundleError, match=r"calibrator\.json is damaged"):
         pyfunc.write_pyfunc(folder, tmp_path / "model")
+
+
+def test_a_signature_that_was_made_after_the_training_follows_with_the_alias(
+    store, report, champion, monkeypatch, tmp_path
+):
+    import mlflow.pyfunc
+
+    from credit_default.scoring import signing
+
+    signing.write_signing_key(tmp_path / "risk.pem")
+    key = signing.read_signing_key(tmp_path / "risk.pem")
+    folder, content = report
+    with tracked_training("gmsc", "one", OPTIONS, say=lambda line: None) as run:
+        run.add_report(folder, content)
+    signature = bundle_path(champion) / signing.SIGNATURE
+    monkeypatch.setenv("CREDIT_DEFAULT_TRUSTED_KEYS", signing.public_key(key))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    try:
+        registered.follow_aliases("gmsc", say=lambda line: None)
+        with pytest.raises(BundleError, match="the model is not signed"):
+            mlflow.pyfunc.load_model("models:/credit_default_gmsc@champion")
+        signing.sign_bundle(champion, "gmsc", key)
+        registered.follow_aliases("gmsc", say=lambda line: None)
+        assert mlflow.pyfunc.load_model("models:/credit_default_gmsc@champion")
+    finally:
+        signature.unlink(missing_ok=True)
