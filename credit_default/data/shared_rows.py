@@ -25,14 +25,14 @@ from .sources import Source, find
 from ..portfolio.definition import Portfolio
 
 # %% ../../nbs/data/13_shared_rows.ipynb #a0000008
-_FOLDER = "_CREDIT_DEFAULT_SHARED_ROWS"  # an environment variable, not a setting of an operator
+_FOLDER = "_CREDIT_DEFAULT_SHARED_ROWS"  # an environment variable, but no setting for an operator
 
 
 @contextmanager
 def shared_rows() -> Iterator[None]:
     """Keep what `load_shared` reads within the block, here and in processes that are started here.
 
-    Within another such block, it is the other one that keeps the rows.
+    Within another such block, the outer one keeps the rows.
     """
     if _FOLDER in os.environ:
         yield

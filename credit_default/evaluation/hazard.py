@@ -136,8 +136,8 @@ def status_table(
 SOURCES = dict(
     dates="hazards of loans whose dates of default are known",
     status="the default rate by age: a study, since the table does not say when loans defaulted",
-    window="one PD over the performance window, with a constant hazard: a study, since the loans "
-    "have no dates",
+    window="one PD over the performance window, with a constant hazard: a study, since the table "
+    "has no dates of loans",
 )
 TAIL_MONTHS = 12  # whose mean hazard goes on after the last month that is known
 

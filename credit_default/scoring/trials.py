@@ -7,6 +7,7 @@ __all__ = ['MAX_TRIED', 'CHUNK', 'Trials', 'closer', 'SummedTrials', 'ExactTrial
            'pair_sums', 'PointsTrials']
 
 # %% ../../nbs/scoring/22_trials.ipynb #d9296482
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import combinations
@@ -168,14 +169,14 @@ def along(values: np.ndarray, axes: tuple[int, ...], number: int) -> np.ndarray:
     return values.reshape([sizes.get(axis, 1) for axis in range(number)])
 
 # %% ../../nbs/scoring/22_trials.ipynb #5d1f6a02
-class JoinedTrials(ExactTrials):
+class JoinedTrials(ExactTrials, ABC):
     "The same, exact for fields that no input of the model joins."
 
     VALUES = {1: EVEN_STEPS, 2: 50, 3: 16}  # where one does
 
+    @abstractmethod
     def first_columns(self) -> list[int]:
         "Return the first column of each input."
-        raise NotImplementedError
 
     @cached_property
     def _joined(self) -> list[set[str]]:

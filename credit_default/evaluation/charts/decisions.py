@@ -24,7 +24,7 @@ from credit_default.evaluation.charts.style import (
     sample_note,
     set_titles,
 )
-from ..tables import cost_curve
+from ..tables import cheapest_cut_off, cost_curve
 from ...portfolio.costs_and_scale import RATINGS
 
 # %% ../../../nbs/evaluation/charts/04_decisions.ipynb #b10f2751
@@ -100,7 +100,7 @@ def plot_cost_curve(
     least = []
     for i, (name, p) in enumerate(pds_by_model(pd).items()):
         t, colour = cost_curve(y, p, cost_default, cost_decline), PALETTE[i % len(PALETTE)]
-        at = t.loc[t.cost.idxmin()]
+        at = cheapest_cut_off(y, p, cost_default, cost_decline)
         least.append(at.cost)
         label = f"{name}: least {_amount(at.cost)} at a PD of {at.cut_off:.3f}"
         ax.plot(t.approval_rate, t.cost, color=colour, label=label)
