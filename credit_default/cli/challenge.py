@@ -159,7 +159,7 @@ DIFFERENCE_COLUMNS = dict(
     verdict="verdict",
 )
 
-
+# %% ../../nbs/cli/27_challenge.ipynb #1e98f9be
 def print_live_comparison(found: Mapping[str, Any]) -> None:
     "Print what two models made of the same applicants, as `LiveComparison.to_dict` has it."
     challenge, latency = found["challenge"], found["latency"]

@@ -22,6 +22,7 @@ from .group_commit import IdempotencyKeyUsed
 from .log_lines import request_id
 from .refusals import ApiError, problem
 from .served_portfolio import ServedPortfolio
+from .shadow import shadow_tasks
 from .state import ServiceState
 from ..store.answers import StoredAnswer
 from ..store.predictions import Entry
@@ -76,7 +77,7 @@ async def record_predictions(state: ServiceState, portfolio: ServedPortfolio, en
     """
     await state.log.record(entry)
     state.metrics.predictions.count(portfolio.name, entry.rows)
-    state.shadow.put(portfolio, entry.rows)
+    state.shadow.queue.add(shadow_tasks(portfolio, entry.rows))
 
 
 def record_predictions_blocking(
@@ -89,7 +90,7 @@ def record_predictions_blocking(
     state.log.connected().record_blocking(entry)
     new = [row for row in entry.rows if row["prediction_id"] not in known]
     state.metrics.predictions.count(portfolio.name, new)
-    state.shadow.put(portfolio, new)
+    state.shadow.queue.add(shadow_tasks(portfolio, new))
 
 # %% ../../nbs/serving/18_answers.ipynb #fc76bd67
 IDEMPOTENCY_KEY = r"[!-~]{1,128}"  # printable, no spaces

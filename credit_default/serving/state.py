@@ -30,7 +30,7 @@ from .rate_limits import Limits
 from .recorder import Recorder
 from .refusals import PredictionLogUnavailable, Problem, problem
 from .served_portfolio import ServedPortfolio, portfolio_health
-from .shadow import ShadowThread
+from .shadow import ShadowScorer, ShadowThread
 from .tokens import Tokens
 from .users import Users
 from ..store.errors import DatabaseUnavailable
@@ -148,7 +148,8 @@ class ServiceParts:
         limits_file = service_home() / "limits.db"
         self.limits = Limits(settings.rate_limit, settings.rate_limit_storage, limits_file)
         self.threads = WorkerThreads()
-        self.shadow = ShadowThread(self.store.shadow, lambda: self.log.is_reachable)
+        self.shadow = ShadowScorer(self.store.shadow)
+        self._shadow_thread = ShadowThread(self.shadow, lambda: self.log.is_reachable)
         # one question about drift or performance at a time
         self.checker, self.check_lock = Checker(), asyncio.Lock()
         # by method and path, the routes that are asked most
@@ -204,7 +205,7 @@ class ServiceState(ServiceParts):
 
     def count_in(self, metrics: Metrics) -> None:
         "Let this process and its portfolios count in these metrics."
-        self.counting = self.shadow.metrics = metrics
+        self.counting = self.shadow.tally.metrics = metrics
         for portfolio in self.portfolios:
             portfolio.metrics = metrics
 
@@ -216,14 +217,14 @@ class ServiceState(ServiceParts):
         supervisor = int(os.environ.get(SUPERVISOR_VARIABLE) or os.getppid())
         watcher = Watcher(self, supervisor)
         threading.Thread(target=watcher.run, name="watch", daemon=True).start()
-        self.shadow.start()
+        self._shadow_thread.start()
 
     def stop(self) -> None:
         "Write out what is queued, and end what runs beside the requests."
         self.stopping.set()
         self.users.stop()
         self.log.stop()
-        self.shadow.stop()
+        self._shadow_thread.stop()
         self.threads.shutdown()
         self.store.close()  # the last connection to a SQLite file empties its WAL
         self.log.spool.close()

@@ -46,6 +46,15 @@ def long_subtitles(folder):
     return found
 
 
+def kept_warnings(folder):
+    "Chapters that keep a warning of a package, which names a folder of somebody's machine."
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*.ipynb"))
+        if "site-packages/" in path.read_text(encoding="utf-8")
+    ]
+
+
 def numbers_used_twice(folder):
     "Numbers that several chapters of a folder have."
     where = Counter(
@@ -100,6 +109,12 @@ def names_with_two_meanings(folder):
 
 def test_exported_cells_are_small():
     assert long_cells(ROOT / "nbs") == []
+
+
+def test_no_chapter_keeps_a_warning_of_a_package(tmp_path):
+    assert kept_warnings(ROOT / "nbs") == []
+    (tmp_path / "a.ipynb").write_text('"/home/ada/lib/site-packages/tqdm/auto.py:21: TqdmWarning"')
+    assert kept_warnings(tmp_path) == ["a.ipynb"]
 
 
 def test_subtitles_fit_a_line():
